@@ -1,0 +1,121 @@
+package guard
+
+import (
+	"context"
+	"errors"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// reading is what an error says of a record, before its history is looked at.
+type reading struct {
+	class Class
+	// outcome is what the error proves of the attempt that it ended. What
+	// earlier attempts did is for the attempts to say.
+	outcome Outcome
+	// reach says of whom the error speaks.
+	reach reach
+}
+
+type reach uint8
+
+const (
+	// ofPartition errors are a broker's answer and true of every record of
+	// the partition: they need no proof of who is to blame.
+	ofPartition reach = iota
+	// ofBatch errors are a broker's answer to a batch for what is in it. kgo
+	// hands them to everything buffered for the partition, so that each
+	// record which bears one is no more than a suspect.
+	ofBatch
+	// ofClient errors are no broker's answer to a produce request. Requests
+	// may be under way, and unanswered, when they strike.
+	ofClient
+)
+
+// codes holds what the broker's error codes mean on a produce request. A code
+// that is not listed is read by unlisted.
+//
+// The outcome of REQUEST_TIMED_OUT and NOT_ENOUGH_REPLICAS_AFTER_APPEND is
+// Unknown because the leader has appended when it answers so. The same goes for
+// the codes that a broker may answer after it began to write, and for lost
+// sequences: a number out of order says that something else got there first.
+var codes = map[int16]reading{
+	kerr.UnknownServerError.Code:    {InvalidRecord, NotWritten, ofBatch}, // once it stands alone, and again: see isolation.send
+	kerr.CorruptMessage.Code:        {InvalidRecord, NotWritten, ofBatch},
+	kerr.MessageTooLarge.Code:       {SizeExceeded, NotWritten, ofBatch},
+	kerr.RecordListTooLarge.Code:    {SizeExceeded, NotWritten, ofBatch},
+	kerr.InvalidTimestamp.Code:      {InvalidRecord, NotWritten, ofBatch},
+	kerr.InvalidRecord.Code:         {InvalidRecord, NotWritten, ofBatch},
+	kerr.InvalidTopicException.Code: {Unroutable, NotWritten, ofPartition},
+
+	kerr.UnknownTopicOrPartition.Code: {UnknownTopic, NotWritten, ofPartition},
+	kerr.UnknownTopicID.Code:          {UnknownTopic, NotWritten, ofPartition},
+	kerr.InconsistentTopicID.Code:     {UnknownTopic, NotWritten, ofPartition},
+
+	kerr.TopicAuthorizationFailed.Code:           {Unauthorized, NotWritten, ofPartition},
+	kerr.ClusterAuthorizationFailed.Code:         {Unauthorized, NotWritten, ofClient},
+	kerr.TransactionalIDAuthorizationFailed.Code: {Unauthorized, NotWritten, ofClient},
+	kerr.SaslAuthenticationFailed.Code:           {Unauthorized, NotWritten, ofClient},
+
+	kerr.InvalidRequiredAcks.Code:         {Refused, NotWritten, ofPartition},
+	kerr.UnsupportedVersion.Code:          {Refused, NotWritten, ofClient},
+	kerr.InvalidRequest.Code:              {Refused, NotWritten, ofPartition},
+	kerr.UnsupportedForMessageFormat.Code: {Refused, NotWritten, ofPartition},
+	kerr.PolicyViolation.Code:             {Refused, NotWritten, ofPartition},
+	kerr.UnsupportedCompressionType.Code:  {Refused, NotWritten, ofPartition},
+	kerr.InvalidTxnState.Code:             {Refused, NotWritten, ofPartition},
+	kerr.ProducerFenced.Code:              {Refused, NotWritten, ofClient},
+	kerr.TransactionalIDNotFound.Code:     {Refused, NotWritten, ofClient},
+	kerr.TransactionAbortable.Code:        {Refused, NotWritten, ofClient},
+
+	kerr.LeaderNotAvailable.Code:           {Transient, NotWritten, ofPartition},
+	kerr.NotLeaderForPartition.Code:        {Transient, NotWritten, ofPartition},
+	kerr.BrokerNotAvailable.Code:           {Transient, NotWritten, ofPartition},
+	kerr.ReplicaNotAvailable.Code:          {Transient, NotWritten, ofPartition},
+	kerr.CoordinatorLoadInProgress.Code:    {Transient, NotWritten, ofClient},
+	kerr.CoordinatorNotAvailable.Code:      {Transient, NotWritten, ofClient},
+	kerr.NotCoordinator.Code:               {Transient, NotWritten, ofClient},
+	kerr.NotEnoughReplicas.Code:            {Transient, NotWritten, ofPartition},
+	kerr.ConcurrentTransactions.Code:       {Transient, NotWritten, ofPartition},
+	kerr.FencedLeaderEpoch.Code:            {Transient, NotWritten, ofPartition},
+	kerr.UnknownLeaderEpoch.Code:           {Transient, NotWritten, ofPartition},
+	kerr.ThrottlingQuotaExceeded.Code:      {Transient, NotWritten, ofPartition},
+	kerr.RequestTimedOut.Code:              {Transient, Unknown, ofPartition},
+	kerr.NotEnoughReplicasAfterAppend.Code: {Transient, Unknown, ofPartition},
+	kerr.NetworkException.Code:             {Transient, Unknown, ofPartition},
+	kerr.KafkaStorageError.Code:            {Transient, Unknown, ofPartition},
+	kerr.OutOfOrderSequenceNumber.Code:     {Transient, Unknown, ofPartition},
+	kerr.InvalidProducerEpoch.Code:         {Transient, Unknown, ofPartition},
+	kerr.InvalidProducerIDMapping.Code:     {Transient, Unknown, ofPartition},
+	kerr.UnknownProducerID.Code:            {Transient, Unknown, ofPartition},
+	kerr.DuplicateSequenceNumber.Code:      {Transient, Unknown, ofPartition},
+}
+
+// classify reads an error that a produced record ended with. It is never
+// called with nil, and never reads an error as delivered.
+func classify(err error) reading {
+	var code *kerr.Error
+	if errors.As(err, &code) {
+		if r, ok := codes[code.Code]; ok {
+			return r
+		}
+		return unlisted(code)
+	}
+	// NotWritten here holds unless a request is unanswered, see attempts.
+	// kgo.ErrRecordTimeout and ErrRecordRetries, when no broker's answer is
+	// behind them, end a record whatever its attempts did.
+	if errors.Is(err, kgo.ErrMaxBuffered) || errors.Is(err, kgo.ErrClientClosed) || errors.Is(err, context.Canceled) {
+		return reading{Transient, NotWritten, ofClient}
+	}
+	return reading{Transient, Unknown, ofClient}
+}
+
+// unlisted reads a code that this version does not know: in doubt about the
+// record's fate, and guided by kerr about the point of sending it again.
+func unlisted(code *kerr.Error) reading {
+	if code.Retriable {
+		return reading{Transient, Unknown, ofPartition}
+	}
+	return reading{Refused, Unknown, ofPartition}
+}

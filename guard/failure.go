@@ -1,0 +1,89 @@
+package guard
+
+import (
+	"strconv"
+	"strings"
+)
+
+// Failure is the error of a record that was not delivered, or not provably.
+//
+// Match it with errors.As; it unwraps to its cause, for example a *kerr.Error
+// or kgo.ErrClientClosed. It never holds the record's key, value or headers.
+type Failure struct {
+	Class   Class
+	Outcome Outcome // Unknown or NotWritten
+	Topic   string
+	// Partition is -1 where none was chosen yet.
+	Partition int32
+	// Bytes is the size that decided: for SizeExceeded, that of a batch
+	// which holds the record alone, as sent. 0 where size does not matter.
+	Bytes int
+	// Limit is the number of bytes that Bytes exceeds, 0 where it is not
+	// known.
+	Limit int
+	// LimitName says whose limit it is, for example "max_message_bytes".
+	LimitName string
+	// Problem says in words what the cause does not, for example "illegal
+	// topic name". May be empty.
+	Problem string
+	// Cause is the error of the broker or of the client. May be nil.
+	Cause error
+}
+
+// Error returns the text that users match and route by: the class and a colon
+// first, then topic and partition, then what decided.
+func (f *Failure) Error() string {
+	var b strings.Builder
+	b.WriteString(f.Class.String())
+	b.WriteByte(':')
+	if f.Topic != "" {
+		b.WriteString(" topic ")
+		b.WriteString(printable(f.Topic))
+		if f.Partition >= 0 {
+			b.WriteString(" partition ")
+			b.WriteString(strconv.Itoa(int(f.Partition)))
+		}
+		b.WriteByte(':')
+	}
+	sep := " "
+	add := func(words ...string) {
+		b.WriteString(sep)
+		for _, w := range words {
+			b.WriteString(w)
+		}
+		sep = ": "
+	}
+	if f.Problem != "" {
+		add(f.Problem)
+	}
+	if f.LimitName != "" {
+		words := []string{strconv.Itoa(f.Bytes), " bytes exceed ", f.LimitName}
+		if f.Limit > 0 {
+			words = append(words, " (", strconv.Itoa(f.Limit), ")")
+		}
+		add(words...)
+	}
+	if f.Outcome == Unknown {
+		add("may have been written")
+	}
+	if f.Cause != nil {
+		add(f.Cause.Error())
+	}
+	return b.String()
+}
+
+// Unwrap returns the cause.
+func (f *Failure) Unwrap() error { return f.Cause }
+
+// printable returns a topic name as it is if it is a legal one, and otherwise
+// quoted and cut short, since an illegal one can be any part of a message.
+func printable(topic string) string {
+	const most = 40
+	if legalTopic(topic) {
+		return topic
+	}
+	if len(topic) > most {
+		return strconv.Quote(topic[:most]) + "..."
+	}
+	return strconv.Quote(topic)
+}

@@ -1,0 +1,98 @@
+package guard
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// faultCodes are what a schedule has the broker answer, once each.
+var faultCodes = []*kerr.Error{
+	kerr.NotEnoughReplicas, kerr.NotEnoughReplicasAfterAppend, kerr.RequestTimedOut, kerr.NotLeaderForPartition,
+	kerr.InvalidRecord, kerr.MessageTooLarge, kerr.UnknownServerError, kerr.CorruptMessage,
+	kerr.TopicAuthorizationFailed, kerr.PolicyViolation, kerr.OutOfOrderSequenceNumber,
+}
+
+// FuzzWriteAgainstTheLog writes random batches with random culprits, while the
+// broker answers by a random schedule, and holds each verdict against the log.
+// An entry of the seed corpus is a schedule that once failed.
+func FuzzWriteAgainstTheLog(f *testing.F) {
+	for seed := range uint64(24) {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, seed uint64) {
+		rnd := rand.New(rand.NewPCG(seed, 0))
+		c := newCluster(t)
+		partitions := 1 + rnd.Int32N(3)
+		c.topic("t", partitions, "max.message.bytes=10000")
+		for p := range partitions {
+			c.refuse("t", p, "POISON", kerr.InvalidTimestamp)
+		}
+		g := c.guard(Config{MaxMessageBytes: 20_000}, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(50+rnd.IntN(500)))
+
+		faults := rnd.IntN(2) * rnd.IntN(6)
+		var schedule []kfake.Fault
+		for range faults {
+			schedule = append(schedule, kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Partitions: []int32{rnd.Int32N(partitions)}, Err: faultCodes[rnd.IntN(len(faultCodes))]})
+		}
+		c.Fault(schedule...)
+
+		writes := 1 + rnd.IntN(4)
+		rs, vs, culprits := make([][]*kgo.Record, writes), make([][]Verdict, writes), make([]map[int]Class, writes)
+		for w := range writes {
+			culprits[w] = map[int]Class{}
+			rs[w] = records("t", fmt.Sprintf("w%d", w), 1+rnd.IntN(120), rnd.IntN(200))
+			share := []int{1000, 50, 2}[rnd.IntN(3)]
+			for i, r := range rs[w] {
+				r.Partition = rnd.Int32N(partitions)
+				if rnd.IntN(share) > 0 {
+					continue
+				}
+				switch rnd.IntN(4) {
+				case 0:
+					poison(rs[w], i)
+					culprits[w][i] = InvalidRecord
+				case 1: // over the topic's limit, and alone with kgo's rounding
+					rs[w][i] = record("t", fmt.Sprintf("w%d-big-%d", w, i), 10_000+rnd.IntN(9_950))
+					rs[w][i].Partition = r.Partition
+					culprits[w][i] = SizeExceeded
+				case 2: // over the client's limit
+					rs[w][i] = record("t", fmt.Sprintf("w%d-huge-%d", w, i), 30_000)
+					rs[w][i].Partition = r.Partition
+					culprits[w][i] = SizeExceeded
+				case 3:
+					r.Partition = partitions + rnd.Int32N(3)
+					culprits[w][i] = Unroutable
+				}
+			}
+		}
+		var wg sync.WaitGroup
+		for w := range writes {
+			wg.Go(func() {
+				ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+				defer cancel()
+				vs[w] = g.Write(ctx, rs[w])
+			})
+		}
+		wg.Wait()
+		c.account(slices.Concat(rs...), slices.Concat(vs...))
+		for w := range writes {
+			if faults == 0 {
+				require.Equal(t, culprits[w], classes(vs[w]), "write %d", w)
+			}
+			for i := range culprits[w] {
+				require.NotEqual(t, Delivered, vs[w][i].Outcome, "write %d, record %d", w, i)
+			}
+		}
+	})
+}

@@ -1,0 +1,499 @@
+package guard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+func TestWriteNamesTheCulprits(t *testing.T) {
+	t.Parallel()
+	all := func(n int) []int {
+		at := make([]int, n)
+		for i := range at {
+			at[i] = i
+		}
+		return at
+	}
+	for _, test := range []struct {
+		name string
+		n    int
+		at   []int
+	}{
+		{"one in the middle of 100", 100, []int{50}},
+		{"the first", 100, []int{0}},
+		{"the last", 100, []int{99}},
+		{"two neighbours", 50, []int{20, 21}},
+		{"a batch of one", 1, []int{0}},
+		{"two of three", 3, []int{0, 2}},
+		{"half of a batch", 40, []int{1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31, 33, 35, 37, 39}},
+		{"all of a batch", 20, all(20)},
+		{"none", 100, nil},
+	} {
+		for cause, class := range map[string]Class{"over the topic's limit": SizeExceeded, "content refused": InvalidRecord} {
+			t.Run(test.name+", "+cause, func(t *testing.T) {
+				t.Parallel()
+				c := newCluster(t)
+				c.topic("t", 1, "max.message.bytes=20000")
+				c.refuse("t", 0, "POISON", kerr.InvalidRecord)
+				g := c.guard(Config{})
+				rs := records("t", "r", test.n, 100)
+				want := map[int]Class{}
+				for _, i := range test.at {
+					want[i] = class
+					if class == SizeExceeded {
+						rs[i] = record("t", fmt.Sprintf("big-%d", i), 25_000)
+					}
+				}
+				if class == InvalidRecord {
+					poison(rs, test.at...)
+				}
+				vs := g.Write(t.Context(), rs)
+				require.Equal(t, want, classes(vs))
+				c.account(rs, vs)
+				var order []string
+				for _, r := range c.log("t") {
+					order = append(order, string(r.Value))
+				}
+				require.True(t, slices.IsSorted(order), "the innocents keep their order")
+			})
+		}
+	}
+}
+
+func TestWriteFindsCulpritsInSeveralPartitions(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 3)
+	for p := range int32(3) {
+		c.refuse("t", p, "POISON", kerr.InvalidTimestamp)
+	}
+	g := c.guard(Config{}, kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	rs := records("t", "r", 300, 50)
+	for i := range rs {
+		rs[i].Partition = int32(i % 3)
+	}
+	poison(rs, 30, 100, 101, 299)
+	vs := g.Write(t.Context(), rs)
+	require.Equal(t, map[int]Class{30: InvalidRecord, 100: InvalidRecord, 101: InvalidRecord, 299: InvalidRecord}, classes(vs))
+	c.account(rs, vs)
+	require.ErrorIs(t, vs[100].Err(), kerr.InvalidTimestamp)
+	require.Contains(t, vs[100].Err().Error(), "invalid_record: topic t partition 1: INVALID_TIMESTAMP")
+	require.True(t, vs[100].Suspected)
+	require.True(t, vs[99].Suspected)
+}
+
+// kgo fails with the same error whatever is buffered for the partition, also
+// what another Write has handed over.
+func TestConcurrentWritesDoNotBlameEachOther(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 1, "max.message.bytes=100000")
+	g := c.guard(Config{})
+	const writes, each = 10, 100
+	var wg sync.WaitGroup
+	rs, vs := make([][]*kgo.Record, writes), make([][]Verdict, writes)
+	for w := range writes {
+		rs[w] = records("t", fmt.Sprintf("w%d", w), each, 100)
+		if w%2 == 0 {
+			rs[w][w*7] = record("t", fmt.Sprintf("big-%d", w), 150_000)
+		}
+		wg.Go(func() { vs[w] = g.Write(t.Context(), rs[w]) })
+	}
+	wg.Wait()
+	for w := range writes {
+		want := map[int]Class{}
+		if w%2 == 0 {
+			want[w*7] = SizeExceeded
+		}
+		require.Equal(t, want, classes(vs[w]), "write %d", w)
+	}
+	c.account(slices.Concat(rs...), slices.Concat(vs...))
+}
+
+func TestBatchesOverTheTopicsLimitAreDeliveredWhenEachRecordFits(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 1, "max.message.bytes=100000")
+	requests := c.countProduce()
+	g := c.guard(Config{})
+	rs := records("t", "r", 1000, 1000)
+	vs := g.Write(t.Context(), rs)
+	require.Empty(t, classes(vs))
+	c.account(rs, vs)
+	// At least 11 are needed. What the search costs must not grow with the
+	// number of records.
+	require.LessOrEqual(t, requests.Hits(), 60)
+}
+
+func TestIsolationTakesFewRequests(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{2, 3, 5, 7, 16, 100, 600, 1000} {
+		for _, at := range []int{0, n / 3, n / 2, n - 1} {
+			for _, err := range []*kerr.Error{kerr.InvalidRecord, kerr.MessageTooLarge} {
+				t.Run(fmt.Sprintf("%d of %d %s", at, n, err.Message), func(t *testing.T) {
+					t.Parallel()
+					c := newCluster(t)
+					c.topic("t", 1, "max.message.bytes=200000")
+					g := c.guard(Config{})
+					// The first write makes the topic known to both clients.
+					c.refuse("t", 0, "POISON", kerr.InvalidRecord)
+					g.Write(t.Context(), []*kgo.Record{record("t", "a POISON", 0)})
+					rs := records("t", "r", n, 20)
+					if err == kerr.MessageTooLarge {
+						rs[at] = record("t", "big", 250_000)
+					} else {
+						poison(rs, at)
+					}
+					requests := c.countProduce()
+					vs := g.Write(t.Context(), rs)
+					require.Len(t, classes(vs), 1)
+					require.Contains(t, classes(vs), at)
+					require.LessOrEqual(t, float64(requests.Hits()), 2*math.Log2(float64(n))+2)
+				})
+			}
+		}
+	}
+}
+
+func TestPreflightRefusesWithoutARequest(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		opts   []kgo.Opt
+		record *kgo.Record
+		class  Class
+		text   string
+	}{
+		{"larger than the client's limit", nil, record("t", "r", 2<<20), SizeExceeded, "size_exceeded: topic t: 2097226 bytes exceed max_message_bytes (1048576)"},
+		{"larger than the buffer", []kgo.Opt{kgo.MaxBufferedBytes(50_000)}, record("t", "r", 60_000), SizeExceeded, "size_exceeded: topic t: 60000 bytes exceed max_buffered_bytes (50000)"},
+		{"larger than both", []kgo.Opt{kgo.MaxBufferedBytes(50_000)}, record("t", "r", 2<<20), SizeExceeded, "size_exceeded: topic t: 2097152 bytes exceed max_buffered_bytes (50000)"},
+		{"larger than both, the buffer being larger", []kgo.Opt{kgo.MaxBufferedBytes(1_500_000)}, record("t", "r", 2<<20), SizeExceeded, "size_exceeded: topic t: 2097226 bytes exceed max_message_bytes (1048576)"},
+		{"larger than a request", []kgo.Opt{kgo.BrokerMaxWriteBytes(1 << 20)}, record("t", "r", 1<<20-100), SizeExceeded, "size_exceeded: topic t: 1048548 bytes exceed what broker_write_max_bytes leaves for a batch (1048064)"},
+		{"no topic", nil, record("", "r", 0), Unroutable, "unroutable: the topic name is empty"},
+		{"a topic with a space", nil, record("a b", "r", 0), Unroutable, `unroutable: topic "a b": illegal topic name: Kafka takes letters, digits, '.', '_' and '-', but not '.' or '..' alone`},
+		{"a topic of one dot", nil, record(".", "r", 0), Unroutable, `unroutable: topic ".": illegal topic name`},
+		{"a topic name too long", nil, record(strings.Repeat("a", 250), "r", 0), Unroutable, `illegal topic name: 250 characters, Kafka takes at most 249`},
+		{"nil", nil, nil, InvalidRecord, "invalid_record: the record is nil"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t)
+			c.topic("t", 1)
+			g := c.guard(Config{}, test.opts...)
+			rs := records("t", "r", 3, 10)
+			rs[1] = test.record
+			vs := g.Write(t.Context(), rs)
+			require.Equal(t, map[int]Class{1: test.class}, classes(vs))
+			require.Equal(t, NotWritten, vs[1].Outcome)
+			require.Contains(t, vs[1].Err().Error(), test.text)
+			c.account(rs, vs)
+		})
+	}
+}
+
+func TestARecordExactlyAtTheLimitPasses(t *testing.T) {
+	t.Parallel()
+	const limit = 4096
+	c := newCluster(t)
+	c.topic("t", 2, fmt.Sprintf("max.message.bytes=%d", limit))
+	g := c.guard(Config{MaxMessageBytes: limit}, kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))
+	// kgo rounds by up to 4 bytes, and differently once it knows the broker.
+	for range 2 {
+		var rs []*kgo.Record
+		want := map[int]Class{}
+		for over := -6; over <= 1; over++ {
+			r := record("t", fmt.Sprintf("r%d-%d-%d", over, len(rs), time.Now().UnixNano()), 3000)
+			r.Key = []byte(fmt.Sprint("k", over))
+			r.Value = append(r.Value, slices.Repeat([]byte("y"), limit+over-rawSize(r))...)
+			require.Equal(t, limit+over, rawSize(r))
+			if over > 0 {
+				want[len(rs)] = SizeExceeded
+			}
+			rs = append(rs, r, record("t", fmt.Sprint("small", time.Now().UnixNano()), 0))
+		}
+		vs := g.Write(t.Context(), rs)
+		require.Equal(t, want, classes(vs))
+		c.account(rs, vs)
+	}
+}
+
+func TestAPartitionThatIsNotThereIsUnroutable(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 2)
+	g := c.guard(Config{}, kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	rs := records("t", "r", 4, 10)
+	rs[1].Partition, rs[2].Partition, rs[3].Partition = 99, -1, 1
+	vs := g.Write(t.Context(), rs)
+	require.Equal(t, map[int]Class{1: Unroutable, 2: Unroutable}, classes(vs))
+	require.EqualError(t, vs[1].Err(), "unroutable: topic t partition 99: no such partition: the topic has 2")
+	c.account(rs, vs)
+}
+
+func TestFaultsThatPassAreRiddenOut(t *testing.T) {
+	t.Parallel()
+	for _, err := range []*kerr.Error{kerr.NotEnoughReplicas, kerr.NotEnoughReplicasAfterAppend, kerr.RequestTimedOut, kerr.NotLeaderForPartition, kerr.KafkaStorageError} {
+		t.Run(err.Message, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t)
+			c.topic("t", 1)
+			fault := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: err, Count: 3})
+			g := c.guard(Config{})
+			rs := records("t", "r", 50, 10)
+			vs := g.Write(t.Context(), rs)
+			require.Empty(t, classes(vs))
+			c.account(rs, vs)
+			require.Equal(t, 3, fault.Hits())
+		})
+	}
+}
+
+func TestALeaderThatMovesIsFollowed(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, kfake.NumBrokers(3))
+	c.topic("t", 1, "max.message.bytes=50000")
+	g := c.guard(Config{})
+	for i := range 4 {
+		require.NoError(t, c.MoveTopicPartition("t", 0, int32(i%3)))
+		rs := records("t", fmt.Sprint("r", i), 20, 10)
+		rs[7] = record("t", fmt.Sprint("big", i), 60_000)
+		vs := g.Write(t.Context(), rs)
+		require.Equal(t, map[int]Class{7: SizeExceeded}, classes(vs))
+		c.account(rs, vs)
+	}
+}
+
+func TestADeniedTopicDoesNotTouchAnother(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("open", 1)
+	c.topic("closed", 1)
+	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "closed", Err: kerr.TopicAuthorizationFailed, Count: -1})
+	g := c.guard(Config{})
+	rs := slices.Concat(records("open", "a", 3, 10), records("closed", "b", 2, 10), records("open", "c", 3, 10))
+	vs := g.Write(t.Context(), rs)
+	require.Equal(t, map[int]Class{3: Unauthorized, 4: Unauthorized}, classes(vs))
+	require.Contains(t, vs[3].Err().Error(), "unauthorized: topic closed partition 0: TOPIC_AUTHORIZATION_FAILED")
+	c.account(rs, vs)
+}
+
+func TestATopicThatIsNotThereIsUnknown(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 1)
+	g := c.guard(Config{}, kgo.UnknownTopicRetries(1))
+	rs := []*kgo.Record{record("t", "a", 0), record("nowhere", "b", 0), record("t", "c", 0)}
+	vs := g.Write(t.Context(), rs)
+	require.Equal(t, map[int]Class{1: UnknownTopic}, classes(vs))
+	require.Equal(t, NotWritten, vs[1].Outcome)
+	require.ErrorIs(t, vs[1].Err(), kerr.UnknownTopicOrPartition)
+	require.EqualValues(t, -1, vs[1].Partition)
+}
+
+// An attempt is answered REQUEST_TIMED_OUT although the leader appended. kgo
+// sends the batch again, and that one is refused. The records are in the log:
+// they must not be called unwritten, nor be sent once more.
+func TestARefusalAfterADoubtfulAttemptProvesNothing(t *testing.T) {
+	t.Parallel()
+	for _, first := range []*kerr.Error{kerr.RequestTimedOut, kerr.NotEnoughReplicasAfterAppend} {
+		for _, then := range []*kerr.Error{kerr.InvalidRecord, kerr.MessageTooLarge, kerr.TopicAuthorizationFailed} {
+			t.Run(first.Message+" then "+then.Message, func(t *testing.T) {
+				t.Parallel()
+				c := newCluster(t)
+				c.topic("t", 1)
+				c.Fault(
+					kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: first},
+					kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: then},
+				)
+				g := c.guard(Config{})
+				rs := records("t", "r", 5, 10)
+				vs := g.Write(t.Context(), rs)
+				for i, v := range vs {
+					require.Equal(t, Unknown, v.Outcome, "record %d", i)
+					require.Contains(t, v.Err().Error(), "may have been written")
+				}
+				c.account(rs, vs)
+				require.Len(t, c.log("t"), 5)
+
+				after := records("t", "after", 5, 10)
+				vs = g.Write(t.Context(), after)
+				require.Empty(t, classes(vs), "what comes later is in no doubt")
+				c.account(after, vs)
+			})
+		}
+	}
+}
+
+// The connection breaks after the broker has appended, before it answers.
+func TestALostAnswerIsInDoubt(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 1)
+	g := c.guard(Config{})
+	rs := records("t", "r", 20, 10)
+	vs := g.Write(t.Context(), rs[:10])
+	require.Empty(t, classes(vs))
+
+	c.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.InvalidRecord})
+		return nil, errors.New("cut"), true
+	})
+	vs = g.Write(t.Context(), rs[10:])
+	for i, v := range vs {
+		require.Equal(t, Unknown, v.Outcome, "record %d: %v", i, v.Err())
+		require.Equal(t, InvalidRecord, v.Class)
+	}
+	c.account(rs[10:], vs)
+}
+
+func TestACutConnectionLosesAndDuplicatesNothing(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 1, "max.message.bytes=20000")
+	g := c.guard(Config{})
+	for i := range 3 {
+		c.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) { return nil, errors.New("cut"), true })
+		rs := records("t", fmt.Sprint("r", i), 50, 10)
+		vs := g.Write(t.Context(), rs)
+		require.Empty(t, classes(vs))
+		c.account(rs, vs)
+	}
+}
+
+func TestWithoutAcksHandedOverIsDelivered(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 1)
+	g := c.guard(Config{}, kgo.RequiredAcks(kgo.NoAck()), kgo.DisableIdempotentWrite())
+	vs := g.Write(t.Context(), records("t", "r", 10, 10))
+	require.Empty(t, classes(vs))
+	require.EqualValues(t, -1, vs[5].Offset, "the broker tells no offset")
+	require.Eventually(t, func() bool { return len(c.log("t")) == 10 }, 10*time.Second, 10*time.Millisecond)
+}
+
+func TestAnEndedContextLeavesNothingUnsaid(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 1)
+	c.topic("slow", 1)
+	g := c.guard(Config{})
+	ctx, cancel := context.WithCancel(t.Context())
+	stuck := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "slow", Err: kerr.NotEnoughReplicas, Count: -1})
+	rs := slices.Concat(records("t", "a", 3, 10), records("slow", "b", 3, 10))
+	go func() {
+		_ = stuck.Wait(ctx, 2)
+		cancel()
+	}()
+	vs := g.Write(ctx, rs)
+	require.Equal(t, map[int]Class{3: Transient, 4: Transient, 5: Transient}, classes(vs))
+	for _, v := range vs[3:] {
+		require.Equal(t, Unknown, v.Outcome)
+		require.ErrorIs(t, v.Err(), context.Canceled)
+	}
+
+	vs = g.Write(ctx, records("t", "late", 3, 10))
+	require.Equal(t, map[int]Class{0: Transient, 1: Transient, 2: Transient}, classes(vs))
+	require.Equal(t, NotWritten, vs[0].Outcome, "it was never handed over")
+	require.EqualError(t, vs[0].Err(), "transient: topic t: not sent: context canceled")
+
+	stuck.Remove()
+	rs = records("slow", "next", 3, 10)
+	vs = g.Write(t.Context(), rs)
+	require.Empty(t, classes(vs), "what another write gave up on holds up nobody")
+	c.account(rs, vs)
+}
+
+func TestCloseEndsWrites(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 1)
+	g := c.guard(Config{})
+	stuck := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.RequestTimedOut, Count: -1})
+	rs := records("t", "r", 3, 10)
+	done := make(chan []Verdict)
+	go func() { done <- g.Write(context.Background(), rs) }()
+	require.NoError(t, stuck.Wait(t.Context(), 1))
+	g.Close()
+	vs := <-done
+	require.Len(t, classes(vs), 3)
+	for _, v := range vs {
+		require.Equal(t, Unknown, v.Outcome, "%v", v.Err())
+	}
+	c.account(rs, vs)
+
+	vs = g.Write(context.Background(), records("t", "late", 3, 10))
+	require.Equal(t, NotWritten, vs[1].Outcome)
+	require.ErrorIs(t, vs[1].Err(), kgo.ErrClientClosed)
+}
+
+func TestAFullBufferWaitsAndCanBeLeft(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 1)
+	g := c.guard(Config{}, kgo.MaxBufferedRecords(10))
+	rs := records("t", "many", 95, 10)
+	vs := g.Write(t.Context(), rs)
+	require.Empty(t, classes(vs))
+	c.account(rs, vs)
+
+	stuck := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotEnoughReplicas, Count: -1})
+	first := records("t", "first", 10, 10)
+	done := make(chan []Verdict)
+	go func() { done <- g.Write(context.Background(), first) }()
+	require.NoError(t, stuck.Wait(t.Context(), 1))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	second := records("t", "second", 10, 10)
+	vs = g.Write(ctx, second)
+	require.Len(t, classes(vs), 10)
+	require.Equal(t, NotWritten, vs[0].Outcome)
+	c.account(second, vs)
+	stuck.Remove()
+	require.Empty(t, classes(<-done))
+}
+
+func TestUnexplainedRefusalsAreTriedAgainAlone(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 1)
+	g := c.guard(Config{})
+	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.UnknownServerError, Count: 4})
+	rs := records("t", "r", 2, 10)
+	vs := g.Write(t.Context(), rs)
+	require.Equal(t, map[int]Class{0: InvalidRecord}, classes(vs))
+	c.account(rs, vs)
+}
+
+func TestNewRefusesWhatItCanNotKeep(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		config Config
+		opt    kgo.Opt
+		want   string
+	}{
+		{Config{MaxMessageBytes: 100}, nil, "max_message_bytes is 100, it must be between 512 and 1073741824"},
+		{Config{}, kgo.TransactionalID("x"), "a transactional ID is set"},
+		{Config{}, kgo.ManualFlushing(), "manual flushing is set"},
+		{Config{}, kgo.MaxBufferedRecords(0), "max buffered records"},
+	} {
+		var opts []kgo.Opt
+		if test.opt != nil {
+			opts = append(opts, test.opt)
+		}
+		_, err := New(test.config, opts...)
+		require.ErrorContains(t, err, test.want)
+	}
+}

@@ -1,0 +1,206 @@
+package guard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+// isolate finds the culprits among the suspects of a part and delivers all
+// others. Each partition's suspects go through the solo client, with nothing
+// else under way there, in halves, until whoever is refused stands alone.
+func (w *write) isolate(p *part) {
+	if len(p.slots) == 0 {
+		return
+	}
+	solo, err := w.guard.solo()
+	if err != nil {
+		for _, s := range p.slots {
+			w.leave(s, fmt.Errorf("creating the client to isolate it with: %w", err))
+		}
+		return
+	}
+	var order []topicPartition
+	groups := map[topicPartition][]*slot{}
+	for _, s := range p.slots {
+		if p.solo && !w.place(solo, s) {
+			continue
+		}
+		tp := topicPartition{s.record.Topic, s.record.Partition}
+		if groups[tp] == nil {
+			order = append(order, tp)
+		}
+		groups[tp] = append(groups[tp], s)
+	}
+	var wg sync.WaitGroup
+	for _, tp := range order {
+		wg.Go(func() {
+			unlock, err := w.guard.lanes.lock(w.ctx, tp)
+			if err != nil {
+				for _, s := range groups[tp] {
+					w.leave(s, err)
+				}
+				return
+			}
+			defer unlock()
+			i := isolation{write: w, solo: solo, refused: noneRefused}
+			i.clear(groups[tp], p.solo)
+		})
+	}
+	wg.Wait()
+}
+
+// leave settles a suspect whose case was not heard: it may well be innocent.
+func (w *write) leave(s *slot, why error) {
+	s.fail(&Failure{
+		Class: Transient, Topic: s.record.Topic, Partition: s.record.Partition,
+		Problem: "in a batch that the broker refused, its own part in it not found out", Cause: why,
+	}, NotWritten)
+}
+
+// isolation is the search for the culprits in one partition. It holds the
+// partition's lane.
+type isolation struct {
+	write *write
+	solo  *client
+	// The raw sizes of the largest batch that was taken, and of the smallest
+	// that was refused for its size. They only choose what to send together.
+	taken, refused int
+}
+
+const noneRefused = 1<<63 - 1
+
+// clear settles a group of suspects, in order. The group is sent as a whole
+// first, unless it is known that it would be refused.
+//
+// To single out one of n takes at most 2 log2(n) requests: per level one for
+// each half, and none for a right half whose left one was taken.
+func (i *isolation) clear(group []*slot, send bool) (allTaken bool) {
+	if send {
+		before := len(group)
+		if group = i.send(group); len(group) == 0 {
+			return true
+		}
+		if before == 1 {
+			return false // it stood alone, and has its verdict
+		}
+	}
+	if len(group) == 1 {
+		return i.clear(group, true)
+	}
+	bySize := classify(group[0].err).class == SizeExceeded
+	half := len(group) / 2
+	left, right := group[:half], group[half:]
+	leftTaken := i.clear(left, !bySize || batchSize(left) < i.refused)
+	// With the left half taken, the right one has the culprit, unless it was
+	// the sum that was too large.
+	sendRight := !leftTaken
+	if bySize {
+		sendRight = batchSize(right) <= i.taken || !leftTaken && batchSize(right) < i.refused
+	}
+	rightTaken := i.clear(right, sendRight)
+	return leftTaken && rightTaken
+}
+
+// batchSize returns the raw size of a batch of the slots' records, at least.
+func batchSize(slots []*slot) int {
+	n := batchOverhead
+	for _, s := range slots {
+		n += s.size - batchOverhead
+	}
+	return n
+}
+
+// aloneTries is how often a record that stands alone is sent when the broker
+// can't say what it has against it, or finds it garbled.
+const aloneTries = 3
+
+// send sends the group, with nothing else under way in the partition, and
+// returns those that are still suspects. A record that stood alone is none.
+func (i *isolation) send(group []*slot) []*slot {
+	w, size := i.write, batchSize(group)
+	for try := 1; ; try++ {
+		if err := w.ctx.Err(); err != nil {
+			for _, s := range group {
+				w.leave(s, err)
+			}
+			return nil
+		}
+		w.produce(i.solo, group, func() {})
+		var suspects []*slot
+		for _, s := range group {
+			if !w.settle(i.solo, s) {
+				suspects = append(suspects, s)
+			}
+		}
+		if len(suspects) == 0 {
+			i.taken = max(i.taken, size)
+			return nil
+		}
+		if classify(suspects[0].err).class == SizeExceeded {
+			i.refused = min(i.refused, size)
+		}
+		if len(group) > 1 {
+			return suspects
+		}
+		if !vague(suspects[0].err) || try == aloneTries {
+			i.convict(suspects[0])
+			return suspects
+		}
+	}
+}
+
+// vague reports whether an error leaves room for hope that a record which
+// stands alone is taken at another try.
+func vague(err error) bool {
+	return errors.Is(err, kerr.UnknownServerError) || errors.Is(err, kerr.CorruptMessage)
+}
+
+// convict settles a suspect that was refused when it stood alone.
+func (i *isolation) convict(s *slot) {
+	s.failWith(i.solo.read(s), s.err)
+	f := s.verdict.Failure
+	if f.Class == SizeExceeded {
+		f.Bytes, f.LimitName = s.size, "the topic's max.message.bytes"
+		if errors.Is(s.err, kerr.RecordListTooLarge) {
+			f.LimitName = "the topic's segment.bytes"
+		}
+	}
+}
+
+// lanes has one lock per partition that is in use.
+type lanes struct {
+	mu    sync.Mutex
+	taken map[topicPartition]chan struct{}
+}
+
+// lock waits for the partition's lane, or for ctx to end.
+func (l *lanes) lock(ctx context.Context, tp topicPartition) (unlock func(), err error) {
+	for {
+		l.mu.Lock()
+		busy, ok := l.taken[tp]
+		if !ok {
+			if l.taken == nil {
+				l.taken = map[topicPartition]chan struct{}{}
+			}
+			free := make(chan struct{})
+			l.taken[tp] = free
+			l.mu.Unlock()
+			return func() {
+				l.mu.Lock()
+				delete(l.taken, tp)
+				l.mu.Unlock()
+				close(free)
+			}, nil
+		}
+		l.mu.Unlock()
+		select {
+		case <-busy:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}

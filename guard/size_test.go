@@ -1,0 +1,44 @@
+package guard
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+func TestRawSizeIsTheSizeOnTheWire(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 1)
+	var wire atomic.Int64
+	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Count: -1, Observe: true, When: func(r kmsg.Request) bool {
+		wire.Store(int64(len(r.(*kmsg.ProduceRequest).Topics[0].Partitions[0].Records)))
+		return true
+	}})
+	g := c.guard(Config{MaxMessageBytes: 1 << 21})
+	for _, r := range []kgo.Record{
+		{},
+		{Key: []byte{}, Value: []byte{}},
+		{Key: []byte("key"), Value: []byte("value")},
+		{Value: bytes.Repeat([]byte("v"), 54)},
+		{Value: bytes.Repeat([]byte("v"), 55)},
+		{Value: bytes.Repeat([]byte("v"), 63)},
+		{Value: bytes.Repeat([]byte("v"), 64)},
+		{Value: bytes.Repeat([]byte("v"), 8191)},
+		{Value: bytes.Repeat([]byte("v"), 8192)},
+		{Key: bytes.Repeat([]byte("k"), 8192), Value: bytes.Repeat([]byte("v"), 1_000_000)},
+		{Value: []byte("v"), Headers: []kgo.RecordHeader{{Key: "h", Value: []byte("x")}, {Key: "null"}, {Key: strings.Repeat("ü", 40), Value: bytes.Repeat([]byte("v"), 300)}}},
+	} {
+		r.Topic = "t"
+		vs := g.Write(context.Background(), []*kgo.Record{&r})
+		require.Empty(t, classes(vs))
+		require.EqualValues(t, wire.Load(), rawSize(&r))
+	}
+}

@@ -1,0 +1,296 @@
+package guard
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// write is one call of Guard.Write.
+type write struct {
+	guard    *Guard
+	ctx      context.Context
+	slots    []slot
+	verdicts []Verdict
+	from     int // the first slot that no part has taken yet
+}
+
+// slot is the place of one record in a write. It rides in the record's Context
+// to where kgo is done with the record, and so needs no allocation of its own.
+type slot struct {
+	record  *kgo.Record
+	values  context.Context // the record's own Context
+	verdict *Verdict
+	size    int
+
+	// since is the mark of the attempts at the time of hand-over.
+	since uint64
+	// placed is set once the record is buffered for a partition.
+	placed bool
+	// partitions is how many the topic has, if the partitioner chose another.
+	partitions int32
+
+	err  error
+	done atomic.Bool // kgo is done with the record: the fields above hold
+}
+
+// The Context of a record that is being produced never ends, for kgo would fail
+// its whole partition. It has the values of the record's own.
+func (*slot) Deadline() (time.Time, bool) { return time.Time{}, false }
+func (*slot) Done() <-chan struct{}       { return nil }
+func (*slot) Err() error                  { return nil }
+func (s *slot) Value(key any) any {
+	if s.values == nil {
+		return nil
+	}
+	return s.values.Value(key)
+}
+
+// slotHook is the one promise that all records share: kgo calls it when a record
+// has a partition, and when it is done with the record.
+type slotHook struct{}
+
+func (slotHook) OnProduceRecordPartitioned(r *kgo.Record, _ int32) {
+	if s, ok := r.Context.(*slot); ok {
+		s.placed = true
+	}
+}
+
+func (slotHook) OnProduceRecordUnbuffered(r *kgo.Record, err error) {
+	if s, ok := r.Context.(*slot); ok {
+		s.err = err
+		s.done.Store(true)
+	}
+}
+
+// begin opens a slot for each record.
+func (g *Guard) begin(ctx context.Context, records []*kgo.Record) *write {
+	w := &write{guard: g, ctx: ctx, slots: make([]slot, len(records)), verdicts: make([]Verdict, len(records))}
+	for i, r := range records {
+		w.verdicts[i] = Verdict{Partition: -1, Offset: -1}
+		s := &w.slots[i]
+		s.record, s.verdict = r, &w.verdicts[i]
+	}
+	return w
+}
+
+// preflight settles the records that no request is needed to refuse.
+func (w *write) preflight() {
+	for i := range w.slots {
+		s := &w.slots[i]
+		size, failure := w.guard.preflight(s.record)
+		s.size = size
+		if failure != nil {
+			s.fail(failure, NotWritten)
+		}
+	}
+}
+
+// settled reports whether the slot has its verdict.
+func (s *slot) settled() bool {
+	return s.verdict.Outcome == Delivered || s.verdict.Failure != nil
+}
+
+func (s *slot) deliver(answers bool) {
+	v := s.verdict
+	v.Outcome, v.Class = Delivered, None
+	v.Partition, v.Timestamp = s.record.Partition, s.record.Timestamp
+	if answers {
+		v.Offset = s.record.Offset
+	}
+}
+
+func (s *slot) fail(f *Failure, outcome Outcome) {
+	f.Outcome = outcome
+	v := s.verdict
+	v.Outcome, v.Class, v.Partition, v.Failure = outcome, f.Class, f.Partition, f
+}
+
+// failWith settles the slot with an error that kgo ended its record with, as
+// read by classify.
+func (s *slot) failWith(r reading, err error) {
+	s.fail(&Failure{Class: r.class, Topic: s.record.Topic, Partition: s.partition(), Cause: err}, r.outcome)
+}
+
+// partition returns the partition of a record that kgo is done with, -1 if it
+// never got one.
+func (s *slot) partition() int32 {
+	if !s.placed {
+		return -1
+	}
+	return s.record.Partition
+}
+
+// part is a run of a write's records that is handed over in one go, and dealt
+// with to the end before the next: so they keep their order.
+type part struct {
+	slots []*slot
+	count int64 // of records
+	bytes int64 // of what they count against max_buffered_bytes
+	solo  bool  // one record, for the solo client
+}
+
+// next takes the next part, nil when there is none.
+//
+// A part holds no more of a topic than fits into one batch: kgo begins to send
+// when a batch is full, and a refusal must not arrive while records of the same
+// partition are still being handed over, lest these overtake the refused.
+func (w *write) next() *part {
+	most, _ := w.guard.limit()
+	p := &part{}
+	var inTopic map[string]int
+	for ; w.from < len(w.slots); w.from++ {
+		s := &w.slots[w.from]
+		if s.settled() {
+			continue
+		}
+		if s.size > most-kgoRounding {
+			if p.count == 0 {
+				p.add(s)
+				p.solo = true
+				w.from++
+			}
+			break
+		}
+		if inTopic == nil {
+			inTopic = map[string]int{}
+		}
+		n := inTopic[s.record.Topic] + s.size - batchOverhead
+		if p.count > 0 && (n > most-batchOverhead-kgoRounding || !w.guard.fits(p, s)) {
+			break
+		}
+		inTopic[s.record.Topic] = n
+		p.add(s)
+	}
+	if p.count == 0 {
+		return nil
+	}
+	return p
+}
+
+// kgoRounding is by how much kgo may count a batch larger than it is: it adds
+// the length that a request puts before it.
+const kgoRounding = 4
+
+func (p *part) add(s *slot) {
+	p.slots = append(p.slots, s)
+	p.count++
+	p.bytes += int64(bufferedSize(s.record))
+}
+
+// fits reports whether the part with s still keeps within max_buffered_records
+// and max_buffered_bytes.
+func (g *Guard) fits(p *part, s *slot) bool {
+	return p.count < int64(g.settings.maxBufferedRecords) &&
+		(g.bytes == nil || p.bytes+int64(bufferedSize(s.record)) <= int64(g.settings.maxBufferedBytes))
+}
+
+// admit waits until the part has room in the buffer, or ctx ends. It keeps
+// Produce from blocking, which could not be ended without failing others.
+func (g *Guard) admit(ctx context.Context, p *part) (release func(), err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := g.records.Acquire(ctx, p.count); err != nil {
+		return nil, err
+	}
+	if g.bytes == nil {
+		return func() { g.records.Release(p.count) }, nil
+	}
+	if err := g.bytes.Acquire(ctx, p.bytes); err != nil {
+		g.records.Release(p.count)
+		return nil, err
+	}
+	return func() { g.records.Release(p.count); g.bytes.Release(p.bytes) }, nil
+}
+
+// produce hands the records to the client and waits until it is done with them
+// all, or the write's context ends.
+//
+// kgo.ProduceSync has the records linger until the last is handed over, so that
+// they leave in as few batches as can be. Then it sends them at once.
+func (w *write) produce(c *client, slots []*slot, release func()) {
+	records := make([]*kgo.Record, len(slots))
+	since := c.attempts.now()
+	for i, s := range slots {
+		s.values, s.since, s.placed, s.partitions = s.record.Context, since, false, 0
+		s.done.Store(false)
+		s.record.Context = s
+		records[i] = s.record
+	}
+	finished := make(chan struct{})
+	go func() {
+		defer close(finished)
+		defer release()
+		c.ProduceSync(w.guard.ctx, records...)
+	}()
+	select {
+	case <-finished:
+		for _, s := range slots {
+			s.record.Context = s.values
+		}
+	case <-w.ctx.Done():
+	}
+}
+
+// read reads the error that kgo ended a slot's record with in the light of the
+// attempts since it was handed over.
+func (c *client) read(s *slot) reading {
+	r := classify(s.err)
+	switch {
+	case !s.placed:
+		r.outcome = NotWritten // it was never sent
+	case c.attempts.inDoubt(topicPartition{s.record.Topic, s.record.Partition}, s.since, r.reach):
+		r.outcome = Unknown
+	}
+	return r
+}
+
+// bulk sends a part by the bulk client and settles what can be settled. What
+// remains are suspects.
+func (w *write) bulk(p *part, release func()) {
+	if p.solo {
+		defer release()
+		return
+	}
+	w.produce(w.guard.bulk, p.slots, release)
+	suspects := p.slots[:0]
+	for _, s := range p.slots {
+		if w.settle(w.guard.bulk, s) {
+			continue
+		}
+		s.verdict.Suspected = true
+		suspects = append(suspects, s)
+	}
+	p.slots = suspects
+}
+
+// settle gives a slot its verdict unless it is a suspect.
+func (w *write) settle(c *client, s *slot) bool {
+	switch {
+	case !s.done.Load():
+		s.fail(&Failure{Class: Transient, Topic: s.record.Topic, Partition: -1, Cause: context.Cause(w.ctx)}, Unknown)
+	case s.err == nil:
+		s.deliver(w.guard.settings.answers)
+	case s.partitions > 0:
+		s.fail(noSuchPartition(s), NotWritten)
+	default:
+		r := c.read(s)
+		if r.reach == ofBatch && r.outcome == NotWritten {
+			return false
+		}
+		s.failWith(r, s.err)
+	}
+	return true
+}
+
+// abandon settles as not written what was not handed over.
+func (w *write) abandon(err error) {
+	for i := range w.slots {
+		if s := &w.slots[i]; !s.settled() {
+			s.fail(&Failure{Class: Transient, Topic: s.record.Topic, Partition: -1, Problem: "not sent", Cause: err}, NotWritten)
+		}
+	}
+}
