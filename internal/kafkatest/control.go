@@ -1,0 +1,125 @@
+//go:build linux || darwin
+
+package kafkatest
+
+import (
+	"context"
+)
+
+// Kill ends a node at once, as a power cut does. The others notice after the
+// session timeout of 3 s.
+func (c *Cluster) Kill(node int) {
+	c.tb.Helper()
+	n := c.node(node)
+	c.restoreLater(n)
+	n.kill()
+}
+
+// Stop shuts a node down gracefully: it hands over what it leads first.
+func (c *Cluster) Stop(node int) {
+	c.tb.Helper()
+	n := c.node(node)
+	c.expect(n, nodeRunning, "stop")
+	c.restoreLater(n)
+	c.must(n.stop(), "stopping a node")
+}
+
+// Freeze stops a node's process from running. Its connections stay open and
+// nothing answers on them; the other nodes take it for dead after the session
+// timeout of 3 s.
+func (c *Cluster) Freeze(node int) {
+	c.tb.Helper()
+	n := c.node(node)
+	c.expect(n, nodeRunning, "freeze")
+	c.restoreLater(n)
+	c.must(n.freeze(), "freezing a node")
+}
+
+// Thaw lets a frozen node run again, and waits until all running nodes see it.
+func (c *Cluster) Thaw(node int) {
+	c.tb.Helper()
+	n := c.node(node)
+	c.expect(n, nodeFrozen, "thaw")
+	c.must(n.thaw(), "thawing a node")
+	c.must(c.c.waitReady(context.Background(), n), "thawing node %d", node)
+}
+
+// Restart starts a node, after ending it at once if it is not down, and waits
+// until all running nodes see it. Its replicas may still be catching up:
+// WaitInSync waits for them.
+func (c *Cluster) Restart(node int) {
+	c.tb.Helper()
+	n := c.node(node)
+	c.restoreLater(n)
+	c.must(c.c.restart(n), "restarting node %d", node)
+}
+
+// WaitInSync waits until every replica of every partition is in sync. It needs
+// all nodes to be running.
+func (c *Cluster) WaitInSync() {
+	c.tb.Helper()
+	c.needControl("control over the nodes")
+	c.must(c.c.waitInSync(context.Background()), "waiting for replicas")
+}
+
+func (c *Cluster) expect(n *node, state nodeState, to string) {
+	c.tb.Helper()
+	if n.state != state {
+		c.tb.Fatalf("kafkatest: can't %s node %d, it is %s", to, n.id, n.state)
+	}
+}
+
+// restoreLater makes the node of a shared cluster run as before when the test
+// ends, for the tests that follow.
+func (c *Cluster) restoreLater(n *node) {
+	if !c.shared {
+		return
+	}
+	c.tb.Cleanup(func() {
+		c.tb.Helper()
+		if err := c.c.restore(n); err != nil {
+			c.tb.Errorf("kafkatest: restoring node %d of a shared cluster: %v", n.id, err)
+		}
+	})
+}
+
+func (c *cluster) restart(n *node) error {
+	n.kill()
+	if err := n.launch(c.runtime, c.runtime.archiveFlags()); err != nil {
+		return err
+	}
+	return c.waitReady(context.Background(), n)
+}
+
+// restore makes a node run, and waits until replicas are in sync once all
+// nodes run.
+func (c *cluster) restore(n *node) error {
+	switch n.state {
+	case nodeDown:
+		if err := c.restart(n); err != nil {
+			return err
+		}
+	case nodeFrozen:
+		if err := n.thaw(); err != nil {
+			return err
+		}
+		if err := c.waitReady(context.Background(), n); err != nil {
+			return err
+		}
+	}
+	if len(c.running()) < len(c.nodes) {
+		return nil
+	}
+	return c.waitInSync(context.Background())
+}
+
+// String says what the node does, in an error.
+func (s nodeState) String() string {
+	switch s {
+	case nodeRunning:
+		return "running"
+	case nodeFrozen:
+		return "frozen"
+	}
+	return "down"
+}

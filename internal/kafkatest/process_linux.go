@@ -1,0 +1,17 @@
+package kafkatest
+
+import (
+	"os/exec"
+	"syscall"
+)
+
+// startTied starts cmd, to be killed by the kernel when the calling thread
+// ends. It gets a process group of its own, so that Ctrl-C reaches the test
+// binary alone and a node's log does not show a shutdown nobody asked for.
+func startTied(cmd *exec.Cmd) error {
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Setpgid:   true,
+		Pdeathsig: syscall.SIGKILL,
+	}
+	return cmd.Start()
+}
