@@ -1,0 +1,538 @@
+package output
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/redpanda-data/benthos/v4/public/utils/netutil"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/kafka-guarded/kafka-guarded/guard"
+)
+
+// The fields have the names, defaults and meanings of the kafka_franz output of
+// Redpanda Connect, except for the checks null_key and tombstone, which are new,
+// and max_message_bytes, which is optional.
+const (
+	fieldSeedBrokers            = "seed_brokers"
+	fieldClientID               = "client_id"
+	fieldTLS                    = "tls"
+	fieldMetadataMaxAge         = "metadata_max_age"
+	fieldRequestTimeoutOverhead = "request_timeout_overhead"
+	fieldConnIdleTimeout        = "conn_idle_timeout"
+	fieldTCP                    = "tcp"
+
+	fieldTopic       = "topic"
+	fieldKey         = "key"
+	fieldNullKey     = "null_key"
+	fieldTombstone   = "tombstone"
+	fieldPartition   = "partition"
+	fieldMetadata    = "metadata"
+	fieldTimestamp   = "timestamp"
+	fieldTimestampMs = "timestamp_ms"
+
+	fieldMaxInFlight = "max_in_flight"
+	fieldBatching    = "batching"
+	fieldRackID      = "rack_id"
+
+	fieldPartitioner            = "partitioner"
+	fieldIdempotentWrite        = "idempotent_write"
+	fieldAcks                   = "acks"
+	fieldCompression            = "compression"
+	fieldAllowAutoTopicCreation = "allow_auto_topic_creation"
+	fieldTimeout                = "timeout"
+	fieldMaxMessageBytes        = "max_message_bytes"
+	fieldBrokerWriteMaxBytes    = "broker_write_max_bytes"
+	fieldMaxBufferedRecords     = "max_buffered_records"
+	fieldMaxBufferedBytes       = "max_buffered_bytes"
+	fieldMaxInFlightRequests    = "max_in_flight_requests"
+	fieldRecordRetries          = "record_retries"
+	fieldRecordDeliveryTimeout  = "record_delivery_timeout"
+)
+
+const (
+	partitionerMurmur2     = "murmur2_hash"
+	partitionerRoundRobin  = "round_robin"
+	partitionerLeastBackup = "least_backup"
+	partitionerManual      = "manual"
+
+	acksAll    = "all"
+	acksLeader = "leader"
+	acksNone   = "none"
+)
+
+// Spec returns the config spec of the kafka_guarded output.
+func Spec() *service.ConfigSpec {
+	return service.NewConfigSpec().
+		Categories("Services").
+		Summary("Writes batches to Kafka and knows, for every message, what became of it and why.").
+		Description(`
+Kafka refuses a batch as a whole for one bad message in it. This output finds the messages that are to blame, delivers all others, and reports exactly the failed ones, each with an error of its own that begins with a class:
+
+| class | meaning |
+| --- | --- |
+| `+"`size_exceeded`"+` | alone in a batch, it is larger than the topic or the client allows |
+| `+"`invalid_record`"+` | the content is refused: no key on a compacted topic, timestamp out of bounds, corrupt |
+| `+"`unroutable`"+` | no destination: interpolation failed, illegal topic name, no such partition |
+| `+"`unknown_topic`"+` | the topic does not exist |
+| `+"`unauthorized`"+` | an ACL forbids it |
+| `+"`refused`"+` | the cluster refuses the request as such: version, codec, policy, acks, producer |
+| `+"`transient`"+` | leader moves, too few replicas, time-outs, lost connections |
+
+Put it first in a `+"`fallback`"+` to send the failed messages elsewhere. There, the metadata key `+"`fallback_error`"+` holds the message's own error:
+
+`+"```yaml"+`
+output:
+  fallback:
+    - kafka_guarded:
+        seed_brokers: [ localhost:9092 ]
+        topic: orders
+    - switch:
+        cases:
+          - check: '@fallback_error.has_prefix("size_exceeded:")'
+            output: { file: { path: too-large.jsonl } }
+          - output: { file: { path: rejected.jsonl } }
+`+"```"+`
+
+The fields are those of the `+"`kafka_franz`"+` output, so that to rename the output is to migrate.
+`).
+		Fields(connectionFields()...).
+		Fields(recordFields()...).
+		Fields(
+			service.NewIntField(fieldMaxInFlight).
+				Description("The maximum number of batches to be sending in parallel at any given time. With 1, messages of one key keep their order, also when some of a batch are refused and the others are sent again.").
+				Default(10),
+			service.NewBatchPolicyField(fieldBatching),
+			service.NewStringField(fieldRackID).Deprecated(),
+		).
+		Fields(producerFields()...).
+		LintRule(lintRule)
+}
+
+func connectionFields() []*service.ConfigField {
+	return []*service.ConfigField{
+		service.NewStringListField(fieldSeedBrokers).
+			Description("A list of broker addresses to connect to in order to establish connections. If an item of the list contains commas it is expanded into multiple addresses. Kafka's `bootstrap.servers`.").
+			Example([]string{"localhost:9092"}).
+			Example([]string{"foo:9092", "bar:9092"}).
+			Example([]string{"foo:9092,bar:9092"}),
+		service.NewStringField(fieldClientID).
+			Description("An identifier for the client connection. Kafka's `client.id`.").
+			Default("redpanda-connect").
+			Advanced(),
+		service.NewTLSToggledField(fieldTLS),
+		service.NewDurationField(fieldMetadataMaxAge).
+			Description("The maximum age of metadata before it is refreshed. Kafka's `metadata.max.age.ms`.").
+			Default("1m").
+			Advanced(),
+		service.NewDurationField(fieldRequestTimeoutOverhead).
+			Description("How long to wait for an answer to a request, on top of the time-out that the request itself carries. Roughly Kafka's `request.timeout.ms`.").
+			Default("10s").
+			Advanced(),
+		service.NewDurationField(fieldConnIdleTimeout).
+			Description("The rough time after which idle connections are closed. Kafka's `connections.max.idle.ms`.").
+			Default("20s").
+			Advanced(),
+		netutil.DialerConfigSpec(),
+	}
+}
+
+func recordFields() []*service.ConfigField {
+	return []*service.ConfigField{
+		service.NewInterpolatedStringField(fieldTopic).
+			Description("The topic to write a message to. A message for which this gives no legal topic name is `unroutable`."),
+		service.NewInterpolatedStringField(fieldKey).
+			Description("An optional key for each message. A key that is configured is never null, though it may be empty: see `null_key`.").
+			Optional(),
+		service.NewBloblangField(fieldNullKey).
+			Description("An optional check: a message for which it is true has no key (null), whatever `key` gives. Topics with `cleanup.policy: compact` refuse messages without a key.").
+			Example(`@k == null`).
+			Optional(),
+		service.NewBloblangField(fieldTombstone).
+			Description("An optional check: a message for which it is true is written with a null value. Topics with `cleanup.policy: compact` take that as the deletion of its key.").
+			Example(`content().length() == 0`).
+			Optional(),
+		service.NewInterpolatedStringField(fieldPartition).
+			Description("An optional explicit partition for each message. Only relevant when the `partitioner` is `manual`. It must give a whole number; a message for which it does not, or gives a partition that the topic does not have, is `unroutable`.").
+			Example(`${! meta("partition") }`).
+			Optional(),
+		service.NewMetadataFilterField(fieldMetadata).
+			Description("Determine which (if any) metadata values should be added to messages as headers.").
+			Optional(),
+		service.NewInterpolatedStringField(fieldTimestamp).
+			Description("An optional timestamp for each message, in seconds since the Unix epoch. When left empty, the current time is used.").
+			Example(`${! timestamp_unix() }`).
+			Example(`${! metadata("kafka_timestamp_unix") }`).
+			Optional().
+			Advanced().
+			Deprecated(),
+		service.NewInterpolatedStringField(fieldTimestampMs).
+			Description("An optional timestamp for each message, in milliseconds since the Unix epoch. When left empty, the current time is used. Kafka refuses messages with timestamps outside of the topic's `message.timestamp.before.max.ms` and `message.timestamp.after.max.ms`.").
+			Example(`${! timestamp_unix_milli() }`).
+			Example(`${! metadata("kafka_timestamp_ms") }`).
+			Optional().
+			Advanced(),
+	}
+}
+
+func producerFields() []*service.ConfigField {
+	return []*service.ConfigField{
+		service.NewStringAnnotatedEnumField(fieldPartitioner, map[string]string{
+			partitionerMurmur2:     "Kafka's default: the murmur2 hash of the key. Messages without a key stick to a partition for a batch.",
+			partitionerRoundRobin:  "All partitions in turn. Lower throughput and more load on brokers.",
+			partitionerLeastBackup: "The partition with the fewest buffered messages, chosen per batch.",
+			partitionerManual:      "The partition that the field `partition` gives.",
+		}).
+			Description("How to choose the partition of a message, overriding the default of hashing its key.").
+			Advanced().Optional(),
+		service.NewBoolField(fieldIdempotentWrite).
+			Description("Have the brokers recognise what the client sends again, so that its retries cause no duplicates. Before Kafka 3.0 this takes the right `IDEMPOTENT_WRITE` on the cluster. Without it, duplicates are possible whenever a connection is lost. Kafka's `enable.idempotence`.").
+			Default(true).
+			Advanced(),
+		service.NewStringAnnotatedEnumField(fieldAcks, map[string]string{
+			acksAll:    "Wait for all in-sync replicas. Required by `idempotent_write`.",
+			acksLeader: "Wait for the leader alone. What it acknowledged is lost if it fails before its followers have it.",
+			acksNone:   "Wait for nobody. What is handed to the network counts as delivered, and no refusal is ever heard of.",
+		}).
+			Description("How many replicas must have a message before it counts as delivered. Kafka's `acks`.").
+			Default(acksAll).
+			Advanced(),
+		service.NewStringEnumField(fieldCompression, "lz4", "snappy", "gzip", "none", "zstd").
+			Description("An explicit compression type. The default is snappy where the broker supports it, else none. Kafka's `compression.type`.").
+			Optional().
+			Advanced(),
+		service.NewBoolField(fieldAllowAutoTopicCreation).
+			Description("Have brokers whose `auto.create.topics.enable` is set create topics that do not exist. Kafka's `allow.auto.create.topics`.").
+			Default(true).
+			Advanced(),
+		service.NewDurationField(fieldTimeout).
+			Description("How long a broker may wait for its followers to have a message before it gives up and is asked again. Kafka's `request.timeout.ms`, as it is sent along with produce requests.").
+			Default("10s").
+			Advanced(),
+		service.NewStringField(fieldMaxMessageBytes).
+			Description("The size of the largest batch to send, and so of the largest message with the few bytes that surround it: what is larger is `size_exceeded` without being sent. Unset, that is 1MiB. Set it to what the topics accept (`max.message.bytes`) if that is less, since to find the culprits in batches that were refused takes extra requests. Kafka's `max.request.size`.").
+			Optional().
+			Advanced().
+			Example("100MB").
+			Example("50mib"),
+		service.NewStringField(fieldBrokerWriteMaxBytes).
+			Description("The upper bound for the size of a request. It must not exceed the broker's `socket.request.max.bytes`: brokers close the connection on larger ones.").
+			Advanced().
+			Default("100MiB").
+			Example("128MB").
+			Example("50mib"),
+		service.NewIntField(fieldMaxBufferedRecords).
+			Description("The maximum number of messages to buffer before writing blocks.").
+			Advanced().
+			Default(10000),
+		service.NewStringField(fieldMaxBufferedBytes).
+			Description("The maximum number of bytes to buffer before writing blocks, `0` for no limit. A message that is larger by itself is `size_exceeded`. Kafka's `buffer.memory`.").
+			Advanced().
+			Default("0").
+			Example("256MB").
+			Example("50mib"),
+		service.NewIntField(fieldMaxInFlightRequests).
+			Description("The maximum number of produce requests in flight per broker without `idempotent_write`. With it, this must be `1`, and sequence numbers allow for five. Kafka's `max.in.flight.requests.per.connection`.").
+			Advanced().
+			Default(1),
+		service.NewIntField(fieldRecordRetries).
+			Description("How often the client tries to send a message again, where it can tell that this is safe. `0` is without end (the default). Kafka's `retries`.").
+			Advanced().
+			Default(0),
+		service.NewDurationField(fieldRecordDeliveryTimeout).
+			Description("How long a message may wait in the client, counted from its timestamp, where the client can tell that giving up is safe. `0s` is without end (the default). What the client gives up may have been written. Kafka's `delivery.timeout.ms`.").
+			Advanced().
+			Default("0s"),
+	}
+}
+
+// lintRule has the rules that clientConfigFrom and recordConfigFrom enforce
+// also without a linter.
+const lintRule = `root = match {
+  this.partitioner == "` + partitionerManual + `" && this.partition.or("") == "" => "a partition must be specified when the partitioner is set to manual"
+  this.partitioner != "` + partitionerManual + `" && this.partition.or("") != "" => "a partition cannot be specified unless the partitioner is set to manual"
+  this.timestamp.or("") != "" && this.timestamp_ms.or("") != "" => "both timestamp and timestamp_ms cannot be specified simultaneously"
+  this.idempotent_write.or(true) == true && this.acks.or("all") != "all" => "idempotent_write requires acks to be set to all"
+  this.idempotent_write.or(true) == true && this.max_in_flight_requests.or(1) != 1 => "idempotent_write requires max_in_flight_requests to be 1, set idempotent_write to false to use higher values"
+}`
+
+// clientConfig is what the clients are made of.
+type clientConfig struct {
+	guard guard.Config
+	opts  []kgo.Opt
+}
+
+func clientConfigFrom(conf *service.ParsedConfig, log *service.Logger) (c clientConfig, err error) {
+	p := parser{conf: conf}
+	var brokers []string
+	for _, item := range p.strings(fieldSeedBrokers) {
+		for broker := range strings.SplitSeq(item, ",") {
+			if broker = strings.TrimSpace(broker); broker != "" {
+				brokers = append(brokers, broker)
+			}
+		}
+	}
+	c.opts = []kgo.Opt{
+		kgo.WithLogger(clientLog{log}),
+		kgo.SeedBrokers(brokers...),
+		kgo.ClientID(p.string(fieldClientID)),
+		kgo.MetadataMaxAge(p.duration(fieldMetadataMaxAge)),
+		kgo.RequestTimeoutOverhead(p.duration(fieldRequestTimeoutOverhead)),
+		kgo.ConnIdleTimeout(p.duration(fieldConnIdleTimeout)),
+		kgo.ProduceRequestTimeout(p.duration(fieldTimeout)),
+		kgo.BrokerMaxWriteBytes(int32(p.bytes(fieldBrokerWriteMaxBytes, 1<<30))),
+		kgo.MaxBufferedBytes(p.bytes(fieldMaxBufferedBytes, math.MaxInt)),
+	}
+	if p.err == nil && len(brokers) == 0 {
+		p.err = fmt.Errorf("%s is empty: name at least one broker as host:port", fieldSeedBrokers)
+	}
+	if conf.Contains(fieldMaxMessageBytes) {
+		c.guard.MaxMessageBytes = p.bytes(fieldMaxMessageBytes, 1<<30)
+		if p.err == nil && c.guard.MaxMessageBytes == 0 {
+			p.err = fmt.Errorf("%s is 0: leave it out for the default", fieldMaxMessageBytes)
+		}
+	}
+	if n := p.int(fieldMaxBufferedRecords, 1); n > 0 {
+		c.opts = append(c.opts, kgo.MaxBufferedRecords(n))
+	}
+	if n := p.int(fieldRecordRetries, 0); n > 0 {
+		c.opts = append(c.opts, kgo.RecordRetries(n))
+	}
+	if d := p.duration(fieldRecordDeliveryTimeout); d > 0 {
+		c.opts = append(c.opts, kgo.RecordDeliveryTimeout(d))
+	}
+	if p.bool(fieldAllowAutoTopicCreation) {
+		c.opts = append(c.opts, kgo.AllowAutoTopicCreation())
+	}
+
+	idempotent, requests, acks := p.bool(fieldIdempotentWrite), p.int(fieldMaxInFlightRequests, 1), p.string(fieldAcks)
+	switch acks {
+	case acksLeader:
+		c.opts = append(c.opts, kgo.RequiredAcks(kgo.LeaderAck()))
+	case acksNone:
+		c.opts = append(c.opts, kgo.RequiredAcks(kgo.NoAck()))
+	case acksAll:
+	default:
+		p.invalid(fieldAcks, acks)
+	}
+	switch {
+	case !idempotent:
+		c.opts = append(c.opts, kgo.DisableIdempotentWrite(), kgo.MaxProduceRequestsInflightPerBroker(requests))
+	case p.err != nil:
+	case acks != acksAll:
+		p.err = fmt.Errorf("%s requires %s to be %q, got %q", fieldIdempotentWrite, fieldAcks, acksAll, acks)
+	case requests != 1:
+		p.err = fmt.Errorf("%s requires %s to be 1, got %d (set %s to false to use higher values, at the cost of possible duplicate and out-of-order delivery on retries)", fieldIdempotentWrite, fieldMaxInFlightRequests, requests, fieldIdempotentWrite)
+	}
+	partitioner := partitionerMurmur2
+	if conf.Contains(fieldPartitioner) {
+		partitioner = p.string(fieldPartitioner)
+	}
+	switch partitioner {
+	case partitionerMurmur2:
+		c.opts = append(c.opts, kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))
+	case partitionerRoundRobin:
+		c.opts = append(c.opts, kgo.RecordPartitioner(kgo.RoundRobinPartitioner()))
+	case partitionerLeastBackup:
+		c.opts = append(c.opts, kgo.RecordPartitioner(kgo.LeastBackupPartitioner()))
+	case partitionerManual:
+		c.opts = append(c.opts, kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	default:
+		p.invalid(fieldPartitioner, partitioner)
+	}
+
+	if conf.Contains(fieldCompression) {
+		switch codec := p.string(fieldCompression); codec {
+		case "lz4":
+			c.opts = append(c.opts, kgo.ProducerBatchCompression(kgo.Lz4Compression()))
+		case "gzip":
+			c.opts = append(c.opts, kgo.ProducerBatchCompression(kgo.GzipCompression()))
+		case "snappy":
+			c.opts = append(c.opts, kgo.ProducerBatchCompression(kgo.SnappyCompression()))
+		case "zstd":
+			c.opts = append(c.opts, kgo.ProducerBatchCompression(kgo.ZstdCompression()))
+		case "none":
+			c.opts = append(c.opts, kgo.ProducerBatchCompression(kgo.NoCompression()))
+		default:
+			p.invalid(fieldCompression, codec)
+		}
+	}
+	if p.err != nil {
+		return clientConfig{}, p.err
+	}
+	dial, err := dialer(conf)
+	if err != nil {
+		return clientConfig{}, err
+	}
+	c.opts = append(c.opts, dial)
+
+	// A client that never connects finds what only kgo would object to, so
+	// that a bad config ends the start instead of being retried for ever.
+	probe, err := guard.New(c.guard, c.opts...)
+	if err != nil {
+		return clientConfig{}, err
+	}
+	probe.Close()
+	return c, nil
+}
+
+func dialer(conf *service.ParsedConfig) (kgo.Opt, error) {
+	tlsConf, enabled, err := conf.FieldTLSToggled(fieldTLS)
+	if err != nil {
+		return nil, err
+	}
+	var d net.Dialer
+	if conf.Contains(fieldTCP) {
+		tcp, err := netutil.DialerConfigFromParsed(conf.Namespace(fieldTCP))
+		if err != nil {
+			return nil, err
+		}
+		if err := netutil.DecorateDialer(&d, tcp); err != nil {
+			return nil, err
+		}
+	}
+	if enabled {
+		return kgo.Dialer((&tls.Dialer{NetDialer: &d, Config: tlsConf}).DialContext), nil
+	}
+	return kgo.Dialer(d.DialContext), nil
+}
+
+func recordConfigFrom(conf *service.ParsedConfig) (c recordConfig, err error) {
+	if c.topic, err = conf.FieldInterpolatedString(fieldTopic); err != nil {
+		return c, err
+	}
+	for _, f := range []struct {
+		field string
+		to    **service.InterpolatedString
+	}{{fieldKey, &c.key}, {fieldPartition, &c.partition}, {fieldTimestamp, &c.timestamp}} {
+		if conf.Contains(f.field) {
+			if *f.to, err = conf.FieldInterpolatedString(f.field); err != nil {
+				return c, err
+			}
+		}
+	}
+	if c.partition != nil {
+		if text, ok := c.partition.Static(); ok && text == "" {
+			c.partition = nil
+		}
+	}
+	c.unit = time.Second
+	if conf.Contains(fieldTimestampMs) {
+		if c.timestamp != nil {
+			return c, errors.New("both timestamp and timestamp_ms cannot be specified simultaneously")
+		}
+		if c.timestamp, err = conf.FieldInterpolatedString(fieldTimestampMs); err != nil {
+			return c, err
+		}
+		c.unit = time.Millisecond
+	}
+	if conf.Contains(fieldMetadata) {
+		if c.metadata, err = conf.FieldMetadataFilter(fieldMetadata); err != nil {
+			return c, err
+		}
+		if c.metadata.IsEmpty() {
+			c.metadata = nil
+		}
+	}
+	if conf.Contains(fieldNullKey) {
+		if c.nullKey, err = conf.FieldBloblang(fieldNullKey); err != nil {
+			return c, err
+		}
+	}
+	if conf.Contains(fieldTombstone) {
+		if c.tombstone, err = conf.FieldBloblang(fieldTombstone); err != nil {
+			return c, err
+		}
+	}
+	manual := false
+	if conf.Contains(fieldPartitioner) {
+		partitioner, err := conf.FieldString(fieldPartitioner)
+		if err != nil {
+			return c, err
+		}
+		manual = partitioner == partitionerManual
+	}
+	switch {
+	case manual && c.partition == nil:
+		return c, errors.New("a partition must be specified when the partitioner is set to manual")
+	case !manual && c.partition != nil:
+		return c, errors.New("a partition cannot be specified unless the partitioner is set to manual")
+	}
+	return c, nil
+}
+
+// parser reads fields until the first error.
+type parser struct {
+	conf *service.ParsedConfig
+	err  error
+}
+
+func parse[T any](p *parser, field string, get func(...string) (T, error)) (v T) {
+	if p.err == nil {
+		v, p.err = get(field)
+	}
+	return v
+}
+
+func (p *parser) string(field string) string    { return parse(p, field, p.conf.FieldString) }
+func (p *parser) strings(field string) []string { return parse(p, field, p.conf.FieldStringList) }
+func (p *parser) bool(field string) bool        { return parse(p, field, p.conf.FieldBool) }
+func (p *parser) duration(field string) time.Duration {
+	return parse(p, field, p.conf.FieldDuration)
+}
+
+// int reads a number that must be at least least.
+func (p *parser) int(field string, least int) int {
+	n := parse(p, field, p.conf.FieldInt)
+	if p.err == nil && n < least {
+		p.err = fmt.Errorf("%s is %d, it must be at least %d", field, n, least)
+	}
+	return n
+}
+
+// bytes reads a size such as "1MiB" that must not exceed most.
+func (p *parser) bytes(field string, most uint64) int {
+	text := p.string(field)
+	if p.err != nil {
+		return 0
+	}
+	n, err := humanize.ParseBytes(text)
+	switch {
+	case err != nil:
+		p.err = fmt.Errorf("parsing %s: %w", field, err)
+	case n > most:
+		p.err = fmt.Errorf("%s is %s, it must not exceed %d bytes", field, text, most)
+	}
+	return int(n)
+}
+
+func (p *parser) invalid(field, value string) {
+	if p.err == nil {
+		p.err = fmt.Errorf("%s is %q, which it can't be", field, value)
+	}
+}
+
+// clientLog passes what kgo logs on. What is routine to kgo is a level lower
+// here, as in kafka_franz.
+type clientLog struct{ log *service.Logger }
+
+func (clientLog) Level() kgo.LogLevel { return kgo.LogLevelInfo }
+
+func (l clientLog) Log(level kgo.LogLevel, text string, keyvals ...any) {
+	log := l.log.With(keyvals...)
+	switch level {
+	case kgo.LogLevelError:
+		log.Error(text)
+	case kgo.LogLevelWarn:
+		log.Warn(text)
+	case kgo.LogLevelInfo:
+		log.Debug(text)
+	}
+}

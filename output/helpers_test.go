@@ -1,0 +1,277 @@
+package output
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	_ "github.com/redpanda-data/benthos/v4/public/components/io"
+	_ "github.com/redpanda-data/benthos/v4/public/components/pure"
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// cluster is an in-process broker and what a test asks of it.
+type cluster struct {
+	*kfake.Cluster
+	t     *testing.T
+	admin *kadm.Client
+}
+
+func newCluster(t *testing.T) *cluster {
+	t.Helper()
+	c, err := kfake.NewCluster(kfake.NumBrokers(1))
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...))
+	require.NoError(t, err)
+	t.Cleanup(cl.Close)
+	return &cluster{Cluster: c, t: t, admin: kadm.NewClient(cl)}
+}
+
+func (c *cluster) topic(name string, partitions int32, configs ...string) {
+	c.t.Helper()
+	m := map[string]*string{}
+	for _, kv := range configs {
+		k, v, _ := strings.Cut(kv, "=")
+		m[k] = &v
+	}
+	_, err := c.admin.CreateTopic(context.Background(), partitions, -1, m, name)
+	require.NoError(c.t, err)
+}
+
+// log reads all that is in a topic.
+func (c *cluster) log(topic string) []*kgo.Record {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	ends, err := c.admin.ListEndOffsets(ctx, topic)
+	require.NoError(c.t, err)
+	var want int64
+	at := map[int32]kgo.Offset{}
+	ends.Each(func(o kadm.ListedOffset) {
+		at[o.Partition] = kgo.NewOffset().At(0)
+		want += o.Offset
+	})
+	if want == 0 {
+		return nil
+	}
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: at}))
+	require.NoError(c.t, err)
+	defer cl.Close()
+	var log []*kgo.Record
+	for int64(len(log)) < want {
+		fetches := cl.PollFetches(ctx)
+		require.NoError(c.t, fetches.Err())
+		log = append(log, fetches.Records()...)
+	}
+	return log
+}
+
+// values returns how often each value is in the topic.
+func (c *cluster) values(topic string) map[string]int {
+	m := map[string]int{}
+	for _, r := range c.log(topic) {
+		m[string(r.Value)]++
+	}
+	return m
+}
+
+// once is what values returns if each of these is there exactly once.
+func once(values ...string) map[string]int {
+	m := map[string]int{}
+	for _, v := range values {
+		m[v]++
+	}
+	return m
+}
+
+// config is the YAML of an output on the cluster.
+func (c *cluster) config(lines ...string) string {
+	return "seed_brokers: [ " + strings.Join(c.ListenAddrs(), ",") + " ]\ncompression: none\n" + strings.Join(lines, "\n") + "\n"
+}
+
+// output makes a connected output out of the YAML lines.
+func (c *cluster) output(lines ...string) *output {
+	c.t.Helper()
+	conf, err := Spec().ParseYAML(c.config(lines...), nil)
+	require.NoError(c.t, err)
+	o, err := newOutput(conf, conf.Resources())
+	require.NoError(c.t, err)
+	require.NoError(c.t, o.Connect(c.t.Context()))
+	c.t.Cleanup(func() { _ = o.Close(context.Background()) })
+	return o
+}
+
+func batchOf(contents ...string) service.MessageBatch {
+	var b service.MessageBatch
+	for _, c := range contents {
+		b = append(b, service.NewMessage([]byte(c)))
+	}
+	return b
+}
+
+// failures writes the batch and returns the error text of each message that the
+// error says failed. An error that is not about single messages is returned.
+func failures(t *testing.T, o *output, batch service.MessageBatch) (map[int]string, error) {
+	t.Helper()
+	index := batch.Index()
+	err := o.WriteBatch(t.Context(), batch)
+	if err == nil {
+		return nil, nil
+	}
+	var batchErr *service.BatchError
+	if !errors.As(err, &batchErr) {
+		return nil, err
+	}
+	m := map[int]string{}
+	batchErr.WalkMessagesIndexedBy(index, func(i int, _ *service.Message, err error) bool {
+		if err != nil {
+			m[i] = err.Error()
+		}
+		return true
+	})
+	return m, err
+}
+
+// stream runs a stream from batches to the output given in YAML, in the real
+// engine.
+type stream struct {
+	t       *testing.T
+	batches [][]string
+	// replay has the input send again what is nacked, as file, csv,
+	// kafka_franz and other inputs do by themselves.
+	replay bool
+	// capture is what the output "capture" is asked before it takes a batch.
+	refuse func(service.MessageBatch) error
+
+	mu       sync.Mutex
+	acked    map[int]error // by batch
+	captured []captured
+	logs     strings.Builder
+}
+
+// captured is a message that the output "capture" took.
+type captured struct{ content, fallbackError string }
+
+func (s *stream) run(ctx context.Context, outputYAML string) error {
+	s.t.Helper()
+	env := service.NewEnvironment()
+	s.acked = map[int]error{}
+	require.NoError(s.t, env.RegisterBatchInput("source", service.NewConfigSpec(), func(*service.ParsedConfig, *service.Resources) (service.BatchInput, error) {
+		in := service.BatchInput(&source{stream: s})
+		if s.replay {
+			in = service.AutoRetryNacksBatched(in)
+		}
+		return in, nil
+	}))
+	require.NoError(s.t, env.RegisterBatchOutput("capture", service.NewConfigSpec(), func(*service.ParsedConfig, *service.Resources) (service.BatchOutput, service.BatchPolicy, int, error) {
+		return (*capture)(s), service.BatchPolicy{}, 1, nil
+	}))
+	b := env.NewStreamBuilder()
+	require.NoError(s.t, b.AddInputYAML("source: {}"))
+	require.NoError(s.t, b.AddOutputYAML(outputYAML))
+	require.NoError(s.t, b.SetLoggerYAML("level: INFO"))
+	b.SetPrintLogger(printer{s})
+	built, err := b.Build()
+	require.NoError(s.t, err)
+	return built.Run(ctx)
+}
+
+type printer struct{ *stream }
+
+func (p printer) Printf(format string, v ...any) { p.print(fmt.Sprintf(format, v...)) }
+func (p printer) Println(v ...any)               { p.print(fmt.Sprintln(v...)) }
+func (p printer) print(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.logs.WriteString(text)
+}
+
+type source struct {
+	stream *stream
+	next   int
+}
+
+func (s *source) Connect(context.Context) error { return nil }
+func (s *source) Close(context.Context) error   { return nil }
+
+func (s *source) ReadBatch(context.Context) (service.MessageBatch, service.AckFunc, error) {
+	if s.next == len(s.stream.batches) {
+		return nil, nil, service.ErrEndOfInput
+	}
+	n := s.next
+	s.next++
+	return batchOf(s.stream.batches[n]...), func(_ context.Context, err error) error {
+		s.stream.mu.Lock()
+		defer s.stream.mu.Unlock()
+		s.stream.acked[n] = err
+		return nil
+	}, nil
+}
+
+type capture stream
+
+func (c *capture) Connect(context.Context) error { return nil }
+func (c *capture) Close(context.Context) error   { return nil }
+
+func (c *capture) WriteBatch(_ context.Context, batch service.MessageBatch) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.refuse != nil {
+		if err := c.refuse(batch); err != nil {
+			return err
+		}
+	}
+	for _, m := range batch {
+		content, err := m.AsBytes()
+		if err != nil {
+			return err
+		}
+		text, _ := m.MetaGet("fallback_error")
+		c.captured = append(c.captured, captured{string(content), text})
+	}
+	return nil
+}
+
+// deadLetters returns the fallback_error of what was captured, by content.
+func (s *stream) deadLetters() map[string]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := map[string]string{}
+	for _, d := range s.captured {
+		require.NotContains(s.t, m, d.content, "dead-lettered twice")
+		m[d.content] = d.fallbackError
+	}
+	return m
+}
+
+func indent(yaml string, by int) string {
+	pad := "\n" + strings.Repeat(" ", by)
+	return pad + strings.ReplaceAll(strings.TrimSpace(yaml), "\n", pad) + "\n"
+}
+
+// inFallback is the output in front of "capture".
+func (c *cluster) inFallback(lines ...string) string {
+	return "fallback:\n  - kafka_guarded:" + indent(c.config(lines...), 6) + "  - capture: {}\n"
+}
+
+// alone is the output by itself.
+func (c *cluster) alone(lines ...string) string {
+	return "kafka_guarded:" + indent(c.config(lines...), 2)
+}
+
+// refuseProduce has the broker answer produce requests to the topic with err
+// until the fault is removed.
+func (c *cluster) refuseProduce(topic string, err *kerr.Error) *kfake.FaultHandle {
+	return c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic, Err: err, Count: -1})
+}

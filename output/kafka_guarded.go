@@ -1,0 +1,121 @@
+// Package output registers the kafka_guarded output with Benthos. Importing it
+// for its side effect is all it takes:
+//
+//	import _ "github.com/kafka-guarded/kafka-guarded/output"
+package output
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/kafka-guarded/kafka-guarded/guard"
+)
+
+const name = "kafka_guarded"
+
+func init() {
+	service.MustRegisterBatchOutput(name, Spec(), func(conf *service.ParsedConfig, mgr *service.Resources) (service.BatchOutput, service.BatchPolicy, int, error) {
+		fail := func(err error) (service.BatchOutput, service.BatchPolicy, int, error) {
+			return nil, service.BatchPolicy{}, 0, err
+		}
+		maxInFlight, err := conf.FieldInt(fieldMaxInFlight)
+		if err != nil {
+			return fail(err)
+		}
+		policy, err := conf.FieldBatchPolicy(fieldBatching)
+		if err != nil {
+			return fail(err)
+		}
+		o, err := newOutput(conf, mgr)
+		if err != nil {
+			return fail(err)
+		}
+		return o, policy, maxInFlight, nil
+	})
+}
+
+// output is the kafka_guarded output: Benthos on one side, guard on the other.
+type output struct {
+	client   clientConfig
+	records  recordConfig
+	reporter *reporter
+	log      *service.Logger
+
+	mu    sync.RWMutex
+	guard *guard.Guard // nil when not connected
+}
+
+func newOutput(conf *service.ParsedConfig, mgr *service.Resources) (*output, error) {
+	client, err := clientConfigFrom(conf, mgr.Logger())
+	if err != nil {
+		return nil, err
+	}
+	records, err := recordConfigFrom(conf)
+	if err != nil {
+		return nil, err
+	}
+	return &output{
+		client:   client,
+		records:  records,
+		reporter: newReporter(mgr.Path(), mgr.Logger()),
+		log:      mgr.Logger(),
+	}, nil
+}
+
+// refusedRetryInterval is when to try again to connect to a cluster that
+// answers, but turns us away: for example for a wrong password.
+const refusedRetryInterval = time.Minute
+
+// Connect makes the clients, once a broker answers.
+func (o *output) Connect(ctx context.Context) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.guard != nil {
+		return nil
+	}
+	g, err := guard.New(o.client.guard, o.client.opts...)
+	if err != nil {
+		return err
+	}
+	if err := g.Ping(ctx); err != nil {
+		g.Close()
+		if !kgo.IsRetryableBrokerErr(err) {
+			return service.NewErrBackOff(err, refusedRetryInterval)
+		}
+		return err
+	}
+	o.guard = g
+	return nil
+}
+
+// WriteBatch writes the batch and returns nil once every message of it is
+// delivered. Otherwise the error names those that are not, see reporter.
+func (o *output) WriteBatch(ctx context.Context, batch service.MessageBatch) error {
+	o.mu.RLock()
+	g := o.guard
+	o.mu.RUnlock()
+	if g == nil {
+		return service.ErrNotConnected
+	}
+	records, failures := o.records.from(batch)
+	verdicts := g.Write(ctx, records)
+	for i, f := range failures {
+		verdicts[i] = guard.Verdict{Outcome: f.Outcome, Class: f.Class, Partition: -1, Offset: -1, Failure: f}
+	}
+	return o.reporter.report(batch, verdicts)
+}
+
+// Close ends the clients. Writes that are under way return.
+func (o *output) Close(context.Context) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.guard != nil {
+		o.guard.Close()
+		o.guard = nil
+	}
+	return nil
+}

@@ -1,0 +1,246 @@
+package output
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+var (
+	big  = strings.Repeat("B", 30_000)     // over the limit of topic "t" below
+	huge = strings.Repeat("H", (1<<20)+10) // over the client's
+)
+
+const limited = "max.message.bytes=20000"
+
+func TestWriteBatchNamesExactlyTheFailed(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 1, limited)
+	o := c.output(`topic: '${! if content().length() == 3 { "a b" } else { "t" } }'`)
+	failed, err := failures(t, o, batchOf("m0", "m1", big, "m3", "bad", "m5", huge, "m7"))
+	require.Len(t, failed, 3)
+	require.Contains(t, failed[2], "size_exceeded: topic t partition 0: 30072 bytes exceed the topic's max.message.bytes: MESSAGE_TOO_LARGE")
+	require.Contains(t, failed[4], `unroutable: topic "a b": illegal topic name`)
+	require.Contains(t, failed[6], "size_exceeded: topic t: 1048660 bytes exceed max_message_bytes (1048576)")
+	require.ErrorContains(t, err, failed[2]+" (3 of 8 messages failed: 2 size_exceeded, 1 unroutable)")
+	require.ErrorIs(t, err, kerr.MessageTooLarge)
+	require.Equal(t, once("m0", "m1", "m3", "m5", "m7"), c.values("t"))
+}
+
+func TestWriteBatchReturnsNilWhenAllIsDelivered(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 1)
+	o := c.output("topic: t")
+	require.NoError(t, o.WriteBatch(t.Context(), batchOf("a", "b")))
+	require.NoError(t, o.WriteBatch(t.Context(), nil))
+	require.Equal(t, once("a", "b"), c.values("t"))
+}
+
+func TestAMessageThatMakesNoRecordFailsAlone(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, content, want string
+		lines               []string
+	}{
+		{"topic", `{"s":"SECRET"}`, `unroutable: the interpolation of the field topic fails for this message`, []string{`topic: '${! json("t").not_null() }'`}},
+		{"partition fails", `{"t":"t"}`, `unroutable: topic t: the interpolation of the field partition fails for this message`, []string{`topic: t`, `partitioner: manual`, `partition: '${! json("p").number() }'`}},
+		{"partition abc", `{"p":"abc"}`, `unroutable: topic t: the field partition does not give a whole number up to 2147483647`, []string{`topic: t`, `partitioner: manual`, `partition: '${! json("p") }'`}},
+		{"partition 99", `{"p":99}`, `unroutable: topic t partition 99: no such partition: the topic has 1`, []string{`topic: t`, `partitioner: manual`, `partition: '${! json("p") }'`}},
+		{"key", `{"s":"SECRET"}`, `invalid_record: topic t: the interpolation of the field key fails for this message`, []string{`topic: t`, `key: '${! json("k").not_null() }'`}},
+		{"timestamp", `{"ts":"SECRET"}`, `invalid_record: topic t: the field timestamp_ms does not give a whole number`, []string{`topic: t`, `timestamp_ms: '${! json("ts") }'`}},
+		{"null key check", `{"s":"SECRET"}`, `invalid_record: topic t: the mapping in the field null_key does not give a boolean for this message`, []string{`topic: t`, `null_key: 'this.s.or(false)'`}},
+		{"tombstone check", `{"s":"SECRET"}`, `invalid_record: topic t: the mapping in the field tombstone fails for this message`, []string{`topic: t`, `tombstone: 'this.s.or("0").number() > 0'`}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t)
+			c.topic("t", 1)
+			o := c.output(test.lines...)
+			good := `{"t":"t","p":"0","k":"k","ts":1}`
+			failed, err := failures(t, o, batchOf(good, test.content, good))
+			require.Equal(t, map[int]string{1: test.want}, failed)
+			require.NotContains(t, err.Error(), "SECRET")
+			require.Equal(t, map[string]int{good: 2}, c.values("t"))
+		})
+	}
+}
+
+func TestUnserialisableContentFailsAlone(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 1)
+	o := c.output("topic: t")
+	batch := batchOf("a", "b", "c")
+	batch[1].SetStructuredMut(map[string]any{"f": math.NaN()})
+	failed, _ := failures(t, o, batch)
+	require.Equal(t, map[int]string{1: "invalid_record: topic t: the message's structured content can't be serialised as JSON"}, failed)
+	require.Equal(t, once("a", "c"), c.values("t"))
+}
+
+func TestRecordsHaveWhatTheConfigSays(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 3)
+	o := c.output(
+		"topic: t", "partitioner: manual", `partition: '${! json("p") }'`, `key: '${! json("k").or("") }'`,
+		`null_key: 'this.k == null'`, `tombstone: 'this.gone == true'`, `timestamp_ms: '${! json("ts") }'`,
+		`metadata: { include_prefixes: [ "h_" ] }`,
+	)
+	batch := batchOf(`{"p":2,"k":"key","ts":1700000000123}`, `{"p":1,"k":"","ts":1}`, `{"p":0,"ts":2,"gone":true}`)
+	batch[0].MetaSet("h_one", "1")
+	batch[0].MetaSet("other", "2")
+	require.NoError(t, o.WriteBatch(t.Context(), batch))
+	log := c.log("t")
+	require.Len(t, log, 3)
+	for _, r := range log {
+		switch r.Partition {
+		case 2:
+			require.Equal(t, "key", string(r.Key))
+			require.EqualValues(t, 1700000000123, r.Timestamp.UnixMilli())
+			require.Len(t, r.Headers, 1)
+			require.Equal(t, "h_one", r.Headers[0].Key)
+			require.Equal(t, "1", string(r.Headers[0].Value))
+		case 1:
+			require.NotNil(t, r.Key, "an interpolated key is never null")
+			require.Empty(t, r.Key)
+		case 0:
+			require.Nil(t, r.Key)
+			require.Nil(t, r.Value)
+		}
+	}
+}
+
+func TestThroughFallbackEveryDeadLetterHasItsOwnText(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name    string
+		batches [][]string
+	}{
+		{"a part of the batch", [][]string{{"m0", big + "1", "m2", "bad", huge + "1", "m5"}, {"m6"}}},
+		{"all of the batch, for different reasons", [][]string{{big + "1", "bad", huge + "1"}, {"m6"}}},
+		{"batches of one", [][]string{{big + "1"}, {"m6"}, {"bad"}, {huge + "1"}}},
+	} {
+		for _, replay := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, replay %v", test.name, replay), func(t *testing.T) {
+				t.Parallel()
+				c := newCluster(t)
+				c.topic("t", 1, limited)
+				s := &stream{t: t, batches: test.batches, replay: replay}
+				require.NoError(t, s.run(t.Context(), c.inFallback(`topic: '${! if content().length() == 3 { "a b" } else { "t" } }'`)))
+				dead := s.deadLetters()
+				require.Len(t, dead, 3)
+				require.Contains(t, dead[big+"1"], "size_exceeded: topic t partition 0: 30073 bytes")
+				require.True(t, strings.HasPrefix(dead["bad"], "unroutable:"), dead["bad"])
+				require.Contains(t, dead[huge+"1"], "exceed max_message_bytes")
+				var good []string
+				for i, b := range test.batches {
+					require.NoError(t, s.acked[i])
+					for _, m := range b {
+						if strings.HasPrefix(m, "m") {
+							good = append(good, m)
+						}
+					}
+				}
+				require.Equal(t, once(good...), c.values("t"))
+			})
+		}
+	}
+}
+
+func TestWithoutFallbackNothingIsLostOrDuplicated(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 1, limited)
+	// At the places 1 and 4 of the batch: an input that is handed a
+	// BatchError for both of the smaller batch, too, loses the former.
+	s := &stream{t: t, replay: true, batches: [][]string{{"m0", big + "1", "m2", "m3", big + "4", "m5"}, {"m6", "m7"}}}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	// What is too large is sent again and again, until it is not.
+	requests := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Count: -1, Observe: true})
+	go func() {
+		_ = requests.Wait(ctx, 8)
+		_, _ = c.admin.AlterTopicConfigs(ctx, setConfig("max.message.bytes", "100000"), "t")
+	}()
+	require.NoError(t, s.run(ctx, c.alone("topic: t")))
+	require.Equal(t, map[int]error{0: nil, 1: nil}, s.acked)
+	require.Equal(t, once("m0", big+"1", "m2", "m3", big+"4", "m5", "m6", "m7"), c.values("t"))
+}
+
+// A smaller batch of which a part fails again must not be a BatchError, or what
+// is lost depends on the places.
+func TestASmallerBatchIsNeverTakenApartAgain(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 1, limited)
+	s := &stream{t: t, replay: true, batches: [][]string{{big + "0", "m1", big + "222222", "m3", big + "4"}}}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	requests := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Count: -1, Observe: true})
+	go func() {
+		_ = requests.Wait(ctx, 8) // two of three fit now
+		_, _ = c.admin.AlterTopicConfigs(ctx, setConfig("max.message.bytes", "30075"), "t")
+		_ = requests.Wait(ctx, 16)
+		_, _ = c.admin.AlterTopicConfigs(ctx, setConfig("max.message.bytes", "100000"), "t")
+	}()
+	require.NoError(t, s.run(ctx, c.alone("topic: t")))
+	require.NoError(t, s.acked[0])
+	for content, n := range c.values("t") {
+		require.GreaterOrEqual(t, n, 1, content)
+	}
+	require.Len(t, c.values("t"), 5, "nothing is lost")
+	require.Equal(t, 1, c.values("t")["m1"])
+	require.Equal(t, 1, c.values("t")["m3"])
+}
+
+func TestWithoutReplayTheInputIsToldOfTheFailure(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 1, limited)
+	s := &stream{t: t, batches: [][]string{{"m0", big}, {"m2"}}}
+	require.NoError(t, s.run(t.Context(), c.alone("topic: t")))
+	require.ErrorContains(t, s.acked[0], "size_exceeded:")
+	require.NoError(t, s.acked[1])
+	require.Equal(t, once("m0", "m2"), c.values("t"))
+}
+
+func TestAnUnreachableClusterIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	conf, err := Spec().ParseYAML("seed_brokers: [ 127.0.0.1:1 ]\ntopic: t\n", nil)
+	require.NoError(t, err)
+	o, err := newOutput(conf, conf.Resources())
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	require.ErrorContains(t, o.Connect(ctx), "127.0.0.1:1")
+	require.Equal(t, service.ErrNotConnected, o.WriteBatch(t.Context(), batchOf("a")), "nothing was handed over")
+	require.NoError(t, o.Close(t.Context()))
+}
+
+func TestShutdownInTheMiddleSaysWhatIsOpen(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 1)
+	stuck := c.refuseProduce("t", kerr.RequestTimedOut)
+	o := c.output("topic: t")
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		_ = stuck.Wait(t.Context(), 1)
+		cancel()
+	}()
+	err := o.WriteBatch(ctx, batchOf("a", "b"))
+	require.ErrorContains(t, err, "transient: topic t: may have been written: context canceled")
+	require.NoError(t, o.Close(t.Context()))
+	require.Equal(t, once("a", "b"), c.values("t"), "the broker did append before it answered")
+}
