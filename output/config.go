@@ -13,6 +13,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/redpanda-data/benthos/v4/public/utils/netutil"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/sasl"
 
 	"github.com/kafka-guarded/kafka-guarded/guard"
 )
@@ -128,6 +129,7 @@ func connectionFields() []*service.ConfigField {
 			Default("redpanda-connect").
 			Advanced(),
 		service.NewTLSToggledField(fieldTLS),
+		saslField(),
 		service.NewDurationField(fieldMetadataMaxAge).
 			Description("The maximum age of metadata before it is refreshed. Kafka's `metadata.max.age.ms`.").
 			Default("1m").
@@ -267,6 +269,7 @@ const lintRule = `root = match {
 type clientConfig struct {
 	guard guard.Config
 	opts  []kgo.Opt
+	sasl  []sasl.Mechanism
 }
 
 func clientConfigFrom(conf *service.ParsedConfig, log *service.Logger) (c clientConfig, err error) {
@@ -371,7 +374,10 @@ func clientConfigFrom(conf *service.ParsedConfig, log *service.Logger) (c client
 	if err != nil {
 		return clientConfig{}, err
 	}
-	c.opts = append(c.opts, dial)
+	if c.sasl, err = saslFrom(conf); err != nil {
+		return clientConfig{}, err
+	}
+	c.opts = append(c.opts, dial, kgo.SASL(c.sasl...))
 
 	// A client that never connects finds what only kgo would object to, so
 	// that a bad config ends the start instead of being retried for ever.

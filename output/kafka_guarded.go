@@ -84,7 +84,7 @@ func (o *output) Connect(ctx context.Context) error {
 	if err := g.Ping(ctx); err != nil {
 		g.Close()
 		if !kgo.IsRetryableBrokerErr(err) {
-			return service.NewErrBackOff(err, refusedRetryInterval)
+			return service.NewErrBackOff(explainSASL(o.client.sasl, err), refusedRetryInterval)
 		}
 		return err
 	}

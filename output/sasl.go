@@ -1,0 +1,115 @@
+package output
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/sasl"
+	"github.com/twmb/franz-go/pkg/sasl/oauth"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
+)
+
+const (
+	fieldSASL           = "sasl"
+	fieldSASLMechanism  = "mechanism"
+	fieldSASLUsername   = "username"
+	fieldSASLPassword   = "password"
+	fieldSASLToken      = "token"
+	fieldSASLExtensions = "extensions"
+)
+
+const (
+	saslNone        = "none"
+	saslPlain       = "PLAIN"
+	saslScramSHA256 = "SCRAM-SHA-256"
+	saslScramSHA512 = "SCRAM-SHA-512"
+	saslOAuthBearer = "OAUTHBEARER"
+)
+
+func saslField() *service.ConfigField {
+	return service.NewObjectListField(fieldSASL,
+		service.NewStringAnnotatedEnumField(fieldSASLMechanism, map[string]string{
+			saslNone:        "No authentication.",
+			saslPlain:       "Username and password as they are: use it with `tls` only.",
+			saslScramSHA256: "Username and password by challenge and response, as specified in RFC 5802.",
+			saslScramSHA512: "Username and password by challenge and response, as specified in RFC 5802.",
+			saslOAuthBearer: "A bearer token.",
+		}).
+			Description("The SASL mechanism to use. Kafka's `sasl.mechanism`."),
+		service.NewStringField(fieldSASLUsername).
+			Description("A username to provide for PLAIN or SCRAM-* authentication.").
+			Default(""),
+		service.NewStringField(fieldSASLPassword).
+			Description("A password to provide for PLAIN or SCRAM-* authentication.").
+			Default("").Secret(),
+		service.NewStringField(fieldSASLToken).
+			Description("The token to use for a single session's OAUTHBEARER authentication.").
+			Default("").Secret(),
+		service.NewStringMapField(fieldSASLExtensions).
+			Description("Key/value pairs to add to OAUTHBEARER authentication requests.").
+			Optional(),
+	).
+		Description("One or more methods of SASL authentication, in order of preference: the first one that the broker supports is used.").
+		Advanced().Optional().
+		Example([]any{map[string]any{
+			fieldSASLMechanism: saslScramSHA512,
+			fieldSASLUsername:  "foo",
+			fieldSASLPassword:  "bar",
+		}})
+}
+
+// saslFrom returns the configured mechanisms in order of preference.
+func saslFrom(conf *service.ParsedConfig) ([]sasl.Mechanism, error) {
+	if !conf.Contains(fieldSASL) {
+		return nil, nil
+	}
+	list, err := conf.FieldObjectList(fieldSASL)
+	if err != nil {
+		return nil, err
+	}
+	var mechanisms []sasl.Mechanism
+	for i, c := range list {
+		p := parser{conf: c}
+		name := p.string(fieldSASLMechanism)
+		user, password, token := p.string(fieldSASLUsername), p.string(fieldSASLPassword), p.string(fieldSASLToken)
+		var extensions map[string]string
+		if c.Contains(fieldSASLExtensions) {
+			extensions = parse(&p, fieldSASLExtensions, c.FieldStringMap)
+		}
+		if p.err != nil {
+			return nil, fmt.Errorf("sasl mechanism %d: %w", i, p.err)
+		}
+		switch name {
+		case "", saslNone:
+		case saslPlain:
+			mechanisms = append(mechanisms, plain.Auth{User: user, Pass: password}.AsMechanism())
+		case saslScramSHA256:
+			mechanisms = append(mechanisms, scram.Auth{User: user, Pass: password}.AsSha256Mechanism())
+		case saslScramSHA512:
+			mechanisms = append(mechanisms, scram.Auth{User: user, Pass: password}.AsSha512Mechanism())
+		case saslOAuthBearer:
+			mechanisms = append(mechanisms, oauth.Auth{Token: token, Extensions: extensions}.AsMechanism())
+		default:
+			return nil, fmt.Errorf("sasl mechanism %d is %q, which it can't be", i, name)
+		}
+	}
+	return mechanisms, nil
+}
+
+// explainSASL says of a refused authentication what was tried.
+func explainSASL(mechanisms []sasl.Mechanism, err error) error {
+	refused := errors.Is(err, kerr.SaslAuthenticationFailed) ||
+		errors.Is(err, kerr.UnsupportedSaslMechanism) ||
+		errors.Is(err, kerr.IllegalSaslState)
+	if !refused || len(mechanisms) == 0 {
+		return err
+	}
+	names := mechanisms[0].Name()
+	for _, m := range mechanisms[1:] {
+		names += ", " + m.Name()
+	}
+	return fmt.Errorf("authenticating with SASL mechanism %s: check username, password and mechanism: %w", names, err)
+}
