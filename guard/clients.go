@@ -31,7 +31,8 @@ type settings struct {
 	maxBufferedRecords int
 	maxBufferedBytes   int // 0: no limit
 	maxRequestBytes    int
-	answers            bool // acks other than none
+	answers            bool           // acks other than none
+	compressor         kgo.Compressor // nil: none
 }
 
 // readSettings reads the options by way of a client that never connects.
@@ -57,6 +58,7 @@ func readSettings(opts []kgo.Opt) (settings, error) {
 		maxRequestBytes:    int(probe.OptValue(kgo.BrokerMaxWriteBytes).(int32)),
 		answers:            probe.OptValue(kgo.RequiredAcks) != kgo.NoAck(),
 	}
+	s.compressor, _ = probe.OptValue(kgo.WithCompressor).(kgo.Compressor)
 	// The dialer is where the options for TLS and dial time-outs end up.
 	switch dial := probe.OptValue(kgo.Dialer).(type) {
 	case func(context.Context, string, string) (net.Conn, error):
@@ -88,24 +90,141 @@ func newClient(s settings, given []kgo.Opt, role ...kgo.Opt) (*client, error) {
 // for the first time. All others wait for the rest of their write, and no longer.
 const linger = 10 * time.Millisecond
 
-// newBulk makes the client of the fast path. A record that does not fit into a
-// batch of the given size alone is never handed to it.
-func newBulk(s settings, given []kgo.Opt, maxBatchBytes int) (*client, error) {
-	return newClient(s, given,
-		kgo.ProducerBatchMaxBytes(int32(maxBatchBytes)),
-		kgo.RecordPartitioner(checkedPartitioner{s.partitioner}),
+// generation is a client, and what it takes the topics to be.
+//
+// kgo asks for a partition's batch size once, and holds on to the topic that it
+// knows when another one takes its name. Purging a topic from a client would
+// change that, but can lose records silently. So a new generation takes over,
+// while the old one drains.
+type generation struct {
+	*client
+
+	mu     sync.Mutex
+	topics map[string]generationTopic
+
+	// Under Guard.mu:
+	users   int
+	retired bool
+}
+
+type generationTopic struct {
+	ceiling int // the largest batch, 0 for any
+	id      [16]byte
+}
+
+// newBulk makes the client of the fast path. It is handed no record that does
+// not fit into a batch alone.
+func (g *Guard) newBulk() (*generation, error) {
+	gen := &generation{topics: map[string]generationTopic{}}
+	ceiling := func(topic string) int32 {
+		gen.mu.Lock()
+		defer gen.mu.Unlock()
+		if t, ok := gen.topics[topic]; ok {
+			return int32(t.ceiling)
+		}
+		limit, _ := g.limit(&Rules{})
+		return int32(limit)
+	}
+	var err error
+	gen.client, err = newClient(g.settings, g.opts,
+		kgo.ProducerBatchMaxBytesFn(ceiling),
+		kgo.RecordPartitioner(checkedPartitioner{g.settings.partitioner}),
 	)
+	return gen, err
 }
 
 // newSolo makes the client for records that must be alone with those that they
-// are sent with: suspects, and records within kgo's rounding of the limit. It
+// are sent with: suspects, and records that the bulk client does not take. It
 // takes records of any size, to partitions that are chosen already.
-func newSolo(s settings, given []kgo.Opt) (*client, error) {
-	return newClient(s, given,
-		kgo.ProducerBatchMaxBytes(int32(s.maxRequestBytes)),
+func (g *Guard) newSolo() (*generation, error) {
+	gen := &generation{topics: map[string]generationTopic{}}
+	var err error
+	gen.client, err = newClient(g.settings, g.opts,
+		kgo.ProducerBatchMaxBytes(int32(g.settings.maxRequestBytes)),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.MaxBufferedBytes(0),
 	)
+	return gen, err
+}
+
+// bulk returns the client of the fast path, fit for the part, to be given back
+// with done.
+func (g *Guard) bulk(p *part) (*generation, error) {
+	return g.use(&g.bulkClient, g.newBulk, p, func(t *partTopic) generationTopic {
+		return generationTopic{t.limit, t.rules.ID}
+	})
+}
+
+// solo returns the client for the part's suspects, which is made on first need,
+// to be given back with done.
+func (g *Guard) solo(p *part) (*generation, error) {
+	return g.use(&g.soloClient, g.newSolo, p, func(t *partTopic) generationTopic {
+		return generationTopic{0, t.rules.ID}
+	})
+}
+
+func (g *Guard) use(current **generation, replace func() (*generation, error), p *part, as func(*partTopic) generationTopic) (*generation, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return nil, kgo.ErrClientClosed
+	}
+	if *current == nil || !(*current).fits(p) {
+		gen, err := replace()
+		if err != nil {
+			return nil, fmt.Errorf("creating a client: %w", err)
+		}
+		if old := *current; old != nil {
+			old.retired = true
+			old.closeIfDone()
+		}
+		*current = gen
+	}
+	gen := *current
+	gen.mu.Lock()
+	for _, t := range p.topics {
+		if _, ok := gen.topics[t.rules.Topic]; !ok {
+			gen.topics[t.rules.Topic] = as(t)
+		}
+	}
+	gen.mu.Unlock()
+	gen.users++
+	return gen, nil
+}
+
+func (g *Guard) done(gen *generation) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	gen.users--
+	gen.closeIfDone()
+}
+
+// closeIfDone closes a retired generation that no write uses.
+func (gen *generation) closeIfDone() {
+	if gen.retired && gen.users == 0 {
+		go gen.Close()
+	}
+}
+
+// fits reports whether the generation sends the part as it should be sent: in
+// batches that the topics accept, to the topics that have the names by now. That
+// a topic accepts more is no reason before a record needs it.
+func (gen *generation) fits(p *part) bool {
+	gen.mu.Lock()
+	defer gen.mu.Unlock()
+	for _, t := range p.topics {
+		have, ok := gen.topics[t.rules.Topic]
+		if !ok {
+			continue
+		}
+		if have.ceiling > 0 && (t.limit < have.ceiling || t.largest > have.ceiling-kgoRounding) {
+			return false
+		}
+		if t.rules.ID != [16]byte{} && have.id != [16]byte{} && t.rules.ID != have.id {
+			return false
+		}
+	}
+	return true
 }
 
 // checkedPartitioner notes in the slot of a record that its partitioner chose a
@@ -138,11 +257,13 @@ func (p checkedTopicPartitioner) Partition(r *kgo.Record, n int) int {
 // partitioner would. It settles a record for which there is none.
 func (w *write) place(c *client, s *slot) bool {
 	topic := s.record.Topic
-	n, err := c.partitions(w.ctx, topic)
-	if err != nil {
-		r := classify(err)
-		s.fail(&Failure{Class: r.class, Topic: topic, Partition: -1, Cause: err}, NotWritten)
-		return false
+	n := w.guard.rules.of(topic).Partitions
+	if n == 0 {
+		var err error
+		if n, err = c.partitions(w.ctx, topic); err != nil {
+			s.fail(&Failure{Class: classify(err).class, Topic: topic, Partition: -1, Cause: err}, NotWritten)
+			return false
+		}
 	}
 	choice := w.guard.choices.choose(w.guard.settings.partitioner, s.record, n)
 	if choice < 0 || choice >= n {

@@ -38,7 +38,7 @@ func FuzzWriteAgainstTheLog(f *testing.F) {
 		for p := range partitions {
 			c.refuse("t", p, "POISON", kerr.InvalidTimestamp)
 		}
-		g := c.guard(Config{MaxMessageBytes: 20_000}, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(50+rnd.IntN(500)))
+		g := c.guard(Config{MaxMessageBytes: 20_000, IgnoreRules: rnd.IntN(2) == 0}, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(50+rnd.IntN(500)))
 
 		faults := rnd.IntN(2) * rnd.IntN(6)
 		var schedule []kfake.Fault

@@ -11,26 +11,47 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/semaphore"
 )
 
-// DefaultMaxMessageBytes is the default of Config.MaxMessageBytes.
+// DefaultMaxMessageBytes is the size in bytes of the largest batch for a topic
+// whose rules are not known, when Config.MaxMessageBytes is not set either.
 const DefaultMaxMessageBytes = 1 << 20
+
+// DefaultRulesMaxAge is the default of Config.RulesMaxAge.
+const DefaultRulesMaxAge = 5 * time.Minute
 
 // Config is what guard adds to the options of the kgo client. Its zero value
 // is the default.
 type Config struct {
 	// MaxMessageBytes is the size in bytes of the largest batch that is sent,
 	// and so of the largest record with its 61 bytes of batch header and its
-	// own overhead, overriding the default of 1 MiB. It should not exceed
-	// what the topics accept (Kafka's topic property max.message.bytes, 1 MiB
-	// and 12 bytes by default): the broker refuses larger batches, and to
-	// find the records to blame takes extra requests. It corresponds to
-	// max.request.size of Kafka's own producer, and takes the place of
+	// own overhead. It is a further ceiling on what the topic accepts
+	// (Kafka's topic properties max.message.bytes and segment.bytes), which
+	// guard learns from the cluster. 0 is no further ceiling, and
+	// DefaultMaxMessageBytes where the topic's is not known. It corresponds
+	// to max.request.size of Kafka's own producer, and takes the place of
 	// kgo.ProducerBatchMaxBytes.
 	MaxMessageBytes int
+
+	// IgnoreRules has guard not ask the cluster what its topics accept: what
+	// the broker refuses decides, which takes extra requests to find the
+	// records to blame.
+	IgnoreRules bool
+
+	// RulesMaxAge is how old what a topic accepts may be before it is read
+	// again, in the background, overriding the default of 5 minutes. What the
+	// broker refuses, or the rules would, has it read at once. It takes the
+	// right to DESCRIBE_CONFIGS on the topic.
+	RulesMaxAge time.Duration
+
+	// OnRules is called with the rules of each topic once they are read, and
+	// again when they have changed. The old ones are nil the first time. It
+	// must return soon.
+	OnRules func(old, now *Rules)
 }
 
 // minMaxMessageBytes is the smallest batch size that kgo takes.
@@ -40,6 +61,9 @@ const minMaxMessageBytes = 512
 func (c Config) Validate() error {
 	if c.MaxMessageBytes != 0 && (c.MaxMessageBytes < minMaxMessageBytes || c.MaxMessageBytes > 1<<30) {
 		return fmt.Errorf("max_message_bytes is %d, it must be between %d and %d", c.MaxMessageBytes, minMaxMessageBytes, 1<<30)
+	}
+	if c.RulesMaxAge < 0 {
+		return fmt.Errorf("the maximum age of topic rules is %s, it must not be negative", c.RulesMaxAge)
 	}
 	return nil
 }
@@ -55,10 +79,12 @@ type Guard struct {
 	ctx  context.Context
 	stop context.CancelFunc
 
-	bulk *client
+	control *kgo.Client // for all but producing
+	rules   *rulebook
 
-	soloMu     sync.Mutex
-	soloClient *client // nil before the first need
+	mu         sync.Mutex
+	bulkClient *generation
+	soloClient *generation // nil before the first need
 	closed     bool
 
 	lanes   lanes
@@ -78,8 +104,11 @@ func New(config Config, opts ...kgo.Opt) (*Guard, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	if config.MaxMessageBytes == 0 {
-		config.MaxMessageBytes = DefaultMaxMessageBytes
+	if config.RulesMaxAge == 0 {
+		config.RulesMaxAge = DefaultRulesMaxAge
+	}
+	if config.OnRules == nil {
+		config.OnRules = func(_, _ *Rules) {}
 	}
 	settings, err := readSettings(opts)
 	if err != nil {
@@ -89,45 +118,34 @@ func New(config Config, opts ...kgo.Opt) (*Guard, error) {
 	if settings.maxBufferedBytes > 0 {
 		g.bytes = semaphore.NewWeighted(int64(settings.maxBufferedBytes))
 	}
-	limit, _ := g.limit()
-	if g.bulk, err = newBulk(settings, opts, limit); err != nil {
+	if g.control, err = kgo.NewClient(opts...); err != nil {
+		return nil, err
+	}
+	if g.bulkClient, err = g.newBulk(); err != nil {
+		g.control.Close()
 		return nil, err
 	}
 	g.ctx, g.stop = context.WithCancel(context.Background())
+	g.rules = &rulebook{client: g.control, life: g.ctx, maxAge: config.RulesMaxAge, fresh: rulesFresh, disabled: config.IgnoreRules, changed: config.OnRules}
 	return g, nil
 }
 
 // Ping reports whether any broker answers. The error is kgo's own.
-func (g *Guard) Ping(ctx context.Context) error { return g.bulk.Ping(ctx) }
+func (g *Guard) Ping(ctx context.Context) error { return g.control.Ping(ctx) }
 
 // Close ends the clients. Writes that are under way return: what is not yet
 // acknowledged is NotWritten if it was never sent, else Unknown.
 func (g *Guard) Close() {
 	g.stop()
-	g.bulk.Close()
-	g.soloMu.Lock()
-	defer g.soloMu.Unlock()
+	g.mu.Lock()
 	g.closed = true
-	if g.soloClient != nil {
-		g.soloClient.Close()
+	bulk, solo := g.bulkClient, g.soloClient
+	g.mu.Unlock()
+	bulk.Close()
+	if solo != nil {
+		solo.Close()
 	}
-}
-
-// solo returns the solo client, which is made on first need.
-func (g *Guard) solo() (*client, error) {
-	g.soloMu.Lock()
-	defer g.soloMu.Unlock()
-	if g.closed {
-		return nil, kgo.ErrClientClosed
-	}
-	if g.soloClient == nil {
-		c, err := newSolo(g.settings, g.opts)
-		if err != nil {
-			return nil, err
-		}
-		g.soloClient = c
-	}
-	return g.soloClient, nil
+	g.control.Close()
 }
 
 // Write writes the records and returns one verdict for each, in input order.
@@ -141,17 +159,15 @@ func (g *Guard) solo() (*client, error) {
 func (g *Guard) Write(ctx context.Context, records []*kgo.Record) []Verdict {
 	w := g.begin(ctx, records)
 	w.preflight()
-	for {
-		part := w.next()
-		if part == nil {
-			return w.verdicts
-		}
-		release, err := g.admit(ctx, part)
+	for p := w.next(); p != nil; p = w.next() {
+		release, err := g.admit(ctx, p)
 		if err != nil {
 			w.abandon(err)
-			return w.verdicts
+			break
 		}
-		w.bulk(part, release)
-		w.isolate(part)
+		w.bulk(p, release)
+		w.reconsider(p)
+		w.isolate(p)
 	}
+	return w.verdicts
 }

@@ -42,13 +42,22 @@ func TestWriteNamesTheCulprits(t *testing.T) {
 		{"all of a batch", 20, all(20)},
 		{"none", 100, nil},
 	} {
-		for cause, class := range map[string]Class{"over the topic's limit": SizeExceeded, "content refused": InvalidRecord} {
-			t.Run(test.name+", "+cause, func(t *testing.T) {
+		for _, cause := range []struct {
+			name        string
+			class       Class
+			ignoreRules bool
+		}{
+			{"over the topic's limit, which is known", SizeExceeded, false},
+			{"over the topic's limit, which is not known", SizeExceeded, true},
+			{"content refused", InvalidRecord, false},
+		} {
+			class := cause.class
+			t.Run(test.name+", "+cause.name, func(t *testing.T) {
 				t.Parallel()
 				c := newCluster(t)
 				c.topic("t", 1, "max.message.bytes=20000")
 				c.refuse("t", 0, "POISON", kerr.InvalidRecord)
-				g := c.guard(Config{})
+				g := c.guard(Config{IgnoreRules: cause.ignoreRules})
 				rs := records("t", "r", test.n, 100)
 				want := map[int]Class{}
 				for _, i := range test.at {
@@ -101,7 +110,7 @@ func TestConcurrentWritesDoNotBlameEachOther(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	c.topic("t", 1, "max.message.bytes=100000")
-	g := c.guard(Config{})
+	g := c.guard(Config{IgnoreRules: true})
 	const writes, each = 10, 100
 	var wg sync.WaitGroup
 	rs, vs := make([][]*kgo.Record, writes), make([][]Verdict, writes)
@@ -128,7 +137,7 @@ func TestBatchesOverTheTopicsLimitAreDeliveredWhenEachRecordFits(t *testing.T) {
 	c := newCluster(t)
 	c.topic("t", 1, "max.message.bytes=100000")
 	requests := c.countProduce()
-	g := c.guard(Config{})
+	g := c.guard(Config{IgnoreRules: true})
 	rs := records("t", "r", 1000, 1000)
 	vs := g.Write(t.Context(), rs)
 	require.Empty(t, classes(vs))
@@ -147,7 +156,7 @@ func TestIsolationTakesFewRequests(t *testing.T) {
 					t.Parallel()
 					c := newCluster(t)
 					c.topic("t", 1, "max.message.bytes=200000")
-					g := c.guard(Config{})
+					g := c.guard(Config{IgnoreRules: true})
 					// The first write makes the topic known to both clients.
 					c.refuse("t", 0, "POISON", kerr.InvalidRecord)
 					g.Write(t.Context(), []*kgo.Record{record("t", "a POISON", 0)})
@@ -192,7 +201,7 @@ func TestPreflightRefusesWithoutARequest(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t)
 			c.topic("t", 1)
-			g := c.guard(Config{}, test.opts...)
+			g := c.guard(Config{MaxMessageBytes: 1 << 20}, test.opts...)
 			rs := records("t", "r", 3, 10)
 			rs[1] = test.record
 			vs := g.Write(t.Context(), rs)
@@ -265,7 +274,7 @@ func TestALeaderThatMovesIsFollowed(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, kfake.NumBrokers(3))
 	c.topic("t", 1, "max.message.bytes=50000")
-	g := c.guard(Config{})
+	g := c.guard(Config{IgnoreRules: true})
 	for i := range 4 {
 		require.NoError(t, c.MoveTopicPartition("t", 0, int32(i%3)))
 		rs := records("t", fmt.Sprint("r", i), 20, 10)

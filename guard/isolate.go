@@ -3,7 +3,6 @@ package guard
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -16,17 +15,18 @@ func (w *write) isolate(p *part) {
 	if len(p.slots) == 0 {
 		return
 	}
-	solo, err := w.guard.solo()
+	solo, err := w.guard.solo(p)
 	if err != nil {
 		for _, s := range p.slots {
-			w.leave(s, fmt.Errorf("creating the client to isolate it with: %w", err))
+			w.leave(s, err)
 		}
 		return
 	}
+	defer w.guard.done(solo)
 	var order []topicPartition
 	groups := map[topicPartition][]*slot{}
 	for _, s := range p.slots {
-		if p.solo && !w.place(solo, s) {
+		if p.solo && !w.place(solo.client, s) {
 			continue
 		}
 		tp := topicPartition{s.record.Topic, s.record.Partition}
@@ -46,8 +46,10 @@ func (w *write) isolate(p *part) {
 				return
 			}
 			defer unlock()
-			i := isolation{write: w, solo: solo, refused: noneRefused}
-			i.clear(groups[tp], p.solo)
+			rules := w.guard.rules.of(tp.topic)
+			limit, _ := w.guard.limit(rules)
+			i := isolation{write: w, solo: solo.client, refused: limit + 1}
+			i.clear(groups[tp], p.solo || p.judged)
 		})
 	}
 	wg.Wait()
@@ -67,11 +69,10 @@ type isolation struct {
 	write *write
 	solo  *client
 	// The raw sizes of the largest batch that was taken, and of the smallest
-	// that was refused for its size. They only choose what to send together.
+	// that was refused for its size, or is over the limit. They only choose
+	// what to send together.
 	taken, refused int
 }
-
-const noneRefused = 1<<63 - 1
 
 // clear settles a group of suspects, in order. The group is sent as a whole
 // first, unless it is known that it would be refused.
@@ -79,7 +80,7 @@ const noneRefused = 1<<63 - 1
 // To single out one of n takes at most 2 log2(n) requests: per level one for
 // each half, and none for a right half whose left one was taken.
 func (i *isolation) clear(group []*slot, send bool) (allTaken bool) {
-	if send {
+	if len(group) == 1 || send && batchSize(group) < i.refused {
 		before := len(group)
 		if group = i.send(group); len(group) == 0 {
 			return true
@@ -88,18 +89,15 @@ func (i *isolation) clear(group []*slot, send bool) (allTaken bool) {
 			return false // it stood alone, and has its verdict
 		}
 	}
-	if len(group) == 1 {
-		return i.clear(group, true)
-	}
 	bySize := classify(group[0].err).class == SizeExceeded
 	half := len(group) / 2
 	left, right := group[:half], group[half:]
-	leftTaken := i.clear(left, !bySize || batchSize(left) < i.refused)
+	leftTaken := i.clear(left, true)
 	// With the left half taken, the right one has the culprit, unless it was
 	// the sum that was too large.
 	sendRight := !leftTaken
 	if bySize {
-		sendRight = batchSize(right) <= i.taken || !leftTaken && batchSize(right) < i.refused
+		sendRight = !leftTaken || batchSize(right) <= i.taken
 	}
 	rightTaken := i.clear(right, sendRight)
 	return leftTaken && rightTaken
@@ -138,6 +136,9 @@ func (i *isolation) send(group []*slot) []*slot {
 		}
 		if len(suspects) == 0 {
 			i.taken = max(i.taken, size)
+			if group[0].verdict.Outcome == Delivered && len(group) == 1 {
+				w.guard.rules.taken(group[0].record.Topic, size)
+			}
 			return nil
 		}
 		if classify(suspects[0].err).class == SizeExceeded {
@@ -163,12 +164,14 @@ func vague(err error) bool {
 func (i *isolation) convict(s *slot) {
 	s.failWith(i.solo.read(s), s.err)
 	f := s.verdict.Failure
-	if f.Class == SizeExceeded {
-		f.Bytes, f.LimitName = s.size, "the topic's max.message.bytes"
-		if errors.Is(s.err, kerr.RecordListTooLarge) {
-			f.LimitName = "the topic's segment.bytes"
-		}
+	if f.Class != SizeExceeded || f.Outcome == Unknown {
+		return
 	}
+	f.Bytes, f.LimitName = i.write.guard.settings.sentSize(s.record, s.size), limitTopic
+	if errors.Is(s.err, kerr.RecordListTooLarge) {
+		f.LimitName = limitSegmentBytes
+	}
+	i.write.guard.rules.refused(s.record.Topic, s.size)
 }
 
 // lanes has one lock per partition that is in use.

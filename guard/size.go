@@ -1,6 +1,11 @@
 package guard
 
-import "github.com/twmb/franz-go/pkg/kgo"
+import (
+	"bytes"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
 
 // batchOverhead is the size of a v2 record batch's header: from the base
 // offset to the record count.
@@ -42,4 +47,28 @@ func bufferedSize(r *kgo.Record) int {
 		n += len(r.Headers[i].Key) + len(r.Headers[i].Value)
 	}
 	return n
+}
+
+// sentSize returns the size of a batch that holds r alone as it is sent:
+// compressed as the client does, if that is smaller. raw is its raw size.
+//
+// The first codec of a list that the client prefers is taken: a broker that does
+// not know it gets another.
+func (s *settings) sentSize(r *kgo.Record, raw int) int {
+	if s.compressor == nil {
+		return raw
+	}
+	record := kmsg.Record{Key: r.Key, Value: r.Value, Headers: make([]kmsg.Header, len(r.Headers))}
+	for i, h := range r.Headers {
+		record.Headers[i] = kmsg.Header{Key: h.Key, Value: h.Value}
+	}
+	records := record.AppendTo(make([]byte, 0, raw))
+	// The length before the record counts what is behind it.
+	record.Length = int32(len(records) - varintSize(0))
+	records = record.AppendTo(records[:0])
+	var dst bytes.Buffer
+	if compressed, _ := s.compressor.Compress(&dst, records); compressed != nil && len(compressed) < len(records) {
+		return batchOverhead + len(compressed)
+	}
+	return raw
 }

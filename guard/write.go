@@ -2,6 +2,8 @@ package guard
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -76,15 +78,82 @@ func (g *Guard) begin(ctx context.Context, records []*kgo.Record) *write {
 	return w
 }
 
-// preflight settles the records that no request is needed to refuse.
+// preflight settles the records that no request is needed to refuse, by rules
+// that are fresh enough to condemn by.
 func (w *write) preflight() {
+	topics := map[string]*Rules{}
+	var names []string
+	last := ""
 	for i := range w.slots {
 		s := &w.slots[i]
-		size, failure := w.guard.preflight(s.record)
-		s.size = size
-		if failure != nil {
-			s.fail(failure, NotWritten)
+		if f := w.guard.preflightTopic(s.record); f != nil {
+			s.fail(f, NotWritten)
+			continue
 		}
+		s.size = rawSize(s.record)
+		if topic := s.record.Topic; topic != last {
+			last = topic
+			if _, ok := topics[topic]; !ok {
+				topics[topic] = nil
+				names = append(names, topic)
+			}
+		}
+	}
+	w.guard.rules.learn(w.ctx, names)
+	var open []*slot
+	for i := range w.slots {
+		if s := &w.slots[i]; !s.settled() {
+			open = append(open, s)
+		}
+	}
+	w.judge(open)
+}
+
+// judge settles those of the slots that the rules condemn, and returns the
+// others. Rules that condemn are read again first, unless they are fresh.
+func (w *write) judge(slots []*slot) (passed []*slot) {
+	g := w.guard
+	var condemned []*slot
+	stale := map[string]struct{}{}
+	rules, last := (*Rules)(nil), ""
+	for _, s := range slots {
+		if s.record.Topic != last {
+			rules, last = g.rules.of(s.record.Topic), s.record.Topic
+		}
+		if f := g.preflight(s.record, s.size, rules); f != nil {
+			condemned = append(condemned, s)
+			stale[last] = struct{}{}
+		}
+	}
+	if len(condemned) == 0 {
+		return slots
+	}
+	g.rules.refresh(w.ctx, slices.Collect(maps.Keys(stale)))
+	for _, s := range condemned {
+		if f := g.preflight(s.record, s.size, g.rules.of(s.record.Topic)); f != nil {
+			f.Partition = s.partition()
+			s.fail(f, NotWritten)
+		}
+	}
+	return slices.DeleteFunc(slots, (*slot).settled)
+}
+
+// reconsider judges what the broker refused by rules that are fresh: the limit
+// may be lower than it was.
+func (w *write) reconsider(p *part) {
+	if len(p.slots) == 0 || p.solo {
+		return
+	}
+	var topics []string
+	for _, t := range p.topics {
+		topics = append(topics, t.rules.Topic)
+	}
+	w.guard.rules.refresh(w.ctx, topics)
+	suspects := len(p.slots)
+	p.slots = w.judge(p.slots)
+	p.judged = len(p.slots) < suspects
+	for _, t := range p.topics {
+		t.set(w.guard)
 	}
 }
 
@@ -126,10 +195,41 @@ func (s *slot) partition() int32 {
 // part is a run of a write's records that is handed over in one go, and dealt
 // with to the end before the next: so they keep their order.
 type part struct {
-	slots []*slot
-	count int64 // of records
-	bytes int64 // of what they count against max_buffered_bytes
-	solo  bool  // one record, for the solo client
+	slots  []*slot
+	topics []*partTopic
+	byName map[string]*partTopic
+	count  int64 // of records
+	bytes  int64 // of what they count against max_buffered_bytes
+	solo   bool  // one record, for the solo client
+	judged bool  // some of the suspects are condemned by fresh rules
+}
+
+// partTopic is a topic of a part.
+type partTopic struct {
+	rules   *Rules
+	limit   int // of a batch
+	largest int // raw size of a record
+	batch   int // raw size of a batch of all records
+}
+
+func (t *partTopic) set(g *Guard) {
+	t.rules = g.rules.of(t.rules.Topic)
+	t.limit, _ = g.limit(t.rules)
+}
+
+// topic returns the part's entry for a topic.
+func (p *part) topic(g *Guard, name string) *partTopic {
+	if p.byName == nil {
+		p.byName = map[string]*partTopic{}
+	}
+	t, ok := p.byName[name]
+	if !ok {
+		t = &partTopic{rules: g.rules.of(name), batch: batchOverhead}
+		t.set(g)
+		p.byName[name] = t
+		p.topics = append(p.topics, t)
+	}
+	return t
 }
 
 // next takes the next part, nil when there is none.
@@ -138,31 +238,28 @@ type part struct {
 // when a batch is full, and a refusal must not arrive while records of the same
 // partition are still being handed over, lest these overtake the refused.
 func (w *write) next() *part {
-	most, _ := w.guard.limit()
-	p := &part{}
-	var inTopic map[string]int
+	g, p := w.guard, &part{}
+	var t *partTopic
 	for ; w.from < len(w.slots); w.from++ {
 		s := &w.slots[w.from]
 		if s.settled() {
 			continue
 		}
-		if s.size > most-kgoRounding {
+		if t == nil || t.rules.Topic != s.record.Topic {
+			t = p.topic(g, s.record.Topic)
+		}
+		if s.size > t.limit-kgoRounding || s.size >= t.rules.refusedFrom() {
 			if p.count == 0 {
-				p.add(s)
+				p.add(s, t)
 				p.solo = true
 				w.from++
 			}
 			break
 		}
-		if inTopic == nil {
-			inTopic = map[string]int{}
-		}
-		n := inTopic[s.record.Topic] + s.size - batchOverhead
-		if p.count > 0 && (n > most-batchOverhead-kgoRounding || !w.guard.fits(p, s)) {
+		if p.count > 0 && (t.batch+s.size-batchOverhead > t.limit-kgoRounding || !g.fits(p, s)) {
 			break
 		}
-		inTopic[s.record.Topic] = n
-		p.add(s)
+		p.add(s, t)
 	}
 	if p.count == 0 {
 		return nil
@@ -174,7 +271,9 @@ func (w *write) next() *part {
 // the length that a request puts before it.
 const kgoRounding = 4
 
-func (p *part) add(s *slot) {
+func (p *part) add(s *slot, t *partTopic) {
+	t.largest = max(t.largest, s.size)
+	t.batch += s.size - batchOverhead
 	p.slots = append(p.slots, s)
 	p.count++
 	p.bytes += int64(bufferedSize(s.record))
@@ -255,10 +354,17 @@ func (w *write) bulk(p *part, release func()) {
 		defer release()
 		return
 	}
-	w.produce(w.guard.bulk, p.slots, release)
+	gen, err := w.guard.bulk(p)
+	if err != nil {
+		release()
+		w.abandon(err)
+		p.slots = nil
+		return
+	}
+	w.produce(gen.client, p.slots, func() { release(); w.guard.done(gen) })
 	suspects := p.slots[:0]
 	for _, s := range p.slots {
-		if w.settle(w.guard.bulk, s) {
+		if w.settle(gen.client, s) {
 			continue
 		}
 		s.verdict.Suspected = true

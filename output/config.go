@@ -56,6 +56,10 @@ const (
 	fieldMaxInFlightRequests    = "max_in_flight_requests"
 	fieldRecordRetries          = "record_retries"
 	fieldRecordDeliveryTimeout  = "record_delivery_timeout"
+
+	fieldTopicRules        = "topic_rules"
+	fieldTopicRulesEnabled = "enabled"
+	fieldTopicRulesMaxAge  = "max_age"
 )
 
 const (
@@ -114,6 +118,18 @@ The fields are those of the `+"`kafka_franz`"+` output, so that to rename the ou
 			service.NewStringField(fieldRackID).Deprecated(),
 		).
 		Fields(producerFields()...).
+		Fields(
+			service.NewObjectField(fieldTopicRules,
+				service.NewBoolField(fieldTopicRulesEnabled).
+					Description("Whether to ask. Without, what brokers refuse decides, and it takes extra requests to find the messages to blame.").
+					Default(true),
+				service.NewDurationField(fieldTopicRulesMaxAge).
+					Description("How old the answer may be before it is asked for again, in the background. It is asked for at once when a broker refuses a message, or the answer would.").
+					Default("5m"),
+			).
+				Description("Ask the cluster what each topic accepts: `max.message.bytes`, `segment.bytes`, `cleanup.policy`, `compression.type` and the bounds of timestamps. It takes the right to `DESCRIBE_CONFIGS` on the topic. What a topic would refuse is then found without sending it, and batches are made as large as the topic accepts.").
+				Advanced(),
+		).
 		LintRule(lintRule)
 }
 
@@ -219,7 +235,7 @@ func producerFields() []*service.ConfigField {
 			Default("10s").
 			Advanced(),
 		service.NewStringField(fieldMaxMessageBytes).
-			Description("The size of the largest batch to send, and so of the largest message with the few bytes that surround it: what is larger is `size_exceeded` without being sent. Unset, that is 1MiB. Set it to what the topics accept (`max.message.bytes`) if that is less, since to find the culprits in batches that were refused takes extra requests. Kafka's `max.request.size`.").
+			Description("A further ceiling on the size of a batch, and so of a message with the few bytes that surround it, below what its topic accepts. What is larger is `size_exceeded` without being sent. Leave it out to go by the topics' own `max.message.bytes`; where these can't be read it is then 1MiB. Kafka's `max.request.size`.").
 			Optional().
 			Advanced().
 			Example("100MB").
@@ -270,6 +286,8 @@ type clientConfig struct {
 	guard guard.Config
 	opts  []kgo.Opt
 	sasl  []sasl.Mechanism
+
+	maxRequestBytes int
 }
 
 func clientConfigFrom(conf *service.ParsedConfig, log *service.Logger) (c clientConfig, err error) {
@@ -282,6 +300,7 @@ func clientConfigFrom(conf *service.ParsedConfig, log *service.Logger) (c client
 			}
 		}
 	}
+	c.maxRequestBytes = p.bytes(fieldBrokerWriteMaxBytes, 1<<30)
 	c.opts = []kgo.Opt{
 		kgo.WithLogger(clientLog{log}),
 		kgo.SeedBrokers(brokers...),
@@ -290,7 +309,7 @@ func clientConfigFrom(conf *service.ParsedConfig, log *service.Logger) (c client
 		kgo.RequestTimeoutOverhead(p.duration(fieldRequestTimeoutOverhead)),
 		kgo.ConnIdleTimeout(p.duration(fieldConnIdleTimeout)),
 		kgo.ProduceRequestTimeout(p.duration(fieldTimeout)),
-		kgo.BrokerMaxWriteBytes(int32(p.bytes(fieldBrokerWriteMaxBytes, 1<<30))),
+		kgo.BrokerMaxWriteBytes(int32(c.maxRequestBytes)),
 		kgo.MaxBufferedBytes(p.bytes(fieldMaxBufferedBytes, math.MaxInt)),
 	}
 	if p.err == nil && len(brokers) == 0 {
@@ -301,6 +320,15 @@ func clientConfigFrom(conf *service.ParsedConfig, log *service.Logger) (c client
 		if p.err == nil && c.guard.MaxMessageBytes == 0 {
 			p.err = fmt.Errorf("%s is 0: leave it out for the default", fieldMaxMessageBytes)
 		}
+	}
+	rules := parser{conf: conf.Namespace(fieldTopicRules)}
+	c.guard.IgnoreRules = !rules.bool(fieldTopicRulesEnabled)
+	c.guard.RulesMaxAge = rules.duration(fieldTopicRulesMaxAge)
+	if rules.err == nil && c.guard.RulesMaxAge <= 0 {
+		rules.err = fmt.Errorf("%s.%s is %s, it must be more than 0", fieldTopicRules, fieldTopicRulesMaxAge, c.guard.RulesMaxAge)
+	}
+	if p.err == nil {
+		p.err = rules.err
 	}
 	if n := p.int(fieldMaxBufferedRecords, 1); n > 0 {
 		c.opts = append(c.opts, kgo.MaxBufferedRecords(n))

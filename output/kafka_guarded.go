@@ -43,7 +43,7 @@ type output struct {
 	client   clientConfig
 	records  recordConfig
 	reporter *reporter
-	log      *service.Logger
+	topics   *topics
 
 	mu    sync.RWMutex
 	guard *guard.Guard // nil when not connected
@@ -58,12 +58,14 @@ func newOutput(conf *service.ParsedConfig, mgr *service.Resources) (*output, err
 	if err != nil {
 		return nil, err
 	}
-	return &output{
+	o := &output{
 		client:   client,
 		records:  records,
-		reporter: newReporter(mgr.Path(), mgr.Logger()),
-		log:      mgr.Logger(),
-	}, nil
+		reporter: newReporter(mgr),
+		topics:   newTopics(mgr, client.guard.MaxMessageBytes),
+	}
+	o.client.guard.OnRules = o.topics.onRules
+	return o, nil
 }
 
 // refusedRetryInterval is when to try again to connect to a cluster that
@@ -89,6 +91,7 @@ func (o *output) Connect(ctx context.Context) error {
 		return err
 	}
 	o.guard = g
+	go o.topics.checkRequestLimit(context.WithoutCancel(ctx), g, o.client.maxRequestBytes)
 	return nil
 }
 

@@ -29,11 +29,10 @@ func TestWriteBatchNamesExactlyTheFailed(t *testing.T) {
 	o := c.output(`topic: '${! if content().length() == 3 { "a b" } else { "t" } }'`)
 	failed, err := failures(t, o, batchOf("m0", "m1", big, "m3", "bad", "m5", huge, "m7"))
 	require.Len(t, failed, 3)
-	require.Contains(t, failed[2], "size_exceeded: topic t partition 0: 30072 bytes exceed the topic's max.message.bytes: MESSAGE_TOO_LARGE")
+	require.Equal(t, "size_exceeded: topic t: 30072 bytes exceed the topic's max.message.bytes (20000)", failed[2])
 	require.Contains(t, failed[4], `unroutable: topic "a b": illegal topic name`)
-	require.Contains(t, failed[6], "size_exceeded: topic t: 1048660 bytes exceed max_message_bytes (1048576)")
+	require.Equal(t, "size_exceeded: topic t: 1048660 bytes exceed the topic's max.message.bytes (20000)", failed[6])
 	require.ErrorContains(t, err, failed[2]+" (3 of 8 messages failed: 2 size_exceeded, 1 unroutable)")
-	require.ErrorIs(t, err, kerr.MessageTooLarge)
 	require.Equal(t, once("m0", "m1", "m3", "m5", "m7"), c.values("t"))
 }
 
@@ -140,9 +139,9 @@ func TestThroughFallbackEveryDeadLetterHasItsOwnText(t *testing.T) {
 				require.NoError(t, s.run(t.Context(), c.inFallback(`topic: '${! if content().length() == 3 { "a b" } else { "t" } }'`)))
 				dead := s.deadLetters()
 				require.Len(t, dead, 3)
-				require.Contains(t, dead[big+"1"], "size_exceeded: topic t partition 0: 30073 bytes")
+				require.Contains(t, dead[big+"1"], "size_exceeded: topic t: 30073 bytes exceed the topic's max.message.bytes (20000)")
 				require.True(t, strings.HasPrefix(dead["bad"], "unroutable:"), dead["bad"])
-				require.Contains(t, dead[huge+"1"], "exceed max_message_bytes")
+				require.Contains(t, dead[huge+"1"], "size_exceeded: topic t: 1048661 bytes")
 				var good []string
 				for i, b := range test.batches {
 					require.NoError(t, s.acked[i])
@@ -173,7 +172,7 @@ func TestWithoutFallbackNothingIsLostOrDuplicated(t *testing.T) {
 		_ = requests.Wait(ctx, 8)
 		_, _ = c.admin.AlterTopicConfigs(ctx, setConfig("max.message.bytes", "100000"), "t")
 	}()
-	require.NoError(t, s.run(ctx, c.alone("topic: t")))
+	require.NoError(t, s.run(ctx, c.alone("topic: t", "topic_rules: { enabled: false }")))
 	require.Equal(t, map[int]error{0: nil, 1: nil}, s.acked)
 	require.Equal(t, once("m0", big+"1", "m2", "m3", big+"4", "m5", "m6", "m7"), c.values("t"))
 }
@@ -194,7 +193,7 @@ func TestASmallerBatchIsNeverTakenApartAgain(t *testing.T) {
 		_ = requests.Wait(ctx, 16)
 		_, _ = c.admin.AlterTopicConfigs(ctx, setConfig("max.message.bytes", "100000"), "t")
 	}()
-	require.NoError(t, s.run(ctx, c.alone("topic: t")))
+	require.NoError(t, s.run(ctx, c.alone("topic: t", "topic_rules: { enabled: false }")))
 	require.NoError(t, s.acked[0])
 	for content, n := range c.values("t") {
 		require.GreaterOrEqual(t, n, 1, content)
@@ -209,7 +208,7 @@ func TestWithoutReplayTheInputIsToldOfTheFailure(t *testing.T) {
 	c := newCluster(t)
 	c.topic("t", 1, limited)
 	s := &stream{t: t, batches: [][]string{{"m0", big}, {"m2"}}}
-	require.NoError(t, s.run(t.Context(), c.alone("topic: t")))
+	require.NoError(t, s.run(t.Context(), c.alone("topic: t", "topic_rules: { enabled: false }")))
 	require.ErrorContains(t, s.acked[0], "size_exceeded:")
 	require.NoError(t, s.acked[1])
 	require.Equal(t, once("m0", "m2"), c.values("t"))

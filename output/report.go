@@ -25,7 +25,8 @@ import (
 // may be such a smaller batch: that may duplicate what was delivered of it, but
 // loses nothing.
 type reporter struct {
-	log *service.Logger
+	log     *service.Logger
+	metrics metrics
 	// forwarded is set when an output of a fallback comes after this one:
 	// then it and not the input gets the errors.
 	forwarded bool
@@ -36,10 +37,12 @@ type reporter struct {
 	reduced map[int]struct{}
 }
 
-func newReporter(path []string, log *service.Logger) *reporter {
+func newReporter(mgr *service.Resources) *reporter {
+	path := mgr.Path()
 	n := len(path)
 	return &reporter{
-		log: log,
+		log:     mgr.Logger(),
+		metrics: newMetrics(mgr.Metrics()),
 		// The first output of a fallback. Whether another one comes after the
 		// second, or any later, the path does not tell.
 		forwarded: n >= 2 && path[n-2] == "fallback" && path[n-1] == "0",
@@ -50,6 +53,7 @@ func newReporter(path []string, log *service.Logger) *reporter {
 // report returns nil when every message was delivered, else an error that is
 // about those that were not.
 func (r *reporter) report(batch service.MessageBatch, verdicts []guard.Verdict) error {
+	r.metrics.count(verdicts)
 	var failed []int
 	unknown := 0
 	for i, v := range verdicts {

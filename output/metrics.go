@@ -1,0 +1,64 @@
+package output
+
+import (
+	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/kafka-guarded/kafka-guarded/guard"
+)
+
+// metrics count messages, not batches.
+type metrics struct {
+	delivered        *service.MetricCounter
+	failed           *service.MetricCounter // by class
+	culprits         *service.MetricCounter
+	innocentsCleared *service.MetricCounter
+	uncertain        *service.MetricCounter
+}
+
+func newMetrics(m *service.Metrics) metrics {
+	return metrics{
+		delivered:        m.NewCounter("kafka_guarded_delivered"),
+		failed:           m.NewCounter("kafka_guarded_failed", "class"),
+		culprits:         m.NewCounter("kafka_guarded_culprits"),
+		innocentsCleared: m.NewCounter("kafka_guarded_innocents_cleared"),
+		uncertain:        m.NewCounter("kafka_guarded_uncertain"),
+	}
+}
+
+func (m *metrics) count(verdicts []guard.Verdict) {
+	var delivered, cleared, culprits, uncertain int64
+	var failed map[guard.Class]int64
+	for i := range verdicts {
+		v := &verdicts[i]
+		if v.Outcome == guard.Delivered {
+			delivered++
+			if v.Suspected {
+				cleared++
+			}
+			continue
+		}
+		if failed == nil {
+			failed = map[guard.Class]int64{}
+		}
+		failed[v.Class]++
+		if v.Suspected && v.Class.Permanent() {
+			culprits++
+		}
+		if v.Outcome == guard.Unknown {
+			uncertain++
+		}
+	}
+	incr(m.delivered, delivered)
+	incr(m.innocentsCleared, cleared)
+	incr(m.culprits, culprits)
+	incr(m.uncertain, uncertain)
+	for class, n := range failed {
+		m.failed.Incr(n, class.String())
+	}
+}
+
+func incr(c *service.MetricCounter, n int64) {
+	if n > 0 {
+		c.Incr(n)
+	}
+}
