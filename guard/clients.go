@@ -105,6 +105,7 @@ type generation struct {
 	// Under Guard.mu:
 	users   int
 	retired bool
+	spoiled bool
 }
 
 type generationTopic struct {
@@ -169,7 +170,7 @@ func (g *Guard) use(current **generation, replace func() (*generation, error), p
 	if g.closed {
 		return nil, kgo.ErrClientClosed
 	}
-	if *current == nil || !(*current).fits(p) {
+	if *current == nil || (*current).spoiled || !(*current).fits(p) {
 		gen, err := replace()
 		if err != nil {
 			return nil, fmt.Errorf("creating a client: %w", err)
@@ -190,6 +191,23 @@ func (g *Guard) use(current **generation, replace func() (*generation, error), p
 	gen.mu.Unlock()
 	gen.users++
 	return gen, nil
+}
+
+// borrow counts one more user of a generation that the caller has not given back.
+func (g *Guard) borrow(gen *generation) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	gen.users++
+}
+
+// spoil has new clients made for the writes to come.
+func (g *Guard) spoil() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.bulkClient.spoiled = true
+	if g.soloClient != nil {
+		g.soloClient.spoiled = true
+	}
 }
 
 func (g *Guard) done(gen *generation) {
@@ -268,7 +286,7 @@ func (w *write) place(c *client, s *slot) bool {
 	choice := w.guard.choices.choose(w.guard.settings.partitioner, s.record, n)
 	if choice < 0 || choice >= n {
 		s.partitions = int32(n)
-		s.fail(noSuchPartition(s), NotWritten)
+		s.fail(w.noSuchPartition(s), NotWritten)
 		return false
 	}
 	s.record.Partition = int32(choice)
@@ -317,11 +335,18 @@ func (c *choices) choose(p kgo.Partitioner, r *kgo.Record, n int) int {
 	return of.Partition(r, n)
 }
 
+var errNewPartition = errors.New("the partition is new, and the client has not heard of it yet")
+
 // noSuchPartition is the failure of a record whose partition its topic does not
-// have.
-func noSuchPartition(s *slot) *Failure {
-	return &Failure{
-		Class: Unroutable, Topic: s.record.Topic, Partition: s.record.Partition,
-		Problem: fmt.Sprintf("no such partition: the topic has %d", s.partitions),
+// have, or has not had for long enough.
+func (w *write) noSuchPartition(s *slot) *Failure {
+	f := &Failure{Class: Unroutable, Topic: s.record.Topic, Partition: s.record.Partition}
+	rules := w.guard.rules
+	rules.refresh(w.ctx, []string{f.Topic})
+	if n := rules.of(f.Topic).Partitions; 0 <= f.Partition && int(f.Partition) < n {
+		f.Class, f.Cause = Transient, errNewPartition
+		return f
 	}
+	f.Problem = fmt.Sprintf("no such partition: the topic has %d", s.partitions)
+	return f
 }

@@ -38,7 +38,12 @@ func FuzzWriteAgainstTheLog(f *testing.F) {
 		for p := range partitions {
 			c.refuse("t", p, "POISON", kerr.InvalidTimestamp)
 		}
-		g := c.guard(Config{MaxMessageBytes: 20_000, IgnoreRules: rnd.IntN(2) == 0}, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(50+rnd.IntN(500)))
+		config := Config{MaxMessageBytes: 20_000, IgnoreRules: rnd.IntN(2) == 0}
+		retries := rnd.IntN(2) == 0
+		if retries {
+			config.Retry.InitialInterval = time.Millisecond
+		}
+		g := c.guard(config, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(50+rnd.IntN(500)))
 
 		faults := rnd.IntN(2) * rnd.IntN(6)
 		var schedule []kfake.Fault
@@ -89,6 +94,11 @@ func FuzzWriteAgainstTheLog(f *testing.F) {
 		for w := range writes {
 			if faults == 0 {
 				require.Equal(t, culprits[w], classes(vs[w]), "write %d", w)
+			}
+			for i, v := range vs[w] {
+				if retries && v.Outcome == NotWritten {
+					require.True(t, v.Class.Permanent(), "write %d, record %d: %v", w, i, v.Err())
+				}
 			}
 			for i := range culprits[w] {
 				require.NotEqual(t, Delivered, vs[w][i].Outcome, "write %d, record %d", w, i)

@@ -9,7 +9,9 @@ package guard
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -52,6 +54,24 @@ type Config struct {
 	// again when they have changed. The old ones are nil the first time. It
 	// must return soon.
 	OnRules func(old, now *Rules)
+
+	// Retry says whether and how to send records again that are refused for
+	// a reason that may pass. By default, Write returns as soon as kgo hands
+	// a record back.
+	Retry Retry
+
+	// Permanent has the classes of failure that are not tried again,
+	// overriding the default of SizeExceeded, InvalidRecord and Unroutable.
+	// Transient can't be one.
+	Permanent []Class
+
+	// OnRetry is called when records that failed with a class are sent again.
+	OnRetry func(class Class, records int)
+
+	// OnWaiting is called when records begin to wait for a retry, once a
+	// minute while any do, and when none does any more. It is also called
+	// when kgo has not been done with records for long. It must return soon.
+	OnWaiting func(Waiting)
 }
 
 // minMaxMessageBytes is the smallest batch size that kgo takes.
@@ -64,6 +84,12 @@ func (c Config) Validate() error {
 	}
 	if c.RulesMaxAge < 0 {
 		return fmt.Errorf("the maximum age of topic rules is %s, it must not be negative", c.RulesMaxAge)
+	}
+	if slices.Contains(c.Permanent, Transient) {
+		return errors.New("the class transient can't be permanent: it passes")
+	}
+	if r := c.Retry; r.InitialInterval < 0 || r.MaxInterval < 0 || r.MaxElapsedTime < 0 {
+		return fmt.Errorf("the retry intervals %s and %s and the maximum elapsed time %s must not be negative", r.InitialInterval, r.MaxInterval, r.MaxElapsedTime)
 	}
 	return nil
 }
@@ -87,6 +113,7 @@ type Guard struct {
 	soloClient *generation // nil before the first need
 	closed     bool
 
+	waiting waiting
 	lanes   lanes
 	choices choices
 	records *semaphore.Weighted // of max_buffered_records
@@ -110,6 +137,12 @@ func New(config Config, opts ...kgo.Opt) (*Guard, error) {
 	if config.OnRules == nil {
 		config.OnRules = func(_, _ *Rules) {}
 	}
+	if config.OnRetry == nil {
+		config.OnRetry = func(Class, int) {}
+	}
+	if config.OnWaiting == nil {
+		config.OnWaiting = func(Waiting) {}
+	}
 	settings, err := readSettings(opts)
 	if err != nil {
 		return nil, err
@@ -127,6 +160,7 @@ func New(config Config, opts ...kgo.Opt) (*Guard, error) {
 	}
 	g.ctx, g.stop = context.WithCancel(context.Background())
 	g.rules = &rulebook{client: g.control, life: g.ctx, maxAge: config.RulesMaxAge, fresh: rulesFresh, disabled: config.IgnoreRules, changed: config.OnRules}
+	g.waiting = waiting{tell: config.OnWaiting, held: map[topicClass]*held{}}
 	return g, nil
 }
 
@@ -165,9 +199,12 @@ func (g *Guard) Write(ctx context.Context, records []*kgo.Record) []Verdict {
 			w.abandon(err)
 			break
 		}
-		w.bulk(p, release)
-		w.reconsider(p)
-		w.isolate(p)
+		for more := true; more; more = w.again(p) {
+			w.bulk(p)
+			w.reconsider(p)
+			w.isolate(p)
+		}
+		w.release(p, release)
 	}
 	return w.verdicts
 }

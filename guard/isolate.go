@@ -48,7 +48,7 @@ func (w *write) isolate(p *part) {
 			defer unlock()
 			rules := w.guard.rules.of(tp.topic)
 			limit, _ := w.guard.limit(rules)
-			i := isolation{write: w, solo: solo.client, refused: limit + 1}
+			i := isolation{write: w, part: p, solo: solo, refused: limit + 1}
 			i.clear(groups[tp], p.solo || p.judged)
 		})
 	}
@@ -67,7 +67,8 @@ func (w *write) leave(s *slot, why error) {
 // partition's lane.
 type isolation struct {
 	write *write
-	solo  *client
+	part  *part
+	solo  *generation
 	// The raw sizes of the largest batch that was taken, and of the smallest
 	// that was refused for its size, or is over the limit. They only choose
 	// what to send together.
@@ -127,10 +128,10 @@ func (i *isolation) send(group []*slot) []*slot {
 			}
 			return nil
 		}
-		w.produce(i.solo, group, func() {})
+		w.produce(i.part, i.solo, group)
 		var suspects []*slot
 		for _, s := range group {
-			if !w.settle(i.solo, s) {
+			if !w.settle(i.solo.client, s) {
 				suspects = append(suspects, s)
 			}
 		}

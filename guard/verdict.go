@@ -120,3 +120,13 @@ func (v Verdict) Err() error {
 	}
 	return v.Failure
 }
+
+// ParseClass returns the class with the given name, such as "size_exceeded".
+func ParseClass(name string) (Class, error) {
+	for c, n := range classNames {
+		if n == name && Class(c) != None {
+			return Class(c), nil
+		}
+	}
+	return None, fmt.Errorf("no class is named %q", name)
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -195,13 +196,16 @@ func (s *slot) partition() int32 {
 // part is a run of a write's records that is handed over in one go, and dealt
 // with to the end before the next: so they keep their order.
 type part struct {
-	slots  []*slot
+	all    []*slot
+	slots  []*slot // of these, those that are still to be dealt with
 	topics []*partTopic
 	byName map[string]*partTopic
 	count  int64 // of records
 	bytes  int64 // of what they count against max_buffered_bytes
 	solo   bool  // one record, for the solo client
 	judged bool  // some of the suspects are condemned by fresh rules
+	retry  retry
+	busy   sync.WaitGroup // for kgo
 }
 
 // partTopic is a topic of a part.
@@ -264,6 +268,7 @@ func (w *write) next() *part {
 	if p.count == 0 {
 		return nil
 	}
+	p.all = slices.Clone(p.slots)
 	return p
 }
 
@@ -305,12 +310,27 @@ func (g *Guard) admit(ctx context.Context, p *part) (release func(), err error) 
 	return func() { g.records.Release(p.count); g.bytes.Release(p.bytes) }, nil
 }
 
+// release gives the part's room in the buffer back, once kgo is done with all of
+// its records: that may be long after the write's context has ended.
+func (w *write) release(p *part, release func()) {
+	if w.ctx.Err() == nil {
+		p.busy.Wait()
+		release()
+		return
+	}
+	go func() {
+		p.busy.Wait()
+		release()
+	}()
+}
+
 // produce hands the records to the client and waits until it is done with them
 // all, or the write's context ends.
 //
 // kgo.ProduceSync has the records linger until the last is handed over, so that
 // they leave in as few batches as can be. Then it sends them at once.
-func (w *write) produce(c *client, slots []*slot, release func()) {
+func (w *write) produce(p *part, gen *generation, slots []*slot) {
+	c := gen.client
 	records := make([]*kgo.Record, len(slots))
 	since := c.attempts.now()
 	for i, s := range slots {
@@ -320,19 +340,48 @@ func (w *write) produce(c *client, slots []*slot, release func()) {
 		records[i] = s.record
 	}
 	finished := make(chan struct{})
-	go func() {
+	w.guard.borrow(gen)
+	p.busy.Go(func() {
 		defer close(finished)
-		defer release()
+		defer w.guard.done(gen)
 		c.ProduceSync(w.guard.ctx, records...)
-	}()
-	select {
-	case <-finished:
+	})
+	if w.await(finished, slots) {
 		for _, s := range slots {
 			s.record.Context = s.values
 		}
-	case <-w.ctx.Done():
 	}
 }
+
+// await waits for kgo to be done, and reports whether it is before the write's
+// context ends. When it takes long, it tells.
+func (w *write) await(finished <-chan struct{}, slots []*slot) bool {
+	var held map[topicClass]int
+	defer func() { w.guard.waiting.move(held, nil, nil) }()
+	stall := time.NewTimer(stallAfter)
+	defer stall.Stop()
+	for {
+		select {
+		case <-finished:
+			return true
+		case <-w.ctx.Done():
+			return false
+		case <-stall.C:
+			open := map[topicClass]int{}
+			for _, s := range slots {
+				if !s.done.Load() {
+					open[topicClass{s.record.Topic, Transient}]++
+				}
+			}
+			w.guard.waiting.move(held, open, nil)
+			held = open
+			stall.Reset(stallAfter)
+		}
+	}
+}
+
+// stallAfter is how long kgo may take before that is told of.
+const stallAfter = 10 * time.Second
 
 // read reads the error that kgo ended a slot's record with in the light of the
 // attempts since it was handed over.
@@ -349,19 +398,18 @@ func (c *client) read(s *slot) reading {
 
 // bulk sends a part by the bulk client and settles what can be settled. What
 // remains are suspects.
-func (w *write) bulk(p *part, release func()) {
-	if p.solo {
-		defer release()
+func (w *write) bulk(p *part) {
+	if p.solo || len(p.slots) == 0 {
 		return
 	}
 	gen, err := w.guard.bulk(p)
 	if err != nil {
-		release()
 		w.abandon(err)
 		p.slots = nil
 		return
 	}
-	w.produce(gen.client, p.slots, func() { release(); w.guard.done(gen) })
+	defer w.guard.done(gen)
+	w.produce(p, gen, p.slots)
 	suspects := p.slots[:0]
 	for _, s := range p.slots {
 		if w.settle(gen.client, s) {
@@ -381,7 +429,7 @@ func (w *write) settle(c *client, s *slot) bool {
 	case s.err == nil:
 		s.deliver(w.guard.settings.answers)
 	case s.partitions > 0:
-		s.fail(noSuchPartition(s), NotWritten)
+		s.fail(w.noSuchPartition(s), NotWritten)
 	default:
 		r := c.read(s)
 		if r.reach == ofBatch && r.outcome == NotWritten {

@@ -60,6 +60,13 @@ const (
 	fieldTopicRules        = "topic_rules"
 	fieldTopicRulesEnabled = "enabled"
 	fieldTopicRulesMaxAge  = "max_age"
+
+	fieldRetry                = "retry"
+	fieldRetryInitialInterval = "initial_interval"
+	fieldRetryMaxInterval     = "max_interval"
+	fieldRetryMaxElapsedTime  = "max_elapsed_time"
+	fieldPermanent            = "permanent"
+	fieldDeadLetter           = "dead_letter"
 )
 
 const (
@@ -129,6 +136,26 @@ The fields are those of the `+"`kafka_franz`"+` output, so that to rename the ou
 			).
 				Description("Ask the cluster what each topic accepts: `max.message.bytes`, `segment.bytes`, `cleanup.policy`, `compression.type` and the bounds of timestamps. It takes the right to `DESCRIBE_CONFIGS` on the topic. What a topic would refuse is then found without sending it, and batches are made as large as the topic accepts.").
 				Advanced(),
+			service.NewObjectField(fieldRetry,
+				service.NewDurationField(fieldRetryInitialInterval).
+					Description("The time before the first retry. It doubles, with some jitter, with each that follows.").
+					Default("100ms"),
+				service.NewDurationField(fieldRetryMaxInterval).
+					Description("The longest time between two retries.").
+					Default("5s"),
+				service.NewDurationField(fieldRetryMaxElapsedTime).
+					Description("After how long to give up, and report the messages as failed. `0s` is never: then only a shutdown ends the retries.").
+					Default("0s"),
+			).
+				Description("How to send messages again that failed with a class that is not `permanent`. Only they are sent again, while the rest of the batch is long done, and they keep their order.").
+				Advanced(),
+			service.NewStringListField(fieldPermanent).
+				Description("The classes of failure that are handed on, to a `fallback` or to the input, and not retried. All others are held until they pass: `unknown_topic`, `unauthorized` and `refused` hit every message of a topic, so that to hand them on would divert the stream for an operator's slip. `transient` can't be named.").
+				Default([]any{guard.SizeExceeded.String(), guard.InvalidRecord.String(), guard.Unroutable.String()}).
+				Advanced(),
+			service.NewOutputField(fieldDeadLetter).
+				Description("An optional output, of any kind, for the messages that failed for good (see `permanent`). They keep content and metadata, and gain the metadata `kafka_guarded_class`, `kafka_guarded_error`, `kafka_guarded_topic`, `kafka_guarded_key` (unless it is null), `kafka_guarded_partition` (where known), `kafka_guarded_bytes` and `kafka_guarded_limit` (where size decided) and `kafka_guarded_failed_at`. The batch is acknowledged once this output has taken them; while it fails, only they are tried again. Unlike a `fallback`, this stays exact whatever surrounds the output.").
+				Optional(),
 		).
 		LintRule(lintRule)
 }
@@ -279,6 +306,8 @@ const lintRule = `root = match {
   this.timestamp.or("") != "" && this.timestamp_ms.or("") != "" => "both timestamp and timestamp_ms cannot be specified simultaneously"
   this.idempotent_write.or(true) == true && this.acks.or("all") != "all" => "idempotent_write requires acks to be set to all"
   this.idempotent_write.or(true) == true && this.max_in_flight_requests.or(1) != 1 => "idempotent_write requires max_in_flight_requests to be 1, set idempotent_write to false to use higher values"
+  this.permanent.or([]).contains("transient") => "permanent: the class transient can't be permanent, it passes"
+  this.permanent.or([]).any(c -> !["size_exceeded", "invalid_record", "unroutable", "unknown_topic", "unauthorized", "refused"].contains(c)) => "permanent: there are the classes size_exceeded, invalid_record, unroutable, unknown_topic, unauthorized and refused"
 }`
 
 // clientConfig is what the clients are made of.
@@ -329,6 +358,26 @@ func clientConfigFrom(conf *service.ParsedConfig, log *service.Logger) (c client
 	}
 	if p.err == nil {
 		p.err = rules.err
+	}
+	retry := parser{conf: conf.Namespace(fieldRetry)}
+	c.guard.Retry = guard.Retry{
+		InitialInterval: retry.duration(fieldRetryInitialInterval),
+		MaxInterval:     retry.duration(fieldRetryMaxInterval),
+		MaxElapsedTime:  retry.duration(fieldRetryMaxElapsedTime),
+	}
+	if retry.err == nil && c.guard.Retry.InitialInterval <= 0 {
+		retry.err = fmt.Errorf("%s.%s is %s, it must be more than 0", fieldRetry, fieldRetryInitialInterval, c.guard.Retry.InitialInterval)
+	}
+	if p.err == nil {
+		p.err = retry.err
+	}
+	c.guard.Permanent = []guard.Class{}
+	for _, name := range p.strings(fieldPermanent) {
+		class, err := guard.ParseClass(name)
+		if err != nil && p.err == nil {
+			p.err = fmt.Errorf("reading %s: %w", fieldPermanent, err)
+		}
+		c.guard.Permanent = append(c.guard.Permanent, class)
 	}
 	if n := p.int(fieldMaxBufferedRecords, 1); n > 0 {
 		c.opts = append(c.opts, kgo.MaxBufferedRecords(n))

@@ -37,6 +37,10 @@ func TestBadConfigs(t *testing.T) {
 		{"buffer of no records", "max_buffered_records: 0", "", "max_buffered_records is 0, it must be at least 1"},
 		{"a request too small", "broker_write_max_bytes: 10", "", "max broker write bytes"},
 		{"no brokers", `seed_brokers: [ "," ]`, "", "seed_brokers is empty: name at least one broker as host:port"},
+		{"transient is permanent", "permanent: [ transient ]", "the class transient can't be permanent", "the class transient can't be permanent: it passes"},
+		{"an unknown class", "permanent: [ too_big ]", "there are the classes size_exceeded", `reading permanent: no class is named "too_big"`},
+		{"retries at once", "retry: { initial_interval: 0s }", "", "retry.initial_interval is 0s, it must be more than 0"},
+		{"rules of no age", "topic_rules: { max_age: 0s }", "", "topic_rules.max_age is 0s, it must be more than 0"},
 		{"a bad check", "null_key: 'root = ('", "expected", "expected"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -153,6 +153,8 @@ type stream struct {
 	replay bool
 	// capture is what the output "capture" is asked before it takes a batch.
 	refuse func(service.MessageBatch) error
+	// resources is YAML, too.
+	resources string
 
 	mu       sync.Mutex
 	acked    map[int]error // by batch
@@ -161,7 +163,10 @@ type stream struct {
 }
 
 // captured is a message that the output "capture" took.
-type captured struct{ content, fallbackError string }
+type captured struct {
+	content, fallbackError string
+	meta                   map[string]string
+}
 
 func (s *stream) run(ctx context.Context, outputYAML string) error {
 	s.t.Helper()
@@ -179,6 +184,9 @@ func (s *stream) run(ctx context.Context, outputYAML string) error {
 	}))
 	b := env.NewStreamBuilder()
 	require.NoError(s.t, b.AddInputYAML("source: {}"))
+	if s.resources != "" {
+		require.NoError(s.t, b.AddResourcesYAML(s.resources))
+	}
 	require.NoError(s.t, b.AddOutputYAML(outputYAML))
 	require.NoError(s.t, b.SetLoggerYAML("level: INFO"))
 	b.SetPrintLogger(printer{s})
@@ -238,7 +246,12 @@ func (c *capture) WriteBatch(_ context.Context, batch service.MessageBatch) erro
 			return err
 		}
 		text, _ := m.MetaGet("fallback_error")
-		c.captured = append(c.captured, captured{string(content), text})
+		meta := map[string]string{}
+		_ = m.MetaWalk(func(k, v string) error {
+			meta[k] = v
+			return nil
+		})
+		c.captured = append(c.captured, captured{string(content), text, meta})
 	}
 	return nil
 }
@@ -268,6 +281,11 @@ func (c *cluster) inFallback(lines ...string) string {
 // alone is the output by itself.
 func (c *cluster) alone(lines ...string) string {
 	return "kafka_guarded:" + indent(c.config(lines...), 2)
+}
+
+// withDeadLetter is the output with "capture" or another as its dead_letter.
+func (c *cluster) withDeadLetter(child string, lines ...string) string {
+	return c.alone(append(lines, "retry: { initial_interval: 1ms, max_interval: 10ms }", "dead_letter:"+indent(child, 2))...)
 }
 
 // refuseProduce has the broker answer produce requests to the topic with err

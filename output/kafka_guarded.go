@@ -6,6 +6,7 @@ package output
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -44,6 +45,7 @@ type output struct {
 	records  recordConfig
 	reporter *reporter
 	topics   *topics
+	letters  *deadLetters // nil if not configured
 
 	mu    sync.RWMutex
 	guard *guard.Guard // nil when not connected
@@ -65,6 +67,18 @@ func newOutput(conf *service.ParsedConfig, mgr *service.Resources) (*output, err
 		topics:   newTopics(mgr, client.guard.MaxMessageBytes),
 	}
 	o.client.guard.OnRules = o.topics.onRules
+	o.client.guard.OnWaiting = o.reporter.onWaiting
+	o.client.guard.OnRetry = o.reporter.metrics.onRetry
+	if conf.Contains(fieldDeadLetter) {
+		child, err := conf.FieldOutput(fieldDeadLetter)
+		if err != nil {
+			return nil, err
+		}
+		o.letters = &deadLetters{
+			out: child, classes: client.guard.Permanent, retry: client.guard.Retry,
+			log: mgr.Logger(), metrics: &o.reporter.metrics,
+		}
+	}
 	return o, nil
 }
 
@@ -78,6 +92,11 @@ func (o *output) Connect(ctx context.Context) error {
 	defer o.mu.Unlock()
 	if o.guard != nil {
 		return nil
+	}
+	if o.letters != nil {
+		if err := o.letters.open(); err != nil {
+			return fmt.Errorf("starting the dead-letter output: %w", err)
+		}
 	}
 	g, err := guard.New(o.client.guard, o.client.opts...)
 	if err != nil {
@@ -96,7 +115,8 @@ func (o *output) Connect(ctx context.Context) error {
 }
 
 // WriteBatch writes the batch and returns nil once every message of it is
-// delivered. Otherwise the error names those that are not, see reporter.
+// delivered, or in the hands of the dead-letter output. Otherwise the error
+// names those that are not, see reporter.
 func (o *output) WriteBatch(ctx context.Context, batch service.MessageBatch) error {
 	o.mu.RLock()
 	g := o.guard
@@ -109,16 +129,23 @@ func (o *output) WriteBatch(ctx context.Context, batch service.MessageBatch) err
 	for i, f := range failures {
 		verdicts[i] = guard.Verdict{Outcome: f.Outcome, Class: f.Class, Partition: -1, Offset: -1, Failure: f}
 	}
-	return o.reporter.report(batch, verdicts)
+	var taken map[int]bool
+	if o.letters != nil {
+		taken = o.letters.deliver(ctx, batch, records, verdicts)
+	}
+	return o.reporter.report(batch, verdicts, taken)
 }
 
 // Close ends the clients. Writes that are under way return.
-func (o *output) Close(context.Context) error {
+func (o *output) Close(ctx context.Context) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.guard != nil {
 		o.guard.Close()
 		o.guard = nil
+	}
+	if o.letters != nil {
+		return o.letters.close(ctx)
 	}
 	return nil
 }

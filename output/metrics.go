@@ -13,6 +13,9 @@ type metrics struct {
 	culprits         *service.MetricCounter
 	innocentsCleared *service.MetricCounter
 	uncertain        *service.MetricCounter
+	retried          *service.MetricCounter // by class
+	deadLettered     *service.MetricCounter // by class
+	deadLetterFailed *service.MetricCounter // tries
 }
 
 func newMetrics(m *service.Metrics) metrics {
@@ -22,6 +25,9 @@ func newMetrics(m *service.Metrics) metrics {
 		culprits:         m.NewCounter("kafka_guarded_culprits"),
 		innocentsCleared: m.NewCounter("kafka_guarded_innocents_cleared"),
 		uncertain:        m.NewCounter("kafka_guarded_uncertain"),
+		retried:          m.NewCounter("kafka_guarded_retried", "class"),
+		deadLettered:     m.NewCounter("kafka_guarded_dead_lettered", "class"),
+		deadLetterFailed: m.NewCounter("kafka_guarded_dead_letter_failed"),
 	}
 }
 
@@ -61,4 +67,8 @@ func incr(c *service.MetricCounter, n int64) {
 	if n > 0 {
 		c.Incr(n)
 	}
+}
+
+func (m *metrics) onRetry(class guard.Class, records int) {
+	m.retried.Incr(int64(records), class.String())
 }

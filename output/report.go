@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
@@ -50,14 +51,14 @@ func newReporter(mgr *service.Resources) *reporter {
 	}
 }
 
-// report returns nil when every message was delivered, else an error that is
-// about those that were not.
-func (r *reporter) report(batch service.MessageBatch, verdicts []guard.Verdict) error {
+// report returns nil when every message was delivered or taken by the dead-letter
+// output, else an error that is about those that were not.
+func (r *reporter) report(batch service.MessageBatch, verdicts []guard.Verdict, taken map[int]bool) error {
 	r.metrics.count(verdicts)
 	var failed []int
 	unknown := 0
 	for i, v := range verdicts {
-		if v.Outcome == guard.Delivered {
+		if v.Outcome == guard.Delivered || taken[i] {
 			continue
 		}
 		failed = append(failed, i)
@@ -123,4 +124,18 @@ func headline(verdicts []guard.Verdict, failed []int, all int) error {
 		text += fmt.Sprintf("%d %s", counts[c], c)
 	}
 	return fmt.Errorf("%w (%d of %d messages failed: %s)", first, len(failed), all, text)
+}
+
+// onWaiting logs what holds messages up: when it begins, once a minute while it
+// lasts, and when it is over.
+func (r *reporter) onWaiting(w guard.Waiting) {
+	lasted := time.Since(w.Since).Round(time.Second)
+	switch {
+	case w.Over:
+		r.log.Infof("No message for topic %s waits any more for what was %s, after %s", w.Topic, w.Class, lasted)
+	case w.Cause == nil:
+		r.log.Warnf("%d messages for topic %s wait for a broker to acknowledge them, since %s", w.Records, w.Topic, lasted)
+	default:
+		r.log.Warnf("%d messages for topic %s are held, since %s, and tried again until it passes: %v", w.Records, w.Topic, lasted, w.Cause)
+	}
 }

@@ -1,0 +1,233 @@
+package guard
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// told collects what a guard tells of waiting and of retries.
+type told struct {
+	mu      sync.Mutex
+	waiting []Waiting
+	retried map[Class]int
+	first   chan struct{}
+}
+
+func newTold() *told { return &told{retried: map[Class]int{}, first: make(chan struct{})} }
+
+func (w *told) onWaiting(e Waiting) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.waiting = append(w.waiting, e); len(w.waiting) == 1 {
+		close(w.first)
+	}
+}
+
+func (w *told) onRetry(c Class, n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.retried[c] += n
+}
+
+// retrying is a config that tries again soon, and tells.
+func retrying(w *told) Config {
+	return Config{Retry: Retry{InitialInterval: time.Millisecond, MaxInterval: 5 * time.Millisecond}, OnWaiting: w.onWaiting, OnRetry: w.onRetry}
+}
+
+func TestHeldRecordsGoOutWhenTheReasonPasses(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		err   *kerr.Error
+		class Class
+	}{
+		{kerr.TopicAuthorizationFailed, Unauthorized},
+		{kerr.PolicyViolation, Refused},
+		{kerr.InvalidRequiredAcks, Refused},
+	} {
+		t.Run(test.err.Message, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t)
+			c.topic("open", 1)
+			c.topic("closed", 1)
+			fault := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "closed", Err: test.err, Count: -1})
+			w := newTold()
+			g := c.guard(retrying(w))
+			rs := slices.Concat(records("open", "a", 3, 10), records("closed", "b", 20, 10), records("open", "c", 3, 10))
+			poison := record("open", "big", 2<<20)
+			rs = append(rs, poison)
+			done := make(chan []Verdict)
+			go func() { done <- g.Write(t.Context(), rs) }()
+			<-w.first
+			require.Len(t, c.log("open"), 6, "the others are long done")
+			require.NoError(t, fault.Wait(t.Context(), 5))
+			fault.Remove()
+			vs := <-done
+			require.Equal(t, map[int]Class{26: SizeExceeded}, classes(vs))
+			c.account(rs, vs)
+
+			var order []string
+			for _, r := range c.log("closed") {
+				order = append(order, string(r.Value))
+			}
+			require.True(t, slices.IsSorted(order))
+			require.Len(t, w.waiting, 2, "when it begins and when it ends: the next would be in a minute")
+			require.Equal(t, Waiting{Topic: "closed", Class: test.class, Records: 20, Since: w.waiting[0].Since, Cause: w.waiting[0].Cause}, w.waiting[0])
+			require.ErrorIs(t, w.waiting[0].Cause, test.err)
+			require.True(t, w.waiting[1].Over)
+			require.GreaterOrEqual(t, w.retried[test.class], 4*20)
+			require.Len(t, w.retried, 1, "only what is retriable is tried again")
+		})
+	}
+}
+
+func TestATopicThatAppearsLaterGetsItsRecords(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	w := newTold()
+	g := c.guard(retrying(w), kgo.UnknownTopicRetries(0))
+	rs := records("t", "r", 5, 10)
+	done := make(chan []Verdict)
+	go func() { done <- g.Write(t.Context(), rs) }()
+	<-w.first
+	require.Equal(t, UnknownTopic, w.waiting[0].Class)
+	c.topic("t", 1)
+	vs := <-done
+	require.Empty(t, classes(vs))
+	c.account(rs, vs)
+}
+
+func TestRetriesEndWhenTheirTimeIsUp(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 1)
+	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.TopicAuthorizationFailed, Count: -1})
+	w := newTold()
+	config := retrying(w)
+	config.Retry.MaxElapsedTime = 20 * time.Millisecond
+	g := c.guard(config)
+	rs := records("t", "r", 5, 10)
+	vs := g.Write(t.Context(), rs)
+	require.Len(t, classes(vs), 5)
+	require.Equal(t, Unauthorized, vs[0].Class)
+	require.Equal(t, NotWritten, vs[0].Outcome)
+	c.account(rs, vs)
+	require.True(t, w.waiting[len(w.waiting)-1].Over)
+}
+
+func TestRetriesEndWithTheContextAndTheGuard(t *testing.T) {
+	t.Parallel()
+	for _, end := range []string{"context", "guard"} {
+		c := newCluster(t)
+		c.topic("t", 1)
+		c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.TopicAuthorizationFailed, Count: -1})
+		w := newTold()
+		config := retrying(w)
+		config.Retry.InitialInterval = time.Hour
+		g := c.guard(config)
+		ctx, cancel := context.WithCancel(t.Context())
+		rs := records("t", "r", 5, 10)
+		done := make(chan []Verdict)
+		go func() { done <- g.Write(ctx, rs) }()
+		<-w.first
+		if end == "guard" {
+			g.Close()
+		} else {
+			cancel()
+		}
+		vs := <-done
+		cancel()
+		require.Equal(t, Unauthorized, vs[4].Class)
+		require.Equal(t, NotWritten, vs[4].Outcome)
+		c.account(rs, vs)
+	}
+}
+
+func TestPermanentClassesAreHandedOn(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 1)
+	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.TopicAuthorizationFailed, Count: -1})
+	config := retrying(newTold())
+	config.Permanent = []Class{SizeExceeded, InvalidRecord, Unroutable, Unauthorized}
+	g := c.guard(config)
+	rs := records("t", "r", 5, 10)
+	vs := g.Write(t.Context(), rs)
+	require.Len(t, classes(vs), 5)
+	c.account(rs, vs)
+
+	_, err := New(Config{Permanent: []Class{Transient}})
+	require.EqualError(t, err, "the class transient can't be permanent: it passes")
+}
+
+// kgo keeps to a refused producer ID for ever: only another client asks again.
+func TestARefusedProducerIDTakesANewClient(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 1)
+	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, TopLevel: true, Err: kerr.ClusterAuthorizationFailed, Count: 3})
+	w := newTold()
+	g := c.guard(retrying(w))
+	rs := records("t", "r", 5, 10)
+	vs := g.Write(t.Context(), rs)
+	require.Empty(t, classes(vs))
+	require.Equal(t, 3*5, w.retried[Unauthorized])
+	c.account(rs, vs)
+}
+
+func TestATopicDeletedAndCreatedAgainGetsItsRecords(t *testing.T) {
+	t.Parallel()
+	for _, ignore := range []bool{false, true} {
+		t.Run(fmt.Sprint("ignoring rules ", ignore), func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t)
+			c.topic("t", 1)
+			config := retrying(newTold())
+			config.IgnoreRules = ignore
+			g := c.guard(config, kgo.UnknownTopicRetries(0))
+			require.Empty(t, classes(g.Write(t.Context(), records("t", "r", 5, 10))))
+			_, err := c.admin.DeleteTopic(t.Context(), "t")
+			require.NoError(t, err)
+			c.topic("t", 2)
+			rs := records("t", "s", 5, 10)
+			vs := g.Write(t.Context(), rs)
+			require.Empty(t, classes(vs))
+			c.account(rs, vs)
+		})
+	}
+}
+
+func TestAPartitionAddedWhileRunningIsFound(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 1)
+	g := impatient(c.guard(retrying(newTold()), kgo.RecordPartitioner(kgo.ManualPartitioner())))
+	require.Empty(t, classes(g.Write(t.Context(), records("t", "r", 5, 10))))
+	_, err := c.admin.CreatePartitions(t.Context(), 2, "t")
+	require.NoError(t, err)
+	rs := records("t", "s", 5, 10)
+	rs[1].Partition, rs[3].Partition = 2, 3
+	vs := g.Write(t.Context(), rs)
+	require.Equal(t, map[int]Class{3: Unroutable}, classes(vs))
+	c.account(rs, vs)
+}
+
+func TestParseClass(t *testing.T) {
+	t.Parallel()
+	for c := SizeExceeded; c <= Transient; c++ {
+		got, err := ParseClass(c.String())
+		require.NoError(t, err)
+		require.Equal(t, c, got)
+	}
+	_, err := ParseClass("none")
+	require.EqualError(t, err, `no class is named "none"`)
+}

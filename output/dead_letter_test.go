@@ -1,0 +1,215 @@
+package output
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+)
+
+// bad gives an illegal topic name.
+const topicByContent = `topic: '${! if content().length() == 3 { "a b" } else { "t" } }'`
+
+func TestDeadLettersSayWhatBecameOfThem(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 1, limited)
+	s := &stream{t: t, batches: [][]string{{"m0", big, "bad", "m3"}, {"m4"}}}
+	require.NoError(t, s.run(t.Context(), c.withDeadLetter("capture: {}", topicByContent, "key: some-key", "null_key: content().length() == 3")))
+	require.Equal(t, map[int]error{0: nil, 1: nil}, s.acked)
+	require.Equal(t, once("m0", "m3", "m4"), c.values("t"))
+	require.Len(t, s.captured, 2)
+	require.Equal(t, big, s.captured[0].content)
+	at := s.captured[0].meta[metaFailedAt]
+	_, err := time.Parse(time.RFC3339, at)
+	require.NoError(t, err)
+	require.Equal(t, map[string]string{
+		metaClass: "size_exceeded", metaTopic: "t", metaKey: "some-key", metaBytes: "30080", metaLimit: "20000", metaFailedAt: at,
+		metaError: "size_exceeded: topic t: 30080 bytes exceed the topic's max.message.bytes (20000)",
+	}, s.captured[0].meta)
+	require.Equal(t, "bad", s.captured[1].content)
+	require.Equal(t, map[string]string{
+		metaClass: "unroutable", metaTopic: "a b", metaFailedAt: s.captured[1].meta[metaFailedAt],
+		metaError: `unroutable: topic "a b": illegal topic name: Kafka takes letters, digits, '.', '_' and '-', but not '.' or '..' alone`,
+	}, s.captured[1].meta)
+}
+
+func TestAFailingDeadLetterOutputLosesAndDuplicatesNothing(t *testing.T) {
+	t.Parallel()
+	var tries atomic.Int32
+	for name, refuse := range map[string]func(service.MessageBatch) error{
+		"it fails as a whole": func(service.MessageBatch) error {
+			if tries.Add(1)%4 != 0 {
+				return errors.New("down")
+			}
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t)
+			c.topic("t", 1, limited)
+			s := &stream{t: t, replay: true, refuse: refuse, batches: [][]string{{"m0", big + "1", big + "2", "m3", big + "4"}, {"m5", big + "6"}}}
+			require.NoError(t, s.run(t.Context(), c.withDeadLetter("capture: {}", "topic: t")))
+			require.Equal(t, map[int]error{0: nil, 1: nil}, s.acked)
+			require.Equal(t, once("m0", "m3", "m5"), c.values("t"))
+			require.Len(t, s.deadLetters(), 4)
+			require.Contains(t, s.logs.String(), "The dead-letter output did not take")
+			require.Contains(t, s.logs.String(), "The dead-letter output takes messages again")
+		})
+	}
+}
+
+// A child that says which messages it did not take is sent these alone.
+func TestADeadLetterOutputMayTakeAPart(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 1, limited)
+	c.topic("dlq", 1, "max.message.bytes=35000")
+	// The child is the same kind of output: what is over 35000 bytes goes to
+	// its own dead letters, and the broker of the rest is down for a while.
+	down := c.refuseProduce("dlq", kerr.NotEnoughReplicas)
+	s := &stream{t: t, batches: [][]string{{"m0", big + "1", huge, "m3"}}}
+	go func() {
+		_ = down.Wait(context.Background(), 3)
+		down.Remove()
+	}()
+	child := "kafka_guarded:" + indent(c.config("topic: dlq", "dead_letter: { capture: {} }", `metadata: { include_prefixes: [ kafka_guarded_ ] }`), 2)
+	require.NoError(t, s.run(t.Context(), c.withDeadLetter(child, "topic: t")))
+	require.Equal(t, once("m0", "m3"), c.values("t"))
+	require.Equal(t, once(big+"1"), c.values("dlq"))
+	require.Len(t, s.deadLetters(), 1)
+	require.Contains(t, s.deadLetters(), huge)
+	headers := map[string]string{}
+	for _, h := range c.log("dlq")[0].Headers {
+		headers[h.Key] = string(h.Value)
+	}
+	require.Equal(t, "size_exceeded", headers[metaClass])
+}
+
+func TestDeadLettersAreExactInEveryComposition(t *testing.T) {
+	t.Parallel()
+	batches := [][]string{{"m0", big + "1", "m2"}, {"m3", "bad", "m5", big + "6"}, {big + "7"}, {"m8"}}
+	for name, wrap := range map[string]func(c *cluster) string{
+		"alone": func(c *cluster) string { return c.withDeadLetter("capture: {}", topicByContent) },
+		"output-level batching": func(c *cluster) string {
+			return c.withDeadLetter("capture: {}", topicByContent, "batching: { count: 7, period: 20ms }")
+		},
+		"in a fallback": func(c *cluster) string {
+			return "fallback:\n  -" + indent(c.withDeadLetter("capture: {}", topicByContent), 4) + "  - reject: 'nothing should come here'\n"
+		},
+		"in a retry": func(c *cluster) string {
+			return "retry:\n  output:" + indent(c.withDeadLetter("capture: {}", topicByContent), 4)
+		},
+		"in a switch": func(c *cluster) string {
+			return "switch:\n  cases:\n    - check: 'false'\n      output: { reject: never }\n    - output:" + indent(c.withDeadLetter("capture: {}", topicByContent), 8)
+		},
+		"in a broker": func(c *cluster) string {
+			return "broker:\n  outputs:\n    -" + indent(c.withDeadLetter("capture: {}", topicByContent), 6) + "    - drop: {}\n"
+		},
+		"a switch as the child": func(c *cluster) string {
+			return c.withDeadLetter("switch:\n  cases:\n    - check: 'content().length() > 3'\n      output: { capture: {} }\n    - output: { capture: {} }\n", topicByContent)
+		},
+		"a batched broker as the child": func(c *cluster) string {
+			return c.withDeadLetter("broker:\n  outputs: [ { capture: {} } ]\n  batching: { count: 100, period: 5ms }\n", topicByContent)
+		},
+		"a resource as the child": func(c *cluster) string {
+			return c.withDeadLetter("resource: letters\n", topicByContent)
+		},
+	} {
+		for _, replay := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, replay %v", name, replay), func(t *testing.T) {
+				t.Parallel()
+				c := newCluster(t)
+				c.topic("t", 1, limited)
+				s := &stream{t: t, replay: replay, batches: batches, resources: "output_resources:\n  - label: letters\n    capture: {}\n"}
+				require.NoError(t, s.run(t.Context(), wrap(c)))
+				require.Equal(t, map[int]error{0: nil, 1: nil, 2: nil, 3: nil}, s.acked)
+				require.Equal(t, once("m0", "m2", "m3", "m5", "m8"), c.values("t"))
+				dead := s.deadLetters()
+				require.Len(t, dead, 4)
+				for _, content := range []string{big + "1", "bad", big + "6", big + "7"} {
+					require.Contains(t, dead, content)
+				}
+			})
+		}
+	}
+}
+
+func TestDeadLettersMayBeDropped(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 1, limited)
+	s := &stream{t: t, batches: [][]string{{"m0", big, "m2"}}}
+	require.NoError(t, s.run(t.Context(), c.withDeadLetter("drop: {}", "topic: t")))
+	require.Equal(t, map[int]error{0: nil}, s.acked)
+	require.Equal(t, once("m0", "m2"), c.values("t"))
+}
+
+func TestHeldClassesAreNotDeadLettered(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 1, limited)
+	denied := c.refuseProduce("t", kerr.TopicAuthorizationFailed)
+	s := &stream{t: t, batches: [][]string{{"m0", big, "m2"}}}
+	go func() {
+		_ = denied.Wait(context.Background(), 3)
+		denied.Remove()
+	}()
+	require.NoError(t, s.run(t.Context(), c.withDeadLetter("capture: {}", "topic: t")))
+	require.Equal(t, once("m0", "m2"), c.values("t"))
+	require.Len(t, s.deadLetters(), 1)
+	require.Contains(t, s.logs.String(), "2 messages for topic t are held, since 0s, and tried again until it passes: unauthorized: topic t partition 0: TOPIC_AUTHORIZATION_FAILED")
+	require.Contains(t, s.logs.String(), "No message for topic t waits any more for what was unauthorized")
+}
+
+func TestPermanentMovesAClass(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 1)
+	c.refuseProduce("t", kerr.TopicAuthorizationFailed)
+	s := &stream{t: t, batches: [][]string{{"m0", "m1"}}}
+	require.NoError(t, s.run(t.Context(), c.withDeadLetter("capture: {}", "topic: t", "permanent: [ size_exceeded, unauthorized ]")))
+	require.Len(t, s.deadLetters(), 2)
+	require.Equal(t, "unauthorized", s.captured[0].meta[metaClass])
+}
+
+func TestShutdownReportsUndeliveredDeadLetters(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 1, limited)
+	ctx, cancel := context.WithCancel(t.Context())
+	s := &stream{t: t, batches: [][]string{{"m0", big + "1", "m2", big + "3"}}, refuse: func(service.MessageBatch) error {
+		cancel()
+		return errors.New("down")
+	}}
+	conf, err := Spec().ParseYAML(c.config("topic: t", "dead_letter: { drop: {} }"), nil)
+	require.NoError(t, err)
+	o, err := newOutput(conf, conf.Resources())
+	require.NoError(t, err)
+	child, err := conf.Resources().ManagedBatchOutput("capture", 1, (*capture)(s))
+	require.NoError(t, err)
+	o.letters.out = child
+	require.NoError(t, o.Connect(t.Context()))
+	batch := batchOf(s.batches[0]...)
+	index := batch.Index()
+	err = o.WriteBatch(ctx, batch)
+	var batchErr *service.BatchError
+	require.ErrorAs(t, err, &batchErr)
+	var failed []int
+	batchErr.WalkMessagesIndexedBy(index, func(i int, _ *service.Message, err error) bool {
+		if err != nil {
+			failed = append(failed, i)
+		}
+		return true
+	})
+	require.Equal(t, []int{1, 3}, failed)
+	require.NoError(t, o.Close(context.Background()))
+	require.Equal(t, once("m0", "m2"), c.values("t"))
+}
