@@ -77,7 +77,7 @@ func TestADeadLetterOutputMayTakeAPart(t *testing.T) {
 	down := c.refuseProduce("dlq", kerr.NotEnoughReplicas)
 	s := &stream{t: t, batches: [][]string{{"m0", big + "1", huge, "m3"}}}
 	go func() {
-		_ = down.Wait(context.Background(), 3)
+		_ = down.Wait(context.Background(), 1)
 		down.Remove()
 	}()
 	child := "kafka_guarded:" + indent(c.config("topic: dlq", "dead_letter: { capture: {} }", `metadata: { include_prefixes: [ kafka_guarded_ ] }`), 2)

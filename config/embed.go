@@ -1,0 +1,11 @@
+// Package config has the configs that come with kafka-guarded.
+package config
+
+import _ "embed"
+
+// Example is example.yaml: messages to Kafka, and to files what Kafka can't
+// take. It reads the environment variables KAFKA_BROKERS, DEAD_LETTERS (a
+// directory), MESSAGES and POISON.
+//
+//go:embed example.yaml
+var Example []byte

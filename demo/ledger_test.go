@@ -1,0 +1,104 @@
+package demo
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+const (
+	ledgerSent   = 1000
+	ledgerPoison = 0.05
+)
+
+// found is where every message was found. Its zero value is nowhere.
+type found struct {
+	log  map[int][]string
+	dead map[int][]deadLetter
+}
+
+// asItShould is where all of them should be.
+func asItShould() found {
+	f := found{map[int][]string{}, map[int][]deadLetter{}}
+	for id := 1; id <= ledgerSent; id++ {
+		if class := kindOf(id, ledgerPoison).class(); class != "" {
+			f.dead[id] = []deadLetter{{Error: class + ": because", file: fileOf(class)}}
+		} else {
+			f.log[id] = []string{topicOf(id)}
+		}
+	}
+	return f
+}
+
+func (f found) tally(t *testing.T) Tally {
+	t.Helper()
+	l := newLedger(ledgerSent, ledgerPoison)
+	for id, topics := range f.log {
+		for _, topic := range topics {
+			require.NoError(t, l.deliver(&kgo.Record{Topic: topic, Value: fmt.Appendf(nil, `{"id":%d}`, id)}))
+		}
+	}
+	for id, letters := range f.dead {
+		for _, d := range letters {
+			d.Message = fmt.Sprintf(`{"id":%d}`, id)
+			require.NoError(t, l.deadLetter(d))
+		}
+	}
+	return l.tally()
+}
+
+// first returns the first message of the kind.
+func first(k kind) int {
+	id := 1
+	for kindOf(id, ledgerPoison) != k {
+		id++
+	}
+	return id
+}
+
+func TestLedgerBalances(t *testing.T) {
+	t.Parallel()
+	got := asItShould().tally(t)
+	require.NoError(t, got.Err())
+	require.Equal(t, ledgerSent, got.Delivered+got.Dead[sizeExceeded]+got.Dead[unroutable])
+}
+
+func TestLedgerFindsWhatIsWrong(t *testing.T) {
+	t.Parallel()
+	innocent, culprit := first(good), first(overTopic)
+	blamed := deadLetter{Error: "size_exceeded: because", file: tooLargeFile}
+	for _, test := range []struct {
+		name string
+		do   func(found)
+		want string
+	}{
+		{"an innocent is lost", func(f found) { delete(f.log, innocent) }, "1 lost"},
+		{"a culprit is lost", func(f found) { delete(f.dead, culprit) }, "1 lost"},
+		{"all are lost", func(f found) { clear(f.log); clear(f.dead) }, "1,000 lost"},
+		{"delivered twice", func(f found) { f.log[innocent] = append(f.log[innocent], topicOf(innocent)) }, "1 duplicates"},
+		{"dead-lettered twice", func(f found) { f.dead[culprit] = append(f.dead[culprit], blamed) }, "1 duplicates"},
+		{"an innocent dead-lettered", func(f found) { delete(f.log, innocent); f.dead[innocent] = []deadLetter{blamed} }, "1 innocents dead-lettered"},
+		{"delivered and dead-lettered", func(f found) { f.dead[innocent] = []deadLetter{blamed} }, "1 duplicates, 1 innocents dead-lettered"},
+		{"a culprit delivered", func(f found) { delete(f.dead, culprit); f.log[culprit] = []string{topicOf(culprit)} }, "1 poison delivered"},
+		{"another topic", func(f found) { f.log[innocent] = []string{topicOf(innocent + 1)} }, "1 in the wrong place"},
+		{"another class", func(f found) { f.dead[culprit][0].Error = "unroutable: because" }, "1 in the wrong place"},
+		{"another file", func(f found) { f.dead[culprit][0].file = rejectedFile }, "1 in the wrong place"},
+		{"nobody sent it", func(f found) { f.log[ledgerSent+1] = []string{topicOf(1)} }, "1 never sent"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			f := asItShould()
+			test.do(f)
+			require.EqualError(t, f.tally(t).Err(), "the accounts do not balance: "+test.want)
+		})
+	}
+}
+
+func TestLedgerRefusesWhatIsNoOrder(t *testing.T) {
+	t.Parallel()
+	l := newLedger(1, 0)
+	require.Error(t, l.deliver(&kgo.Record{Topic: "t", Value: []byte(`{"id":1`)}))
+	require.Error(t, l.deadLetter(deadLetter{Message: "cut sho"}))
+}
