@@ -108,7 +108,7 @@ func (i *isolation) clear(group []*slot, send bool) (allTaken bool) {
 func batchSize(slots []*slot) int {
 	n := batchOverhead
 	for _, s := range slots {
-		n += s.size - batchOverhead
+		n += int(s.size) - batchOverhead
 	}
 	return n
 }
@@ -128,10 +128,10 @@ func (i *isolation) send(group []*slot) []*slot {
 			}
 			return nil
 		}
-		w.produce(i.part, i.solo, group)
+		since := w.produce(i.part, i.solo, group)
 		var suspects []*slot
 		for _, s := range group {
-			if !w.settle(i.solo.client, s) {
+			if !w.settle(i.solo.client, s, since) {
 				suspects = append(suspects, s)
 			}
 		}
@@ -149,7 +149,7 @@ func (i *isolation) send(group []*slot) []*slot {
 			return suspects
 		}
 		if !vague(suspects[0].err) || try == aloneTries {
-			i.convict(suspects[0])
+			i.convict(suspects[0], since)
 			return suspects
 		}
 	}
@@ -162,17 +162,17 @@ func vague(err error) bool {
 }
 
 // convict settles a suspect that was refused when it stood alone.
-func (i *isolation) convict(s *slot) {
-	s.failWith(i.solo.read(s), s.err)
+func (i *isolation) convict(s *slot, since uint64) {
+	s.failWith(i.solo.read(s, since), s.err)
 	f := s.verdict.Failure
 	if f.Class != SizeExceeded || f.Outcome == Unknown {
 		return
 	}
-	f.Bytes, f.LimitName = i.write.guard.settings.sentSize(s.record, s.size), limitTopic
+	f.Bytes, f.LimitName = i.write.guard.settings.sentSize(s.record, int(s.size)), limitTopic
 	if errors.Is(s.err, kerr.RecordListTooLarge) {
 		f.LimitName = limitSegmentBytes
 	}
-	i.write.guard.rules.refused(s.record.Topic, s.size)
+	i.write.guard.rules.refused(s.record.Topic, int(s.size))
 }
 
 // lanes has one lock per partition that is in use.

@@ -2,8 +2,7 @@ package guard
 
 import (
 	"context"
-	"maps"
-	"slices"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,9 +14,11 @@ import (
 type write struct {
 	guard    *Guard
 	ctx      context.Context
+	records  []*kgo.Record
 	slots    []slot
 	verdicts []Verdict
-	from     int // the first slot that no part has taken yet
+	open     []*slot // those that preflight let pass
+	from     int     // the first of these that no part has taken yet
 }
 
 // slot is the place of one record in a write. It rides in the record's Context
@@ -26,17 +27,15 @@ type slot struct {
 	record  *kgo.Record
 	values  context.Context // the record's own Context
 	verdict *Verdict
-	size    int
-
-	// since is the mark of the attempts at the time of hand-over.
-	since uint64
-	// placed is set once the record is buffered for a partition.
-	placed bool
+	err     error
+	size    int32 // raw
 	// partitions is how many the topic has, if the partitioner chose another.
 	partitions int32
-
-	err  error
-	done atomic.Bool // kgo is done with the record: the fields above hold
+	// placed is set once the record is buffered for a partition.
+	placed bool
+	// done is set once kgo is done with the record: then err, partitions and
+	// placed hold.
+	done atomic.Bool
 }
 
 // The Context of a record that is being produced never ends, for kgo would fail
@@ -70,11 +69,12 @@ func (slotHook) OnProduceRecordUnbuffered(r *kgo.Record, err error) {
 
 // begin opens a slot for each record.
 func (g *Guard) begin(ctx context.Context, records []*kgo.Record) *write {
-	w := &write{guard: g, ctx: ctx, slots: make([]slot, len(records)), verdicts: make([]Verdict, len(records))}
+	n := len(records)
+	w := &write{guard: g, ctx: ctx, records: records, slots: make([]slot, n), verdicts: make([]Verdict, n), open: make([]*slot, 0, n)}
 	for i, r := range records {
-		w.verdicts[i] = Verdict{Partition: -1, Offset: -1}
-		s := &w.slots[i]
-		s.record, s.verdict = r, &w.verdicts[i]
+		v, s := &w.verdicts[i], &w.slots[i]
+		v.Partition, v.Offset = -1, -1
+		s.record, s.verdict = r, v
 	}
 	return w
 }
@@ -82,32 +82,41 @@ func (g *Guard) begin(ctx context.Context, records []*kgo.Record) *write {
 // preflight settles the records that no request is needed to refuse, by rules
 // that are fresh enough to condemn by.
 func (w *write) preflight() {
-	topics := map[string]*Rules{}
-	var names []string
-	last := ""
+	var topics distinct
 	for i := range w.slots {
 		s := &w.slots[i]
 		if f := w.guard.preflightTopic(s.record); f != nil {
 			s.fail(f, NotWritten)
 			continue
 		}
-		s.size = rawSize(s.record)
-		if topic := s.record.Topic; topic != last {
-			last = topic
-			if _, ok := topics[topic]; !ok {
-				topics[topic] = nil
-				names = append(names, topic)
-			}
-		}
+		s.size = int32(min(rawSize(s.record), math.MaxInt32))
+		topics.add(s.record.Topic)
+		w.open = append(w.open, s)
 	}
-	w.guard.rules.learn(w.ctx, names)
-	var open []*slot
-	for i := range w.slots {
-		if s := &w.slots[i]; !s.settled() {
-			open = append(open, s)
-		}
+	w.guard.rules.learn(w.ctx, topics.names)
+	w.open = w.judge(w.open)
+}
+
+// distinct collects names that are often the same as the last one.
+type distinct struct {
+	names []string
+	seen  map[string]struct{} // once there are two
+}
+
+func (d *distinct) add(name string) {
+	switch {
+	case len(d.names) == 0:
+		d.names = []string{name}
+		return
+	case d.names[len(d.names)-1] == name:
+		return
+	case d.seen == nil:
+		d.seen = map[string]struct{}{d.names[0]: {}}
 	}
-	w.judge(open)
+	if _, ok := d.seen[name]; !ok {
+		d.seen[name] = struct{}{}
+		d.names = append(d.names, name)
+	}
 }
 
 // judge settles those of the slots that the rules condemn, and returns the
@@ -115,28 +124,33 @@ func (w *write) preflight() {
 func (w *write) judge(slots []*slot) (passed []*slot) {
 	g := w.guard
 	var condemned []*slot
-	stale := map[string]struct{}{}
-	rules, last := (*Rules)(nil), ""
+	var topics distinct
+	var rules *Rules
 	for _, s := range slots {
-		if s.record.Topic != last {
-			rules, last = g.rules.of(s.record.Topic), s.record.Topic
+		if rules == nil || rules.Topic != s.record.Topic {
+			rules = g.rules.of(s.record.Topic)
 		}
-		if f := g.preflight(s.record, s.size, rules); f != nil {
+		if g.preflight(s.record, int(s.size), rules) != nil {
 			condemned = append(condemned, s)
-			stale[last] = struct{}{}
+			topics.add(rules.Topic)
 		}
 	}
 	if len(condemned) == 0 {
 		return slots
 	}
-	g.rules.refresh(w.ctx, slices.Collect(maps.Keys(stale)))
+	g.rules.refresh(w.ctx, topics.names)
 	for _, s := range condemned {
-		if f := g.preflight(s.record, s.size, g.rules.of(s.record.Topic)); f != nil {
+		if f := g.preflight(s.record, int(s.size), g.rules.of(s.record.Topic)); f != nil {
 			f.Partition = s.partition()
 			s.fail(f, NotWritten)
 		}
 	}
-	return slices.DeleteFunc(slots, (*slot).settled)
+	for _, s := range slots {
+		if !s.settled() {
+			passed = append(passed, s)
+		}
+	}
+	return passed
 }
 
 // reconsider judges what the broker refused by rules that are fresh: the limit
@@ -197,7 +211,7 @@ func (s *slot) partition() int32 {
 // with to the end before the next: so they keep their order.
 type part struct {
 	all    []*slot
-	slots  []*slot // of these, those that are still to be dealt with
+	slots  []*slot // of these, those that are to be dealt with next
 	topics []*partTopic
 	byName map[string]*partTopic
 	count  int64 // of records
@@ -223,15 +237,20 @@ func (t *partTopic) set(g *Guard) {
 
 // topic returns the part's entry for a topic.
 func (p *part) topic(g *Guard, name string) *partTopic {
-	if p.byName == nil {
-		p.byName = map[string]*partTopic{}
+	if len(p.topics) == 1 && p.byName == nil {
+		if p.topics[0].rules.Topic == name {
+			return p.topics[0]
+		}
+		p.byName = map[string]*partTopic{p.topics[0].rules.Topic: p.topics[0]}
 	}
-	t, ok := p.byName[name]
-	if !ok {
-		t = &partTopic{rules: g.rules.of(name), batch: batchOverhead}
-		t.set(g)
+	if t, ok := p.byName[name]; ok {
+		return t
+	}
+	t := &partTopic{rules: g.rules.of(name), batch: batchOverhead}
+	t.set(g)
+	p.topics = append(p.topics, t)
+	if p.byName != nil {
 		p.byName[name] = t
-		p.topics = append(p.topics, t)
 	}
 	return t
 }
@@ -242,33 +261,36 @@ func (p *part) topic(g *Guard, name string) *partTopic {
 // when a batch is full, and a refusal must not arrive while records of the same
 // partition are still being handed over, lest these overtake the refused.
 func (w *write) next() *part {
-	g, p := w.guard, &part{}
+	if w.from == len(w.open) {
+		return nil
+	}
+	g, p, from := w.guard, &part{}, w.from
 	var t *partTopic
-	for ; w.from < len(w.slots); w.from++ {
-		s := &w.slots[w.from]
-		if s.settled() {
-			continue
+	for ; w.from < len(w.open); w.from++ {
+		s := w.open[w.from]
+		if s.settled() { // abandoned
+			return nil
 		}
 		if t == nil || t.rules.Topic != s.record.Topic {
 			t = p.topic(g, s.record.Topic)
 		}
-		if s.size > t.limit-kgoRounding || s.size >= t.rules.refusedFrom() {
-			if p.count == 0 {
+		size := int(s.size)
+		first := w.from == from
+		if size > t.limit-kgoRounding || size >= t.rules.refusedFrom() {
+			if first {
 				p.add(s, t)
 				p.solo = true
 				w.from++
 			}
 			break
 		}
-		if p.count > 0 && (t.batch+s.size-batchOverhead > t.limit-kgoRounding || !g.fits(p, s)) {
+		if !first && (t.batch+size-batchOverhead > t.limit-kgoRounding || !g.fits(p, s)) {
 			break
 		}
 		p.add(s, t)
 	}
-	if p.count == 0 {
-		return nil
-	}
-	p.all = slices.Clone(p.slots)
+	p.all = w.open[from:w.from]
+	p.slots = p.all
 	return p
 }
 
@@ -277,9 +299,8 @@ func (w *write) next() *part {
 const kgoRounding = 4
 
 func (p *part) add(s *slot, t *partTopic) {
-	t.largest = max(t.largest, s.size)
-	t.batch += s.size - batchOverhead
-	p.slots = append(p.slots, s)
+	t.largest = max(t.largest, int(s.size))
+	t.batch += int(s.size) - batchOverhead
 	p.count++
 	p.bytes += int64(bufferedSize(s.record))
 }
@@ -329,28 +350,35 @@ func (w *write) release(p *part, release func()) {
 //
 // kgo.ProduceSync has the records linger until the last is handed over, so that
 // they leave in as few batches as can be. Then it sends them at once.
-func (w *write) produce(p *part, gen *generation, slots []*slot) {
-	c := gen.client
-	records := make([]*kgo.Record, len(slots))
-	since := c.attempts.now()
-	for i, s := range slots {
-		s.values, s.since, s.placed, s.partitions = s.record.Context, since, false, 0
+//
+// It returns the mark of the attempts before the hand-over.
+func (w *write) produce(p *part, gen *generation, slots []*slot) (since uint64) {
+	since = gen.attempts.now()
+	records := w.records
+	if len(slots) < len(w.slots) {
+		records = make([]*kgo.Record, len(slots))
+		for i, s := range slots {
+			records[i] = s.record
+		}
+	}
+	for _, s := range slots {
+		s.values, s.placed, s.partitions = s.record.Context, false, 0
 		s.done.Store(false)
 		s.record.Context = s
-		records[i] = s.record
 	}
 	finished := make(chan struct{})
 	w.guard.borrow(gen)
 	p.busy.Go(func() {
 		defer close(finished)
 		defer w.guard.done(gen)
-		c.ProduceSync(w.guard.ctx, records...)
+		gen.ProduceSync(w.guard.ctx, records...)
 	})
 	if w.await(finished, slots) {
 		for _, s := range slots {
 			s.record.Context = s.values
 		}
 	}
+	return since
 }
 
 // await waits for kgo to be done, and reports whether it is before the write's
@@ -385,12 +413,12 @@ const stallAfter = 10 * time.Second
 
 // read reads the error that kgo ended a slot's record with in the light of the
 // attempts since it was handed over.
-func (c *client) read(s *slot) reading {
+func (c *client) read(s *slot, since uint64) reading {
 	r := classify(s.err)
 	switch {
 	case !s.placed:
 		r.outcome = NotWritten // it was never sent
-	case c.attempts.inDoubt(topicPartition{s.record.Topic, s.record.Partition}, s.since, r.reach):
+	case c.attempts.inDoubt(topicPartition{s.record.Topic, s.record.Partition}, since, r.reach):
 		r.outcome = Unknown
 	}
 	return r
@@ -409,10 +437,10 @@ func (w *write) bulk(p *part) {
 		return
 	}
 	defer w.guard.done(gen)
-	w.produce(p, gen, p.slots)
-	suspects := p.slots[:0]
+	since := w.produce(p, gen, p.slots)
+	var suspects []*slot
 	for _, s := range p.slots {
-		if w.settle(gen.client, s) {
+		if w.settle(gen.client, s, since) {
 			continue
 		}
 		s.verdict.Suspected = true
@@ -422,7 +450,7 @@ func (w *write) bulk(p *part) {
 }
 
 // settle gives a slot its verdict unless it is a suspect.
-func (w *write) settle(c *client, s *slot) bool {
+func (w *write) settle(c *client, s *slot, since uint64) bool {
 	switch {
 	case !s.done.Load():
 		s.fail(&Failure{Class: Transient, Topic: s.record.Topic, Partition: -1, Cause: context.Cause(w.ctx)}, Unknown)
@@ -431,7 +459,7 @@ func (w *write) settle(c *client, s *slot) bool {
 	case s.partitions > 0:
 		s.fail(w.noSuchPartition(s), NotWritten)
 	default:
-		r := c.read(s)
+		r := c.read(s, since)
 		if r.reach == ofBatch && r.outcome == NotWritten {
 			return false
 		}
