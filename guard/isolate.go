@@ -73,6 +73,9 @@ type isolation struct {
 	// that was refused for its size, or is over the limit. They only choose
 	// what to send together.
 	taken, refused int
+	// held is set when a record failed for a reason that may pass. What comes
+	// after it waits, so that it does not overtake it.
+	held *Failure
 }
 
 // clear settles a group of suspects, in order. The group is sent as a whole
@@ -122,9 +125,13 @@ const aloneTries = 3
 func (i *isolation) send(group []*slot) []*slot {
 	w, size := i.write, batchSize(group)
 	for try := 1; ; try++ {
-		if err := w.ctx.Err(); err != nil {
+		why := w.ctx.Err()
+		if i.held != nil {
+			why = i.held
+		}
+		if why != nil {
 			for _, s := range group {
-				w.leave(s, err)
+				w.leave(s, why)
 			}
 			return nil
 		}
@@ -133,6 +140,8 @@ func (i *isolation) send(group []*slot) []*slot {
 		for _, s := range group {
 			if !w.settle(i.solo.client, s, since) {
 				suspects = append(suspects, s)
+			} else if v := s.verdict; v.Outcome == NotWritten && !w.guard.permanent(v.Class) {
+				i.held = v.Failure
 			}
 		}
 		if len(suspects) == 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -230,4 +231,30 @@ func TestParseClass(t *testing.T) {
 	}
 	_, err := ParseClass("none")
 	require.EqualError(t, err, `no class is named "none"`)
+}
+
+// While the suspects of a batch are sorted out, one group fails for a reason
+// that passes. What comes after it must not overtake it.
+func TestWhatIsHeldDuringIsolationIsNotOvertaken(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 1)
+	c.refuse("t", 0, "POISON", kerr.InvalidRecord)
+	rs := records("t", "r", 16, 10)
+	poison(rs, 1)
+	w := newTold()
+	g := c.guard(retrying(w))
+	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.PolicyViolation, Count: 2, When: func(r kmsg.Request) bool {
+		held := string(r.(*kmsg.ProduceRequest).Topics[0].Partitions[0].Records)
+		return strings.Contains(held, string(rs[2].Value)) && !strings.Contains(held, "POISON")
+	}})
+	vs := g.Write(t.Context(), rs)
+	require.Equal(t, map[int]Class{1: InvalidRecord}, classes(vs))
+	c.account(rs, vs)
+	var order []string
+	for _, r := range c.log("t") {
+		order = append(order, string(r.Value))
+	}
+	require.True(t, slices.IsSorted(order), "%q", order)
+	require.NotEmpty(t, w.retried[Refused])
 }
