@@ -160,7 +160,6 @@ type listener struct {
 
 	mu       sync.Mutex
 	requests map[int32]request // by correlation ID, without an answer yet
-	closed   bool
 
 	// The answer that is being read: its length and correlation ID, then, if
 	// it is one to follow, the rest, else how much of it is still to come.

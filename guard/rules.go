@@ -395,7 +395,7 @@ func (b *rulebook) readConfigs(ctx context.Context, topics []string, found map[s
 
 var errNotRead = errors.New("not read from the cluster")
 
-var errRedpanda = errors.New("Redpanda checks by rules of its own")
+var errRedpanda = errors.New("the cluster is Redpanda, which checks by rules of its own")
 
 // fill sets what the topic's properties say.
 func (r *Rules) fill(configs map[string]string) {

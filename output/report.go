@@ -78,7 +78,7 @@ func (r *reporter) report(batch service.MessageBatch, verdicts []guard.Verdict, 
 	}
 	err := service.NewBatchError(batch, headline)
 	for _, i := range failed {
-		err.Failed(i, verdicts[i].Err())
+		err = err.Failed(i, verdicts[i].Err())
 	}
 	return err
 }

@@ -149,6 +149,9 @@ func (c *cluster) connect(seeds []string) error {
 		kgo.SeedBrokers(seeds...),
 		kgo.RequestTimeoutOverhead(3*time.Second),
 		kgo.RetryTimeout(opTimeout),
+		// For this long it goes by what it knows of a topic, which a test
+		// may have deleted and created again since.
+		kgo.MetadataMinAge(pollInterval),
 	)
 	if err != nil {
 		return fmt.Errorf("making the admin client: %w", err)

@@ -178,7 +178,7 @@ func (c *cluster) waitReady(ctx context.Context, nodes ...*node) error {
 			for _, n := range c.running() {
 				if n.proc.ended() {
 					n.state = nodeDown
-					return false, fmt.Errorf("node %d has ended (%v), its log:\n%s", n.id, n.proc.err, n.tail())
+					return false, fmt.Errorf("node %d has ended (%v), its log:\n%s", n.id, n.proc.err, n.tail()) //nolint:errorlint // nil after a clean end
 				}
 			}
 			return c.sees(ctx, by, nodes), nil
