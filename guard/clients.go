@@ -341,12 +341,11 @@ var errNewPartition = errors.New("the partition is new, and the client has not h
 // have, or has not had for long enough.
 func (w *write) noSuchPartition(s *slot) *Failure {
 	f := &Failure{Class: Unroutable, Topic: s.record.Topic, Partition: s.record.Partition}
-	rules := w.guard.rules
-	rules.refresh(w.ctx, []string{f.Topic})
-	if n := rules.of(f.Topic).Partitions; 0 <= f.Partition && int(f.Partition) < n {
+	n := w.guard.rules.partitions(w.ctx, f.Topic)
+	if 0 <= f.Partition && int(f.Partition) < n {
 		f.Class, f.Cause = Transient, errNewPartition
 		return f
 	}
-	f.Problem = fmt.Sprintf("no such partition: the topic has %d", s.partitions)
+	f.Problem = fmt.Sprintf("no such partition: the topic has %d", max(n, int(s.partitions)))
 	return f
 }

@@ -85,13 +85,16 @@ type isolation struct {
 // each half, and none for a right half whose left one was taken.
 func (i *isolation) clear(group []*slot, send bool) (allTaken bool) {
 	if len(group) == 1 || send && batchSize(group) < i.refused {
-		before := len(group)
-		if group = i.send(group); len(group) == 0 {
+		suspects := i.send(group)
+		switch {
+		case len(suspects) == 0:
 			return true
-		}
-		if before == 1 {
+		case len(group) == 1:
 			return false // it stood alone, and has its verdict
+		case len(suspects) == 1:
+			return i.clear(suspects, true) // the others left in another batch
 		}
+		group = suspects
 	}
 	bySize := classify(group[0].err).class == SizeExceeded
 	half := len(group) / 2

@@ -209,17 +209,25 @@ func TestATopicDeletedAndCreatedAgainGetsItsRecords(t *testing.T) {
 
 func TestAPartitionAddedWhileRunningIsFound(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
-	c.topic("t", 1)
-	g := impatient(c.guard(retrying(newTold()), kgo.RecordPartitioner(kgo.ManualPartitioner())))
-	require.Empty(t, classes(g.Write(t.Context(), records("t", "r", 5, 10))))
-	_, err := c.admin.CreatePartitions(t.Context(), 2, "t")
-	require.NoError(t, err)
-	rs := records("t", "s", 5, 10)
-	rs[1].Partition, rs[3].Partition = 2, 3
-	vs := g.Write(t.Context(), rs)
-	require.Equal(t, map[int]Class{3: Unroutable}, classes(vs))
-	c.account(rs, vs)
+	for _, ignore := range []bool{false, true} {
+		t.Run(fmt.Sprint("ignoring rules ", ignore), func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t)
+			c.topic("t", 1)
+			config := retrying(newTold())
+			config.IgnoreRules = ignore
+			g := impatient(c.guard(config, kgo.RecordPartitioner(kgo.ManualPartitioner())))
+			require.Empty(t, classes(g.Write(t.Context(), records("t", "r", 5, 10))))
+			_, err := c.admin.CreatePartitions(t.Context(), 2, "t")
+			require.NoError(t, err)
+			rs := records("t", "s", 5, 10)
+			rs[1].Partition, rs[3].Partition = 2, 3
+			vs := g.Write(t.Context(), rs)
+			require.Equal(t, map[int]Class{3: Unroutable}, classes(vs))
+			require.EqualError(t, vs[3].Err(), "unroutable: topic t partition 3: no such partition: the topic has 3")
+			c.account(rs, vs)
+		})
+	}
 }
 
 func TestParseClass(t *testing.T) {

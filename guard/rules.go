@@ -211,12 +211,21 @@ func (b *rulebook) learn(ctx context.Context, topics []string) {
 	}
 }
 
-// refresh waits for rules that are no older than a second, and reports whether
-// any of the topics has been read since before the call.
-func (b *rulebook) refresh(ctx context.Context, topics []string) (read bool) {
-	if b.disabled {
-		return false
+// refresh waits for rules that are no older than a second.
+func (b *rulebook) refresh(ctx context.Context, topics []string) {
+	if !b.disabled {
+		b.renew(ctx, topics)
 	}
+}
+
+// partitions returns how many partitions a topic has, by an answer that is no
+// older than a second. It asks also when the other rules are not to be asked for.
+func (b *rulebook) partitions(ctx context.Context, topic string) int {
+	b.renew(ctx, []string{topic})
+	return b.of(topic).Partitions
+}
+
+func (b *rulebook) renew(ctx context.Context, topics []string) {
 	now := time.Now()
 	var old []string
 	for _, topic := range topics {
@@ -224,11 +233,9 @@ func (b *rulebook) refresh(ctx context.Context, topics []string) (read bool) {
 			old = append(old, topic)
 		}
 	}
-	if len(old) == 0 {
-		return false
+	if len(old) > 0 {
+		b.wait(ctx, b.read(old))
 	}
-	b.wait(ctx, b.read(old))
-	return true
 }
 
 // keep is for how long rules are used before they are read again.
@@ -304,7 +311,11 @@ func (b *rulebook) readRound(topics []string) {
 		found[topic] = &Rules{Topic: topic}
 	}
 	err := b.readMetadata(ctx, topics, found)
-	if err == nil {
+	switch {
+	case err != nil:
+	case b.disabled:
+		err = errDisabled
+	default:
 		err = b.readConfigs(ctx, topics, found)
 	}
 	b.mu.Lock()
@@ -328,7 +339,7 @@ func (b *rulebook) readRound(topics []string) {
 		}
 		now.read = start
 		b.topics.Store(topic, now)
-		if old == nil || !old.same(now) {
+		if !b.disabled && (old == nil || !old.same(now)) {
 			b.changed(old, now)
 		}
 	}
@@ -392,6 +403,8 @@ func (b *rulebook) readConfigs(ctx context.Context, topics []string, found map[s
 	}
 	return nil
 }
+
+var errDisabled = errors.New("not to be asked for")
 
 var errNotRead = errors.New("not read from the cluster")
 

@@ -1,6 +1,7 @@
 package output
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
@@ -96,7 +97,36 @@ func saslFrom(conf *service.ParsedConfig) ([]sasl.Mechanism, error) {
 			return nil, fmt.Errorf("sasl mechanism %d is %q, which it can't be", i, name)
 		}
 	}
+	for i, m := range mechanisms {
+		mechanisms[i] = namedMechanism{m}
+	}
 	return mechanisms, nil
+}
+
+// namedMechanism has the errors of a mechanism name it. That of OAUTHBEARER for
+// a refused token says no more than that the broker's answer was unexpected.
+type namedMechanism struct{ sasl.Mechanism }
+
+func (m namedMechanism) Authenticate(ctx context.Context, host string) (sasl.Session, []byte, error) {
+	session, write, err := m.Mechanism.Authenticate(ctx, host)
+	return namedSession{session, m.Name()}, write, nameMechanism(m.Name(), err)
+}
+
+type namedSession struct {
+	sasl.Session
+	name string
+}
+
+func (s namedSession) Challenge(answer []byte) (bool, []byte, error) {
+	done, write, err := s.Session.Challenge(answer)
+	return done, write, nameMechanism(s.name, err)
+}
+
+func nameMechanism(name string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("authenticating with SASL mechanism %s: check the credentials: %w", name, err)
 }
 
 // explainSASL says of a refused authentication what was tried.
@@ -111,5 +141,5 @@ func explainSASL(mechanisms []sasl.Mechanism, err error) error {
 	for _, m := range mechanisms[1:] {
 		names += ", " + m.Name()
 	}
-	return fmt.Errorf("authenticating with SASL mechanism %s: check username, password and mechanism: %w", names, err)
+	return nameMechanism(names, err)
 }

@@ -1,0 +1,58 @@
+package guard
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// slowly has the second of two records handed over only when kgo is done with the
+// first, as a machine under load may.
+type slowly struct {
+	first, second *kgo.Record
+	done          chan struct{}
+	once          *sync.Once
+}
+
+func (h slowly) OnProduceRecordBuffered(r *kgo.Record) {
+	if r == h.second {
+		select {
+		case <-h.done:
+		case <-time.After(5 * time.Second):
+		}
+	}
+}
+
+func (h slowly) OnProduceRecordUnbuffered(r *kgo.Record, _ error) {
+	if r == h.first {
+		h.once.Do(func() { close(h.done) })
+	}
+}
+
+// The records of a group may leave in two batches, of which one is refused and
+// one is taken. Then a single suspect is left of two, that did not stand alone.
+func TestIsolationOfAGroupThatLeftInTwoBatches(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 1)
+	c.refuse("t", 0, "POISON", kerr.InvalidRecord)
+	rs := records("t", "r", 2, 10)
+	poison(rs, 0)
+	g := c.guard(Config{}, kgo.WithHooks(slowly{rs[0], rs[1], make(chan struct{}), &sync.Once{}}))
+	w := g.begin(t.Context(), rs)
+	p := &part{}
+	for n := range w.slots {
+		p.slots = append(p.slots, &w.slots[n])
+	}
+	solo, err := g.solo(p)
+	require.NoError(t, err)
+	defer g.done(solo)
+	i := isolation{write: w, part: p, solo: solo, refused: 1 << 20}
+	require.NotPanics(t, func() { i.clear(p.slots, true) })
+	require.Equal(t, map[int]Class{0: InvalidRecord}, classes(w.verdicts))
+	c.account(rs, w.verdicts)
+}

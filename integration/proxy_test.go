@@ -1,0 +1,124 @@
+//go:build linux || darwin
+
+package integration
+
+import (
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// proxy is the network between clients and a node.
+type proxy struct {
+	listener net.Listener
+
+	mu   sync.Mutex
+	node string // address, empty while there is no way to it
+	open map[net.Conn]struct{}
+
+	mute              atomic.Bool
+	swallowed, denied atomic.Int64 // bytes of answers, connections
+}
+
+func newProxy(t *testing.T) *proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	p := &proxy{listener: l, open: map[net.Conn]struct{}{}}
+	go p.accept()
+	return p
+}
+
+func (p *proxy) port() int { return p.listener.Addr().(*net.TCPAddr).Port }
+
+// connect lets clients reach the node, and hear its answers.
+func (p *proxy) connect(node string) {
+	p.mute.Store(false)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.node = node
+}
+
+// silence lets requests pass and no answers.
+func (p *proxy) silence() {
+	p.swallowed.Store(0)
+	p.mute.Store(true)
+}
+
+// cut ends all connections, and every new one at once.
+func (p *proxy) cut() {
+	p.denied.Store(0)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.node = ""
+	for conn := range p.open {
+		conn.Close()
+	}
+	clear(p.open)
+}
+
+func (p *proxy) accept() {
+	for {
+		client, err := p.listener.Accept()
+		if err != nil {
+			return
+		}
+		p.mu.Lock()
+		node := p.node
+		p.mu.Unlock()
+		if node == "" {
+			p.denied.Add(1)
+			client.Close()
+			continue
+		}
+		conn, err := net.Dial("tcp", node)
+		if err != nil {
+			client.Close()
+			continue
+		}
+		p.mu.Lock()
+		if p.node == "" {
+			client.Close()
+			conn.Close()
+		}
+		p.open[client], p.open[conn] = struct{}{}, struct{}{}
+		p.mu.Unlock()
+		go p.forward(conn, client, nil)
+		go p.forward(client, conn, &p.mute)
+	}
+}
+
+// forward passes on what it reads, but what it reads while muted.
+func (p *proxy) forward(to, from net.Conn, mute *atomic.Bool) {
+	defer func() {
+		to.Close()
+		from.Close()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		delete(p.open, to)
+		delete(p.open, from)
+	}()
+	if mute == nil {
+		_, _ = io.Copy(to, from)
+		return
+	}
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := from.Read(buf)
+		switch {
+		case mute.Load():
+			p.swallowed.Add(int64(n))
+		default:
+			if _, err := to.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
