@@ -47,10 +47,16 @@ func (d *deadLetters) open() (err error) {
 	return err
 }
 
+// closeWait bounds how long the end of the child is waited for. A child that
+// never got a connection does not end, and all that it took it has acknowledged.
+const closeWait = 2 * time.Second
+
 func (d *deadLetters) close(ctx context.Context) error {
 	if !d.primed {
 		return nil // it would wait for the end of what never began
 	}
+	ctx, cancel := context.WithTimeout(ctx, closeWait)
+	defer cancel()
 	return d.out.Close(ctx)
 }
 

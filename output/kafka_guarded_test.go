@@ -164,7 +164,7 @@ func TestWithoutFallbackNothingIsLostOrDuplicated(t *testing.T) {
 	// At the places 1 and 4 of the batch: an input that is handed a
 	// BatchError for both of the smaller batch, too, loses the former.
 	s := &stream{t: t, replay: true, batches: [][]string{{"m0", big + "1", "m2", "m3", big + "4", "m5"}, {"m6", "m7"}}}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	// What is too large is sent again and again, until it is not.
 	requests := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Count: -1, Observe: true})
@@ -184,7 +184,7 @@ func TestASmallerBatchIsNeverTakenApartAgain(t *testing.T) {
 	c := newCluster(t)
 	c.topic("t", 1, limited)
 	s := &stream{t: t, replay: true, batches: [][]string{{big + "0", "m1", big + "222222", "m3", big + "4"}}}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	requests := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Count: -1, Observe: true})
 	go func() {

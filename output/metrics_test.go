@@ -1,0 +1,211 @@
+package output
+
+import (
+	"context"
+	"maps"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// counted is an exporter of Benthos' metrics that keeps their values. The labels
+// that Benthos itself adds are left out.
+type counted struct {
+	mu     sync.Mutex
+	values map[string]int64
+	timed  map[string]int // how often each timer was used
+}
+
+func newCounted() *counted { return &counted{values: map[string]int64{}, timed: map[string]int{}} }
+
+// series names a metric with the labels that are its own, as in
+// "kafka_guarded_failed{class=transient}".
+func series(name string, keys, values []string) string {
+	var labels []string
+	for i, k := range keys {
+		if k != "label" && k != "path" && k != "stream" {
+			labels = append(labels, k+"="+values[i])
+		}
+	}
+	if len(labels) == 0 {
+		return name
+	}
+	return name + "{" + strings.Join(labels, ",") + "}"
+}
+
+func (c *counted) NewCounterCtor(name string, keys ...string) service.MetricsExporterCounterCtor {
+	return func(values ...string) service.MetricsExporterCounter {
+		return value{c, series(name, keys, values)}
+	}
+}
+
+func (c *counted) NewGaugeCtor(name string, keys ...string) service.MetricsExporterGaugeCtor {
+	return func(values ...string) service.MetricsExporterGauge { return value{c, series(name, keys, values)} }
+}
+
+func (c *counted) NewTimerCtor(name string, keys ...string) service.MetricsExporterTimerCtor {
+	return func(values ...string) service.MetricsExporterTimer { return value{c, series(name, keys, values)} }
+}
+
+func (c *counted) Close(context.Context) error { return nil }
+
+// value is one series.
+type value struct {
+	of     *counted
+	series string
+}
+
+func (v value) Incr(n int64) {
+	v.of.mu.Lock()
+	defer v.of.mu.Unlock()
+	v.of.values[v.series] += n
+}
+
+func (v value) Set(n int64) {
+	v.of.mu.Lock()
+	defer v.of.mu.Unlock()
+	v.of.values[v.series] = n
+}
+
+func (v value) Timing(int64) {
+	v.of.mu.Lock()
+	defer v.of.mu.Unlock()
+	v.of.timed[v.series]++
+}
+
+// own returns the series of the output itself that are not 0.
+func (c *counted) own() map[string]int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m := maps.Clone(c.values)
+	maps.DeleteFunc(m, func(series string, n int64) bool {
+		return n == 0 || !strings.HasPrefix(series, "kafka_guarded_")
+	})
+	return m
+}
+
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name    string
+		batches [][]string
+		// faults installs what the broker refuses, before the stream starts.
+		faults func(*cluster)
+		refuse func(*int) error // what the dead-letter output refuses
+		lines  []string
+		want   map[string]int64
+	}{
+		{
+			name: "all is delivered", batches: [][]string{{"m0", "m1"}, {"m2"}}, lines: []string{"topic: t"},
+			want: map[string]int64{"kafka_guarded_delivered": 3, "kafka_guarded_topic_max_bytes{topic=t}": 20000},
+		},
+		{
+			name: "refused before they are sent", batches: [][]string{{"m0", big + "1", "m2"}, {"bad", big + "4", "m5"}}, lines: []string{topicByContent},
+			want: map[string]int64{
+				"kafka_guarded_delivered":                          3,
+				"kafka_guarded_failed{class=size_exceeded}":        2,
+				"kafka_guarded_failed{class=unroutable}":           1,
+				"kafka_guarded_dead_lettered{class=size_exceeded}": 2,
+				"kafka_guarded_dead_lettered{class=unroutable}":    1,
+				"kafka_guarded_topic_max_bytes{topic=t}":           20000,
+			},
+		},
+		{
+			name: "the broker refuses one of four, the child fails twice", batches: [][]string{{"m0", "POISON", "m2", "m3"}}, lines: []string{"topic: t"},
+			faults: func(c *cluster) { c.refuseContent("t", "POISON", kerr.InvalidRecord) },
+			refuse: func(tries *int) error {
+				if *tries++; *tries <= 2 {
+					return kerr.UnknownServerError
+				}
+				return nil
+			},
+			want: map[string]int64{
+				"kafka_guarded_delivered":                           3,
+				"kafka_guarded_failed{class=invalid_record}":        1,
+				"kafka_guarded_culprits":                            1,
+				"kafka_guarded_innocents_cleared":                   3,
+				"kafka_guarded_dead_letter_failed":                  2,
+				"kafka_guarded_dead_lettered{class=invalid_record}": 1,
+				"kafka_guarded_topic_max_bytes{topic=t}":            20000,
+			},
+		},
+		{
+			name: "held until the right is there", batches: [][]string{{"m0", "m1", "m2"}}, lines: []string{"topic: t"},
+			faults: func(c *cluster) {
+				c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "t", Err: kerr.TopicAuthorizationFailed, Count: 2})
+			},
+			want: map[string]int64{
+				"kafka_guarded_delivered":                   3,
+				"kafka_guarded_retried{class=unauthorized}": 6,
+				"kafka_guarded_topic_max_bytes{topic=t}":    20000,
+			},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t)
+			c.topic("t", 1, limited)
+			if test.faults != nil {
+				test.faults(c)
+			}
+			m := newCounted()
+			s := &composed{stream: stream{t: t, batches: test.batches}, metrics: m}
+			if test.refuse != nil {
+				tries := 0
+				s.refuse = func(service.MessageBatch) error { return test.refuse(&tries) }
+			}
+			require.True(t, s.run(t.Context(), c.withDeadLetter("capture: {}", test.lines...)))
+			for n := range test.batches {
+				require.NoError(t, s.acked[n])
+			}
+			require.Equal(t, test.want, m.own())
+			require.NotZero(t, m.timed["output_latency_ns"], "Benthos has the latency of the writes")
+		})
+	}
+}
+
+// A write that a shutdown ends while it is under way is counted as uncertain.
+func TestMetricsCountTheUncertain(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 1)
+	m := newCounted()
+	s := &composed{stream: stream{t: t, batches: [][]string{{"m0", "m1"}}}, metrics: m}
+	stuck := c.refuseProduce("t", kerr.RequestTimedOut)
+	ctx, cancel := context.WithCancel(t.Context())
+	go func() {
+		_ = stuck.Wait(t.Context(), 1)
+		cancel()
+	}()
+	require.False(t, s.run(ctx, c.withDeadLetter("capture: {}", "topic: t")))
+	require.Equal(t, map[string]int64{
+		"kafka_guarded_failed{class=transient}":  2,
+		"kafka_guarded_uncertain":                2,
+		"kafka_guarded_topic_max_bytes{topic=t}": 1048588,
+	}, m.own())
+	require.Equal(t, once("m0", "m1"), c.values("t"), "it may have been written, and was")
+}
+
+// refuseContent has the broker refuse, with err, every batch of partition 0 of
+// the topic that has the mark in it.
+func (c *cluster) refuseContent(topic, mark string, err *kerr.Error) {
+	c.Fault(kfake.Fault{
+		Keys: []kmsg.Key{kmsg.Produce}, Topic: topic, Partitions: []int32{0}, Err: err, Count: -1,
+		When: func(req kmsg.Request) bool {
+			for _, t := range req.(*kmsg.ProduceRequest).Topics {
+				for _, p := range t.Partitions {
+					if strings.Contains(string(p.Records), mark) {
+						return true
+					}
+				}
+			}
+			return false
+		},
+	})
+}
