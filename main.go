@@ -1,5 +1,5 @@
-// Command kafka-guarded is Benthos with the kafka_guarded output, and with a
-// demonstration of it that needs nothing else.
+// Command kafka-guarded is Benthos with the kafka_guarded output, with a check of
+// configs that use it, and with a demonstration of it that needs nothing else.
 package main
 
 import (
@@ -10,6 +10,7 @@ import (
 	_ "github.com/redpanda-data/benthos/v4/public/components/pure"
 	"github.com/redpanda-data/benthos/v4/public/service"
 
+	"github.com/kafka-guarded/kafka-guarded/check"
 	"github.com/kafka-guarded/kafka-guarded/demo"
 	_ "github.com/kafka-guarded/kafka-guarded/output"
 )
@@ -26,6 +27,7 @@ func main() {
 		service.CLIOptSetDocumentationURL("https://github.com/kafka-guarded/kafka-guarded"),
 		service.CLIOptSetVersion(v, d),
 		service.CLIOptAddCommand(demo.Command()),
+		service.CLIOptAddCommand(check.Command()),
 	)
 }
 

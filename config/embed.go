@@ -3,9 +3,15 @@ package config
 
 import _ "embed"
 
-// Example is example.yaml: messages to Kafka, and to files what Kafka can't
-// take. It reads the environment variables KAFKA_BROKERS, DEAD_LETTERS (a
-// directory), MESSAGES and POISON.
+// Example is example.yaml: messages to Kafka, and by way of a fallback to files
+// what Kafka can't take. It reads the environment variables KAFKA_BROKERS,
+// DEAD_LETTERS (a directory), MESSAGES and POISON.
 //
 //go:embed example.yaml
 var Example []byte
+
+// DeadLetter is dead-letter.yaml: the same as Example, by way of the output's
+// own dead_letter.
+//
+//go:embed dead-letter.yaml
+var DeadLetter []byte

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/urfave/cli/v2"
@@ -17,20 +18,22 @@ const exitInterrupted = 130
 
 // Command returns the subcommand demo.
 func Command() *cli.Command {
-	const messages, poison, config, keep, verbose = "messages", "poison", "config", "keep", "verbose"
+	const messages, poison, recipe, config, keep, verbose = "messages", "poison", "recipe", "config", "keep", "verbose"
 	return &cli.Command{
 		Name:  "demo",
 		Usage: "Show what kafka_guarded does, with a broker in the process and every message accounted for",
 		Description: `
 Starts a broker in the process, runs config/example.yaml against it, and then
 reads the topics and the dead letters to say what became of every message. Fails
-if any is lost, duplicated or not where it should be.
+if any is lost, duplicated or not where it should be. With --recipe dead-letter,
+runs config/dead-letter.yaml instead, and the accounts must be the same.
 
 With --config, runs a config of your own instead. ${KAFKA_BROKERS} in it is the
 broker, and topics are created as they are needed. Prints what they hold then.`[1:],
 		Flags: []cli.Flag{
 			&cli.IntFlag{Name: messages, Value: 10_000, Usage: "how many messages to send; with --config, the environment variable MESSAGES"},
 			&cli.Float64Flag{Name: poison, Value: 0.01, Usage: "the share of them that Kafka can't take, from 0 to 1; with --config, the environment variable POISON"},
+			&cli.StringFlag{Name: recipe, Value: Recipes[0], Usage: "which config to run: " + strings.Join(Recipes, " or ") + ", for what Kafka can't take"},
 			&cli.StringFlag{Name: config, Usage: "the path of a config to run instead of config/example.yaml"},
 			&cli.BoolFlag{Name: keep, Usage: "leave the broker up until Ctrl-C, and print its address"},
 			&cli.BoolFlag{Name: verbose, Usage: "log what the engine does, to stderr"},
@@ -47,6 +50,7 @@ broker, and topics are created as they are needed. Prints what they hold then.`[
 			o := Options{
 				Messages: c.Int(messages),
 				Poison:   c.Float64(poison),
+				Recipe:   c.String(recipe),
 				Verbose:  c.Bool(verbose),
 				Keep:     c.Bool(keep),
 				Out:      os.Stdout,

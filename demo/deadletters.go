@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 )
 
-// The files that config/example.yaml writes dead letters to.
+// The files that the recipes write dead letters to.
 const (
 	tooLargeFile = "too-large.jsonl"
 	rejectedFile = "rejected.jsonl"

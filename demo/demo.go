@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -19,16 +21,31 @@ import (
 
 // Options say what to demonstrate.
 type Options struct {
-	// Messages is how many messages config/example.yaml makes.
+	// Messages is how many messages the recipe makes.
 	Messages int
 	// Poison is the share of them that Kafka can't take, from 0 to 1.
 	Poison float64
+	// Recipe is how messages get to the files that Kafka can't take, one of
+	// Recipes. Empty is the first one.
+	Recipe string
 	// Verbose has the engine log to stderr.
 	Verbose bool
 	// Keep leaves the broker up after the report, until the context ends.
 	Keep bool
 	// Out is where progress and the report go.
 	Out io.Writer
+}
+
+// Recipes are the names of the recipes: config/example.yaml, with a fallback,
+// and config/dead-letter.yaml.
+var Recipes = []string{"fallback", "dead-letter"}
+
+// config returns the recipe's config.
+func (o Options) config() []byte {
+	if o.Recipe == Recipes[1] {
+		return config.DeadLetter
+	}
+	return config.Example
 }
 
 // Validate reports what is wrong with the options. Example calls it.
@@ -39,13 +56,16 @@ func (o Options) Validate() error {
 	if !(o.Poison >= 0 && o.Poison <= 1) {
 		return fmt.Errorf("poison is %v, it must be between 0 and 1", o.Poison)
 	}
+	if o.Recipe != "" && !slices.Contains(Recipes, o.Recipe) {
+		return fmt.Errorf("recipe is %q, there are %s", o.Recipe, strings.Join(Recipes, " and "))
+	}
 	return nil
 }
 
 // errInterrupted means that the context ended before the stream did.
 var errInterrupted = errors.New("interrupted")
 
-// Example runs config/example.yaml and accounts for every message. The error is
+// Example runs the recipe and accounts for every message. The error is
 // also about messages whose fate is not the one they should have: the tally has
 // the numbers.
 func Example(ctx context.Context, o Options) (Tally, error) {
@@ -64,7 +84,7 @@ func Example(ctx context.Context, o Options) (Tally, error) {
 	defer os.RemoveAll(dir)
 
 	r := recipe{
-		config: config.Example,
+		config: o.config(),
 		env: map[string]string{
 			envBrokers:     b.addresses(),
 			"DEAD_LETTERS": dir,

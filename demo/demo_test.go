@@ -13,9 +13,18 @@ import (
 
 func TestExampleAccountsForEveryMessage(t *testing.T) {
 	t.Parallel()
+	for _, recipe := range append([]string{""}, Recipes...) {
+		t.Run("recipe "+recipe, func(t *testing.T) {
+			t.Parallel()
+			accountsForEveryMessage(t, recipe)
+		})
+	}
+}
+
+func accountsForEveryMessage(t *testing.T, recipe string) {
 	const messages, poison = 2000, 0.01
 	var out strings.Builder
-	got, err := Example(t.Context(), Options{Messages: messages, Poison: poison, Out: &out})
+	got, err := Example(t.Context(), Options{Messages: messages, Poison: poison, Recipe: recipe, Out: &out})
 	require.NoError(t, err, out.String())
 	want := map[string]int{}
 	bad := 0
@@ -61,7 +70,7 @@ func (f onWrite) Write(b []byte) (int, error) {
 
 func TestExampleRefusesBadOptions(t *testing.T) {
 	t.Parallel()
-	for _, o := range []Options{{}, {Messages: -1}, {Messages: 1, Poison: -0.1}, {Messages: 1, Poison: 1.1}} {
+	for _, o := range []Options{{}, {Messages: -1}, {Messages: 1, Poison: -0.1}, {Messages: 1, Poison: 1.1}, {Messages: 1, Recipe: "cake"}} {
 		_, err := Example(t.Context(), o)
 		require.Error(t, err, "%+v", o)
 	}

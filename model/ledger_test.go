@@ -113,9 +113,9 @@ var classes = map[string]bool{
 //
 // Who listens is the input, or a spy right above the output. A shutdown by
 // force keeps all answers from the input. The spy hears them, for below it such
-// a shutdown waits for what is under way. A letter that a dead_letter output on a Kafka topic had no time to
-// finish when it was shut down may be there again: slack is for how often that
-// may have been.
+// a shutdown waits for what is under way. A letter that a dead_letter output on
+// a Kafka topic had no time to finish when it was shut down may be there again:
+// slack is for how often that may have been.
 func (l *ledger) oracle(sure bool, slack int) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()

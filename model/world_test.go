@@ -176,9 +176,8 @@ func (p *plan) String() string {
 		p.composition.name, p.child.name, p.spy, p.budget, p.replay, p.rules, p.inFlight, p.partitions, len(p.kinds), len(p.batches), p.troubles, p.childFails, p.stops)
 }
 
-// sure reports whether nothing can be in doubt: no shutdown, nothing given up, and
-// no attempt to produce whose end is not known. The latter takes a message to blame, too: what
-// is not refused in the end is acknowledged.
+// sure reports whether nothing can be in doubt: no shutdown, nothing given up,
+// and no attempt to produce whose end is not known.
 func (p *plan) sure() bool { return len(p.stops) == 0 && !p.doubtful() && !p.budget }
 
 func (p *plan) doubtful() bool { return p.has(timedOut, cutBefore, cutAfter) }

@@ -122,7 +122,9 @@ The fields are those of the `+"`kafka_franz`"+` output, so that to rename the ou
 				Description("The maximum number of batches to be sending in parallel at any given time. With 1, messages of one key keep their order, also when some of a batch are refused and the others are sent again.").
 				Default(10),
 			service.NewBatchPolicyField(fieldBatching),
-			service.NewStringField(fieldRackID).Deprecated(),
+			service.NewStringField(fieldRackID).
+				Description("It has no effect, and is there so that configs with it load.").
+				Deprecated(),
 		).
 		Fields(producerFields()...).
 		Fields(
@@ -130,20 +132,22 @@ The fields are those of the `+"`kafka_franz`"+` output, so that to rename the ou
 				service.NewBoolField(fieldTopicRulesEnabled).
 					Description("Whether to ask. Without, what brokers refuse decides, and it takes extra requests to find the messages to blame.").
 					Default(true),
-				service.NewDurationField(fieldTopicRulesMaxAge).
+				durationField(fieldTopicRulesMaxAge).
+					LintRule(lintMoreThanZero).
 					Description("How old the answer may be before it is asked for again, in the background. It is asked for at once when a broker refuses a message, or the answer would.").
 					Default("5m"),
 			).
 				Description("Ask the cluster what each topic accepts: `max.message.bytes`, `segment.bytes`, `cleanup.policy`, `compression.type` and the bounds of timestamps. It takes the right to `DESCRIBE_CONFIGS` on the topic. What a topic would refuse is then found without sending it, and batches are made as large as the topic accepts.").
 				Advanced(),
 			service.NewObjectField(fieldRetry,
-				service.NewDurationField(fieldRetryInitialInterval).
+				durationField(fieldRetryInitialInterval).
+					LintRule(lintMoreThanZero).
 					Description("The time before the first retry. It doubles, with some jitter, with each that follows.").
 					Default("100ms"),
-				service.NewDurationField(fieldRetryMaxInterval).
+				durationField(fieldRetryMaxInterval).
 					Description("The longest time between two retries.").
 					Default("5s"),
-				service.NewDurationField(fieldRetryMaxElapsedTime).
+				durationField(fieldRetryMaxElapsedTime).
 					Description("After how long to give up, and report the messages as failed. `0s` is never: then only a shutdown ends the retries.").
 					Default("0s"),
 			).
@@ -163,6 +167,7 @@ The fields are those of the `+"`kafka_franz`"+` output, so that to rename the ou
 func connectionFields() []*service.ConfigField {
 	return []*service.ConfigField{
 		service.NewStringListField(fieldSeedBrokers).
+			LintRule(lintBrokers).
 			Description("A list of broker addresses to connect to in order to establish connections. If an item of the list contains commas it is expanded into multiple addresses. Kafka's `bootstrap.servers`.").
 			Example([]string{"localhost:9092"}).
 			Example([]string{"foo:9092", "bar:9092"}).
@@ -173,15 +178,15 @@ func connectionFields() []*service.ConfigField {
 			Advanced(),
 		service.NewTLSToggledField(fieldTLS),
 		saslField(),
-		service.NewDurationField(fieldMetadataMaxAge).
+		durationField(fieldMetadataMaxAge).
 			Description("The maximum age of metadata before it is refreshed. Kafka's `metadata.max.age.ms`.").
 			Default("1m").
 			Advanced(),
-		service.NewDurationField(fieldRequestTimeoutOverhead).
+		durationField(fieldRequestTimeoutOverhead).
 			Description("How long to wait for an answer to a request, on top of the time-out that the request itself carries. Roughly Kafka's `request.timeout.ms`.").
 			Default("10s").
 			Advanced(),
-		service.NewDurationField(fieldConnIdleTimeout).
+		durationField(fieldConnIdleTimeout).
 			Description("The rough time after which idle connections are closed. Kafka's `connections.max.idle.ms`.").
 			Default("20s").
 			Advanced(),
@@ -192,6 +197,7 @@ func connectionFields() []*service.ConfigField {
 func recordFields() []*service.ConfigField {
 	return []*service.ConfigField{
 		service.NewInterpolatedStringField(fieldTopic).
+			LintRule(lintTopic).
 			Description("The topic to write a message to. A message for which this gives no legal topic name is `unroutable`."),
 		service.NewInterpolatedStringField(fieldKey).
 			Description("An optional key for each message. A key that is configured is never null, though it may be empty: see `null_key`.").
@@ -205,6 +211,7 @@ func recordFields() []*service.ConfigField {
 			Example(`content().length() == 0`).
 			Optional(),
 		service.NewInterpolatedStringField(fieldPartition).
+			LintRule(lintPartition).
 			Description("An optional explicit partition for each message. Only relevant when the `partitioner` is `manual`. It must give a whole number; a message for which it does not, or gives a partition that the topic does not have, is `unroutable`.").
 			Example(`${! meta("partition") }`).
 			Optional(),
@@ -224,6 +231,8 @@ func recordFields() []*service.ConfigField {
 			Example(`${! metadata("kafka_timestamp_ms") }`).
 			Optional().
 			Advanced(),
+		service.NewInjectTracingSpanMappingField().
+			Description("A Bloblang mapping that puts the trace context of a message into the record that is made of it, as the tracer of the service writes it: `this` is an object such as `{\"traceparent\":\"...\"}`. What it puts into the metadata becomes headers if `metadata` includes it. The message itself stays as it is, for a `dead_letter` and a `fallback`."),
 	}
 }
 
@@ -235,7 +244,7 @@ func producerFields() []*service.ConfigField {
 			partitionerLeastBackup: "The partition with the fewest buffered messages, chosen per batch.",
 			partitionerManual:      "The partition that the field `partition` gives.",
 		}).
-			Description("How to choose the partition of a message, overriding the default of hashing its key.").
+			Description("How to choose the partition of a message, overriding the default of hashing its key. Kafka's `partitioner.class`.").
 			Advanced().Optional(),
 		service.NewBoolField(fieldIdempotentWrite).
 			Description("Have the brokers recognise what the client sends again, so that its retries cause no duplicates. Before Kafka 3.0 this takes the right `IDEMPOTENT_WRITE` on the cluster. Without it, duplicates are possible whenever a connection is lost. Kafka's `enable.idempotence`.").
@@ -257,67 +266,66 @@ func producerFields() []*service.ConfigField {
 			Description("Have brokers whose `auto.create.topics.enable` is set create topics that do not exist. Kafka's `allow.auto.create.topics`.").
 			Default(true).
 			Advanced(),
-		service.NewDurationField(fieldTimeout).
+		durationField(fieldTimeout).
 			Description("How long a broker may wait for its followers to have a message before it gives up and is asked again. Kafka's `request.timeout.ms`, as it is sent along with produce requests.").
 			Default("10s").
 			Advanced(),
 		service.NewStringField(fieldMaxMessageBytes).
-			Description("A further ceiling on the size of a batch, and so of a message with the few bytes that surround it, below what its topic accepts. What is larger is `size_exceeded` without being sent. Leave it out to go by the topics' own `max.message.bytes`; where these can't be read it is then 1MiB. Kafka's `max.request.size`.").
+			LintRule(lintSize).
+			Description("A further ceiling on the size of a batch as it is sent, compressed, and so of a message with the few bytes that surround it, below what its topic accepts. What is larger is `size_exceeded` without being sent. Leave it out to go by the topics' own `max.message.bytes`; where these can't be read it is then 1MiB. Kafka's `max.request.size`.").
 			Optional().
 			Advanced().
 			Example("100MB").
 			Example("50mib"),
 		service.NewStringField(fieldBrokerWriteMaxBytes).
+			LintRule(lintSize).
 			Description("The upper bound for the size of a request. It must not exceed the broker's `socket.request.max.bytes`: brokers close the connection on larger ones.").
 			Advanced().
 			Default("100MiB").
 			Example("128MB").
 			Example("50mib"),
 		service.NewIntField(fieldMaxBufferedRecords).
+			LintRule(lintAtLeast(1)).
 			Description("The maximum number of messages to buffer before writing blocks.").
 			Advanced().
 			Default(10000),
 		service.NewStringField(fieldMaxBufferedBytes).
+			LintRule(lintSize).
 			Description("The maximum number of bytes to buffer before writing blocks, `0` for no limit. A message that is larger by itself is `size_exceeded`. Kafka's `buffer.memory`.").
 			Advanced().
 			Default("0").
 			Example("256MB").
 			Example("50mib"),
 		service.NewIntField(fieldMaxInFlightRequests).
+			LintRule(lintAtLeast(1)).
 			Description("The maximum number of produce requests in flight per broker without `idempotent_write`. With it, this must be `1`, and sequence numbers allow for five. Kafka's `max.in.flight.requests.per.connection`.").
 			Advanced().
 			Default(1),
 		service.NewIntField(fieldRecordRetries).
+			LintRule(lintAtLeast(0)).
 			Description("How often the client tries to send a message again, where it can tell that this is safe. `0` is without end (the default). Kafka's `retries`.").
 			Advanced().
 			Default(0),
-		service.NewDurationField(fieldRecordDeliveryTimeout).
-			Description("How long a message may wait in the client, counted from its timestamp, where the client can tell that giving up is safe. `0s` is without end (the default). What the client gives up may have been written. Kafka's `delivery.timeout.ms`.").
+		durationField(fieldRecordDeliveryTimeout).
+			Description("How long a message may wait in the client, where the client can tell that giving up is safe. It is counted from the message's timestamp, so that it can't be used together with `timestamp_ms` or `timestamp`. `0s` is without end (the default). What the client gives up may have been written. Kafka's `delivery.timeout.ms`.").
 			Advanced().
 			Default("0s"),
 	}
 }
-
-// lintRule has the rules that clientConfigFrom and recordConfigFrom enforce
-// also without a linter.
-const lintRule = `root = match {
-  this.partitioner == "` + partitionerManual + `" && this.partition.or("") == "" => "a partition must be specified when the partitioner is set to manual"
-  this.partitioner != "` + partitionerManual + `" && this.partition.or("") != "" => "a partition cannot be specified unless the partitioner is set to manual"
-  this.timestamp.or("") != "" && this.timestamp_ms.or("") != "" => "both timestamp and timestamp_ms cannot be specified simultaneously"
-  this.idempotent_write.or(true) == true && this.acks.or("all") != "all" => "idempotent_write requires acks to be set to all"
-  this.idempotent_write.or(true) == true && this.max_in_flight_requests.or(1) != 1 => "idempotent_write requires max_in_flight_requests to be 1, set idempotent_write to false to use higher values"
-  this.permanent.or([]).contains("transient") => "permanent: the class transient can't be permanent, it passes"
-  this.permanent.or([]).any(c -> !["size_exceeded", "invalid_record", "unroutable", "unknown_topic", "unauthorized", "refused"].contains(c)) => "permanent: there are the classes size_exceeded, invalid_record, unroutable, unknown_topic, unauthorized and refused"
-}`
 
 // clientConfig is what the clients are made of.
 type clientConfig struct {
 	guard guard.Config
 	opts  []kgo.Opt
 	sasl  []sasl.Mechanism
+	acks  string
 
 	maxRequestBytes int
 }
+
+// metadataMinAge is how often metadata may be asked for when something is amiss.
+// kgo's default of 5 s makes a topic that is new, or has another leader, wait.
+const metadataMinAge = 250 * time.Millisecond
 
 func clientConfigFrom(conf *service.ParsedConfig, log *service.Logger) (c clientConfig, err error) {
 	p := parser{conf: conf}
@@ -335,6 +343,7 @@ func clientConfigFrom(conf *service.ParsedConfig, log *service.Logger) (c client
 		kgo.SeedBrokers(brokers...),
 		kgo.ClientID(p.string(fieldClientID)),
 		kgo.MetadataMaxAge(p.duration(fieldMetadataMaxAge)),
+		kgo.MetadataMinAge(metadataMinAge),
 		kgo.RequestTimeoutOverhead(p.duration(fieldRequestTimeoutOverhead)),
 		kgo.ConnIdleTimeout(p.duration(fieldConnIdleTimeout)),
 		kgo.ProduceRequestTimeout(p.duration(fieldTimeout)),
@@ -393,6 +402,7 @@ func clientConfigFrom(conf *service.ParsedConfig, log *service.Logger) (c client
 	}
 
 	idempotent, requests, acks := p.bool(fieldIdempotentWrite), p.int(fieldMaxInFlightRequests, 1), p.string(fieldAcks)
+	c.acks = acks
 	switch acks {
 	case acksLeader:
 		c.opts = append(c.opts, kgo.RequiredAcks(kgo.LeaderAck()))
@@ -491,6 +501,9 @@ func recordConfigFrom(conf *service.ParsedConfig) (c recordConfig, err error) {
 	if c.topic, err = conf.FieldInterpolatedString(fieldTopic); err != nil {
 		return c, err
 	}
+	if name, ok := c.topic.Static(); ok && !legalTopic(name) {
+		return c, fmt.Errorf("%s is %q, which is no legal topic name: it takes 1 to %d letters, digits, dots, underscores and hyphens", fieldTopic, name, maxTopicLength)
+	}
 	for _, f := range []struct {
 		field string
 		to    **service.InterpolatedString
@@ -502,8 +515,13 @@ func recordConfigFrom(conf *service.ParsedConfig) (c recordConfig, err error) {
 		}
 	}
 	if c.partition != nil {
-		if text, ok := c.partition.Static(); ok && text == "" {
+		switch text, ok := c.partition.Static(); {
+		case ok && text == "":
 			c.partition = nil
+		case ok:
+			if _, err := parsePartition(text); err != nil {
+				return c, fmt.Errorf("%s is %q, it must be a whole number", fieldPartition, text)
+			}
 		}
 	}
 	c.unit = time.Second
@@ -515,6 +533,15 @@ func recordConfigFrom(conf *service.ParsedConfig) (c recordConfig, err error) {
 			return c, err
 		}
 		c.unit = time.Millisecond
+	}
+	if c.timestamp != nil {
+		timeout, err := conf.FieldDuration(fieldRecordDeliveryTimeout)
+		if err != nil {
+			return c, err
+		}
+		if timeout > 0 {
+			return c, fmt.Errorf("%s cannot be used together with %s: it is counted from the timestamp of a message", fieldRecordDeliveryTimeout, c.timestampField())
+		}
 	}
 	if conf.Contains(fieldMetadata) {
 		if c.metadata, err = conf.FieldMetadataFilter(fieldMetadata); err != nil {

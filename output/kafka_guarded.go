@@ -46,6 +46,7 @@ type output struct {
 	reporter *reporter
 	topics   *topics
 	letters  *deadLetters // nil if not configured
+	traces   traces
 
 	mu    sync.RWMutex
 	guard *guard.Guard // nil when not connected
@@ -66,6 +67,9 @@ func newOutput(conf *service.ParsedConfig, mgr *service.Resources) (*output, err
 		reporter: newReporter(mgr),
 		topics:   newTopics(mgr, client.guard.MaxMessageBytes),
 	}
+	if o.traces, err = tracesFrom(conf); err != nil {
+		return nil, err
+	}
 	o.client.guard.OnRules = o.topics.onRules
 	o.client.guard.OnWaiting = o.reporter.onWaiting
 	o.client.guard.OnRetry = o.reporter.metrics.onRetry
@@ -78,6 +82,9 @@ func newOutput(conf *service.ParsedConfig, mgr *service.Resources) (*output, err
 			out: child, classes: client.guard.Permanent, retry: client.guard.Retry,
 			log: mgr.Logger(), metrics: &o.reporter.metrics,
 		}
+	}
+	if err := sayWhatIsLost(conf, mgr, client, o.letters != nil); err != nil {
+		return nil, err
 	}
 	return o, nil
 }
@@ -124,7 +131,7 @@ func (o *output) WriteBatch(ctx context.Context, batch service.MessageBatch) err
 	if g == nil {
 		return service.ErrNotConnected
 	}
-	records, failures := o.records.from(batch)
+	records, failures := o.records.from(o.traces.into(ctx, batch))
 	verdicts := g.Write(ctx, records)
 	for i, f := range failures {
 		verdicts[i] = guard.Verdict{Outcome: f.Outcome, Class: f.Class, Partition: -1, Offset: -1, Failure: f}
