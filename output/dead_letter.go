@@ -48,7 +48,8 @@ func (d *deadLetters) open() (err error) {
 }
 
 // closeWait bounds how long the end of the child is waited for. A child that
-// never got a connection does not end, and all that it took it has acknowledged.
+// never got a connection does not end. What it had to do it has acknowledged, or
+// is reported as open after lastChance.
 const closeWait = 2 * time.Second
 
 func (d *deadLetters) close(ctx context.Context) error {

@@ -132,7 +132,9 @@ func (o *output) WriteBatch(ctx context.Context, batch service.MessageBatch) err
 		return service.ErrNotConnected
 	}
 	records, failures := o.records.from(o.traces.into(ctx, batch))
+	start := time.Now()
 	verdicts := g.Write(ctx, records)
+	o.reporter.metrics.latency.Timing(time.Since(start).Nanoseconds())
 	for i, f := range failures {
 		verdicts[i] = guard.Verdict{Outcome: f.Outcome, Class: f.Class, Partition: -1, Offset: -1, Failure: f}
 	}

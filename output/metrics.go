@@ -6,7 +6,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/guard"
 )
 
-// metrics count messages, not batches.
+// metrics count messages, not batches, but for the latency.
 type metrics struct {
 	delivered        *service.MetricCounter
 	failed           *service.MetricCounter // by class
@@ -16,6 +16,7 @@ type metrics struct {
 	retried          *service.MetricCounter // by class
 	deadLettered     *service.MetricCounter // by class
 	deadLetterFailed *service.MetricCounter // tries
+	latency          *service.MetricTimer   // of batches, until Kafka is done with them
 }
 
 func newMetrics(m *service.Metrics) metrics {
@@ -28,6 +29,7 @@ func newMetrics(m *service.Metrics) metrics {
 		retried:          m.NewCounter("kafka_guarded_retried", "class"),
 		deadLettered:     m.NewCounter("kafka_guarded_dead_lettered", "class"),
 		deadLetterFailed: m.NewCounter("kafka_guarded_dead_letter_failed"),
+		latency:          m.NewTimer("kafka_guarded_latency_ns"),
 	}
 }
 
