@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/redpanda-data/benthos/v4/public/utils/netutil"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/sasl"
 	"github.com/twmb/franz-go/pkg/sasl/oauth"
@@ -20,6 +21,18 @@ const (
 	fieldSASLPassword   = "password"
 	fieldSASLToken      = "token"
 	fieldSASLExtensions = "extensions"
+
+	fieldSASLAWS               = "aws"
+	fieldSASLAWSRegion         = "region"
+	fieldSASLAWSEndpoint       = "endpoint"
+	fieldSASLAWSCredentials    = "credentials"
+	fieldSASLAWSProfile        = "profile"
+	fieldSASLAWSID             = "id"
+	fieldSASLAWSSecret         = "secret"
+	fieldSASLAWSToken          = "token"
+	fieldSASLAWSFromEC2Role    = "from_ec2_role"
+	fieldSASLAWSRole           = "role"
+	fieldSASLAWSRoleExternalID = "role_external_id"
 )
 
 const (
@@ -28,7 +41,20 @@ const (
 	saslScramSHA256 = "SCRAM-SHA-256"
 	saslScramSHA512 = "SCRAM-SHA-512"
 	saslOAuthBearer = "OAUTHBEARER"
+	saslAWSMSKIAM   = "AWS_MSK_IAM"
 )
+
+// awsMechanism makes the mechanism AWS_MSK_IAM. It is nil in a binary without
+// the AWS SDK.
+var awsMechanism func(conf *service.ParsedConfig) (sasl.Mechanism, error)
+
+// RegisterAWS sets how to make the mechanism AWS_MSK_IAM out of the fields of
+// `sasl.aws`. The package connect/aws calls it as it is imported: it brings the
+// AWS SDK, which those who don't need it should not have to build. Call it from
+// an init function only.
+func RegisterAWS(mechanism func(conf *service.ParsedConfig) (sasl.Mechanism, error)) {
+	awsMechanism = mechanism
+}
 
 func saslField() *service.ConfigField {
 	return service.NewObjectListField(fieldSASL,
@@ -38,6 +64,7 @@ func saslField() *service.ConfigField {
 			saslScramSHA256: "Username and password by challenge and response, as specified in RFC 5802.",
 			saslScramSHA512: "Username and password by challenge and response, as specified in RFC 5802.",
 			saslOAuthBearer: "A bearer token.",
+			saslAWSMSKIAM:   "AWS IAM, as Amazon MSK takes it. It needs a binary that imports `github.com/kafka-guarded/kafka-guarded/connect/aws`, such as `kafka-guarded-connect`.",
 		}).
 			Description("The SASL mechanism to use. Kafka's `sasl.mechanism`."),
 		service.NewStringField(fieldSASLUsername).
@@ -52,6 +79,7 @@ func saslField() *service.ConfigField {
 		service.NewStringMapField(fieldSASLExtensions).
 			Description("Key/value pairs to add to OAUTHBEARER authentication requests.").
 			Optional(),
+		awsField(),
 	).
 		Description("One or more methods of SASL authentication, in order of preference: the first one that the broker supports is used.").
 		Advanced().Optional().
@@ -60,6 +88,48 @@ func saslField() *service.ConfigField {
 			fieldSASLUsername:  "foo",
 			fieldSASLPassword:  "bar",
 		}})
+}
+
+func awsField() *service.ConfigField {
+	return service.NewObjectField(fieldSASLAWS,
+		service.NewStringField(fieldSASLAWSRegion).
+			Description("The AWS region. For the brokers themselves it is taken from their names.").
+			Optional().
+			Advanced(),
+		service.NewStringField(fieldSASLAWSEndpoint).
+			Description("A custom endpoint for the AWS API.").
+			Optional().
+			Advanced(),
+		netutil.DialerConfigSpec(),
+		service.NewObjectField(fieldSASLAWSCredentials,
+			service.NewStringField(fieldSASLAWSProfile).
+				Description("A profile from `~/.aws/credentials`.").
+				Optional(),
+			service.NewStringField(fieldSASLAWSID).
+				Description("The ID of the credentials.").
+				Optional().Advanced(),
+			service.NewStringField(fieldSASLAWSSecret).
+				Description("The secret of the credentials.").
+				Optional().Advanced().Secret(),
+			service.NewStringField(fieldSASLAWSToken).
+				Description("The token of the credentials, if they are short-term ones.").
+				Optional().Advanced().Secret(),
+			service.NewBoolField(fieldSASLAWSFromEC2Role).
+				Description("Use the role of the EC2 instance.").
+				Optional(),
+			service.NewStringField(fieldSASLAWSRole).
+				Description("The ARN of a role to assume.").
+				Optional().Advanced(),
+			service.NewStringField(fieldSASLAWSRoleExternalID).
+				Description("An external ID to provide when a role is assumed.").
+				Optional().Advanced(),
+		).
+			Description("The credentials to use. Left out, they are searched for where the AWS SDK does: environment variables, shared files, the container's and the instance's role.").
+			Advanced().
+			Optional(),
+	).
+		Description("How to get credentials when the `mechanism` is `AWS_MSK_IAM`.").
+		Optional()
 }
 
 // saslFrom returns the configured mechanisms in order of preference.
@@ -93,6 +163,15 @@ func saslFrom(conf *service.ParsedConfig) ([]sasl.Mechanism, error) {
 			mechanisms = append(mechanisms, scram.Auth{User: user, Pass: password}.AsSha512Mechanism())
 		case saslOAuthBearer:
 			mechanisms = append(mechanisms, oauth.Auth{Token: token, Extensions: extensions}.AsMechanism())
+		case saslAWSMSKIAM:
+			if awsMechanism == nil {
+				return nil, fmt.Errorf("sasl mechanism %d is %s, which this binary is built without: it takes the import of github.com/kafka-guarded/kafka-guarded/connect/aws", i, name)
+			}
+			m, err := awsMechanism(c.Namespace(fieldSASLAWS))
+			if err != nil {
+				return nil, fmt.Errorf("sasl mechanism %d: %w", i, err)
+			}
+			mechanisms = append(mechanisms, m)
 		default:
 			return nil, fmt.Errorf("sasl mechanism %d is %q, which it can't be", i, name)
 		}

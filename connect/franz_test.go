@@ -1,0 +1,79 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// franzConfigs returns the configs in testdata/franz by their number and name.
+func franzConfigs(t *testing.T) map[string][]byte {
+	t.Helper()
+	files, err := filepath.Glob("testdata/franz/*.yaml")
+	require.NoError(t, err)
+	require.Len(t, files, 30)
+	configs := map[string][]byte{}
+	for _, file := range files {
+		yaml, err := os.ReadFile(file)
+		require.NoError(t, err)
+		configs[strings.TrimSuffix(filepath.Base(file), ".yaml")] = yaml
+	}
+	return configs
+}
+
+// migrated is a config with the one word changed.
+func migrated(t *testing.T, yaml []byte) []byte {
+	t.Helper()
+	changed := bytes.ReplaceAll(yaml, []byte("kafka_franz:"), []byte("kafka_guarded:"))
+	require.NotEqual(t, yaml, changed)
+	return changed
+}
+
+func TestFranzConfigsPassTheLinterWithOneWordChanged(t *testing.T) {
+	t.Parallel()
+	for name, yaml := range franzConfigs(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			require.Empty(t, lint(t, yaml, false))
+			require.Empty(t, lint(t, migrated(t, yaml), false))
+		})
+	}
+}
+
+func TestWhatTheLinterSaysOfFranzConfigsStaysTheSame(t *testing.T) {
+	t.Parallel()
+	at := regexp.MustCompile(`^\([0-9,]+\) `)
+	for _, test := range []struct{ name, fields string }{
+		{"manual without a partition", "topic: t, partitioner: manual"},
+		{"a partition that is not asked for", `topic: t, partition: "1"`},
+		{"two timestamps", `topic: t, timestamp: "1", timestamp_ms: "2"`},
+		{"idempotent without all acks", "topic: t, acks: leader"},
+		{"idempotent with pipelining", "topic: t, max_in_flight_requests: 5"},
+		{"no topic", "key: k"},
+		{"a field that is not there", "topic: t, linger: 5ms"},
+		{"a partitioner that is not there", "topic: t, partitioner: random"},
+		{"a compression that is not there", "topic: t, compression: brotli"},
+		{"a mechanism that is not there", "topic: t, sasl: [ { mechanism: NTLM } ]"},
+		{"a batching that is none", "topic: t, batching: { size: 5 }"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			yaml := []byte("output:\n  kafka_franz: { seed_brokers: [ localhost:9092 ], " + test.fields + " }\n")
+			var theirs []string
+			for _, text := range lint(t, yaml, false) {
+				theirs = append(theirs, at.ReplaceAllString(text, ""))
+			}
+			var ours []string
+			for _, text := range lint(t, migrated(t, yaml), false) {
+				ours = append(ours, at.ReplaceAllString(text, ""))
+			}
+			require.NotEmpty(t, theirs)
+			require.Equal(t, theirs, ours)
+		})
+	}
+}
