@@ -4,6 +4,7 @@ package integration
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
@@ -45,6 +46,7 @@ type ledger struct {
 	uncertain bool
 
 	mu    sync.Mutex
+	down  bool // the output for dead letters takes nothing
 	sent  []message
 	index map[string]int // into sent, by ID
 	dead  []deadLetter
@@ -89,9 +91,19 @@ func (l *ledger) acknowledge(err error) {
 	l.acks = append(l.acks, err)
 }
 
+// setDown has the output for dead letters take nothing, or take them again.
+func (l *ledger) setDown(down bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.down = down
+}
+
 func (l *ledger) bury(batch service.MessageBatch) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.down {
+		return errors.New("the graveyard is closed")
+	}
 	for _, m := range batch {
 		value, err := m.AsBytes()
 		if err != nil {
