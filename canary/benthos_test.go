@@ -151,7 +151,7 @@ func fail(b service.MessageBatch, these ...string) error {
 	err := service.NewBatchError(b, errors.New("headline"))
 	for i, c := range contents(b) {
 		if slices.Contains(these, c) {
-			err.Failed(i, errors.New("own text of "+c))
+			err = err.Failed(i, errors.New("own text of "+c))
 		}
 	}
 	if err.IndexedErrors() == 0 {
@@ -328,7 +328,7 @@ func TestBloblangQueryValueHasNoMetadata(t *testing.T) {
 	require.NoError(t, err)
 	batch := service.MessageBatch{service.NewMessage([]byte("m"))}
 	for _, query := range []func() (any, error){
-		func() (any, error) { return batch.BloblangQueryValue(0, mapping) },
+		func() (any, error) { return batch.BloblangQueryValue(0, mapping) }, //nolint:staticcheck // deprecated, and still what one finds first
 		func() (any, error) { return batch[0].BloblangQueryValue(mapping) },
 	} {
 		_, err = query()

@@ -124,7 +124,7 @@ func (s *served) terminate() {
 	require.NoError(s.t, s.command.Process.Signal(syscall.SIGTERM))
 	const slack = 10 * time.Second // of a machine with other things to do
 	select {
-	case <-s.ended:
+	case <-s.ended: //nolint:errcheck // it is killed in some tests
 	case <-time.After(shutdownTimeout + slack):
 		require.FailNow(s.t, "the binary does not end within its shutdown_timeout")
 	}

@@ -492,7 +492,7 @@ func (l letters) WriteBatch(_ context.Context, batch service.MessageBatch) error
 	}
 	err := service.NewBatchError(batch, errors.New("the dead-letter output did not take all"))
 	for i := range failed {
-		err.Failed(i, errors.New("not this one"))
+		err = err.Failed(i, errors.New("not this one"))
 	}
 	return err
 }
