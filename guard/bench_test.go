@@ -11,15 +11,16 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// BenchmarkWrite compares Write with kgo.ProduceSync of the same records, to a
-// broker in the same process that stores nothing. Compare the rates and the
+// BenchmarkWrite compares Write, by the topic's rules and ignoring them, with
+// kgo.ProduceSync of the same records, to a broker in the same process that
+// stores nothing. Compare the rates and the
 // allocations per batch of one run:
 //
 //	go test ./guard -run '^$' -bench Write -benchmem -count 10 | benchstat -col /by -
 func BenchmarkWrite(b *testing.B) {
 	for _, size := range []int{100, 1000} {
 		for _, n := range []int{1, 50, 500} {
-			for _, by := range []string{"ProduceSync", "Write"} {
+			for _, by := range []string{"ProduceSync", "Write", "WriteIgnoringRules"} {
 				b.Run(fmt.Sprintf("bytes=%d/batch=%d/by=%s", size, n, by), func(b *testing.B) {
 					cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(6, "t"), kfake.BlackholeProduce())
 					require.NoError(b, err)
@@ -63,8 +64,8 @@ func BenchmarkWrite(b *testing.B) {
 }
 
 func producer(b *testing.B, by string, opts []kgo.Opt) func([]*kgo.Record) {
-	if by == "Write" {
-		g, err := New(Config{MaxMessageBytes: 1_000_012}, opts...)
+	if by != "ProduceSync" {
+		g, err := New(Config{MaxMessageBytes: 1_000_012, IgnoreRules: by == "WriteIgnoringRules"}, opts...)
 		require.NoError(b, err)
 		b.Cleanup(g.Close)
 		return func(rs []*kgo.Record) {
