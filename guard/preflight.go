@@ -2,6 +2,7 @@ package guard
 
 import (
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -50,6 +51,20 @@ func (g *Guard) preflight(r *kgo.Record, raw int, rules *Rules) *Failure {
 		return &Failure{Class: InvalidRecord, Topic: r.Topic, Partition: -1, Problem: "no key, and the topic is compacted (cleanup.policy)"}
 	}
 	return preflightTimestamp(r, rules)
+}
+
+// harmless returns a quick test of whether preflight has nothing to look at in a
+// record of the topic, as it has not in nearly all.
+func (g *Guard) harmless(rules *Rules) func(r *kgo.Record, raw int) bool {
+	limit, _ := g.limit(rules)
+	if most := g.settings.maxBufferedBytes; most > 0 {
+		limit = min(limit, most) // raw is never less than what is buffered
+	}
+	anyKey := !rules.Known || !rules.Compacted
+	anyTime := !rules.Known || rules.Before == math.MaxInt64 && rules.After == math.MaxInt64
+	return func(r *kgo.Record, raw int) bool {
+		return raw <= limit && (anyKey || r.Key != nil) && (anyTime || r.Timestamp.IsZero())
+	}
 }
 
 func (g *Guard) preflightSize(r *kgo.Record, raw int, rules *Rules) *Failure {

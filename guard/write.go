@@ -126,11 +126,13 @@ func (w *write) judge(slots []*slot) (passed []*slot) {
 	var condemned []*slot
 	var topics distinct
 	var rules *Rules
+	var harmless func(r *kgo.Record, raw int) bool
 	for _, s := range slots {
 		if rules == nil || rules.Topic != s.record.Topic {
 			rules = g.rules.of(s.record.Topic)
+			harmless = g.harmless(rules)
 		}
-		if g.preflight(s.record, int(s.size), rules) != nil {
+		if !harmless(s.record, int(s.size)) && g.preflight(s.record, int(s.size), rules) != nil {
 			condemned = append(condemned, s)
 			topics.add(rules.Topic)
 		}

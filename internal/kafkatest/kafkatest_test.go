@@ -41,6 +41,14 @@ func TestMain(m *testing.M) {
 	Main(m)
 }
 
+// skipShort skips a test that starts nodes where tests are to be short.
+func skipShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("it starts real Kafka nodes: run it without -short")
+	}
+}
+
 func newClient(t *testing.T, opts []kgo.Opt, more ...kgo.Opt) *kgo.Client {
 	t.Helper()
 	cl, err := kgo.NewClient(append(opts, more...)...)
@@ -69,6 +77,7 @@ func values(records []*kgo.Record) []string {
 }
 
 func TestSharedReadsBackWhatWasProduced(t *testing.T) {
+	skipShort(t)
 	c := Shared(t, Options{})
 	c.CreateTopic("read-back", 2, 1, nil)
 	cl := newClient(t, c.ClientOpts(""), kgo.RecordPartitioner(kgo.ManualPartitioner()))
@@ -96,10 +105,12 @@ func TestSharedReadsBackWhatWasProduced(t *testing.T) {
 }
 
 func TestSharedGivesEqualOptionsOneCluster(t *testing.T) {
+	skipShort(t)
 	require.Equal(t, Shared(t, Options{}).Brokers(), Shared(t, Options{Nodes: 1}).Brokers())
 }
 
 func TestSetTopicConfigIsInForceOnReturn(t *testing.T) {
+	skipShort(t)
 	c := Shared(t, Options{})
 	c.CreateTopic("limits", 1, 1, map[string]string{"max.message.bytes": "2000"})
 	cl := newClient(t, c.ClientOpts(""), kgo.ProducerBatchCompression(kgo.NoCompression()))
@@ -113,6 +124,7 @@ func TestSetTopicConfigIsInForceOnReturn(t *testing.T) {
 }
 
 func TestReadAllSeesTransactionsByLevel(t *testing.T) {
+	skipShort(t)
 	c := Shared(t, Options{})
 	c.CreateTopic("txn", 1, 1, nil)
 	ctx := context.Background()
@@ -127,6 +139,7 @@ func TestReadAllSeesTransactionsByLevel(t *testing.T) {
 }
 
 func TestSetQuotaThrottles(t *testing.T) {
+	skipShort(t)
 	c := Shared(t, Options{})
 	c.CreateTopic("quota", 1, 1, nil)
 	throttled := make(throttles, 100)
@@ -147,6 +160,7 @@ func (c throttles) OnBrokerThrottle(_ kgo.BrokerMetadata, d time.Duration, _ boo
 }
 
 func TestKafka39ReadsBackWhatWasProduced(t *testing.T) {
+	skipShort(t)
 	c := Start(t, Options{Version: Version39, SASL: []string{Plain, ScramSHA256}, Users: map[string]string{"alice": "secret"}})
 	c.CreateTopic("t", 1, 1, nil)
 	require.NoError(t, produce(t, newClient(t, c.ClientOpts("alice")), "t", "a"))
@@ -164,6 +178,7 @@ var threeNodes = Options{
 }
 
 func TestSharedAuthenticatesByEveryMechanism(t *testing.T) {
+	skipShort(t)
 	c := Shared(t, threeNodes)
 	for _, mechanism := range threeNodes.SASL {
 		t.Run(mechanism, func(t *testing.T) {
@@ -182,6 +197,7 @@ func TestSharedAuthenticatesByEveryMechanism(t *testing.T) {
 }
 
 func TestGrantAndRevokeAreInForceOnReturn(t *testing.T) {
+	skipShort(t)
 	c := Shared(t, threeNodes)
 	c.CreateTopic("granted", 1, 3, nil)
 	cl := newClient(t, c.ClientOpts("alice"), kgo.DisableIdempotentWrite())
@@ -197,6 +213,7 @@ func TestGrantAndRevokeAreInForceOnReturn(t *testing.T) {
 }
 
 func TestNodesComeBack(t *testing.T) {
+	skipShort(t)
 	c := Shared(t, threeNodes)
 	c.CreateTopic("nodes", 1, 3, map[string]string{"min.insync.replicas": "2"})
 	c.Grant("User:bob", kadm.OpWrite, TopicResource("nodes"))
@@ -228,6 +245,7 @@ func TestNodesComeBack(t *testing.T) {
 }
 
 func TestSharedRestoresNodes(t *testing.T) {
+	skipShort(t)
 	c := Shared(t, threeNodes)
 	t.Run("a test that leaves two nodes broken", func(t *testing.T) {
 		c := c.With(t)
@@ -239,6 +257,7 @@ func TestSharedRestoresNodes(t *testing.T) {
 }
 
 func TestStartWithClientCertAndAdvertisedPort(t *testing.T) {
+	skipShort(t)
 	proxy, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { proxy.Close() })
@@ -284,6 +303,7 @@ func forward(l net.Listener, to string) {
 }
 
 func TestStartWithExpiredCertIsRefusedByClients(t *testing.T) {
+	skipShort(t)
 	c := Start(t, Options{TLS: true, ExpiredCert: true})
 	cl := newClient(t, c.ClientOpts(""))
 	err := cl.Ping(context.Background())
