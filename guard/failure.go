@@ -79,7 +79,7 @@ func (f *Failure) Unwrap() error { return f.Cause }
 // quoted and cut short, since an illegal one can be any part of a message.
 func printable(topic string) string {
 	const most = 40
-	if legalTopic(topic) {
+	if LegalTopic(topic) {
 		return topic
 	}
 	if len(topic) > most {

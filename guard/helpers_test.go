@@ -128,7 +128,7 @@ func (c *cluster) account(records []*kgo.Record, verdicts []Verdict) {
 	log := map[string][]*kgo.Record{}
 	seen := map[string]bool{}
 	for _, r := range records {
-		if r != nil && legalTopic(r.Topic) && !seen[r.Topic] {
+		if r != nil && LegalTopic(r.Topic) && !seen[r.Topic] {
 			seen[r.Topic] = true
 			for _, l := range c.log(r.Topic) {
 				log[l.Topic+string(l.Value)] = append(log[l.Topic+string(l.Value)], l)

@@ -31,7 +31,7 @@ func (g *Guard) preflightTopic(r *kgo.Record) *Failure {
 	if r.Topic == "" || g.settings.defaultTopicAlways {
 		r.Topic = g.settings.defaultTopic
 	}
-	if !legalTopic(r.Topic) {
+	if !LegalTopic(r.Topic) {
 		return &Failure{Class: Unroutable, Topic: r.Topic, Partition: -1, Problem: illegalTopic(r.Topic)}
 	}
 	return nil
@@ -132,13 +132,13 @@ func (g *Guard) limit(rules *Rules) (limit int, name string) {
 	return limit, name
 }
 
-// maxTopicLength is the longest topic name that Kafka takes.
-const maxTopicLength = 249
+// MaxTopicLength is the longest topic name that Kafka takes.
+const MaxTopicLength = 249
 
-// legalTopic reports whether Kafka would take the name: 1 to 249 of the
+// LegalTopic reports whether Kafka would take the name: 1 to 249 of the
 // characters a-z, A-Z, 0-9, '.', '_' and '-', but not "." or "..".
-func legalTopic(topic string) bool {
-	if topic == "" || topic == "." || topic == ".." || len(topic) > maxTopicLength {
+func LegalTopic(topic string) bool {
+	if topic == "" || topic == "." || topic == ".." || len(topic) > MaxTopicLength {
 		return false
 	}
 	for i := range len(topic) {
@@ -152,13 +152,13 @@ func legalTopic(topic string) bool {
 	return true
 }
 
-// illegalTopic says what is wrong with a name that legalTopic refuses.
+// illegalTopic says what is wrong with a name that LegalTopic refuses.
 func illegalTopic(topic string) string {
 	switch {
 	case topic == "":
 		return "the topic name is empty"
-	case len(topic) > maxTopicLength:
-		return fmt.Sprintf("illegal topic name: %d characters, Kafka takes at most %d", len(topic), maxTopicLength)
+	case len(topic) > MaxTopicLength:
+		return fmt.Sprintf("illegal topic name: %d characters, Kafka takes at most %d", len(topic), MaxTopicLength)
 	default:
 		return "illegal topic name: Kafka takes letters, digits, '.', '_' and '-', but not '.' or '..' alone"
 	}

@@ -25,7 +25,8 @@ type Retry struct {
 	MaxElapsedTime time.Duration
 }
 
-func (r Retry) backOff() backoff.BackOff {
+// BackOff returns the pauses between retries, from the first on.
+func (r Retry) BackOff() backoff.BackOff {
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval = r.InitialInterval
 	b.Multiplier = 2
@@ -85,7 +86,7 @@ func (w *write) again(p *part) bool {
 		return false
 	}
 	if p.retry.backOff == nil {
-		p.retry.backOff = g.config.Retry.backOff()
+		p.retry.backOff = g.config.Retry.BackOff()
 	}
 	pause := p.retry.backOff.NextBackOff()
 	if pause == backoff.Stop || w.ctx.Err() != nil {

@@ -501,8 +501,8 @@ func recordConfigFrom(conf *service.ParsedConfig) (c recordConfig, err error) {
 	if c.topic, err = conf.FieldInterpolatedString(fieldTopic); err != nil {
 		return c, err
 	}
-	if name, ok := c.topic.Static(); ok && !legalTopic(name) {
-		return c, fmt.Errorf("%s is %q, which is no legal topic name: it takes 1 to %d letters, digits, dots, underscores and hyphens", fieldTopic, name, maxTopicLength)
+	if name, ok := c.topic.Static(); ok && !guard.LegalTopic(name) {
+		return c, fmt.Errorf("%s is %q, which is no legal topic name: it takes 1 to %d letters, digits, dots, underscores and hyphens", fieldTopic, name, guard.MaxTopicLength)
 	}
 	for _, f := range []struct {
 		field string

@@ -3,11 +3,11 @@ package output
 import (
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
 
-	"github.com/cenkalti/backoff/v4"
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -72,7 +72,7 @@ const lastChance = 5 * time.Second
 func (d *deadLetters) deliver(ctx context.Context, batch service.MessageBatch, records []*kgo.Record, verdicts []guard.Verdict) map[int]bool {
 	var open []int
 	for i := range verdicts {
-		if v := &verdicts[i]; v.Outcome == guard.NotWritten && d.takes(v.Class) {
+		if v := &verdicts[i]; v.Outcome == guard.NotWritten && slices.Contains(d.classes, v.Class) {
 			open = append(open, i)
 		}
 	}
@@ -85,9 +85,9 @@ func (d *deadLetters) deliver(ctx context.Context, batch service.MessageBatch, r
 		letters[i] = letter(batch[i], records[i], verdicts[i].Failure, now)
 	}
 	taken := make(map[int]bool, len(open))
-	pauses := backoff.NewExponentialBackOff()
-	pauses.InitialInterval, pauses.MaxInterval, pauses.MaxElapsedTime = d.retry.InitialInterval, max(d.retry.MaxInterval, d.retry.InitialInterval), 0
-	pauses.Reset()
+	retry := d.retry
+	retry.MaxElapsedTime = 0 // its budget is for what may pass
+	pauses := retry.BackOff()
 	said := time.Time{}
 	for {
 		failed, err := d.write(ctx, open, letters)
@@ -124,15 +124,6 @@ func (d *deadLetters) deliver(ctx context.Context, batch service.MessageBatch, r
 			return taken
 		}
 	}
-}
-
-func (d *deadLetters) takes(class guard.Class) bool {
-	for _, c := range d.classes {
-		if c == class {
-			return true
-		}
-	}
-	return false
 }
 
 // write writes the letters of the indexes to the child in one batch, and returns

@@ -3,7 +3,6 @@ package output
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -50,14 +49,6 @@ func durationField(name string) *service.ConfigField {
 
 func lintAtLeast(least int) string {
 	return fmt.Sprintf(`root = if this.number().catch(%[1]d) < %[1]d { ["this must be at least %[1]d"] }`, least)
-}
-
-const maxTopicLength = 249
-
-var topicCharacters = regexp.MustCompile(`^[a-zA-Z0-9._-]+$`)
-
-func legalTopic(name string) bool {
-	return len(name) <= maxTopicLength && name != "." && name != ".." && topicCharacters.MatchString(name)
 }
 
 // parsePartition reads a partition that every message goes to.
