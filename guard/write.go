@@ -123,7 +123,12 @@ func (d *distinct) add(name string) {
 // others. Rules that condemn are read again first, unless they are fresh.
 func (w *write) judge(slots []*slot) (passed []*slot) {
 	g := w.guard
-	var condemned []*slot
+	type sentence struct {
+		slot  *slot
+		rules *Rules
+		*Failure
+	}
+	var condemned []sentence
 	var topics distinct
 	var rules *Rules
 	var harmless func(r *kgo.Record, raw int) bool
@@ -132,8 +137,11 @@ func (w *write) judge(slots []*slot) (passed []*slot) {
 			rules = g.rules.of(s.record.Topic)
 			harmless = g.harmless(rules)
 		}
-		if !harmless(s.record, int(s.size)) && g.preflight(s.record, int(s.size), rules) != nil {
-			condemned = append(condemned, s)
+		if harmless(s.record, int(s.size)) {
+			continue
+		}
+		if f := g.preflight(s.record, int(s.size), rules); f != nil {
+			condemned = append(condemned, sentence{s, rules, f})
 			topics.add(rules.Topic)
 		}
 	}
@@ -141,10 +149,14 @@ func (w *write) judge(slots []*slot) (passed []*slot) {
 		return slots
 	}
 	g.rules.refresh(w.ctx, topics.names)
-	for _, s := range condemned {
-		if f := g.preflight(s.record, int(s.size), g.rules.of(s.record.Topic)); f != nil {
-			f.Partition = s.partition()
-			s.fail(f, NotWritten)
+	for _, c := range condemned {
+		f := c.Failure
+		if now := g.rules.of(c.rules.Topic); now != c.rules {
+			f = g.preflight(c.slot.record, int(c.slot.size), now)
+		}
+		if f != nil {
+			f.Partition = c.slot.partition()
+			c.slot.fail(f, NotWritten)
 		}
 	}
 	for _, s := range slots {
