@@ -79,7 +79,7 @@ var compositions = []composition{
 		one: forEver, oneTold: told, many: forEver, manyTold: told,
 	},
 	{
-		name: "none, with batches of the size that another is reduced to", wrap: none, enough: 8, lines: oneInFlight,
+		name: "none, with batches of the size that another is reduced to", wrap: none, enough: 12, lines: oneInFlight,
 		batches: [][]string{{"m0", big + "1", big + "2"}, {"m3", big + "4"}, {"m5"}},
 		one:     forEver, oneTold: told, many: duplicates, manyTold: toldAll,
 	},
@@ -102,7 +102,7 @@ var compositions = []composition{
 		one: exact, oneTold: exact, many: exact, manyTold: exact,
 	},
 	{
-		name: "fallback whose last output fails", enough: 8,
+		name: "fallback whose last output fails", enough: 3, lines: oneInFlight, batches: twoBad,
 		wrap: func(g string) string { return "fallback:\n  -" + indent(g, 4) + "  - capture_nothing: {}\n" },
 		one:  forEver, oneTold: told, many: duplicates, manyTold: toldAll,
 	},
@@ -114,7 +114,7 @@ var compositions = []composition{
 		one: forEver, oneTold: told, many: forEver, manyTold: told,
 	},
 	{
-		name: "retry", enough: 8, lines: oneInFlight,
+		name: "retry", enough: 3, lines: oneInFlight, batches: twoBad,
 		wrap: func(g string) string {
 			return "retry:\n  backoff: { initial_interval: 1ms, max_interval: 10ms }\n  output:" + indent(g, 4)
 		},
@@ -138,7 +138,7 @@ var compositions = []composition{
 		one:  forEver, oneTold: forEver, many: duplicates, manyTold: duplicates,
 	},
 	{
-		name: "output-level batching", wrap: none, enough: 8,
+		name: "output-level batching", wrap: none, enough: 12,
 		lines: []string{"batching: { count: 3, period: 5ms }"},
 		one:   mayDuplicate, oneTold: mayDuplicate, many: duplicates, manyTold: toldAll,
 	},
@@ -149,7 +149,7 @@ var compositions = []composition{
 		one:   exact, oneTold: exact, many: diverted, manyTold: diverted,
 	},
 	{
-		name: "upstream batching", wrap: none, enough: 8,
+		name: "upstream batching", wrap: none, enough: 12,
 		input: "broker:\n  inputs: [ { source: {} } ]\n  batching: { count: 3, period: 5ms }\n",
 		one:   mayDuplicate, oneTold: mayDuplicate, many: duplicates, manyTold: toldAll,
 	},
