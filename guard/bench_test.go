@@ -3,6 +3,8 @@ package guard
 import (
 	"context"
 	"fmt"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,57 +15,91 @@ import (
 
 // BenchmarkWrite compares Write, by the topic's rules and ignoring them, with
 // kgo.ProduceSync of the same records, to a broker in the same process that
-// stores nothing. Compare the rates and the
-// allocations per batch of one run:
+// stores nothing. Compare the rates and the allocations per batch of one run:
 //
-//	go test ./guard -run '^$' -bench Write -benchmem -count 10 | benchstat -col /by -
+//	go test ./guard -run '^$' -bench 'Write$' -benchmem -count 10 | benchstat -col /by -
 func BenchmarkWrite(b *testing.B) {
 	for _, size := range []int{100, 1000} {
 		for _, n := range []int{1, 50, 500} {
 			for _, by := range []string{"ProduceSync", "Write", "WriteIgnoringRules"} {
 				b.Run(fmt.Sprintf("bytes=%d/batch=%d/by=%s", size, n, by), func(b *testing.B) {
-					cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(6, "t"), kfake.BlackholeProduce())
-					require.NoError(b, err)
-					defer cluster.Close()
-					opts := []kgo.Opt{kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil))}
-					write := producer(b, by, opts)
-					value := make([]byte, size)
-					// Several writers, as an output has batches in flight.
-					const writers = 4
-					turns := make(chan struct{})
-					done := make(chan struct{})
-					for range writers {
-						go func() {
-							defer func() { done <- struct{}{} }()
-							made, rs := make([]kgo.Record, n), make([]*kgo.Record, n)
-							for range turns {
-								for i := range made {
-									made[i] = kgo.Record{Topic: "t", Value: value, Key: value[:8:8]}
-									rs[i] = &made[i]
-								}
-								write(rs)
-							}
-						}()
-					}
+					write := producer(b, by)
 					b.SetBytes(int64(n * size))
 					b.ReportAllocs()
 					b.ResetTimer()
-					start := time.Now()
-					for range b.N {
-						turns <- struct{}{}
-					}
-					close(turns)
-					for range writers {
-						<-done
-					}
-					b.ReportMetric(float64(b.N*n)/time.Since(start).Seconds(), "records/s")
+					took := writeAll(write, b.N, n, size)
+					b.ReportMetric(float64(b.N*n)/took.Seconds(), "records/s")
 				})
 			}
 		}
 	}
 }
 
-func producer(b *testing.B, by string, opts []kgo.Opt) func([]*kgo.Record) {
+// BenchmarkWriteRatio has Write and ProduceSync take turns, so that a machine
+// that is now faster, now slower is so for both. It gives the median of the
+// ratios of their rates, and the quartiles.
+//
+//	go test ./guard -run '^$' -bench WriteRatio -benchtime 60x
+func BenchmarkWriteRatio(b *testing.B) {
+	for _, size := range []int{100, 1000} {
+		b.Run(fmt.Sprintf("bytes=%d/batch=500", size), func(b *testing.B) {
+			const n, batches = 500, 400
+			base, write := producer(b, "ProduceSync"), producer(b, "Write")
+			writeAll(base, batches, n, size)
+			writeAll(write, batches, n, size)
+			ratios := make([]float64, 0, b.N)
+			for range b.N {
+				before := writeAll(base, batches/2, n, size)
+				took := writeAll(write, batches, n, size)
+				before += writeAll(base, batches/2, n, size)
+				ratios = append(ratios, before.Seconds()/took.Seconds())
+			}
+			slices.Sort(ratios)
+			b.ReportMetric(0, "ns/op")
+			b.ReportMetric(ratios[len(ratios)/4], "x-q1")
+			b.ReportMetric(ratios[len(ratios)/2], "x-median")
+			b.ReportMetric(ratios[len(ratios)*3/4], "x-q3")
+		})
+	}
+}
+
+// writeAll writes batches of n records each and returns how long it took. It has
+// several writers, as an output has batches in flight.
+func writeAll(write func([]*kgo.Record), batches, n, size int) time.Duration {
+	const writers = 4
+	value, keys := make([]byte, size), make([][]byte, n)
+	for i := range keys {
+		keys[i] = []byte(fmt.Sprintf("%08d", i))
+	}
+	turns := make(chan struct{})
+	var done sync.WaitGroup
+	for range writers {
+		done.Go(func() {
+			made, rs := make([]kgo.Record, n), make([]*kgo.Record, n)
+			for range turns {
+				for i := range made {
+					made[i] = kgo.Record{Topic: "t", Value: value, Key: keys[i]}
+					rs[i] = &made[i]
+				}
+				write(rs)
+			}
+		})
+	}
+	start := time.Now()
+	for range batches {
+		turns <- struct{}{}
+	}
+	close(turns)
+	done.Wait()
+	return time.Since(start)
+}
+
+// producer returns what writes a batch.
+func producer(b *testing.B, by string) func([]*kgo.Record) {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(6, "t"), kfake.BlackholeProduce())
+	require.NoError(b, err)
+	b.Cleanup(cluster.Close)
+	opts := []kgo.Opt{kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil))}
 	if by != "ProduceSync" {
 		g, err := New(Config{MaxMessageBytes: 1_000_012, IgnoreRules: by == "WriteIgnoringRules"}, opts...)
 		require.NoError(b, err)

@@ -274,7 +274,7 @@ func (p checkedTopicPartitioner) Partition(r *kgo.Record, n int) int {
 // place chooses the partition of a record for the solo client, as the caller's
 // partitioner would. It settles a record for which there is none.
 func (w *write) place(c *client, s *slot) bool {
-	topic := s.record.Topic
+	topic := s.record().Topic
 	n := w.guard.rules.of(topic).Partitions
 	if n == 0 {
 		var err error
@@ -283,13 +283,13 @@ func (w *write) place(c *client, s *slot) bool {
 			return false
 		}
 	}
-	choice := w.guard.choices.choose(w.guard.settings.partitioner, s.record, n)
+	choice := w.guard.choices.choose(w.guard.settings.partitioner, s.record(), n)
 	if choice < 0 || choice >= n {
 		s.partitions = int32(n)
 		s.fail(w.noSuchPartition(s), NotWritten)
 		return false
 	}
-	s.record.Partition = int32(choice)
+	s.record().Partition = int32(choice)
 	return true
 }
 
@@ -340,7 +340,7 @@ var errNewPartition = errors.New("the partition is new, and the client has not h
 // noSuchPartition is the failure of a record whose partition its topic does not
 // have, or has not had for long enough.
 func (w *write) noSuchPartition(s *slot) *Failure {
-	f := &Failure{Class: Unroutable, Topic: s.record.Topic, Partition: s.record.Partition}
+	f := &Failure{Class: Unroutable, Topic: s.record().Topic, Partition: s.record().Partition}
 	n := w.guard.rules.partitions(w.ctx, f.Topic)
 	if 0 <= f.Partition && int(f.Partition) < n {
 		f.Class, f.Cause = Transient, errNewPartition

@@ -116,6 +116,7 @@ type Guard struct {
 	waiting waiting
 	lanes   lanes
 	choices choices
+	writes  sync.Pool           // of *write, to be used again
 	records *semaphore.Weighted // of max_buffered_records
 	bytes   *semaphore.Weighted // of max_buffered_bytes, nil without a limit
 }
@@ -206,5 +207,5 @@ func (g *Guard) Write(ctx context.Context, records []*kgo.Record) []Verdict {
 		}
 		w.release(p, release)
 	}
-	return w.verdicts
+	return w.end()
 }

@@ -29,7 +29,7 @@ func (w *write) isolate(p *part) {
 		if p.solo && !w.place(solo.client, s) {
 			continue
 		}
-		tp := topicPartition{s.record.Topic, s.record.Partition}
+		tp := topicPartition{s.record().Topic, s.record().Partition}
 		if groups[tp] == nil {
 			order = append(order, tp)
 		}
@@ -58,7 +58,7 @@ func (w *write) isolate(p *part) {
 // leave settles a suspect whose case was not heard: it may well be innocent.
 func (w *write) leave(s *slot, why error) {
 	s.fail(&Failure{
-		Class: Transient, Topic: s.record.Topic, Partition: s.record.Partition,
+		Class: Transient, Topic: s.record().Topic, Partition: s.record().Partition,
 		Problem: "in a batch that the broker refused, its own part in it not found out", Cause: why,
 	}, NotWritten)
 }
@@ -96,7 +96,7 @@ func (i *isolation) clear(group []*slot, send bool) (allTaken bool) {
 		}
 		group = suspects
 	}
-	bySize := classify(group[0].err).class == SizeExceeded
+	bySize := classify(group[0].err()).class == SizeExceeded
 	half := len(group) / 2
 	left, right := group[:half], group[half:]
 	leftTaken := i.clear(left, true)
@@ -143,24 +143,24 @@ func (i *isolation) send(group []*slot) []*slot {
 		for _, s := range group {
 			if !w.settle(i.solo.client, s, since) {
 				suspects = append(suspects, s)
-			} else if v := s.verdict; v.Outcome == NotWritten && !w.guard.permanent(v.Class) {
+			} else if v := s.verdict(); v.Outcome == NotWritten && !w.guard.permanent(v.Class) {
 				i.held = v.Failure
 			}
 		}
 		if len(suspects) == 0 {
 			i.taken = max(i.taken, size)
-			if group[0].verdict.Outcome == Delivered && len(group) == 1 {
-				w.guard.rules.taken(group[0].record.Topic, size)
+			if group[0].verdict().Outcome == Delivered && len(group) == 1 {
+				w.guard.rules.taken(group[0].record().Topic, size)
 			}
 			return nil
 		}
-		if classify(suspects[0].err).class == SizeExceeded {
+		if classify(suspects[0].err()).class == SizeExceeded {
 			i.refused = min(i.refused, size)
 		}
 		if len(group) > 1 {
 			return suspects
 		}
-		if !vague(suspects[0].err) || try == aloneTries {
+		if !vague(suspects[0].err()) || try == aloneTries {
 			i.convict(suspects[0], since)
 			return suspects
 		}
@@ -175,16 +175,16 @@ func vague(err error) bool {
 
 // convict settles a suspect that was refused when it stood alone.
 func (i *isolation) convict(s *slot, since uint64) {
-	s.failWith(i.solo.read(s, since), s.err)
-	f := s.verdict.Failure
+	s.failWith(i.solo.read(s, since), s.err())
+	f := s.verdict().Failure
 	if f.Class != SizeExceeded || f.Outcome == Unknown {
 		return
 	}
-	f.Bytes, f.LimitName = i.write.guard.settings.sentSize(s.record, int(s.size)), limitTopic
-	if errors.Is(s.err, kerr.RecordListTooLarge) {
+	f.Bytes, f.LimitName = i.write.guard.settings.sentSize(s.record(), int(s.size)), limitTopic
+	if errors.Is(s.err(), kerr.RecordListTooLarge) {
 		f.LimitName = limitSegmentBytes
 	}
-	i.write.guard.rules.refused(s.record.Topic, int(s.size))
+	i.write.guard.rules.refused(s.record().Topic, int(s.size))
 }
 
 // lanes has one lock per partition that is in use.

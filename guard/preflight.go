@@ -23,15 +23,16 @@ const (
 const requestOverhead = 512
 
 // preflightTopic judges what can be judged before the topic's rules are known:
-// it gives the record its topic and returns a failure if that is no legal one.
-func (g *Guard) preflightTopic(r *kgo.Record) *Failure {
+// it gives the record its topic and returns a failure if that is no legal one. It
+// is told of one that is.
+func (g *Guard) preflightTopic(r *kgo.Record, legal string) *Failure {
 	if r == nil {
 		return &Failure{Class: InvalidRecord, Partition: -1, Problem: "the record is nil"}
 	}
 	if r.Topic == "" || g.settings.defaultTopicAlways {
 		r.Topic = g.settings.defaultTopic
 	}
-	if !LegalTopic(r.Topic) {
+	if (r.Topic != legal || legal == "") && !LegalTopic(r.Topic) {
 		return &Failure{Class: Unroutable, Topic: r.Topic, Partition: -1, Problem: illegalTopic(r.Topic)}
 	}
 	return nil

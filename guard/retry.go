@@ -70,9 +70,9 @@ func (w *write) again(p *part) bool {
 	var held []*slot
 	counts, causes := map[topicClass]int{}, map[topicClass]error{}
 	for _, s := range p.all {
-		if v := s.verdict; v.Outcome == NotWritten && !g.permanent(v.Class) {
+		if v := s.verdict(); v.Outcome == NotWritten && !g.permanent(v.Class) {
 			held = append(held, s)
-			tc := topicClass{s.record.Topic, v.Class}
+			tc := topicClass{s.record().Topic, v.Class}
 			counts[tc]++
 			causes[tc] = v.Failure
 			if spoils(v.Failure) {
@@ -108,7 +108,7 @@ func (w *write) again(p *part) bool {
 		g.config.OnRetry(tc.class, n)
 	}
 	for _, s := range held {
-		*s.verdict = Verdict{Partition: -1, Offset: -1}
+		*s.verdict() = Verdict{Partition: -1, Offset: -1}
 	}
 	p.slots = w.judge(held)
 	for _, t := range p.topics {

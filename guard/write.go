@@ -15,27 +15,47 @@ type write struct {
 	guard    *Guard
 	ctx      context.Context
 	records  []*kgo.Record
-	slots    []slot
 	verdicts []Verdict
+	slots    []slot
+	all      []*slot // the slots
 	open     []*slot // those that preflight let pass
 	from     int     // the first of these that no part has taken yet
+
+	values []context.Context // the records' own Contexts, nil if they have none
+
+	mu   sync.Mutex
+	errs map[*slot]error // that kgo ended records with
 }
 
 // slot is the place of one record in a write. It rides in the record's Context
 // to where kgo is done with the record, and so needs no allocation of its own.
 type slot struct {
-	record  *kgo.Record
-	values  context.Context // the record's own Context
-	verdict *Verdict
-	err     error
-	size    int32 // raw
+	write *write
+	index int32
+	size  int32 // raw
 	// partitions is how many the topic has, if the partitioner chose another.
 	partitions int32
 	// placed is set once the record is buffered for a partition.
 	placed bool
-	// done is set once kgo is done with the record: then err, partitions and
-	// placed hold.
-	done atomic.Bool
+	// state is no longer pending once kgo is done with the record: then
+	// partitions, placed and err hold.
+	state atomic.Int32
+}
+
+const (
+	pending = iota // for kgo to be done
+	taken
+	failed
+)
+
+func (s *slot) record() *kgo.Record { return s.write.records[s.index] }
+func (s *slot) verdict() *Verdict   { return &s.write.verdicts[s.index] }
+
+// err returns what kgo ended the record with.
+func (s *slot) err() error {
+	s.write.mu.Lock()
+	defer s.write.mu.Unlock()
+	return s.write.errs[s]
 }
 
 // The Context of a record that is being produced never ends, for kgo would fail
@@ -44,10 +64,18 @@ func (*slot) Deadline() (time.Time, bool) { return time.Time{}, false }
 func (*slot) Done() <-chan struct{}       { return nil }
 func (*slot) Err() error                  { return nil }
 func (s *slot) Value(key any) any {
-	if s.values == nil {
+	if own := s.own(); own != nil {
+		return own.Value(key)
+	}
+	return nil
+}
+
+// own returns the record's own Context.
+func (s *slot) own() context.Context {
+	if s.write.values == nil {
 		return nil
 	}
-	return s.values.Value(key)
+	return s.write.values[s.index]
 }
 
 // slotHook is the one promise that all records share: kgo calls it when a record
@@ -61,37 +89,82 @@ func (slotHook) OnProduceRecordPartitioned(r *kgo.Record, _ int32) {
 }
 
 func (slotHook) OnProduceRecordUnbuffered(r *kgo.Record, err error) {
-	if s, ok := r.Context.(*slot); ok {
-		s.err = err
-		s.done.Store(true)
+	s, ok := r.Context.(*slot)
+	switch {
+	case !ok:
+	case err == nil:
+		s.state.Store(taken)
+	default:
+		w := s.write
+		w.mu.Lock()
+		if w.errs == nil {
+			w.errs = map[*slot]error{}
+		}
+		w.errs[s] = err
+		w.mu.Unlock()
+		s.state.Store(failed)
 	}
 }
 
 // begin opens a slot for each record.
 func (g *Guard) begin(ctx context.Context, records []*kgo.Record) *write {
-	n := len(records)
-	w := &write{guard: g, ctx: ctx, records: records, slots: make([]slot, n), verdicts: make([]Verdict, n), open: make([]*slot, 0, n)}
-	for i, r := range records {
-		v, s := &w.verdicts[i], &w.slots[i]
-		v.Partition, v.Offset = -1, -1
-		s.record, s.verdict = r, v
+	w, _ := g.writes.Get().(*write)
+	if w == nil {
+		w = &write{guard: g}
 	}
+	w.ctx, w.records, w.verdicts = ctx, records, make([]Verdict, len(records))
+	if len(records) > cap(w.slots) {
+		w.slots = make([]slot, len(records))
+		w.all = make([]*slot, len(records))
+		for i := range w.slots {
+			s := &w.slots[i]
+			s.write, s.index = w, int32(i)
+			w.all[i] = s
+		}
+	}
+	w.slots, w.all = w.slots[:len(records)], w.all[:len(records)]
 	return w
+}
+
+// end returns the verdicts. The rest is used again for another write, unless kgo
+// may still come back to it.
+func (w *write) end() []Verdict {
+	verdicts := w.verdicts
+	if w.ctx.Err() == nil {
+		w.ctx, w.records, w.verdicts, w.open, w.from, w.values, w.errs = nil, nil, nil, nil, 0, nil, nil
+		w.guard.writes.Put(w)
+	}
+	return verdicts
 }
 
 // preflight settles the records that no request is needed to refuse, by rules
 // that are fresh enough to condemn by.
 func (w *write) preflight() {
 	var topics distinct
+	legal := "" // the last topic
+	passed := 0
 	for i := range w.slots {
 		s := &w.slots[i]
-		if f := w.guard.preflightTopic(s.record); f != nil {
+		s.placed, s.partitions = false, 0
+		r := s.record()
+		if f := w.guard.preflightTopic(r, legal); f != nil {
 			s.fail(f, NotWritten)
 			continue
 		}
-		s.size = int32(min(rawSize(s.record), math.MaxInt32))
-		topics.add(s.record.Topic)
-		w.open = append(w.open, s)
+		legal = r.Topic
+		if r.Context != nil {
+			if w.values == nil {
+				w.values = make([]context.Context, len(w.slots))
+			}
+			w.values[i] = r.Context
+		}
+		s.size = int32(min(rawSize(r), math.MaxInt32))
+		topics.add(r.Topic)
+		passed++
+	}
+	w.open = w.all
+	if passed < len(w.all) {
+		w.open = unsettled(w.all)
 	}
 	w.guard.rules.learn(w.ctx, topics.names)
 	w.open = w.judge(w.open)
@@ -133,14 +206,14 @@ func (w *write) judge(slots []*slot) (passed []*slot) {
 	var rules *Rules
 	var harmless func(r *kgo.Record, raw int) bool
 	for _, s := range slots {
-		if rules == nil || rules.Topic != s.record.Topic {
-			rules = g.rules.of(s.record.Topic)
+		if rules == nil || rules.Topic != s.record().Topic {
+			rules = g.rules.of(s.record().Topic)
 			harmless = g.harmless(rules)
 		}
-		if harmless(s.record, int(s.size)) {
+		if harmless(s.record(), int(s.size)) {
 			continue
 		}
-		if f := g.preflight(s.record, int(s.size), rules); f != nil {
+		if f := g.preflight(s.record(), int(s.size), rules); f != nil {
 			condemned = append(condemned, sentence{s, rules, f})
 			topics.add(rules.Topic)
 		}
@@ -152,19 +225,24 @@ func (w *write) judge(slots []*slot) (passed []*slot) {
 	for _, c := range condemned {
 		f := c.Failure
 		if now := g.rules.of(c.rules.Topic); now != c.rules {
-			f = g.preflight(c.slot.record, int(c.slot.size), now)
+			f = g.preflight(c.slot.record(), int(c.slot.size), now)
 		}
 		if f != nil {
 			f.Partition = c.slot.partition()
 			c.slot.fail(f, NotWritten)
 		}
 	}
+	return unsettled(slots)
+}
+
+// unsettled returns those of the slots that have no verdict yet.
+func unsettled(slots []*slot) (open []*slot) {
 	for _, s := range slots {
 		if !s.settled() {
-			passed = append(passed, s)
+			open = append(open, s)
 		}
 	}
-	return passed
+	return open
 }
 
 // reconsider judges what the broker refused by rules that are fresh: the limit
@@ -188,28 +266,29 @@ func (w *write) reconsider(p *part) {
 
 // settled reports whether the slot has its verdict.
 func (s *slot) settled() bool {
-	return s.verdict.Outcome == Delivered || s.verdict.Failure != nil
+	return s.verdict().Outcome == Delivered || s.verdict().Failure != nil
 }
 
 func (s *slot) deliver(answers bool) {
-	v := s.verdict
+	v := s.verdict()
 	v.Outcome, v.Class = Delivered, None
-	v.Partition, v.Timestamp = s.record.Partition, s.record.Timestamp
+	r := s.record()
+	v.Partition, v.Offset, v.Timestamp = r.Partition, -1, r.Timestamp
 	if answers {
-		v.Offset = s.record.Offset
+		v.Offset = r.Offset
 	}
 }
 
 func (s *slot) fail(f *Failure, outcome Outcome) {
 	f.Outcome = outcome
-	v := s.verdict
-	v.Outcome, v.Class, v.Partition, v.Failure = outcome, f.Class, f.Partition, f
+	v := s.verdict()
+	v.Outcome, v.Class, v.Partition, v.Offset, v.Failure = outcome, f.Class, f.Partition, -1, f
 }
 
 // failWith settles the slot with an error that kgo ended its record with, as
 // read by classify.
 func (s *slot) failWith(r reading, err error) {
-	s.fail(&Failure{Class: r.class, Topic: s.record.Topic, Partition: s.partition(), Cause: err}, r.outcome)
+	s.fail(&Failure{Class: r.class, Topic: s.record().Topic, Partition: s.partition(), Cause: err}, r.outcome)
 }
 
 // partition returns the partition of a record that kgo is done with, -1 if it
@@ -218,7 +297,7 @@ func (s *slot) partition() int32 {
 	if !s.placed {
 		return -1
 	}
-	return s.record.Partition
+	return s.record().Partition
 }
 
 // part is a run of a write's records that is handed over in one go, and dealt
@@ -285,23 +364,26 @@ func (w *write) next() *part {
 		if s.settled() { // abandoned
 			return nil
 		}
-		if t == nil || t.rules.Topic != s.record.Topic {
-			t = p.topic(g, s.record.Topic)
+		if t == nil || t.rules.Topic != s.record().Topic {
+			t = p.topic(g, s.record().Topic)
 		}
-		size := int(s.size)
+		size, buffered := int(s.size), 0
+		if g.bytes != nil {
+			buffered = bufferedSize(s.record())
+		}
 		first := w.from == from
 		if size > t.limit-kgoRounding || size >= t.rules.refusedFrom() {
 			if first {
-				p.add(s, t)
+				p.add(s, t, buffered)
 				p.solo = true
 				w.from++
 			}
 			break
 		}
-		if !first && (t.batch+size-batchOverhead > t.limit-kgoRounding || !g.fits(p, s)) {
+		if !first && (t.batch+size-batchOverhead > t.limit-kgoRounding || !g.fits(p, buffered)) {
 			break
 		}
-		p.add(s, t)
+		p.add(s, t, buffered)
 	}
 	p.all = w.open[from:w.from]
 	p.slots = p.all
@@ -312,18 +394,18 @@ func (w *write) next() *part {
 // the length that a request puts before it.
 const kgoRounding = 4
 
-func (p *part) add(s *slot, t *partTopic) {
+func (p *part) add(s *slot, t *partTopic, buffered int) {
 	t.largest = max(t.largest, int(s.size))
 	t.batch += int(s.size) - batchOverhead
 	p.count++
-	p.bytes += int64(bufferedSize(s.record))
+	p.bytes += int64(buffered)
 }
 
-// fits reports whether the part with s still keeps within max_buffered_records
-// and max_buffered_bytes.
-func (g *Guard) fits(p *part, s *slot) bool {
+// fits reports whether the part with one more record keeps within
+// max_buffered_records and max_buffered_bytes.
+func (g *Guard) fits(p *part, buffered int) bool {
 	return p.count < int64(g.settings.maxBufferedRecords) &&
-		(g.bytes == nil || p.bytes+int64(bufferedSize(s.record)) <= int64(g.settings.maxBufferedBytes))
+		(g.bytes == nil || p.bytes+int64(buffered) <= int64(g.settings.maxBufferedBytes))
 }
 
 // admit waits until the part has room in the buffer, or ctx ends. It keeps
@@ -372,13 +454,13 @@ func (w *write) produce(p *part, gen *generation, slots []*slot) (since uint64) 
 	if len(slots) < len(w.slots) {
 		records = make([]*kgo.Record, len(slots))
 		for i, s := range slots {
-			records[i] = s.record
+			records[i] = s.record()
 		}
 	}
 	for _, s := range slots {
-		s.values, s.placed, s.partitions = s.record.Context, false, 0
-		s.done.Store(false)
-		s.record.Context = s
+		s.record().Context = s
+		s.placed, s.partitions = false, 0
+		s.state.Store(pending)
 	}
 	finished := make(chan struct{})
 	w.guard.borrow(gen)
@@ -389,7 +471,7 @@ func (w *write) produce(p *part, gen *generation, slots []*slot) (since uint64) 
 	})
 	if w.await(finished, slots) {
 		for _, s := range slots {
-			s.record.Context = s.values
+			s.record().Context = s.own()
 		}
 	}
 	return since
@@ -411,8 +493,8 @@ func (w *write) await(finished <-chan struct{}, slots []*slot) bool {
 		case <-stall.C:
 			open := map[topicClass]int{}
 			for _, s := range slots {
-				if !s.done.Load() {
-					open[topicClass{s.record.Topic, Transient}]++
+				if s.state.Load() == pending {
+					open[topicClass{s.record().Topic, Transient}]++
 				}
 			}
 			w.guard.waiting.move(held, open, nil)
@@ -428,11 +510,11 @@ const stallAfter = 10 * time.Second
 // read reads the error that kgo ended a slot's record with in the light of the
 // attempts since it was handed over.
 func (c *client) read(s *slot, since uint64) reading {
-	r := classify(s.err)
+	r := classify(s.err())
 	switch {
 	case !s.placed:
 		r.outcome = NotWritten // it was never sent
-	case c.attempts.inDoubt(topicPartition{s.record.Topic, s.record.Partition}, since, r.reach):
+	case c.attempts.inDoubt(topicPartition{s.record().Topic, s.record().Partition}, since, r.reach):
 		r.outcome = Unknown
 	}
 	return r
@@ -457,7 +539,7 @@ func (w *write) bulk(p *part) {
 		if w.settle(gen.client, s, since) {
 			continue
 		}
-		s.verdict.Suspected = true
+		s.verdict().Suspected = true
 		suspects = append(suspects, s)
 	}
 	p.slots = suspects
@@ -466,9 +548,9 @@ func (w *write) bulk(p *part) {
 // settle gives a slot its verdict unless it is a suspect.
 func (w *write) settle(c *client, s *slot, since uint64) bool {
 	switch {
-	case !s.done.Load():
-		s.fail(&Failure{Class: Transient, Topic: s.record.Topic, Partition: -1, Cause: context.Cause(w.ctx)}, Unknown)
-	case s.err == nil:
+	case s.state.Load() == pending:
+		s.fail(&Failure{Class: Transient, Topic: s.record().Topic, Partition: -1, Cause: context.Cause(w.ctx)}, Unknown)
+	case s.state.Load() == taken:
 		s.deliver(w.guard.settings.answers)
 	case s.partitions > 0:
 		s.fail(w.noSuchPartition(s), NotWritten)
@@ -477,7 +559,7 @@ func (w *write) settle(c *client, s *slot, since uint64) bool {
 		if r.reach == ofBatch && r.outcome == NotWritten {
 			return false
 		}
-		s.failWith(r, s.err)
+		s.failWith(r, s.err())
 	}
 	return true
 }
@@ -486,7 +568,7 @@ func (w *write) settle(c *client, s *slot, since uint64) bool {
 func (w *write) abandon(err error) {
 	for i := range w.slots {
 		if s := &w.slots[i]; !s.settled() {
-			s.fail(&Failure{Class: Transient, Topic: s.record.Topic, Partition: -1, Problem: "not sent", Cause: err}, NotWritten)
+			s.fail(&Failure{Class: Transient, Topic: s.record().Topic, Partition: -1, Problem: "not sent", Cause: err}, NotWritten)
 		}
 	}
 }

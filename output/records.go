@@ -53,7 +53,6 @@ func (c *recordConfig) from(batch service.MessageBatch) ([]*kgo.Record, map[int]
 func (c *recordConfig) fill(r *kgo.Record, i int, msg *service.Message, nullKey, tombstone check) *guard.Failure {
 	const failed = "the interpolation of the field %s fails for this message"
 	var err error
-	r.Context = msg.Context()
 	if r.Topic, err = c.topic.TryString(msg); err != nil {
 		return unroutable(failed, fieldTopic)
 	}
