@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"runtime/debug"
 
 	_ "github.com/redpanda-data/benthos/v4/public/components/io"
 	_ "github.com/redpanda-data/benthos/v4/public/components/pure"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/kafka-guarded/kafka-guarded/check"
 	"github.com/kafka-guarded/kafka-guarded/demo"
+	"github.com/kafka-guarded/kafka-guarded/internal/binary"
 	_ "github.com/kafka-guarded/kafka-guarded/output"
 )
 
@@ -20,7 +20,8 @@ import (
 var version, date string
 
 func main() {
-	v, d := stamps()
+	binary.TuneGC()
+	v, d := binary.Stamps(version, date)
 	service.RunCLI(context.Background(),
 		service.CLIOptSetBinaryName("kafka-guarded"),
 		service.CLIOptSetProductName("Kafka Guarded"),
@@ -29,36 +30,4 @@ func main() {
 		service.CLIOptAddCommand(demo.Command()),
 		service.CLIOptAddCommand(check.Command()),
 	)
-}
-
-// stamps returns the version of the binary and when it was built, or else when
-// its source was committed.
-func stamps() (v, d string) {
-	v, d = version, date
-	revision := ""
-	if info, ok := debug.ReadBuildInfo(); ok {
-		if v == "" && info.Main.Version != "(devel)" {
-			v = info.Main.Version
-		}
-		for _, s := range info.Settings {
-			switch s.Key {
-			case "vcs.revision":
-				revision = s.Value
-			case "vcs.time":
-				if d == "" {
-					d = s.Value
-				}
-			}
-		}
-	}
-	if v == "" {
-		v = revision
-	}
-	if v == "" {
-		v = "dev"
-	}
-	if d == "" {
-		d = "unknown"
-	}
-	return v, d
 }

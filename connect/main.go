@@ -8,7 +8,6 @@ package main
 
 import (
 	"context"
-	"runtime/debug"
 
 	_ "github.com/redpanda-data/benthos/v4/public/components/pure"
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -17,6 +16,7 @@ import (
 	_ "github.com/redpanda-data/connect/v4/public/components/prometheus"
 
 	_ "github.com/kafka-guarded/kafka-guarded/connect/aws"
+	"github.com/kafka-guarded/kafka-guarded/internal/binary"
 	_ "github.com/kafka-guarded/kafka-guarded/output"
 )
 
@@ -25,33 +25,12 @@ import (
 var version, date string
 
 func main() {
-	v, d := stamps()
+	binary.TuneGC()
+	v, d := binary.Stamps(version, date)
 	service.RunCLI(context.Background(),
 		service.CLIOptSetBinaryName("kafka-guarded-connect"),
 		service.CLIOptSetProductName("Kafka Guarded"),
 		service.CLIOptSetDocumentationURL("https://github.com/kafka-guarded/kafka-guarded"),
 		service.CLIOptSetVersion(v, d),
 	)
-}
-
-// stamps returns the version of the binary and when its source was committed.
-func stamps() (v, d string) {
-	v, d = version, date
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			switch {
-			case s.Key == "vcs.revision" && v == "":
-				v = s.Value
-			case s.Key == "vcs.time" && d == "":
-				d = s.Value
-			}
-		}
-	}
-	if v == "" {
-		v = "dev"
-	}
-	if d == "" {
-		d = "unknown"
-	}
-	return v, d
 }

@@ -1,0 +1,60 @@
+// Package binary has what the programs kafka-guarded and kafka-guarded-connect
+// have in common.
+package binary
+
+import (
+	"os"
+	"runtime/debug"
+)
+
+// Stamps returns the version of the program and when it was built, or else when
+// its source was committed. What the linker set comes first, else the toolchain
+// knows.
+func Stamps(linkedVersion, linkedDate string) (version, date string) {
+	version, date = linkedVersion, linkedDate
+	revision := ""
+	if info, ok := debug.ReadBuildInfo(); ok {
+		if version == "" && info.Main.Version != "(devel)" {
+			version = info.Main.Version
+		}
+		for _, s := range info.Settings {
+			switch {
+			case s.Key == "vcs.revision":
+				revision = s.Value
+			case s.Key == "vcs.time" && date == "":
+				date = s.Value
+			}
+		}
+	}
+	if version == "" {
+		version = revision
+	}
+	if version == "" {
+		version = "dev"
+	}
+	if date == "" {
+		date = "unknown"
+	}
+	return version, date
+}
+
+// headroom is how many bytes of garbage more than by Go's default may gather
+// before they are collected. docs/performance.md has what it was chosen by.
+const headroom = 128 << 20
+
+// TuneGC has the garbage collector run less often while the heap is small, unless
+// GOGC or GOMEMLIMIT says otherwise. Each collection empties the pools of request
+// buffers in the Kafka client, which then have to grow again; with the few
+// megabytes that a stream has in use, Go would collect many times a second.
+//
+// It costs up to headroom bytes of memory, whatever the size of the heap. That is
+// why it is done by memory that is only reserved, and never touched, rather than
+// by a percentage of the heap.
+func TuneGC() {
+	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
+		return
+	}
+	reserve = make([]byte, headroom)
+}
+
+var reserve []byte
