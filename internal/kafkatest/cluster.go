@@ -61,7 +61,7 @@ func start(ctx context.Context, opts Options) (*cluster, error) {
 	if err := r.archive(ctx); err != nil {
 		return nil, err
 	}
-	return startWith(ctx, r, opts, r.archiveFlags())
+	return startWith(ctx, r, opts, append(r.archiveFlags(), opts.JVM...))
 }
 
 // startWith starts a cluster with the given JVM flags. A port is free when it

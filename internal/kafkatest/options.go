@@ -42,6 +42,10 @@ type Options struct {
 	// message.max.bytes, too.
 	Properties map[string]string
 
+	// JVM are flags for the nodes' JVMs. They come after the package's own,
+	// which are for a quick start and little memory, and not for speed.
+	JVM []string
+
 	// SASL lists the mechanisms that the client listener takes, the one
 	// that ClientOpts uses first. Defaults to no authentication.
 	SASL []string

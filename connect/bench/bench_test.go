@@ -1,0 +1,223 @@
+//go:build linux || darwin
+
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestMain lets the test binary be the program where the program calls itself.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && !strings.HasPrefix(os.Args[1], "-") {
+		main()
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func TestStatOfIsTheMedianAndTheRange(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		values []float64
+		want   stat
+	}{
+		{[]float64{3}, stat{3, 3, 3}},
+		{[]float64{5, 1, 2}, stat{2, 1, 5}},
+		{[]float64{5, 1, 2, 4}, stat{3, 1, 5}},
+	} {
+		got, ok := statOf(c.values)
+		require.True(t, ok)
+		require.Equal(t, c.want, got)
+	}
+	_, ok := statOf(nil)
+	require.False(t, ok)
+}
+
+// made is a run that did so many messages per second.
+func made(row string, round int, perSecond float64) sample {
+	return sample{
+		key:         key{"base", blackhole, row},
+		Round:       round,
+		measurement: measurement{Messages: 1000, Sent: 1200, Good: 1200, Seconds: 1000 / perSecond, CPU: 1},
+		Arrived:     1200,
+		Wall:        1,
+	}
+}
+
+// twoRounds is three times as fast in one round, twice as fast in the other, and
+// has no rival in a third.
+var twoRounds = samples{
+	made(guarded, 0, 3000), made(franz, 0, 1000),
+	made(guarded, 1, 200), made(franz, 1, 100),
+	made(guarded, 2, 9000),
+}
+
+func TestRatioIsThatOfTheSameRound(t *testing.T) {
+	t.Parallel()
+	got, ok := twoRounds.ratio(key{"base", blackhole, guarded}, key{"base", blackhole, franz}, rate)
+	require.True(t, ok)
+	require.InDelta(t, 2.5, got.median, 1e-9)
+	require.InDelta(t, 2, got.min, 1e-9)
+	require.InDelta(t, 3, got.max, 1e-9)
+	byGoal, ok := goals[0].measured(twoRounds, blackhole)
+	require.True(t, ok)
+	require.Equal(t, got, byGoal)
+	require.True(t, goals[0].met(byGoal))
+	_, ok = goals[0].measured(twoRounds, kafka)
+	require.False(t, ok)
+}
+
+func TestRateCountsWhatArrivedAndShould(t *testing.T) {
+	t.Parallel()
+	s := made(franz, 0, 1000)
+	s.Arrived = 600
+	require.InDelta(t, 500, rate(s), 1e-9)
+	s.Arrived = 1300 // duplicates
+	require.InDelta(t, 1000, rate(s), 1e-9)
+	s.Good, s.Arrived = 900, 900 // the others are poison
+	require.InDelta(t, 750, rate(s), 1e-9)
+}
+
+func TestGoalsAreOfRowsThatThereAre(t *testing.T) {
+	t.Parallel()
+	rows := map[string]map[string]bool{}
+	for _, s := range scenarios {
+		rows[s.name] = map[string]bool{"": true}
+		for _, r := range s.rows {
+			require.False(t, rows[s.name][r.title()], "%s twice in %s", r.title(), s.name)
+			rows[s.name][r.title()] = true
+		}
+		require.True(t, rows[s.name][s.against], "%s in %s", s.against, s.name)
+	}
+	for _, g := range goals {
+		for _, row := range []string{g.row, g.to, g.less} {
+			require.True(t, rows[g.scenario][row], "%s in %s", row, g.scenario)
+		}
+		require.NotEqual(t, g.atLeast > 0, g.atMost > 0, "%s in %s", g.text, g.scenario)
+	}
+}
+
+func TestReportKeepsTheProse(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "performance.md")
+	require.NoError(t, write(file, "one", "<svg/>"))
+	b, err := os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, "# Performance\n\n<!-- bench:begin -->\n\none\n\n<!-- bench:end -->\n", string(b))
+
+	require.NoError(t, os.WriteFile(file, []byte("before "+string(b)+"after\n"), 0o600))
+	require.NoError(t, write(file, "two", ""))
+	b, err = os.ReadFile(file)
+	require.NoError(t, err)
+	require.Equal(t, "before # Performance\n\n<!-- bench:begin -->\n\ntwo\n\n<!-- bench:end -->\nafter\n", string(b))
+	b, err = os.ReadFile(filepath.Join(filepath.Dir(file), "performance.svg"))
+	require.NoError(t, err)
+	require.Equal(t, "<svg/>", string(b))
+
+	_, err = splice(endMark+beginMark, "")
+	require.ErrorContains(t, err, "in this order")
+	_, err = splice(beginMark, "")
+	require.ErrorContains(t, err, "needs both")
+}
+
+func TestReportHasATableAndGoals(t *testing.T) {
+	t.Parallel()
+	report := options{}.report(twoRounds)
+	require.Contains(t, report, "| base | rate to kafka_franz | blackhole | at least 1.25 | 2.50 (2.00-3.00) | yes |\n")
+	require.Contains(t, report, "### base, on blackhole\n")
+	require.Contains(t, report, "| kafka_guarded | 3.00 (0.20-9.00) | 2.50 (2.00-3.00) | 1000 |")
+	require.Contains(t, report, "| all |\n")
+	require.NotContains(t, report, "on kafka\n")
+}
+
+func TestPlotIsXML(t *testing.T) {
+	t.Parallel()
+	require.Empty(t, plot(nil))
+	svg := plot(twoRounds)
+	require.Contains(t, svg, ">kafka_guarded</text>")
+	d := xml.NewDecoder(strings.NewReader(svg))
+	for {
+		_, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		require.NoError(t, err)
+	}
+}
+
+func TestEveryConfigLints(t *testing.T) {
+	t.Parallel()
+	for _, s := range scenarios {
+		for _, r := range s.rows {
+			if writers[r.runner] != nil {
+				continue
+			}
+			j := job{Runner: r.runner, Load: base.with(s.change).with(r.change), Brokers: []string{"localhost:9092"}, Topic: "bench"}
+			config, err := j.config(1000)
+			require.NoError(t, err)
+			_, err = build(config)
+			require.NoError(t, err, "%s, %s", s.name, r.title())
+		}
+	}
+}
+
+func TestRunsOfEveryRunnerArrive(t *testing.T) {
+	t.Parallel()
+	broker, err := start(t.Context(), blackhole)
+	require.NoError(t, err)
+	t.Cleanup(broker.stop)
+	for _, r := range append([]row{{runner: guardWrite}}, everyone...) {
+		t.Run(r.title(), func(t *testing.T) {
+			t.Parallel()
+			l := base
+			l.Batch, l.Topics, l.Texts = 20, 2, 3
+			j := job{Runner: r.runner, Load: l, Brokers: broker.brokers, Topic: regexp.MustCompile(`\W`).ReplaceAllString(t.Name(), "-"), Count: 300}
+			topics := l.topics(j.Topic)
+			require.NoError(t, broker.create(t.Context(), topics, l))
+			in, err := json.Marshal(j)
+			require.NoError(t, err)
+			var out bytes.Buffer
+			require.NoError(t, child(t.Context(), bytes.NewReader(in), &out))
+			var m measurement
+			require.NoError(t, json.Unmarshal(out.Bytes(), &m))
+			require.Equal(t, 300-j.few(), m.Messages)
+			require.Equal(t, 300+2*j.few(), m.Good)
+			require.Positive(t, m.PeakRSS)
+			n, err := broker.arrived(t.Context(), topics)
+			require.NoError(t, err)
+			if r.runner == drop {
+				m.Good = 0
+			}
+			require.Equal(t, m.Good, n)
+		})
+	}
+}
+
+func TestBenchMeasuresInProcessesOfItsOwn(t *testing.T) {
+	t.Parallel()
+	o, err := parse([]string{"-short", "-targets=blackhole", "-run=1 % poison", "-runners=kafka_guarded|kafka_franz", "-env=GOGC=200"})
+	require.NoError(t, err)
+	broker, err := start(t.Context(), blackhole)
+	require.NoError(t, err)
+	t.Cleanup(broker.stop)
+	all, err := o.measure(t.Context(), []*target{broker})
+	require.NoError(t, err)
+	require.Len(t, all, len(poisoned))
+	for _, s := range all {
+		if s.Row != franz {
+			require.Equal(t, s.Good, s.Arrived, s.Row)
+		}
+	}
+	require.Contains(t, o.command, "-env=GOGC=200")
+}

@@ -1,0 +1,185 @@
+//go:build linux || darwin
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/binary"
+)
+
+// job is what a child process is to do.
+type job struct {
+	Runner  string
+	Load    load
+	Brokers []string
+	Topic   string // what the names of the topics begin with
+	Count   int    // messages, 0 has the child find out how many take Seconds
+	Seconds float64
+	Once    bool // nothing but to send Count messages
+	Stock   bool // with the garbage collector as Go has it
+}
+
+// measurement is what a child found.
+type measurement struct {
+	Messages int     // that were measured, after the start-up
+	Sent     int     // messages in all
+	Good     int     // of these, those that the topic takes
+	Seconds  float64 // of the measured messages, as are CPU, Allocs and Bytes
+	CPU      float64 // seconds of it, by the user and the system
+	Allocs   float64
+	Bytes    float64 // allocated
+	PeakRSS  int64   // bytes, of the whole process
+}
+
+// child does the job that is on its input, and prints the measurement.
+func child(ctx context.Context, in io.Reader, out io.Writer) error {
+	var j job
+	if err := json.NewDecoder(in).Decode(&j); err != nil {
+		return fmt.Errorf("reading the job: %w", err)
+	}
+	if !j.Stock {
+		binary.TuneGC()
+	}
+	m, err := j.measure(ctx)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(out).Encode(m)
+}
+
+// measure sends a few messages twice, and then all. The cheaper of the first two
+// is what a start costs, and is subtracted from the third.
+func (j job) measure(ctx context.Context) (measurement, error) {
+	if j.Count == 0 {
+		return j.calibrate(ctx)
+	}
+	var m measurement
+	send := func(n int) (usage, error) {
+		before := now()
+		if err := j.send(ctx, n); err != nil {
+			return usage{}, fmt.Errorf("sending %d messages: %w", n, err)
+		}
+		m.Sent += n
+		m.Good += n - j.Load.poison(n)
+		return now().minus(before), nil
+	}
+	var start usage
+	if !j.Once {
+		first, err := send(j.few())
+		if err != nil {
+			return m, err
+		}
+		second, err := send(j.few())
+		if err != nil {
+			return m, err
+		}
+		start = first.least(second)
+		m.Messages = -j.few()
+	}
+	all, err := send(j.Count)
+	if err != nil {
+		return m, err
+	}
+	used := all.minus(start)
+	m.Messages += j.Count
+	m.Seconds, m.CPU, m.Allocs, m.Bytes = used.seconds, used.cpu, used.allocs, used.bytes
+	m.PeakRSS = peakRSS()
+	return m, nil
+}
+
+// few is how many messages make a start: about every partition gets some.
+func (j job) few() int { return max(2*j.Load.Batch, 4*j.Load.Topics*j.Load.Partitions) }
+
+// maxCount is the most messages of a run.
+const maxCount = 5_000_000
+
+// calibrate finds out how many messages take the wanted time: after a start,
+// ever more.
+func (j job) calibrate(ctx context.Context) (m measurement, err error) {
+	if err := j.send(ctx, j.few()); err != nil {
+		return m, fmt.Errorf("starting: %w", err)
+	}
+	for n := j.few(); ; n *= 4 {
+		before := now()
+		if err := j.send(ctx, n); err != nil {
+			return m, fmt.Errorf("sending %d messages: %w", n, err)
+		}
+		took := now().minus(before).seconds
+		if took < j.Seconds/3 && n < maxCount {
+			continue
+		}
+		batches := math.Ceil(float64(n) * j.Seconds / took / float64(j.Load.Batch))
+		m.Messages = max(min(int(batches)*j.Load.Batch, maxCount), 3*j.few())
+		return m, nil
+	}
+}
+
+func (j job) send(ctx context.Context, count int) error {
+	if writers[j.Runner] != nil {
+		return j.loop(ctx, count)
+	}
+	return j.stream(ctx, count)
+}
+
+// usage is what the process has used.
+type usage struct {
+	seconds, cpu, allocs, bytes float64
+}
+
+var started = time.Now()
+
+func now() usage {
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	r := resources()
+	return usage{
+		seconds: time.Since(started).Seconds(),
+		cpu:     time.Duration(r.Utime.Nano() + r.Stime.Nano()).Seconds(),
+		allocs:  float64(memory.Mallocs),
+		bytes:   float64(memory.TotalAlloc),
+	}
+}
+
+func (u usage) minus(v usage) usage {
+	return usage{u.seconds - v.seconds, u.cpu - v.cpu, u.allocs - v.allocs, u.bytes - v.bytes}
+}
+
+func (u usage) least(v usage) usage {
+	return usage{min(u.seconds, v.seconds), min(u.cpu, v.cpu), min(u.allocs, v.allocs), min(u.bytes, v.bytes)}
+}
+
+func resources() (r syscall.Rusage) {
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &r) // it can't fail for the process itself
+	return r
+}
+
+// peakRSS is the most memory that the process had. What getrusage says of that
+// on Linux begins with the peak of the parent, so it is the second choice.
+func peakRSS() int64 {
+	if runtime.GOOS != "linux" {
+		return resources().Maxrss
+	}
+	if f, err := os.Open("/proc/self/status"); err == nil {
+		defer f.Close()
+		for lines := bufio.NewScanner(f); lines.Scan(); {
+			var kib int64
+			if rest, ok := strings.CutPrefix(lines.Text(), "VmHWM:"); ok {
+				if _, err := fmt.Sscan(rest, &kib); err == nil {
+					return kib << 10
+				}
+			}
+		}
+	}
+	return resources().Maxrss << 10
+}

@@ -1,0 +1,114 @@
+//go:build linux || darwin
+
+package main
+
+import (
+	"fmt"
+	"strings"
+)
+
+// goal is what the figures should be, on each target of a scenario.
+type goal struct {
+	text     string
+	scenario string
+	row      string
+	less     string // another row, whose figure is subtracted
+	to       string // another row, whose figure this is a multiple of
+	metric   metric
+	atLeast  float64
+	atMost   float64
+}
+
+var goals = []goal{
+	{text: "rate to kafka_franz", scenario: "base", row: guarded, to: franz, metric: rate, atLeast: 1.25},
+	{text: "rate to kafka_franz", scenario: "100 B", row: guarded, to: franz, metric: rate, atLeast: 1.15},
+	{text: "rate to kafka_franz", scenario: "1 partition", row: guarded, to: franz, metric: rate, atLeast: 1},
+	{text: "rate to kafka_franz", scenario: "batch 1", row: guarded, to: franz, metric: rate, atLeast: 1},
+	{text: "rate to kafka_franz", scenario: "1,000 partitions", row: guarded, to: franz, metric: rate, atLeast: 1},
+	{text: "rate to kafka_franz", scenario: "lz4", row: guarded, to: franz, metric: rate, atLeast: 1},
+	{text: "rate to kafka_franz", scenario: "max_in_flight 1", row: guarded, to: franz, metric: rate, atLeast: 4},
+	{text: "rate to stock kafka_franz", scenario: "base", row: guarded, to: stockFranz, metric: rate, atLeast: 1.8},
+	{text: "CPU to stock kafka_franz", scenario: "base", row: guarded, to: stockFranz, metric: cpu, atMost: 0.6},
+	{text: "CPU without the engine's to kgo ProduceSync", scenario: "base", row: guarded, less: drop, to: produceSync, metric: cpu, atMost: 1.1},
+	{text: "rate of the good to clean, rules known", scenario: "1 % poison", row: guarded, to: cleanGuarded, metric: rate, atLeast: 0.95},
+	{text: "rate of the good to clean, rules unknown", scenario: "1 % poison", row: blindGuarded, to: cleanGuarded, metric: rate, atLeast: 0.3},
+	{text: "time to clean, rules unknown", scenario: "half poison", row: blindGuarded, to: cleanGuarded, metric: took, atMost: 20},
+	{text: "CPU to clean, rules unknown", scenario: "half poison", row: blindGuarded, to: cleanGuarded, metric: cpu, atMost: 20},
+	{text: "peak RSS in MB, rules unknown", scenario: "half poison", row: blindGuarded, metric: peakMB, atMost: 512},
+	{text: "arrived", scenario: tenth, row: guarded, metric: arrived, atLeast: 1},
+	{text: "rate to that with the default limit", scenario: tenth, row: guarded, to: noLimit, metric: rate, atLeast: 0.9},
+	{text: "CPU to that with one topic", scenario: manyTopics, row: guarded, to: oneTopic, metric: cpu, atMost: 3},
+	{text: "time to kafka_franz", scenario: firstAck, row: guarded, to: franz, metric: wall, atMost: 1.2},
+	{text: "peak RSS in MB", scenario: bigMessages, row: guardWrite, metric: peakMB, atMost: 512},
+}
+
+func peakMB(s sample) float64 { return peak(s) / 1e6 }
+
+// measured is the figure of the goal on a target, if there is one.
+func (g goal) measured(all samples, target string) (stat, bool) {
+	at := func(row string) key { return key{g.scenario, target, row} }
+	figure := func(round int) (float64, bool) {
+		of, ok := all.find(at(g.row), round)
+		if !ok {
+			return 0, false
+		}
+		value := g.metric(of)
+		if g.less != "" {
+			less, ok := all.find(at(g.less), round)
+			if !ok {
+				return 0, false
+			}
+			value -= g.metric(less)
+		}
+		if g.to != "" {
+			to, ok := all.find(at(g.to), round)
+			if !ok {
+				return 0, false
+			}
+			value /= g.metric(to)
+		}
+		return value, true
+	}
+	var values []float64
+	for round := range all.rounds() {
+		if v, ok := figure(round); ok {
+			values = append(values, v)
+		}
+	}
+	return statOf(values)
+}
+
+// met tells whether the median is as it should be.
+func (g goal) met(s stat) bool {
+	if g.atLeast > 0 {
+		return s.median >= g.atLeast
+	}
+	return s.median <= g.atMost
+}
+
+func (g goal) wanted() string {
+	if g.atLeast > 0 {
+		return fmt.Sprintf("at least %v", g.atLeast)
+	}
+	return fmt.Sprintf("at most %v", g.atMost)
+}
+
+// goalTable is a Markdown table of the goals that something was measured for.
+func goalTable(all samples) string {
+	var b strings.Builder
+	for _, g := range goals {
+		for _, target := range []string{blackhole, kafka} {
+			if s, ok := g.measured(all, target); ok {
+				met := "no"
+				if g.met(s) {
+					met = "yes"
+				}
+				fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s |\n", g.scenario, g.text, target, g.wanted(), s.ratios(), met)
+			}
+		}
+	}
+	if b.Len() == 0 {
+		return ""
+	}
+	return "### Goals\n\n| scenario | of kafka_guarded | on | goal | measured | met |\n| --- | --- | --- | --- | --- | --- |\n" + b.String() + "\n"
+}

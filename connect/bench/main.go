@@ -1,0 +1,237 @@
+//go:build linux || darwin
+
+// Command bench measures kafka_guarded beside its peers, and writes a report.
+// Each run is a process of its own:
+//
+//	cd connect && go run ./bench -run base -rounds 3
+//	cd connect && go run ./bench -write ../docs/performance.md
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+func main() {
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:])
+	cancel()
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// run is the program. It calls itself for the parts that are processes.
+func run(ctx context.Context, args []string) error {
+	if len(args) == 1 {
+		switch args[0] {
+		case "child":
+			return child(ctx, os.Stdin, os.Stdout)
+		case "blackhole":
+			return serveBlackhole(os.Stdin, os.Stdout)
+		}
+	}
+	o, err := parse(args)
+	if err != nil {
+		return err
+	}
+	return o.bench(ctx)
+}
+
+// options are the flags.
+type options struct {
+	rounds  int
+	seconds float64
+	short   bool
+	targets []string
+	only    *regexp.Regexp
+	runners *regexp.Regexp
+	env     list
+	data    string
+	write   string
+	json    string
+	command string // how the bench was called
+}
+
+// list is a flag that can be given more than once.
+type list []string
+
+func (l *list) String() string { return strings.Join(*l, " ") }
+
+func (l *list) Set(s string) error {
+	*l = append(*l, s)
+	return nil
+}
+
+// plain is what needs no quotes in a shell.
+var plain = regexp.MustCompile(`^[A-Za-z0-9_,.=/-]+$`)
+
+func parse(args []string) (options, error) {
+	o := options{command: "go run ./bench"}
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.IntVar(&o.rounds, "rounds", 10, "how often to measure `all`")
+	flags.Float64Var(&o.seconds, "seconds", 1.5, "about how long a run takes")
+	flags.BoolVar(&o.short, "short", false, "a few short runs that show that all of it works")
+	targets := flags.String("targets", blackhole+","+kafka, "what to send to")
+	scenario := flags.String("run", "", "only the scenarios that the `regexp` matches")
+	runner := flags.String("runners", "", "only the rows of the tables that the `regexp` matches")
+	flags.Var(&o.env, "env", "an environment variable for what is measured, as `KEY=VALUE`")
+	flags.StringVar(&o.data, "data", "", "the `directory` for the data of Kafka, such as /dev/shm: disks have moods")
+	flags.StringVar(&o.write, "write", "", "put the report into this Markdown `file`, and the plot beside it")
+	flags.StringVar(&o.json, "json", "", "put every run into this `file`")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("there are no arguments but flags: %q", flags.Args())
+	}
+	if o.rounds < 1 || o.seconds <= 0 {
+		return o, errors.New("-rounds and -seconds must be more than 0")
+	}
+	if o.short {
+		o.rounds, o.seconds = 1, 0.2
+	}
+	flags.Visit(func(f *flag.Flag) {
+		if f.Name != "write" && f.Name != "json" {
+			value := f.Value.String()
+			if !plain.MatchString(value) {
+				value = "'" + value + "'"
+			}
+			o.command += " -" + f.Name + "=" + value
+		}
+	})
+	o.targets = strings.Split(*targets, ",")
+	var err, err2 error
+	o.only, err = regexp.Compile(*scenario)
+	o.runners, err2 = regexp.Compile(*runner)
+	return o, errors.Join(err, err2)
+}
+
+// bench measures and reports. If some runs failed, that is shown and not written.
+func (o options) bench(ctx context.Context) error {
+	if o.data != "" {
+		if err := os.Setenv("TMPDIR", o.data); err != nil {
+			return fmt.Errorf("setting the directory for data: %w", err)
+		}
+	}
+	var targets []*target
+	for _, name := range o.targets {
+		t, err := start(ctx, name)
+		if err != nil && o.short && os.Getenv("CI") != "true" {
+			fmt.Fprintln(os.Stderr, "skipped:", err)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		defer t.stop()
+		if err := o.warm(ctx, t); err != nil {
+			return err
+		}
+		targets = append(targets, t)
+	}
+	samples, failed := o.measure(ctx, targets)
+	report := o.report(samples)
+	fmt.Print(report)
+	errs := []error{failed}
+	if o.json != "" {
+		b, err := json.MarshalIndent(samples, "", "\t")
+		if err == nil {
+			err = os.WriteFile(o.json, append(b, '\n'), 0o644)
+		}
+		errs = append(errs, err)
+	}
+	if o.write != "" && failed == nil {
+		errs = append(errs, write(o.write, report, plot(samples)))
+	}
+	return errors.Join(errs...)
+}
+
+// warm has a new target get up to speed, which takes a Java process a while.
+func (o options) warm(ctx context.Context, t *target) error {
+	if o.short {
+		return nil
+	}
+	r := row{runner: produceSync}
+	for range 3 {
+		if _, err := (trial{options: o, table: table{target: t}, row: r}).run(ctx, map[key]int{}); err != nil {
+			return fmt.Errorf("warming %s: %w", t.name, err)
+		}
+	}
+	return nil
+}
+
+// table is a scenario on a target.
+type table struct {
+	scenario scenario
+	target   *target
+	rows     []row
+}
+
+// tables are what the flags ask for.
+func (o options) tables(targets []*target) (tables []table) {
+	for _, s := range scenarios {
+		on := s.targets
+		if o.short {
+			on = s.short
+		}
+		if !o.only.MatchString(s.name) {
+			continue
+		}
+		var rows []row
+		for _, r := range s.rows {
+			if o.runners.MatchString(r.title()) {
+				rows = append(rows, r)
+			}
+		}
+		for _, t := range targets {
+			if len(rows) > 0 && (on == nil && !o.short || slices.Contains(on, t.name)) {
+				tables = append(tables, table{s, t, rows})
+			}
+		}
+	}
+	return tables
+}
+
+// measure runs all rounds. The order of the rows of a table is another in each.
+func (o options) measure(ctx context.Context, targets []*target) (all samples, err error) {
+	tables := o.tables(targets)
+	if len(tables) == 0 {
+		return nil, errors.New("the flags leave nothing to run")
+	}
+	counts := map[key]int{}
+	var errs []error
+	for round := range o.rounds {
+		for _, t := range tables {
+			if most := t.scenario.rounds; most > 0 && round >= most {
+				continue
+			}
+			for i := range t.rows {
+				r := trial{options: o, table: t, row: t.rows[(i+round)%len(t.rows)], round: round}
+				s, err := r.run(ctx, counts)
+				if ctx.Err() != nil {
+					return all, ctx.Err()
+				}
+				if err != nil {
+					err = fmt.Errorf("%s, %s on %s, round %d: %w", s.Scenario, s.Row, s.Target, round+1, err)
+					errs = append(errs, err)
+					fmt.Fprintln(os.Stderr, "FAILED:", err)
+					continue
+				}
+				all = append(all, s)
+				fmt.Fprintf(os.Stderr, "round %d/%d: %s\n", round+1, o.rounds, s)
+			}
+		}
+	}
+	return all, errors.Join(errs...)
+}

@@ -1,0 +1,102 @@
+//go:build linux || darwin
+
+package main
+
+import (
+	"fmt"
+	"slices"
+)
+
+// metric is a figure of a run.
+type metric func(sample) float64
+
+// rate is the messages per second that arrived, of those that the topic takes.
+// Of what goes to no topic all counts.
+func rate(s sample) float64 {
+	r := float64(s.Messages) / s.Seconds
+	if s.Row != drop {
+		r *= float64(min(s.Arrived, s.Good)) / float64(s.Sent)
+	}
+	return r
+}
+
+// These are for each message, whether it arrives or not.
+func took(s sample) float64      { return s.Seconds / float64(s.Messages) }
+func cpu(s sample) float64       { return s.CPU / float64(s.Messages) }
+func allocs(s sample) float64    { return s.Allocs / float64(s.Messages) }
+func allocated(s sample) float64 { return s.Bytes / float64(s.Messages) }
+
+// These are for the whole process.
+func peak(s sample) float64 { return float64(s.PeakRSS) }
+func wall(s sample) float64 { return s.Wall }
+
+// arrived is how many messages arrived for each that should.
+func arrived(s sample) float64 { return float64(s.Arrived) / float64(s.Good) }
+
+// stat is a figure of several runs.
+type stat struct{ median, min, max float64 }
+
+func statOf(values []float64) (stat, bool) {
+	if len(values) == 0 {
+		return stat{}, false
+	}
+	slices.Sort(values)
+	middle := len(values) / 2
+	median := values[middle]
+	if len(values)%2 == 0 {
+		median = (values[middle-1] + median) / 2
+	}
+	return stat{median, values[0], values[len(values)-1]}, true
+}
+
+// samples are all runs.
+type samples []sample
+
+// rounds is how many rounds there were.
+func (all samples) rounds() (n int) {
+	for _, s := range all {
+		n = max(n, s.Round+1)
+	}
+	return n
+}
+
+// find returns the run of a key in a round.
+func (all samples) find(k key, round int) (sample, bool) {
+	for _, s := range all {
+		if s.key == k && s.Round == round {
+			return s, true
+		}
+	}
+	return sample{}, false
+}
+
+// of is a figure of all runs of a key.
+func (all samples) of(k key, m metric) (stat, bool) {
+	var values []float64
+	for _, s := range all {
+		if s.key == k {
+			values = append(values, m(s))
+		}
+	}
+	return statOf(values)
+}
+
+// ratio compares a figure of two keys, round by round: what else the machine
+// does changes from one round to the next.
+func (all samples) ratio(of, to key, m metric) (stat, bool) {
+	var values []float64
+	for _, a := range all {
+		if a.key != of {
+			continue
+		}
+		if b, ok := all.find(to, a.Round); ok {
+			values = append(values, m(a)/m(b))
+		}
+	}
+	return statOf(values)
+}
+
+// String is the line that is shown while the bench runs.
+func (s sample) String() string {
+	return fmt.Sprintf("%s, %s on %s: %.1f k msg/s, %.2f us CPU, %.0f MB, %.1f s", s.Scenario, s.Row, s.Target, rate(s)/1e3, cpu(s)*1e6, peak(s)/1e6, s.Wall)
+}

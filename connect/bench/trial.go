@@ -1,0 +1,125 @@
+//go:build linux || darwin
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"time"
+)
+
+// key names what is measured.
+type key struct{ Scenario, Target, Row string }
+
+// sample is one run and what came of it.
+type sample struct {
+	key
+	Round int
+	measurement
+	Arrived int     // messages
+	Wall    float64 // seconds from the start of the process to its end
+}
+
+// trial is a run to come.
+type trial struct {
+	options
+	table
+	row   row
+	round int
+}
+
+// childTimeout is how long a run may take.
+const childTimeout = 2 * time.Minute
+
+func (t trial) key() key { return key{t.scenario.name, t.target.name, t.row.title()} }
+
+// run measures once, with topics of its own. What is found out about counts
+// stays for later rounds.
+func (t trial) run(ctx context.Context, counts map[key]int) (s sample, err error) {
+	s = sample{key: t.key(), Round: t.round}
+	ctx, cancel := context.WithTimeout(ctx, childTimeout)
+	defer cancel()
+	j := job{
+		Runner:  t.row.runner,
+		Load:    base.with(t.scenario.change).with(t.row.change),
+		Brokers: t.target.brokers,
+		Seconds: t.seconds,
+		Count:   t.scenario.count,
+		Once:    t.scenario.count > 0,
+		Stock:   t.row.stock,
+	}
+	if j.Count == 0 {
+		j.Count = counts[s.key]
+	}
+	if t.short && j.Count == 0 {
+		j.Count = 10 * j.few()
+	}
+	if j.Count == 0 {
+		found, err := t.measure(ctx, j)
+		if err != nil {
+			return s, fmt.Errorf("calibrating: %w", err)
+		}
+		counts[s.key], j.Count = found.Messages, found.Messages
+	}
+	s, err = t.measure(ctx, j)
+	if err == nil && s.Arrived != s.Good && (j.Runner == guarded || j.Runner == guardWrite) {
+		err = fmt.Errorf("of %d messages %d arrived, and not %d", s.Sent, s.Arrived, s.Good)
+	}
+	return s, err
+}
+
+// measure has a child do the job.
+func (t trial) measure(ctx context.Context, j job) (s sample, err error) {
+	s = sample{key: t.key(), Round: t.round}
+	j.Topic = fmt.Sprintf("bench-%d", time.Now().UnixNano())
+	topics := j.Load.topics(j.Topic)
+	if err := t.target.create(ctx, topics, j.Load); err != nil {
+		return s, err
+	}
+	defer func() {
+		if e := t.target.remove(context.WithoutCancel(ctx), topics); err == nil {
+			err = e
+		}
+	}()
+	start := time.Now()
+	if s.measurement, err = j.inChild(ctx, t.env); err != nil {
+		return s, err
+	}
+	s.Wall = time.Since(start).Seconds()
+	s.Arrived, err = t.target.arrived(ctx, topics)
+	return s, err
+}
+
+// inChild does the job in a process of its own.
+func (j job) inChild(ctx context.Context, env []string) (m measurement, err error) {
+	cmd, err := again(ctx, "child")
+	if err != nil {
+		return m, err
+	}
+	in, err := json.Marshal(j)
+	if err != nil {
+		return m, err
+	}
+	var stdout, stderr bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(in), &stdout, &stderr
+	cmd.Env = append(os.Environ(), env...)
+	if err := cmd.Run(); err != nil {
+		if ctx.Err() != nil {
+			err = fmt.Errorf("it took more than %s", childTimeout)
+		}
+		return m, fmt.Errorf("%w\n%s", err, tail(stderr.Bytes()))
+	}
+	if err := json.Unmarshal(stdout.Bytes(), &m); err != nil {
+		return m, fmt.Errorf("reading the measurement: %w", err)
+	}
+	return m, nil
+}
+
+// tail is the end of what a process said.
+func tail(b []byte) []byte {
+	const most = 4000
+	return b[max(0, len(b)-most):]
+}
