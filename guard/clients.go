@@ -312,23 +312,42 @@ func (c *client) partitions(ctx context.Context, topic string) (int, error) {
 	return 0, kerr.UnknownTopicOrPartition
 }
 
-// choices has a partitioner per topic, for records that kgo's can't place.
+// choices has a partitioner per topic, for what has to be known of a record's
+// partition before kgo's places it.
 type choices struct {
 	mu     sync.Mutex
 	topics map[string]kgo.TopicPartitioner
 }
 
-func (c *choices) choose(p kgo.Partitioner, r *kgo.Record, n int) int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	of, ok := c.topics[r.Topic]
+// of returns the partitioner of a topic.
+func (c *choices) of(p kgo.Partitioner, topic string) kgo.TopicPartitioner {
+	of, ok := c.topics[topic]
 	if !ok {
 		if c.topics == nil {
 			c.topics = map[string]kgo.TopicPartitioner{}
 		}
-		of = p.ForTopic(r.Topic)
-		c.topics[r.Topic] = of
+		of = p.ForTopic(topic)
+		c.topics[topic] = of
 	}
+	return of
+}
+
+// fixed returns the partition of n that the record always goes to, if there is
+// one: then the partitioner has no memory.
+func (c *choices) fixed(p kgo.Partitioner, r *kgo.Record, n int) (partition int, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	of := c.of(p, r.Topic)
+	if !of.RequiresConsistency(r) {
+		return 0, false
+	}
+	return of.Partition(r, n), true
+}
+
+func (c *choices) choose(p kgo.Partitioner, r *kgo.Record, n int) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	of := c.of(p, r.Topic)
 	if _, ok := of.(kgo.TopicBackupPartitioner); ok {
 		return rand.IntN(n) // there is no backup to go by: any will do
 	}

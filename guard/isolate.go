@@ -156,6 +156,7 @@ func (i *isolation) send(group []*slot) []*slot {
 		}
 		if classify(suspects[0].err()).class == SizeExceeded {
 			i.refused = min(i.refused, size)
+			w.guard.rules.refusedBatch(group[0].record().Topic, size)
 		}
 		if len(group) > 1 {
 			return suspects

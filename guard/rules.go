@@ -53,6 +53,10 @@ type Rules struct {
 	// Records from that size on are sent alone, so that they spoil no batch.
 	RefusedBytes int
 
+	// batch is, where the rules are not known, the raw size that batches are
+	// kept to since larger ones were refused for their size, 0 for none.
+	batch int
+
 	read time.Time // when
 }
 
@@ -154,36 +158,46 @@ func (b *rulebook) of(topic string) *Rules {
 
 // refused notes that a record of a size was refused for it, standing alone.
 func (b *rulebook) refused(topic string, size int) {
-	b.setRefused(topic, func(from int) int {
-		if from == 0 {
-			return size
+	b.note(topic, func(r *Rules) {
+		if r.RefusedBytes == 0 || size < r.RefusedBytes {
+			r.RefusedBytes = size
 		}
-		return min(from, size)
+	})
+}
+
+// refusedBatch notes that a batch of a size was refused for it, with nothing but
+// the records of one group in it.
+func (b *rulebook) refusedBatch(topic string, size int) {
+	b.note(topic, func(r *Rules) {
+		if half := max(size/2, minMaxMessageBytes); r.batch == 0 || half < r.batch {
+			r.batch = half
+		}
 	})
 }
 
 // taken notes that a record of a size was accepted, standing alone.
 func (b *rulebook) taken(topic string, size int) {
-	b.setRefused(topic, func(from int) int {
-		if size >= from {
-			return 0
+	b.note(topic, func(r *Rules) {
+		if r.RefusedBytes > 0 && size >= r.RefusedBytes {
+			r.RefusedBytes, r.batch = 0, 0
 		}
-		return from
 	})
 }
 
-func (b *rulebook) setRefused(topic string, next func(from int) int) {
+// note changes what the broker has taught of a topic whose rules are not known.
+func (b *rulebook) note(topic string, change func(*Rules)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	old := b.of(topic)
-	from := next(old.RefusedBytes)
-	if old.Known || from == old.RefusedBytes {
+	now := *old
+	change(&now)
+	if old.Known || now.RefusedBytes == old.RefusedBytes && now.batch == old.batch {
 		return
 	}
-	now := *old
-	now.RefusedBytes = from
 	b.topics.Store(topic, &now)
-	b.changed(old, &now)
+	if now.RefusedBytes != old.RefusedBytes {
+		b.changed(old, &now)
+	}
 }
 
 // learn sees to it that the rules of the topics are known: of those in use for
@@ -335,7 +349,7 @@ func (b *rulebook) readRound(topics []string) {
 			now.Known, now.Unknown = false, err
 		}
 		if old != nil && !now.Known {
-			now.RefusedBytes = old.RefusedBytes
+			now.RefusedBytes, now.batch = old.RefusedBytes, old.batch
 		}
 		now.read = start
 		b.topics.Store(topic, now)

@@ -318,14 +318,42 @@ type part struct {
 // partTopic is a topic of a part.
 type partTopic struct {
 	rules   *Rules
-	limit   int // of a batch
-	largest int // raw size of a record
-	batch   int // raw size of a batch of all records
+	limit   int     // of a batch
+	largest int     // raw size of a record
+	batch   int     // raw size of a batch of all records
+	spread  *spread // nil while that keeps to the limit
 }
 
 func (t *partTopic) set(g *Guard) {
 	t.rules = g.rules.of(t.rules.Topic)
 	t.limit, _ = g.limit(t.rules)
+	if t.rules.batch > 0 {
+		t.limit = min(t.limit, t.rules.batch)
+	}
+}
+
+// spread is how many bytes of records go to each partition of a topic.
+type spread struct {
+	partitions []int
+	largest    int // of these
+	anywhere   int // that no key tells the partition of
+}
+
+func (s *spread) add(partition, bytes int) {
+	if partition < 0 {
+		s.anywhere += bytes
+		return
+	}
+	s.partitions[partition] += bytes
+	s.largest = max(s.largest, s.partitions[partition])
+}
+
+// with returns the most that a partition may have to take, with some more bytes.
+func (s *spread) with(partition, bytes int) int {
+	if partition < 0 {
+		return s.anywhere + s.largest + bytes
+	}
+	return s.anywhere + max(s.largest, s.partitions[partition]+bytes)
 }
 
 // topic returns the part's entry for a topic.
@@ -350,9 +378,9 @@ func (p *part) topic(g *Guard, name string) *partTopic {
 
 // next takes the next part, nil when there is none.
 //
-// A part holds no more of a topic than fits into one batch: kgo begins to send
-// when a batch is full, and a refusal must not arrive while records of the same
-// partition are still being handed over, lest these overtake the refused.
+// A part holds no more of a partition than fits into one batch: kgo begins to
+// send when a batch is full, and a refusal must not arrive while records of the
+// same partition are still being handed over, lest these overtake the refused.
 func (w *write) next() *part {
 	if w.from == len(w.open) {
 		return nil
@@ -380,14 +408,48 @@ func (w *write) next() *part {
 			}
 			break
 		}
-		if !first && (t.batch+size-batchOverhead > t.limit-kgoRounding || !g.fits(p, buffered)) {
+		if !first && !(g.fits(p, buffered) && t.takes(g, s, w.open[from:w.from])) {
 			break
 		}
 		p.add(s, t, buffered)
+		if t.spread != nil {
+			t.spread.add(g.destination(t.rules, s), size-batchOverhead)
+		}
 	}
 	p.all = w.open[from:w.from]
 	p.slots = p.all
 	return p
+}
+
+// takes reports whether none of the topic's partitions has more than a batch with
+// s, given the part's slots so far.
+func (t *partTopic) takes(g *Guard, s *slot, sofar []*slot) bool {
+	limit, size := t.limit-kgoRounding, int(s.size)-batchOverhead
+	if t.batch+size <= limit {
+		return true
+	}
+	if t.rules.Partitions < 2 {
+		return false
+	}
+	if t.spread == nil {
+		t.spread = &spread{partitions: make([]int, t.rules.Partitions)}
+		for _, earlier := range sofar {
+			if earlier.record().Topic == t.rules.Topic {
+				t.spread.add(g.destination(t.rules, earlier), int(earlier.size)-batchOverhead)
+			}
+		}
+	}
+	return batchOverhead+t.spread.with(g.destination(t.rules, s), size) <= limit
+}
+
+// destination returns the partition that a record goes to for its own sake, such
+// as its key's, or -1.
+func (g *Guard) destination(rules *Rules, s *slot) int {
+	partition, ok := g.choices.fixed(g.settings.partitioner, s.record(), rules.Partitions)
+	if !ok || partition < 0 || partition >= rules.Partitions {
+		return -1
+	}
+	return partition
 }
 
 // kgoRounding is by how much kgo may count a batch larger than it is: it adds

@@ -1,0 +1,115 @@
+package guard
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// partsOf returns how many records there are in each part of a write.
+func partsOf(t *testing.T, g *Guard, rs []*kgo.Record) (counts []int) {
+	w := g.begin(t.Context(), rs)
+	w.preflight()
+	for p := w.next(); p != nil; p = w.next() {
+		counts = append(counts, len(p.all))
+	}
+	return counts
+}
+
+// A part may be larger than a batch when it is known to go to several partitions,
+// of which each has no more than a batch.
+func TestPartsAreBoundedByPartition(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("one", 1, "max.message.bytes=20000")
+	c.topic("six", 6, "max.message.bytes=20000")
+	keyed := func(topic string) []*kgo.Record {
+		rs := records(topic, topic, 60, 1000)
+		for i, r := range rs {
+			r.Key = fmt.Append(nil, i)
+		}
+		return rs
+	}
+	g := c.guard(Config{}, kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))
+	require.Equal(t, []int{60}, partsOf(t, g, keyed("six")))
+	require.Equal(t, []int{19, 19, 19, 3}, partsOf(t, g, keyed("one")))
+	require.Equal(t, []int{19, 19, 19, 3}, partsOf(t, g, records("six", "r", 60, 1000)), "without keys any partition may have all")
+
+	mixed := keyed("six")
+	for _, r := range mixed[:15] {
+		r.Key = nil
+	}
+	counts := partsOf(t, g, mixed)
+	require.Less(t, counts[0], 60)
+	require.Greater(t, counts[0], 19)
+
+	requests := c.countProduce()
+	rs := keyed("six")
+	vs := g.Write(t.Context(), rs)
+	require.Empty(t, classes(vs))
+	require.Equal(t, 1, requests.Hits())
+	c.account(rs, vs)
+}
+
+// What is refused in a part of several batches does not change the order.
+func TestALargePartKeepsItsOrder(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 6, "max.message.bytes=20000")
+	for p := range int32(6) {
+		c.refuse("t", p, "POISON", kerr.InvalidTimestamp)
+	}
+	g := c.guard(Config{}, kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))
+	rs := records("t", "r", 300, 300)
+	poison(rs, 3, 77, 78, 200)
+	for i, r := range rs {
+		r.Key = fmt.Append(nil, i)
+	}
+	require.Less(t, len(partsOf(t, g, rs)), 3, "by size alone it would be 5")
+	vs := g.Write(t.Context(), rs)
+	require.Equal(t, map[int]Class{3: InvalidRecord, 77: InvalidRecord, 78: InvalidRecord, 200: InvalidRecord}, classes(vs))
+	c.account(rs, vs)
+	last := map[int32]int64{}
+	for _, v := range vs {
+		if v.Outcome == Delivered {
+			before, ok := last[v.Partition]
+			require.True(t, !ok || v.Offset > before)
+			last[v.Partition] = v.Offset
+		}
+	}
+}
+
+// Where a topic's limit can't be read, batches shrink to what it takes.
+func TestBatchesShrinkToALimitThatIsNotKnown(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 1, "max.message.bytes=20000")
+	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.DescribeConfigs}, Err: kerr.TopicAuthorizationFailed, Count: -1})
+	g := c.guard(Config{})
+	suspected := func(name string) (n int) {
+		rs := records("t", name, 200, 1000)
+		vs := g.Write(t.Context(), rs)
+		require.Empty(t, classes(vs))
+		c.account(rs, vs)
+		for _, v := range vs {
+			if v.Suspected {
+				n++
+			}
+		}
+		return n
+	}
+	require.Equal(t, 200, suspected("a"))
+	require.Zero(t, suspected("b"))
+
+	// A record that is larger than batches are by now is no worse off.
+	rs := []*kgo.Record{record("t", "r0", 100), record("t", "r1", 19_000), record("t", "r2", 100)}
+	vs := g.Write(t.Context(), rs)
+	require.Empty(t, classes(vs))
+	c.account(rs, vs)
+	require.IsIncreasing(t, []int64{vs[0].Offset, vs[1].Offset, vs[2].Offset})
+}
