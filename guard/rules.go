@@ -203,9 +203,6 @@ func (b *rulebook) note(topic string, change func(*Rules)) {
 // learn sees to it that the rules of the topics are known: of those in use for
 // the first time it waits, of old ones it has new ones read meanwhile.
 func (b *rulebook) learn(ctx context.Context, topics []string) {
-	if b.disabled {
-		return
-	}
 	now := time.Now()
 	var missing, old []string
 	for _, topic := range topics {
@@ -256,6 +253,8 @@ func (b *rulebook) renew(ctx context.Context, topics []string) {
 func (b *rulebook) keep(r *Rules) time.Duration {
 	switch {
 	case r.Known || errors.Is(r.Unknown, kerr.TopicAuthorizationFailed):
+		return b.maxAge
+	case b.disabled && r.Partitions > 0:
 		return b.maxAge
 	case r.Missing():
 		return min(rulesFresh, b.maxAge) // about to be created, perhaps by this write

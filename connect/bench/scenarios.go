@@ -42,9 +42,16 @@ func poison(every int) change {
 	return func(l *load) { l.PoisonEvery, l.TopicLimit = every, poisonLimit }
 }
 
-func clean(l *load) { l.PoisonEvery = 0 }
+// never is a PoisonEvery of which the stream takes as much trouble, and nothing
+// comes of it.
+const never = -1
 
-func unlimited(l *load) { l.PoisonEvery, l.TopicLimit = 0, 0 }
+func clean(l *load) { l.PoisonEvery = never }
+
+func unlimited(l *load) {
+	clean(l)
+	l.TopicLimit = 0
+}
 
 func ignoringRules(l *load) { l.IgnoreRules = true }
 

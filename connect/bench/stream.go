@@ -57,8 +57,12 @@ func (l load) mapping() string {
 		fmt.Fprintf(&b, "let start = $id %% %d * %d\n", l.Texts, l.Size)
 		root += fmt.Sprintf(".slice($start, $start + %d)", l.Size)
 	}
-	if l.PoisonEvery > 0 {
-		root = fmt.Sprintf("if $id %% %d == 0 { %q } else { %s }", l.PoisonEvery, someText(poisonSize), root)
+	if l.PoisonEvery != 0 {
+		every := l.PoisonEvery
+		if every == never {
+			every = firstKey + 2*maxCount // no key is a multiple of it
+		}
+		root = fmt.Sprintf("if $id %% %d == 0 { %q } else { %s }", every, someText(poisonSize), root)
 	}
 	fmt.Fprintf(&b, "root = %s\n", root)
 	return b.String()
@@ -80,7 +84,7 @@ func someText(size int) string {
 // poison is how many of so many messages are over the topic's limit. The first
 // one is.
 func (l load) poison(count int) int {
-	if l.PoisonEvery == 0 {
+	if l.PoisonEvery <= 0 {
 		return 0
 	}
 	return (count + l.PoisonEvery - 1) / l.PoisonEvery
