@@ -9,8 +9,9 @@ import (
 )
 
 // isolate finds the culprits among the suspects of a part and delivers all
-// others. Each partition's suspects go through the solo client, with nothing
-// else under way there, in halves, until whoever is refused stands alone.
+// others, and the records that go alone. Each partition's suspects go through the
+// solo client, with nothing else under way there, in halves, until whoever is
+// refused stands alone.
 func (w *write) isolate(p *part) {
 	if len(p.slots) == 0 {
 		return
@@ -23,11 +24,18 @@ func (w *write) isolate(p *part) {
 		return
 	}
 	defer w.guard.done(solo)
+	held := w.held(p)
 	var order []topicPartition
 	groups := map[topicPartition][]*slot{}
 	for _, s := range p.slots {
-		if p.solo && !w.place(solo.client, s) {
-			continue
+		if s.alone {
+			if f := held[s.record().Topic]; f != nil {
+				s.fail(&Failure{Class: Transient, Topic: f.Topic, Partition: -1, Problem: "not sent, it must not overtake what comes before it", Cause: f}, NotWritten)
+				continue
+			}
+			if !w.place(solo.client, s) {
+				continue
+			}
 		}
 		tp := topicPartition{s.record().Topic, s.record().Partition}
 		if groups[tp] == nil {
@@ -37,22 +45,48 @@ func (w *write) isolate(p *part) {
 	}
 	var wg sync.WaitGroup
 	for _, tp := range order {
-		wg.Go(func() {
-			unlock, err := w.guard.lanes.lock(w.ctx, tp)
-			if err != nil {
-				for _, s := range groups[tp] {
-					w.leave(s, err)
-				}
-				return
-			}
-			defer unlock()
-			rules := w.guard.rules.of(tp.topic)
-			limit, _ := w.guard.limit(rules)
-			i := isolation{write: w, part: p, solo: solo, refused: limit + 1}
-			i.clear(groups[tp], p.solo || p.judged)
-		})
+		wg.Go(func() { w.isolateIn(p, solo, tp, groups[tp]) })
 	}
 	wg.Wait()
+}
+
+// held returns, by topic, a failure that the part's batches had and that may pass.
+func (w *write) held(p *part) map[string]*Failure {
+	if !p.alone {
+		return nil
+	}
+	held := map[string]*Failure{}
+	for _, s := range p.all {
+		if v := s.verdict(); v.Outcome == NotWritten && !w.guard.permanent(v.Class) {
+			held[s.record().Topic] = v.Failure
+		}
+	}
+	return held
+}
+
+// isolateIn does for one partition what isolate does. A record that goes alone is
+// the last of the group.
+func (w *write) isolateIn(p *part, solo *generation, tp topicPartition, group []*slot) {
+	unlock, err := w.guard.lanes.lock(w.ctx, tp)
+	if err != nil {
+		for _, s := range group {
+			w.leave(s, err)
+		}
+		return
+	}
+	defer unlock()
+	limit, _ := w.guard.limit(w.guard.rules.of(tp.topic))
+	i := isolation{write: w, part: p, solo: solo, refused: limit + 1}
+	suspects, last := group, len(group)-1
+	if group[last].alone {
+		suspects = group[:last]
+	}
+	if len(suspects) > 0 {
+		i.clear(suspects, p.judged)
+	}
+	if group[last].alone {
+		i.clear(group[last:], true)
+	}
 }
 
 // leave settles a suspect whose case was not heard: it may well be innocent.

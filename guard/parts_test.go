@@ -3,6 +3,7 @@ package guard
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -112,4 +113,67 @@ func TestBatchesShrinkToALimitThatIsNotKnown(t *testing.T) {
 	require.Empty(t, classes(vs))
 	c.account(rs, vs)
 	require.IsIncreasing(t, []int64{vs[0].Offset, vs[1].Offset, vs[2].Offset})
+}
+
+// Records that go alone take no part of their own: each partition has one of them
+// in a part, and what comes after it waits for the next part.
+func TestRecordsThatGoAloneShareParts(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 6, "max.message.bytes=20000")
+	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.DescribeConfigs}, Err: kerr.TopicAuthorizationFailed, Count: -1})
+	g := c.guard(Config{}, kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))
+	batch := func(name string) (rs []*kgo.Record, culprits map[int]Class) {
+		rs, culprits = records("t", name, 120, 10), map[int]Class{}
+		for i := range rs {
+			if i%2 == 1 {
+				rs[i] = record("t", fmt.Sprintf("%s-big-%d", name, i), 30_000+i)
+				culprits[i] = SizeExceeded
+			}
+			rs[i].Key = fmt.Append(nil, i)
+		}
+		return rs, culprits
+	}
+	rs, culprits := batch("learn")
+	vs := g.Write(t.Context(), rs)
+	require.Equal(t, culprits, classes(vs))
+	c.account(rs, vs)
+
+	rs, _ = batch("parts")
+	counts := partsOf(t, g, rs)
+	require.Greater(t, len(counts), 10, "at least ten large records for some partition")
+	require.Less(t, len(counts), 20, "and no part of its own for each of the 60")
+
+	rs, culprits = batch("write")
+	vs = g.Write(t.Context(), rs)
+	require.Equal(t, culprits, classes(vs))
+	c.account(rs, vs)
+	last := map[int32]int64{}
+	for i, v := range vs {
+		if v.Outcome == Delivered {
+			require.False(t, v.Suspected, "record %d", i)
+			before, ok := last[v.Partition]
+			require.True(t, !ok || v.Offset > before, "record %d", i)
+			last[v.Partition] = v.Offset
+		}
+	}
+}
+
+// A large record does not overtake what comes before it, and must be sent again.
+func TestARecordThatGoesAloneDoesNotOvertake(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 1, "max.message.bytes=200000")
+	g := c.guard(Config{Retry: Retry{InitialInterval: time.Millisecond}},
+		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.ZstdCompression()))
+	rs := records("t", "r", 4, 100)
+	rs[2] = record("t", "large", 300_000) // compressed it is within the limit
+	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.TopicAuthorizationFailed})
+	require.Equal(t, []int{3, 1}, partsOf(t, g, rs))
+	vs := g.Write(t.Context(), rs)
+	require.Empty(t, classes(vs))
+	c.account(rs, vs)
+	for i, v := range vs {
+		require.EqualValues(t, i, v.Offset)
+	}
 }

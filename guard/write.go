@@ -3,6 +3,7 @@ package guard
 import (
 	"context"
 	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,8 +19,7 @@ type write struct {
 	verdicts []Verdict
 	slots    []slot
 	all      []*slot // the slots
-	open     []*slot // those that preflight let pass
-	from     int     // the first of these that no part has taken yet
+	open     []*slot // those that preflight let pass, and no part has taken yet
 
 	values []context.Context // the records' own Contexts, nil if they have none
 
@@ -37,6 +37,8 @@ type slot struct {
 	partitions int32
 	// placed is set once the record is buffered for a partition.
 	placed bool
+	// alone has the record go by the solo client, and in a batch alone.
+	alone bool
 	// state is no longer pending once kgo is done with the record: then
 	// partitions, placed and err hold.
 	state atomic.Int32
@@ -131,7 +133,7 @@ func (g *Guard) begin(ctx context.Context, records []*kgo.Record) *write {
 func (w *write) end() []Verdict {
 	verdicts := w.verdicts
 	if w.ctx.Err() == nil {
-		w.ctx, w.records, w.verdicts, w.open, w.from, w.values, w.errs = nil, nil, nil, nil, 0, nil, nil
+		w.ctx, w.records, w.verdicts, w.open, w.values, w.errs = nil, nil, nil, nil, nil, nil
 		w.guard.writes.Put(w)
 	}
 	return verdicts
@@ -145,7 +147,7 @@ func (w *write) preflight() {
 	passed := 0
 	for i := range w.slots {
 		s := &w.slots[i]
-		s.placed, s.partitions = false, 0
+		s.placed, s.alone, s.partitions = false, false, 0
 		r := s.record()
 		if f := w.guard.preflightTopic(r, legal); f != nil {
 			s.fail(f, NotWritten)
@@ -248,7 +250,7 @@ func unsettled(slots []*slot) (open []*slot) {
 // reconsider judges what the broker refused by rules that are fresh: the limit
 // may be lower than it was.
 func (w *write) reconsider(p *part) {
-	if len(p.slots) == 0 || p.solo {
+	if !slices.ContainsFunc(p.slots, func(s *slot) bool { return !s.alone }) {
 		return
 	}
 	var topics []string
@@ -309,7 +311,7 @@ type part struct {
 	byName map[string]*partTopic
 	count  int64 // of records
 	bytes  int64 // of what they count against max_buffered_bytes
-	solo   bool  // one record, for the solo client
+	alone  bool  // some of the slots are
 	judged bool  // some of the suspects are condemned by fresh rules
 	retry  retry
 	busy   sync.WaitGroup // for kgo
@@ -322,13 +324,14 @@ type partTopic struct {
 	largest int     // raw size of a record
 	batch   int     // raw size of a batch of all records
 	spread  *spread // nil while that keeps to the limit
+	closed  []bool  // by partition: that have a record which goes alone, nil if none
 }
 
 func (t *partTopic) set(g *Guard) {
 	t.rules = g.rules.of(t.rules.Topic)
 	t.limit, _ = g.limit(t.rules)
 	if t.rules.batch > 0 {
-		t.limit = min(t.limit, t.rules.batch)
+		t.limit = min(t.limit, max(t.rules.batch, t.largest+kgoRounding))
 	}
 }
 
@@ -381,17 +384,19 @@ func (p *part) topic(g *Guard, name string) *partTopic {
 // A part holds no more of a partition than fits into one batch: kgo begins to
 // send when a batch is full, and a refusal must not arrive while records of the
 // same partition are still being handed over, lest these overtake the refused.
+//
+// A record that goes alone is the last of its partition in a part. The partition's
+// others are left for the next one.
 func (w *write) next() *part {
-	if w.from == len(w.open) {
+	if len(w.open) == 0 || w.open[0].settled() { // abandoned
 		return nil
 	}
-	g, p, from := w.guard, &part{}, w.from
+	g, p := w.guard, &part{}
 	var t *partTopic
-	for ; w.from < len(w.open); w.from++ {
-		s := w.open[w.from]
-		if s.settled() { // abandoned
-			return nil
-		}
+	var later []*slot
+	seen := 0
+scan:
+	for i, s := range w.open {
 		if t == nil || t.rules.Topic != s.record().Topic {
 			t = p.topic(g, s.record().Topic)
 		}
@@ -399,25 +404,49 @@ func (w *write) next() *part {
 		if g.bytes != nil {
 			buffered = bufferedSize(s.record())
 		}
-		first := w.from == from
-		if size > t.limit-kgoRounding || size >= t.rules.refusedFrom() {
-			if first {
-				p.add(s, t, buffered)
-				p.solo = true
-				w.from++
+		first := p.count == 0
+		if !first && !g.fits(p, buffered) {
+			break
+		}
+		s.alone = size > t.limit-kgoRounding || size >= t.rules.refusedFrom()
+		to := -1
+		if s.alone || t.closed != nil {
+			to = g.destination(t.rules, s)
+		}
+		switch {
+		case to < 0 && (s.alone && !first || t.closed != nil):
+			break scan
+		case t.closed != nil && t.closed[to]:
+			later = append(later, s)
+			seen = i + 1
+			continue
+		case s.alone:
+			p.alone = true
+			if to >= 0 {
+				t.close(to)
 			}
-			break
+		case !first && !t.takes(g, s, p.all):
+			break scan
+		default:
+			t.add(g, s)
 		}
-		if !first && !(g.fits(p, buffered) && t.takes(g, s, w.open[from:w.from])) {
-			break
+		p.count++
+		p.bytes += int64(buffered)
+		seen = i + 1
+		if later == nil {
+			p.all = w.open[:seen:seen]
+		} else {
+			p.all = append(p.all, s)
 		}
-		p.add(s, t, buffered)
-		if t.spread != nil {
-			t.spread.add(g.destination(t.rules, s), size-batchOverhead)
+		if s.alone && to < 0 {
+			break
 		}
 	}
-	p.all = w.open[from:w.from]
 	p.slots = p.all
+	w.open = w.open[seen:]
+	if later != nil {
+		w.open = slices.Concat(later, w.open)
+	}
 	return p
 }
 
@@ -434,7 +463,7 @@ func (t *partTopic) takes(g *Guard, s *slot, sofar []*slot) bool {
 	if t.spread == nil {
 		t.spread = &spread{partitions: make([]int, t.rules.Partitions)}
 		for _, earlier := range sofar {
-			if earlier.record().Topic == t.rules.Topic {
+			if !earlier.alone && earlier.record().Topic == t.rules.Topic {
 				t.spread.add(g.destination(t.rules, earlier), int(earlier.size)-batchOverhead)
 			}
 		}
@@ -456,11 +485,21 @@ func (g *Guard) destination(rules *Rules, s *slot) int {
 // the length that a request puts before it.
 const kgoRounding = 4
 
-func (p *part) add(s *slot, t *partTopic, buffered int) {
+// add counts s to the topic's part.
+func (t *partTopic) add(g *Guard, s *slot) {
 	t.largest = max(t.largest, int(s.size))
 	t.batch += int(s.size) - batchOverhead
-	p.count++
-	p.bytes += int64(buffered)
+	if t.spread != nil {
+		t.spread.add(g.destination(t.rules, s), int(s.size)-batchOverhead)
+	}
+}
+
+// close has the partition take nothing more in this part.
+func (t *partTopic) close(partition int) {
+	if t.closed == nil {
+		t.closed = make([]bool, t.rules.Partitions)
+	}
+	t.closed[partition] = true
 }
 
 // fits reports whether the part with one more record keeps within
@@ -583,9 +622,13 @@ func (c *client) read(s *slot, since uint64) reading {
 }
 
 // bulk sends a part by the bulk client and settles what can be settled. What
-// remains are suspects.
+// remains are suspects, and the records that go alone.
 func (w *write) bulk(p *part) {
-	if p.solo || len(p.slots) == 0 {
+	batch := p.slots
+	if p.alone {
+		batch = slices.DeleteFunc(slices.Clone(batch), func(s *slot) bool { return s.alone })
+	}
+	if len(batch) == 0 {
 		return
 	}
 	gen, err := w.guard.bulk(p)
@@ -595,16 +638,18 @@ func (w *write) bulk(p *part) {
 		return
 	}
 	defer w.guard.done(gen)
-	since := w.produce(p, gen, p.slots)
-	var suspects []*slot
+	since := w.produce(p, gen, batch)
+	var left []*slot
 	for _, s := range p.slots {
-		if w.settle(gen.client, s, since) {
-			continue
+		if !s.alone {
+			if w.settle(gen.client, s, since) {
+				continue
+			}
+			s.verdict().Suspected = true
 		}
-		s.verdict().Suspected = true
-		suspects = append(suspects, s)
+		left = append(left, s)
 	}
-	p.slots = suspects
+	p.slots = left
 }
 
 // settle gives a slot its verdict unless it is a suspect.
