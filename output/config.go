@@ -636,13 +636,15 @@ type clientLog struct{ log *service.Logger }
 func (clientLog) Level() kgo.LogLevel { return kgo.LogLevelInfo }
 
 func (l clientLog) Log(level kgo.LogLevel, text string, keyvals ...any) {
-	log := l.log.With(keyvals...)
 	switch level {
 	case kgo.LogLevelError:
-		log.Error(text)
+		l.log.With(keyvals...).Error(text)
 	case kgo.LogLevelWarn:
-		log.Warn(text)
+		l.log.With(keyvals...).Warn(text)
 	case kgo.LogLevelInfo:
-		log.Debug(text)
+		// There is such a line for each batch that is refused, and next to
+		// nobody reads it: a logger with these fields would cost more than
+		// the rest of what a refusal takes.
+		l.log.Debugf("%s: %v", text, keyvals)
 	}
 }

@@ -40,7 +40,7 @@ func Stamps(linkedVersion, linkedDate string) (version, date string) {
 
 // headroom is how many bytes of garbage more than by Go's default may gather
 // before they are collected. docs/performance.md has what it was chosen by.
-const headroom = 128 << 20
+const headroom = 64 << 20
 
 // TuneGC has the garbage collector run less often while the heap is small, unless
 // GOGC or GOMEMLIMIT says otherwise. Each collection empties the pools of request
