@@ -1,4 +1,4 @@
-.PHONY: test integration race lint fuzz bench ci
+.PHONY: test integration race lint fuzz bench bench-guard ci
 
 test:
 	go test -short ./...
@@ -16,7 +16,10 @@ fuzz:
 	go test ./guard -run '^$$' -fuzz FuzzWriteAgainstTheLog -fuzztime 5m
 
 bench:
-	go test ./guard -run '^$$' -bench Write -benchmem -count 10
+	cd connect && go run ./bench $(if $(wildcard /dev/shm),-data /dev/shm) -write ../docs/performance.md
+
+bench-guard:
+	go test ./guard -run '^$$' -bench WriteRatio -benchtime 60x
 
 ci:
 	.ci/run
