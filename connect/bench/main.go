@@ -80,7 +80,7 @@ func parse(args []string) (options, error) {
 	o := options{command: "go run ./bench"}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.IntVar(&o.rounds, "rounds", 10, "how often to measure `all`")
-	flags.Float64Var(&o.seconds, "seconds", 1.5, "about how long a run takes")
+	flags.Float64Var(&o.seconds, "seconds", 0.7, "about how long a run takes")
 	flags.BoolVar(&o.short, "short", false, "a few short runs that show that all of it works")
 	targets := flags.String("targets", blackhole+","+kafka, "what to send to")
 	scenario := flags.String("run", "", "only the scenarios that the `regexp` matches")
@@ -163,7 +163,7 @@ func (o options) warm(ctx context.Context, t *target) error {
 		return nil
 	}
 	r := row{runner: produceSync}
-	for range 3 {
+	for range 10 {
 		if _, err := (trial{options: o, table: table{target: t}, row: r}).run(ctx, map[key]int{}); err != nil {
 			return fmt.Errorf("warming %s: %w", t.name, err)
 		}

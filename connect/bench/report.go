@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
 )
 
 // The report is between these lines of a file. What is around them stays.
@@ -25,7 +27,7 @@ const (
 func (o options) report(all samples) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s. %s. %s.\n\n", machine(), versions(), time.Now().UTC().Format(time.DateOnly))
-	fmt.Fprintf(&b, "`%s`: rounds: %d, about %v s for each run. The median, with the least and the most in brackets. Ratios are of the same round.\n\n", o.command, o.rounds, o.seconds)
+	fmt.Fprintf(&b, "`%s`: %d rounds, fewer where a table says so, about %v s for each run. The median, with the least and the most in brackets. Ratios are of the same round.\n\n", o.command, o.rounds, o.seconds)
 	if all.has("base") {
 		fmt.Fprintf(&b, "![messages per second](%s)\n\n", filepath.Base(plotFile(o.write)))
 	}
@@ -111,7 +113,11 @@ func (s scenario) table(all samples, target string) string {
 		return ""
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "### %s, on %s\n\n| |", s.name, target)
+	rounds := ""
+	if s.rounds > 0 {
+		rounds = fmt.Sprintf(" (rounds: %d)", min(s.rounds, all.rounds()))
+	}
+	fmt.Fprintf(&b, "### %s, on %s%s\n\n| |", s.name, target, rounds)
 	for _, c := range columns {
 		head := c.head
 		if head == "ratio" {
@@ -173,7 +179,7 @@ func versions() string {
 			}
 		}
 	}
-	return strings.Join(all, ", ")
+	return strings.Join(append(all, "Apache Kafka "+kafkatest.DefaultVersion), ", ")
 }
 
 // plotFile is where the plot is, beside the report.
