@@ -333,7 +333,7 @@ func (c *choices) of(p kgo.Partitioner, topic string) kgo.TopicPartitioner {
 }
 
 // fixed returns the partition of n that the record always goes to, if there is
-// one: then the partitioner has no memory.
+// one: then the partitioner has no memory, and no use for what is buffered.
 func (c *choices) fixed(p kgo.Partitioner, r *kgo.Record, n int) (partition int, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -341,10 +341,16 @@ func (c *choices) fixed(p kgo.Partitioner, r *kgo.Record, n int) (partition int,
 	if !of.RequiresConsistency(r) {
 		return 0, false
 	}
+	if of, ok := of.(kgo.TopicBackupPartitioner); ok {
+		return of.PartitionByBackup(r, n, &noBackup{n: n}), true
+	}
 	return of.Partition(r, n), true
 }
 
 func (c *choices) choose(p kgo.Partitioner, r *kgo.Record, n int) int {
+	if partition, ok := c.fixed(p, r, n); ok {
+		return partition
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	of := c.of(p, r.Topic)
@@ -353,6 +359,16 @@ func (c *choices) choose(p kgo.Partitioner, r *kgo.Record, n int) int {
 	}
 	return of.Partition(r, n)
 }
+
+// noBackup says of n partitions that nothing is buffered for them.
+type noBackup struct{ next, n int }
+
+func (b *noBackup) Next() (partition int, backup int64) {
+	b.next++
+	return b.next - 1, 0
+}
+
+func (b *noBackup) Rem() int { return b.n - b.next }
 
 var errNewPartition = errors.New("the partition is new, and the client has not heard of it yet")
 

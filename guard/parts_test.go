@@ -177,3 +177,22 @@ func TestARecordThatGoesAloneDoesNotOvertake(t *testing.T) {
 		require.EqualValues(t, i, v.Offset)
 	}
 }
+
+// kgo's default partitioner goes by what is buffered, but not for records with keys.
+func TestARecordThatGoesAloneKeepsToItsKey(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.topic("t", 6, "max.message.bytes=200000")
+	g := c.guard(Config{}, kgo.RecordPartitioner(kgo.UniformBytesPartitioner(1<<16, true, true, nil)), kgo.ProducerBatchCompression(kgo.ZstdCompression()))
+	for key := range 4 {
+		rs := []*kgo.Record{record("t", fmt.Sprint(key, "a"), 100), record("t", fmt.Sprint(key, "large"), 300_000), record("t", fmt.Sprint(key, "b"), 100)}
+		for _, r := range rs {
+			r.Key = fmt.Append(nil, key)
+		}
+		vs := g.Write(t.Context(), rs)
+		require.Empty(t, classes(vs))
+		c.account(rs, vs)
+		require.Equal(t, []int32{vs[0].Partition, vs[0].Partition}, []int32{vs[1].Partition, vs[2].Partition})
+		require.IsIncreasing(t, []int64{vs[0].Offset, vs[1].Offset, vs[2].Offset})
+	}
+}
