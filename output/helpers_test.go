@@ -159,7 +159,7 @@ type stream struct {
 	mu       sync.Mutex
 	acked    map[int]error // by batch
 	captured []captured
-	logs     strings.Builder
+	logs     text
 }
 
 // captured is a message that the output "capture" took.
@@ -195,15 +195,30 @@ func (s *stream) run(ctx context.Context, outputYAML string) error {
 	return built.Run(ctx)
 }
 
+// text is written and read at the same time: a client may log after its stream
+// has ended.
+type text struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (t *text) WriteString(s string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.b.WriteString(s)
+}
+
+func (t *text) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.b.String()
+}
+
 type printer struct{ *stream }
 
 func (p printer) Printf(format string, v ...any) { p.print(fmt.Sprintf(format, v...)) }
 func (p printer) Println(v ...any)               { p.print(fmt.Sprintln(v...)) }
-func (p printer) print(text string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.logs.WriteString(text)
-}
+func (p printer) print(line string)              { p.logs.WriteString(line) }
 
 type source struct {
 	stream *stream
