@@ -196,3 +196,15 @@ func TestARecordThatGoesAloneKeepsToItsKey(t *testing.T) {
 		require.IsIncreasing(t, []int64{vs[0].Offset, vs[1].Offset, vs[2].Offset})
 	}
 }
+
+// Nor does it need a partition to be known.
+func TestARecordThatGoesAloneToATopicThatIsMissing(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	g := c.guard(Config{}, kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), kgo.ProducerBatchCompression(kgo.ZstdCompression()))
+	rs := []*kgo.Record{record("missing", "a", 100), record("missing", "large", 3_000_000)}
+	for _, r := range rs {
+		r.Key = []byte("k")
+	}
+	require.Equal(t, map[int]Class{0: UnknownTopic, 1: UnknownTopic}, classes(g.Write(t.Context(), rs)))
+}

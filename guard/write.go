@@ -302,8 +302,8 @@ func (s *slot) partition() int32 {
 	return s.record().Partition
 }
 
-// part is a run of a write's records that is handed over in one go, and dealt
-// with to the end before the next: so they keep their order.
+// part is what of a write's records is handed over in one go, and dealt with to
+// the end before the next: so they keep their order.
 type part struct {
 	all    []*slot
 	slots  []*slot // of these, those that are to be dealt with next
@@ -474,6 +474,9 @@ func (t *partTopic) takes(g *Guard, s *slot, sofar []*slot) bool {
 // destination returns the partition that a record goes to for its own sake, such
 // as its key's, or -1.
 func (g *Guard) destination(rules *Rules, s *slot) int {
+	if rules.Partitions == 0 { // not known
+		return -1
+	}
 	partition, ok := g.choices.fixed(g.settings.partitioner, s.record(), rules.Partitions)
 	if !ok || partition < 0 || partition >= rules.Partitions {
 		return -1
