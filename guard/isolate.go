@@ -57,8 +57,8 @@ func (w *write) held(p *part) map[string]*Failure {
 	}
 	held := map[string]*Failure{}
 	for _, s := range p.all {
-		if v := s.verdict(); v.Outcome == NotWritten && !w.guard.permanent(v.Class) {
-			held[s.record().Topic] = v.Failure
+		if w.mayPass(s) {
+			held[s.record().Topic] = s.verdict().Failure
 		}
 	}
 	return held
@@ -77,15 +77,15 @@ func (w *write) isolateIn(p *part, solo *generation, tp topicPartition, group []
 	defer unlock()
 	limit, _ := w.guard.limit(w.guard.rules.of(tp.topic))
 	i := isolation{write: w, part: p, solo: solo, refused: limit + 1}
-	suspects, last := group, len(group)-1
-	if group[last].alone {
-		suspects = group[:last]
+	suspects, alone := group, group[len(group):]
+	if last := len(group) - 1; group[last].alone {
+		suspects, alone = group[:last], group[last:]
 	}
 	if len(suspects) > 0 {
 		i.clear(suspects, p.judged)
 	}
-	if group[last].alone {
-		i.clear(group[last:], true)
+	if len(alone) > 0 {
+		i.clear(alone, true)
 	}
 }
 
@@ -177,8 +177,8 @@ func (i *isolation) send(group []*slot) []*slot {
 		for _, s := range group {
 			if !w.settle(i.solo.client, s, since) {
 				suspects = append(suspects, s)
-			} else if v := s.verdict(); v.Outcome == NotWritten && !w.guard.permanent(v.Class) {
-				i.held = v.Failure
+			} else if w.mayPass(s) {
+				i.held = s.verdict().Failure
 			}
 		}
 		if len(suspects) == 0 {

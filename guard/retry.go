@@ -70,7 +70,7 @@ func (w *write) again(p *part) bool {
 	var held []*slot
 	counts, causes := map[topicClass]int{}, map[topicClass]error{}
 	for _, s := range p.all {
-		if v := s.verdict(); v.Outcome == NotWritten && !g.permanent(v.Class) {
+		if v := s.verdict(); w.mayPass(s) {
 			held = append(held, s)
 			tc := topicClass{s.record().Topic, v.Class}
 			counts[tc]++
@@ -115,6 +115,13 @@ func (w *write) again(p *part) bool {
 		t.set(g)
 	}
 	return true
+}
+
+// mayPass reports whether the slot's record is not written for a reason that may
+// pass.
+func (w *write) mayPass(s *slot) bool {
+	v := s.verdict()
+	return v.Outcome == NotWritten && !w.guard.permanent(v.Class)
 }
 
 // permanent reports whether records that fail with a class are handed on, and

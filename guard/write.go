@@ -410,7 +410,7 @@ scan:
 		}
 		s.alone = size > t.limit-kgoRounding || size >= t.rules.refusedFrom()
 		to := -1
-		if s.alone || t.closed != nil {
+		if s.alone || t.closed != nil || t.overflows(s) {
 			to = g.destination(t.rules, s)
 		}
 		switch {
@@ -425,10 +425,10 @@ scan:
 			if to >= 0 {
 				t.close(to)
 			}
-		case !first && !t.takes(g, s, p.all):
+		case !first && !t.takes(g, s, to, p.all):
 			break scan
 		default:
-			t.add(g, s)
+			t.add(s, to)
 		}
 		p.count++
 		p.bytes += int64(buffered)
@@ -450,11 +450,16 @@ scan:
 	return p
 }
 
+// overflows reports whether a batch can't hold s and all that the part has of the
+// topic: then it matters which partition a record goes to.
+func (t *partTopic) overflows(s *slot) bool {
+	return t.batch+int(s.size)-batchOverhead > t.limit-kgoRounding
+}
+
 // takes reports whether none of the topic's partitions has more than a batch with
-// s, given the part's slots so far.
-func (t *partTopic) takes(g *Guard, s *slot, sofar []*slot) bool {
-	limit, size := t.limit-kgoRounding, int(s.size)-batchOverhead
-	if t.batch+size <= limit {
+// s, given its partition and the part's slots so far.
+func (t *partTopic) takes(g *Guard, s *slot, to int, sofar []*slot) bool {
+	if !t.overflows(s) {
 		return true
 	}
 	if t.rules.Partitions < 2 {
@@ -468,7 +473,7 @@ func (t *partTopic) takes(g *Guard, s *slot, sofar []*slot) bool {
 			}
 		}
 	}
-	return batchOverhead+t.spread.with(g.destination(t.rules, s), size) <= limit
+	return batchOverhead+t.spread.with(to, int(s.size)-batchOverhead) <= t.limit-kgoRounding
 }
 
 // destination returns the partition that a record goes to for its own sake, such
@@ -488,12 +493,12 @@ func (g *Guard) destination(rules *Rules, s *slot) int {
 // the length that a request puts before it.
 const kgoRounding = 4
 
-// add counts s to the topic's part.
-func (t *partTopic) add(g *Guard, s *slot) {
+// add counts s, which goes to the partition, to the topic's part.
+func (t *partTopic) add(s *slot, to int) {
 	t.largest = max(t.largest, int(s.size))
 	t.batch += int(s.size) - batchOverhead
 	if t.spread != nil {
-		t.spread.add(g.destination(t.rules, s), int(s.size)-batchOverhead)
+		t.spread.add(to, int(s.size)-batchOverhead)
 	}
 }
 
