@@ -3,8 +3,6 @@
 package main
 
 import (
-	"context"
-
 	_ "github.com/redpanda-data/benthos/v4/public/components/io"
 	_ "github.com/redpanda-data/benthos/v4/public/components/pure"
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -20,13 +18,7 @@ import (
 var version, date string
 
 func main() {
-	binary.TuneGC()
-	v, d := binary.Stamps(version, date)
-	service.RunCLI(context.Background(),
-		service.CLIOptSetBinaryName("kafka-guarded"),
-		service.CLIOptSetProductName("Kafka Guarded"),
-		service.CLIOptSetDocumentationURL("https://github.com/kafka-guarded/kafka-guarded"),
-		service.CLIOptSetVersion(v, d),
+	binary.Run("kafka-guarded", version, date,
 		service.CLIOptAddCommand(demo.Command()),
 		service.CLIOptAddCommand(check.Command()),
 	)

@@ -7,10 +7,7 @@
 package main
 
 import (
-	"context"
-
 	_ "github.com/redpanda-data/benthos/v4/public/components/pure"
-	"github.com/redpanda-data/benthos/v4/public/service"
 	_ "github.com/redpanda-data/connect/v4/public/components/io"
 	_ "github.com/redpanda-data/connect/v4/public/components/kafka"
 	_ "github.com/redpanda-data/connect/v4/public/components/prometheus"
@@ -25,12 +22,5 @@ import (
 var version, date string
 
 func main() {
-	binary.TuneGC()
-	v, d := binary.Stamps(version, date)
-	service.RunCLI(context.Background(),
-		service.CLIOptSetBinaryName("kafka-guarded-connect"),
-		service.CLIOptSetProductName("Kafka Guarded"),
-		service.CLIOptSetDocumentationURL("https://github.com/kafka-guarded/kafka-guarded"),
-		service.CLIOptSetVersion(v, d),
-	)
+	binary.Run("kafka-guarded-connect", version, date)
 }

@@ -3,9 +3,25 @@
 package binary
 
 import (
+	"context"
 	"os"
 	"runtime/debug"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
 )
+
+// Run runs the Benthos command line under a name, with what the linker set of
+// version and date, if anything.
+func Run(name, linkedVersion, linkedDate string, opts ...service.CLIOptFunc) {
+	TuneGC()
+	version, date := Stamps(linkedVersion, linkedDate)
+	service.RunCLI(context.Background(), append([]service.CLIOptFunc{
+		service.CLIOptSetBinaryName(name),
+		service.CLIOptSetProductName("Kafka Guarded"),
+		service.CLIOptSetDocumentationURL("https://github.com/kafka-guarded/kafka-guarded"),
+		service.CLIOptSetVersion(version, date),
+	}, opts...)...)
+}
 
 // Stamps returns the version of the program and when it was built, or else when
 // its source was committed. What the linker set comes first, else the toolchain
