@@ -54,11 +54,7 @@ func TestBadConfigs(t *testing.T) {
 				err := b.AddOutputYAML("kafka_guarded:" + indent(yaml, 2))
 				require.ErrorContains(t, err, test.lint)
 			}
-			conf, err := Spec().ParseYAML(yaml, nil)
-			if err == nil {
-				_, err = newOutput(conf, conf.Resources())
-			}
-			require.ErrorContains(t, err, test.want)
+			require.ErrorContains(t, refusal(yaml), test.want)
 		})
 	}
 }

@@ -112,6 +112,15 @@ func (c *cluster) output(lines ...string) *output {
 	return o
 }
 
+// refusal returns what an output has against its config.
+func refusal(yaml string) error {
+	conf, err := Spec().ParseYAML(yaml, nil)
+	if err == nil {
+		_, err = newOutput(conf, conf.Resources())
+	}
+	return err
+}
+
 func batchOf(contents ...string) service.MessageBatch {
 	var b service.MessageBatch
 	for _, c := range contents {
