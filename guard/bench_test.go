@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
 // BenchmarkWrite compares Write, by the topic's rules and ignoring them, with
@@ -96,9 +98,7 @@ func writeAll(write func([]*kgo.Record), batches, n, size int) time.Duration {
 
 // producer returns what writes a batch.
 func producer(b *testing.B, by string) func([]*kgo.Record) {
-	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(6, "t"), kfake.BlackholeProduce())
-	require.NoError(b, err)
-	b.Cleanup(cluster.Close)
+	cluster := kafkafake.New(b, kfake.SeedTopics(6, "t"), kfake.BlackholeProduce())
 	opts := []kgo.Opt{kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil))}
 	if by != "ProduceSync" {
 		g, err := New(Config{MaxMessageBytes: 1_000_012, IgnoreRules: by == "WriteIgnoringRules"}, opts...)

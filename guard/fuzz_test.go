@@ -14,6 +14,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
 // faultCodes are what a schedule has the broker answer, once each. It has all but
@@ -38,21 +40,21 @@ func FuzzWriteAgainstTheLog(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, seed uint64) {
 		rnd := rand.New(rand.NewPCG(seed, 0))
-		c := newCluster(t)
+		c := kafkafake.New(t)
 		partitions, codes := 1+rnd.Int32N(3), faultCodes[2:]
 		if rnd.IntN(2) == 0 {
 			partitions, codes = 1, faultCodes[:len(faultCodes)-1]
 		}
-		c.topic("t", partitions, "max.message.bytes=10000")
+		c.Topic("t", partitions, "max.message.bytes=10000")
 		for p := range partitions {
-			c.refuse("t", p, "POISON", kerr.InvalidTimestamp)
+			c.Refuse("t", p, kafkafake.Mark, kerr.InvalidTimestamp)
 		}
 		config := Config{MaxMessageBytes: 20_000, IgnoreRules: rnd.IntN(2) == 0}
 		retries := rnd.IntN(2) == 0
 		if retries {
 			config.Retry.InitialInterval = time.Millisecond
 		}
-		g := c.guard(config, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(50+rnd.IntN(500)))
+		g := newGuard(t, c, config, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(50+rnd.IntN(500)))
 
 		faults := rnd.IntN(2) * rnd.IntN(6)
 		var schedule []kfake.Fault
@@ -99,7 +101,7 @@ func FuzzWriteAgainstTheLog(f *testing.F) {
 			})
 		}
 		wg.Wait()
-		c.account(slices.Concat(rs...), slices.Concat(vs...))
+		account(t, c, slices.Concat(rs...), slices.Concat(vs...))
 		for w := range writes {
 			if faults == 0 {
 				require.Equal(t, culprits[w], classes(vs[w]), "write %d", w)

@@ -16,6 +16,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
 func TestWriteNamesTheCulprits(t *testing.T) {
@@ -54,10 +56,10 @@ func TestWriteNamesTheCulprits(t *testing.T) {
 			class := cause.class
 			t.Run(test.name+", "+cause.name, func(t *testing.T) {
 				t.Parallel()
-				c := newCluster(t)
-				c.topic("t", 1, "max.message.bytes=20000")
-				c.refuse("t", 0, "POISON", kerr.InvalidRecord)
-				g := c.guard(Config{IgnoreRules: cause.ignoreRules})
+				c := kafkafake.New(t)
+				c.Topic("t", 1, "max.message.bytes=20000")
+				c.Refuse("t", 0, kafkafake.Mark, kerr.InvalidRecord)
+				g := newGuard(t, c, Config{IgnoreRules: cause.ignoreRules})
 				rs := records("t", "r", test.n, 100)
 				want := map[int]Class{}
 				for _, i := range test.at {
@@ -71,9 +73,9 @@ func TestWriteNamesTheCulprits(t *testing.T) {
 				}
 				vs := g.Write(t.Context(), rs)
 				require.Equal(t, want, classes(vs))
-				c.account(rs, vs)
+				account(t, c, rs, vs)
 				var order []string
-				for _, r := range c.log("t") {
+				for _, r := range c.Log("t") {
 					order = append(order, string(r.Value))
 				}
 				require.True(t, slices.IsSorted(order), "the innocents keep their order")
@@ -84,12 +86,12 @@ func TestWriteNamesTheCulprits(t *testing.T) {
 
 func TestWriteFindsCulpritsInSeveralPartitions(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
-	c.topic("t", 3)
+	c := kafkafake.New(t)
+	c.Topic("t", 3)
 	for p := range int32(3) {
-		c.refuse("t", p, "POISON", kerr.InvalidTimestamp)
+		c.Refuse("t", p, kafkafake.Mark, kerr.InvalidTimestamp)
 	}
-	g := c.guard(Config{}, kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	g := newGuard(t, c, Config{}, kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	rs := records("t", "r", 300, 50)
 	for i := range rs {
 		rs[i].Partition = int32(i % 3)
@@ -97,7 +99,7 @@ func TestWriteFindsCulpritsInSeveralPartitions(t *testing.T) {
 	poison(rs, 30, 100, 101, 299)
 	vs := g.Write(t.Context(), rs)
 	require.Equal(t, map[int]Class{30: InvalidRecord, 100: InvalidRecord, 101: InvalidRecord, 299: InvalidRecord}, classes(vs))
-	c.account(rs, vs)
+	account(t, c, rs, vs)
 	require.ErrorIs(t, vs[100].Err(), kerr.InvalidTimestamp)
 	require.Contains(t, vs[100].Err().Error(), "invalid_record: topic t partition 1: INVALID_TIMESTAMP")
 	require.True(t, vs[100].Suspected)
@@ -108,9 +110,9 @@ func TestWriteFindsCulpritsInSeveralPartitions(t *testing.T) {
 // what another Write has handed over.
 func TestConcurrentWritesDoNotBlameEachOther(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
-	c.topic("t", 1, "max.message.bytes=100000")
-	g := c.guard(Config{IgnoreRules: true})
+	c := kafkafake.New(t)
+	c.Topic("t", 1, "max.message.bytes=100000")
+	g := newGuard(t, c, Config{IgnoreRules: true})
 	const writes, each = 10, 100
 	var wg sync.WaitGroup
 	rs, vs := make([][]*kgo.Record, writes), make([][]Verdict, writes)
@@ -129,19 +131,19 @@ func TestConcurrentWritesDoNotBlameEachOther(t *testing.T) {
 		}
 		require.Equal(t, want, classes(vs[w]), "write %d", w)
 	}
-	c.account(slices.Concat(rs...), slices.Concat(vs...))
+	account(t, c, slices.Concat(rs...), slices.Concat(vs...))
 }
 
 func TestBatchesOverTheTopicsLimitAreDeliveredWhenEachRecordFits(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
-	c.topic("t", 1, "max.message.bytes=100000")
-	requests := c.countProduce()
-	g := c.guard(Config{IgnoreRules: true})
+	c := kafkafake.New(t)
+	c.Topic("t", 1, "max.message.bytes=100000")
+	requests := c.Count(kmsg.Produce)
+	g := newGuard(t, c, Config{IgnoreRules: true})
 	rs := records("t", "r", 1000, 1000)
 	vs := g.Write(t.Context(), rs)
 	require.Empty(t, classes(vs))
-	c.account(rs, vs)
+	account(t, c, rs, vs)
 	// At least 11 are needed. What the search costs must not grow with the
 	// number of records.
 	require.LessOrEqual(t, requests.Hits(), 60)
@@ -154,11 +156,11 @@ func TestIsolationTakesFewRequests(t *testing.T) {
 			for _, err := range []*kerr.Error{kerr.InvalidRecord, kerr.MessageTooLarge} {
 				t.Run(fmt.Sprintf("%d of %d %s", at, n, err.Message), func(t *testing.T) {
 					t.Parallel()
-					c := newCluster(t)
-					c.topic("t", 1, "max.message.bytes=200000")
-					g := c.guard(Config{IgnoreRules: true})
+					c := kafkafake.New(t)
+					c.Topic("t", 1, "max.message.bytes=200000")
+					g := newGuard(t, c, Config{IgnoreRules: true})
 					// The first write makes the topic known to both clients.
-					c.refuse("t", 0, "POISON", kerr.InvalidRecord)
+					c.Refuse("t", 0, kafkafake.Mark, kerr.InvalidRecord)
 					g.Write(t.Context(), []*kgo.Record{record("t", "a POISON", 0)})
 					rs := records("t", "r", n, 20)
 					if err == kerr.MessageTooLarge {
@@ -166,7 +168,7 @@ func TestIsolationTakesFewRequests(t *testing.T) {
 					} else {
 						poison(rs, at)
 					}
-					requests := c.countProduce()
+					requests := c.Count(kmsg.Produce)
 					vs := g.Write(t.Context(), rs)
 					require.Len(t, classes(vs), 1)
 					require.Contains(t, classes(vs), at)
@@ -199,16 +201,16 @@ func TestPreflightRefusesWithoutARequest(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			c := newCluster(t)
-			c.topic("t", 1)
-			g := c.guard(Config{MaxMessageBytes: 1 << 20}, test.opts...)
+			c := kafkafake.New(t)
+			c.Topic("t", 1)
+			g := newGuard(t, c, Config{MaxMessageBytes: 1 << 20}, test.opts...)
 			rs := records("t", "r", 3, 10)
 			rs[1] = test.record
 			vs := g.Write(t.Context(), rs)
 			require.Equal(t, map[int]Class{1: test.class}, classes(vs))
 			require.Equal(t, NotWritten, vs[1].Outcome)
 			require.Contains(t, vs[1].Err().Error(), test.text)
-			c.account(rs, vs)
+			account(t, c, rs, vs)
 		})
 	}
 }
@@ -216,9 +218,9 @@ func TestPreflightRefusesWithoutARequest(t *testing.T) {
 func TestARecordExactlyAtTheLimitPasses(t *testing.T) {
 	t.Parallel()
 	const limit = 4096
-	c := newCluster(t)
-	c.topic("t", 2, fmt.Sprintf("max.message.bytes=%d", limit))
-	g := c.guard(Config{MaxMessageBytes: limit}, kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))
+	c := kafkafake.New(t)
+	c.Topic("t", 2, fmt.Sprintf("max.message.bytes=%d", limit))
+	g := newGuard(t, c, Config{MaxMessageBytes: limit}, kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))
 	// kgo rounds by up to 4 bytes, and differently once it knows the broker.
 	for range 2 {
 		var rs []*kgo.Record
@@ -235,21 +237,21 @@ func TestARecordExactlyAtTheLimitPasses(t *testing.T) {
 		}
 		vs := g.Write(t.Context(), rs)
 		require.Equal(t, want, classes(vs))
-		c.account(rs, vs)
+		account(t, c, rs, vs)
 	}
 }
 
 func TestAPartitionThatIsNotThereIsUnroutable(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
-	c.topic("t", 2)
-	g := c.guard(Config{}, kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	c := kafkafake.New(t)
+	c.Topic("t", 2)
+	g := newGuard(t, c, Config{}, kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	rs := records("t", "r", 4, 10)
 	rs[1].Partition, rs[2].Partition, rs[3].Partition = 99, -1, 1
 	vs := g.Write(t.Context(), rs)
 	require.Equal(t, map[int]Class{1: Unroutable, 2: Unroutable}, classes(vs))
 	require.EqualError(t, vs[1].Err(), "unroutable: topic t partition 99: no such partition: the topic has 2")
-	c.account(rs, vs)
+	account(t, c, rs, vs)
 }
 
 func TestFaultsThatPassAreRiddenOut(t *testing.T) {
@@ -257,14 +259,14 @@ func TestFaultsThatPassAreRiddenOut(t *testing.T) {
 	for _, err := range []*kerr.Error{kerr.NotEnoughReplicas, kerr.NotEnoughReplicasAfterAppend, kerr.RequestTimedOut, kerr.NotLeaderForPartition, kerr.KafkaStorageError} {
 		t.Run(err.Message, func(t *testing.T) {
 			t.Parallel()
-			c := newCluster(t)
-			c.topic("t", 1)
+			c := kafkafake.New(t)
+			c.Topic("t", 1)
 			fault := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: err, Count: 3})
-			g := c.guard(Config{})
+			g := newGuard(t, c, Config{})
 			rs := records("t", "r", 50, 10)
 			vs := g.Write(t.Context(), rs)
 			require.Empty(t, classes(vs))
-			c.account(rs, vs)
+			account(t, c, rs, vs)
 			require.Equal(t, 3, fault.Hits())
 		})
 	}
@@ -272,38 +274,38 @@ func TestFaultsThatPassAreRiddenOut(t *testing.T) {
 
 func TestALeaderThatMovesIsFollowed(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, kfake.NumBrokers(3))
-	c.topic("t", 1, "max.message.bytes=50000")
-	g := c.guard(Config{IgnoreRules: true})
+	c := kafkafake.New(t, kfake.NumBrokers(3))
+	c.Topic("t", 1, "max.message.bytes=50000")
+	g := newGuard(t, c, Config{IgnoreRules: true})
 	for i := range 4 {
 		require.NoError(t, c.MoveTopicPartition("t", 0, int32(i%3)))
 		rs := records("t", fmt.Sprint("r", i), 20, 10)
 		rs[7] = record("t", fmt.Sprint("big", i), 60_000)
 		vs := g.Write(t.Context(), rs)
 		require.Equal(t, map[int]Class{7: SizeExceeded}, classes(vs))
-		c.account(rs, vs)
+		account(t, c, rs, vs)
 	}
 }
 
 func TestADeniedTopicDoesNotTouchAnother(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
-	c.topic("open", 1)
-	c.topic("closed", 1)
-	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "closed", Err: kerr.TopicAuthorizationFailed, Count: -1})
-	g := c.guard(Config{})
+	c := kafkafake.New(t)
+	c.Topic("open", 1)
+	c.Topic("closed", 1)
+	c.RefuseAll("closed", kerr.TopicAuthorizationFailed)
+	g := newGuard(t, c, Config{})
 	rs := slices.Concat(records("open", "a", 3, 10), records("closed", "b", 2, 10), records("open", "c", 3, 10))
 	vs := g.Write(t.Context(), rs)
 	require.Equal(t, map[int]Class{3: Unauthorized, 4: Unauthorized}, classes(vs))
 	require.Contains(t, vs[3].Err().Error(), "unauthorized: topic closed partition 0: TOPIC_AUTHORIZATION_FAILED")
-	c.account(rs, vs)
+	account(t, c, rs, vs)
 }
 
 func TestATopicThatIsNotThereIsUnknown(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
-	c.topic("t", 1)
-	g := c.guard(Config{}, kgo.UnknownTopicRetries(1))
+	c := kafkafake.New(t)
+	c.Topic("t", 1)
+	g := newGuard(t, c, Config{}, kgo.UnknownTopicRetries(1))
 	rs := []*kgo.Record{record("t", "a", 0), record("nowhere", "b", 0), record("t", "c", 0)}
 	vs := g.Write(t.Context(), rs)
 	require.Equal(t, map[int]Class{1: UnknownTopic}, classes(vs))
@@ -321,26 +323,26 @@ func TestARefusalAfterADoubtfulAttemptProvesNothing(t *testing.T) {
 		for _, then := range []*kerr.Error{kerr.InvalidRecord, kerr.MessageTooLarge, kerr.TopicAuthorizationFailed} {
 			t.Run(first.Message+" then "+then.Message, func(t *testing.T) {
 				t.Parallel()
-				c := newCluster(t)
-				c.topic("t", 1)
+				c := kafkafake.New(t)
+				c.Topic("t", 1)
 				c.Fault(
 					kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: first},
 					kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: then},
 				)
-				g := c.guard(Config{})
+				g := newGuard(t, c, Config{})
 				rs := records("t", "r", 5, 10)
 				vs := g.Write(t.Context(), rs)
 				for i, v := range vs {
 					require.Equal(t, Unknown, v.Outcome, "record %d", i)
 					require.Contains(t, v.Err().Error(), "may have been written")
 				}
-				c.account(rs, vs)
-				require.Len(t, c.log("t"), 5)
+				account(t, c, rs, vs)
+				require.Len(t, c.Log("t"), 5)
 
 				after := records("t", "after", 5, 10)
 				vs = g.Write(t.Context(), after)
 				require.Empty(t, classes(vs), "what comes later is in no doubt")
-				c.account(after, vs)
+				account(t, c, after, vs)
 			})
 		}
 	}
@@ -349,9 +351,9 @@ func TestARefusalAfterADoubtfulAttemptProvesNothing(t *testing.T) {
 // The connection breaks after the broker has appended, before it answers.
 func TestALostAnswerIsInDoubt(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
-	c.topic("t", 1)
-	g := c.guard(Config{})
+	c := kafkafake.New(t)
+	c.Topic("t", 1)
+	g := newGuard(t, c, Config{})
 	rs := records("t", "r", 20, 10)
 	vs := g.Write(t.Context(), rs[:10])
 	require.Empty(t, classes(vs))
@@ -365,42 +367,42 @@ func TestALostAnswerIsInDoubt(t *testing.T) {
 		require.Equal(t, Unknown, v.Outcome, "record %d: %v", i, v.Err())
 		require.Equal(t, InvalidRecord, v.Class)
 	}
-	c.account(rs[10:], vs)
+	account(t, c, rs[10:], vs)
 }
 
 func TestACutConnectionLosesAndDuplicatesNothing(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
-	c.topic("t", 1, "max.message.bytes=20000")
-	g := c.guard(Config{})
+	c := kafkafake.New(t)
+	c.Topic("t", 1, "max.message.bytes=20000")
+	g := newGuard(t, c, Config{})
 	for i := range 3 {
 		c.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) { return nil, errors.New("cut"), true })
 		rs := records("t", fmt.Sprint("r", i), 50, 10)
 		vs := g.Write(t.Context(), rs)
 		require.Empty(t, classes(vs))
-		c.account(rs, vs)
+		account(t, c, rs, vs)
 	}
 }
 
 func TestWithoutAcksHandedOverIsDelivered(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
-	c.topic("t", 1)
-	g := c.guard(Config{}, kgo.RequiredAcks(kgo.NoAck()), kgo.DisableIdempotentWrite())
+	c := kafkafake.New(t)
+	c.Topic("t", 1)
+	g := newGuard(t, c, Config{}, kgo.RequiredAcks(kgo.NoAck()), kgo.DisableIdempotentWrite())
 	vs := g.Write(t.Context(), records("t", "r", 10, 10))
 	require.Empty(t, classes(vs))
 	require.EqualValues(t, -1, vs[5].Offset, "the broker tells no offset")
-	require.Eventually(t, func() bool { return len(c.log("t")) == 10 }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return len(c.Log("t")) == 10 }, 10*time.Second, 10*time.Millisecond)
 }
 
 func TestAnEndedContextLeavesNothingUnsaid(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
-	c.topic("t", 1)
-	c.topic("slow", 1)
-	g := c.guard(Config{})
+	c := kafkafake.New(t)
+	c.Topic("t", 1)
+	c.Topic("slow", 1)
+	g := newGuard(t, c, Config{})
 	ctx, cancel := context.WithCancel(t.Context())
-	stuck := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "slow", Err: kerr.NotEnoughReplicas, Count: -1})
+	stuck := c.RefuseAll("slow", kerr.NotEnoughReplicas)
 	rs := slices.Concat(records("t", "a", 3, 10), records("slow", "b", 3, 10))
 	go func() {
 		_ = stuck.Wait(ctx, 2)
@@ -422,15 +424,15 @@ func TestAnEndedContextLeavesNothingUnsaid(t *testing.T) {
 	rs = records("slow", "next", 3, 10)
 	vs = g.Write(t.Context(), rs)
 	require.Empty(t, classes(vs), "what another write gave up on holds up nobody")
-	c.account(rs, vs)
+	account(t, c, rs, vs)
 }
 
 func TestCloseEndsWrites(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
-	c.topic("t", 1)
-	g := c.guard(Config{})
-	stuck := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.RequestTimedOut, Count: -1})
+	c := kafkafake.New(t)
+	c.Topic("t", 1)
+	g := newGuard(t, c, Config{})
+	stuck := c.RefuseAll("", kerr.RequestTimedOut)
 	rs := records("t", "r", 3, 10)
 	done := make(chan []Verdict)
 	go func() { done <- g.Write(context.Background(), rs) }()
@@ -441,7 +443,7 @@ func TestCloseEndsWrites(t *testing.T) {
 	for _, v := range vs {
 		require.Equal(t, Unknown, v.Outcome, "%v", v.Err())
 	}
-	c.account(rs, vs)
+	account(t, c, rs, vs)
 
 	vs = g.Write(context.Background(), records("t", "late", 3, 10))
 	require.Equal(t, NotWritten, vs[1].Outcome)
@@ -450,15 +452,15 @@ func TestCloseEndsWrites(t *testing.T) {
 
 func TestAFullBufferWaitsAndCanBeLeft(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
-	c.topic("t", 1)
-	g := c.guard(Config{}, kgo.MaxBufferedRecords(10))
+	c := kafkafake.New(t)
+	c.Topic("t", 1)
+	g := newGuard(t, c, Config{}, kgo.MaxBufferedRecords(10))
 	rs := records("t", "many", 95, 10)
 	vs := g.Write(t.Context(), rs)
 	require.Empty(t, classes(vs))
-	c.account(rs, vs)
+	account(t, c, rs, vs)
 
-	stuck := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotEnoughReplicas, Count: -1})
+	stuck := c.RefuseAll("", kerr.NotEnoughReplicas)
 	first := records("t", "first", 10, 10)
 	done := make(chan []Verdict)
 	go func() { done <- g.Write(context.Background(), first) }()
@@ -469,21 +471,21 @@ func TestAFullBufferWaitsAndCanBeLeft(t *testing.T) {
 	vs = g.Write(ctx, second)
 	require.Len(t, classes(vs), 10)
 	require.Equal(t, NotWritten, vs[0].Outcome)
-	c.account(second, vs)
+	account(t, c, second, vs)
 	stuck.Remove()
 	require.Empty(t, classes(<-done))
 }
 
 func TestUnexplainedRefusalsAreTriedAgainAlone(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
-	c.topic("t", 1)
-	g := c.guard(Config{})
+	c := kafkafake.New(t)
+	c.Topic("t", 1)
+	g := newGuard(t, c, Config{})
 	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.UnknownServerError, Count: 4})
 	rs := records("t", "r", 2, 10)
 	vs := g.Write(t.Context(), rs)
 	require.Equal(t, map[int]Class{0: InvalidRecord}, classes(vs))
-	c.account(rs, vs)
+	account(t, c, rs, vs)
 }
 
 func TestNewRefusesWhatItCanNotKeep(t *testing.T) {

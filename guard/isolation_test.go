@@ -8,6 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
 // slowly has the second of two records handed over only when kgo is done with the
@@ -37,12 +39,12 @@ func (h slowly) OnProduceRecordUnbuffered(r *kgo.Record, _ error) {
 // one is taken. Then a single suspect is left of two, that did not stand alone.
 func TestIsolationOfAGroupThatLeftInTwoBatches(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
-	c.topic("t", 1)
-	c.refuse("t", 0, "POISON", kerr.InvalidRecord)
+	c := kafkafake.New(t)
+	c.Topic("t", 1)
+	c.Refuse("t", 0, kafkafake.Mark, kerr.InvalidRecord)
 	rs := records("t", "r", 2, 10)
 	poison(rs, 0)
-	g := c.guard(Config{}, kgo.WithHooks(slowly{rs[0], rs[1], make(chan struct{}), &sync.Once{}}))
+	g := newGuard(t, c, Config{}, kgo.WithHooks(slowly{rs[0], rs[1], make(chan struct{}), &sync.Once{}}))
 	w := g.begin(t.Context(), rs)
 	p := &part{}
 	for n := range w.slots {
@@ -54,5 +56,5 @@ func TestIsolationOfAGroupThatLeftInTwoBatches(t *testing.T) {
 	i := isolation{write: w, part: p, solo: solo, refused: 1 << 20}
 	require.NotPanics(t, func() { i.clear(p.slots, true) })
 	require.Equal(t, map[int]Class{0: InvalidRecord}, classes(w.verdicts))
-	c.account(rs, w.verdicts)
+	account(t, c, rs, w.verdicts)
 }

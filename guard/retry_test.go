@@ -14,6 +14,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
 // told collects what a guard tells of waiting and of retries.
@@ -57,27 +59,27 @@ func TestHeldRecordsGoOutWhenTheReasonPasses(t *testing.T) {
 	} {
 		t.Run(test.err.Message, func(t *testing.T) {
 			t.Parallel()
-			c := newCluster(t)
-			c.topic("open", 1)
-			c.topic("closed", 1)
-			fault := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "closed", Err: test.err, Count: -1})
+			c := kafkafake.New(t)
+			c.Topic("open", 1)
+			c.Topic("closed", 1)
+			fault := c.RefuseAll("closed", test.err)
 			w := newTold()
-			g := c.guard(retrying(w))
+			g := newGuard(t, c, retrying(w))
 			rs := slices.Concat(records("open", "a", 3, 10), records("closed", "b", 20, 10), records("open", "c", 3, 10))
 			poison := record("open", "big", 2<<20)
 			rs = append(rs, poison)
 			done := make(chan []Verdict)
 			go func() { done <- g.Write(t.Context(), rs) }()
 			<-w.first
-			require.Len(t, c.log("open"), 6, "the others are long done")
+			require.Len(t, c.Log("open"), 6, "the others are long done")
 			require.NoError(t, fault.Wait(t.Context(), 5))
 			fault.Remove()
 			vs := <-done
 			require.Equal(t, map[int]Class{26: SizeExceeded}, classes(vs))
-			c.account(rs, vs)
+			account(t, c, rs, vs)
 
 			var order []string
-			for _, r := range c.log("closed") {
+			for _, r := range c.Log("closed") {
 				order = append(order, string(r.Value))
 			}
 			require.True(t, slices.IsSorted(order))
@@ -93,48 +95,48 @@ func TestHeldRecordsGoOutWhenTheReasonPasses(t *testing.T) {
 
 func TestATopicThatAppearsLaterGetsItsRecords(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
+	c := kafkafake.New(t)
 	w := newTold()
-	g := c.guard(retrying(w), kgo.UnknownTopicRetries(0))
+	g := newGuard(t, c, retrying(w), kgo.UnknownTopicRetries(0))
 	rs := records("t", "r", 5, 10)
 	done := make(chan []Verdict)
 	go func() { done <- g.Write(t.Context(), rs) }()
 	<-w.first
 	require.Equal(t, UnknownTopic, w.waiting[0].Class)
-	c.topic("t", 1)
+	c.Topic("t", 1)
 	vs := <-done
 	require.Empty(t, classes(vs))
-	c.account(rs, vs)
+	account(t, c, rs, vs)
 }
 
 func TestRetriesEndWhenTheirTimeIsUp(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
-	c.topic("t", 1)
-	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.TopicAuthorizationFailed, Count: -1})
+	c := kafkafake.New(t)
+	c.Topic("t", 1)
+	c.RefuseAll("", kerr.TopicAuthorizationFailed)
 	w := newTold()
 	config := retrying(w)
 	config.Retry.MaxElapsedTime = 20 * time.Millisecond
-	g := c.guard(config)
+	g := newGuard(t, c, config)
 	rs := records("t", "r", 5, 10)
 	vs := g.Write(t.Context(), rs)
 	require.Len(t, classes(vs), 5)
 	require.Equal(t, Unauthorized, vs[0].Class)
 	require.Equal(t, NotWritten, vs[0].Outcome)
-	c.account(rs, vs)
+	account(t, c, rs, vs)
 	require.True(t, w.waiting[len(w.waiting)-1].Over)
 }
 
 func TestRetriesEndWithTheContextAndTheGuard(t *testing.T) {
 	t.Parallel()
 	for _, end := range []string{"context", "guard"} {
-		c := newCluster(t)
-		c.topic("t", 1)
-		c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.TopicAuthorizationFailed, Count: -1})
+		c := kafkafake.New(t)
+		c.Topic("t", 1)
+		c.RefuseAll("", kerr.TopicAuthorizationFailed)
 		w := newTold()
 		config := retrying(w)
 		config.Retry.InitialInterval = time.Hour
-		g := c.guard(config)
+		g := newGuard(t, c, config)
 		ctx, cancel := context.WithCancel(t.Context())
 		rs := records("t", "r", 5, 10)
 		done := make(chan []Verdict)
@@ -149,22 +151,22 @@ func TestRetriesEndWithTheContextAndTheGuard(t *testing.T) {
 		cancel()
 		require.Equal(t, Unauthorized, vs[4].Class)
 		require.Equal(t, NotWritten, vs[4].Outcome)
-		c.account(rs, vs)
+		account(t, c, rs, vs)
 	}
 }
 
 func TestPermanentClassesAreHandedOn(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
-	c.topic("t", 1)
-	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.TopicAuthorizationFailed, Count: -1})
+	c := kafkafake.New(t)
+	c.Topic("t", 1)
+	c.RefuseAll("", kerr.TopicAuthorizationFailed)
 	config := retrying(newTold())
 	config.Permanent = []Class{SizeExceeded, InvalidRecord, Unroutable, Unauthorized}
-	g := c.guard(config)
+	g := newGuard(t, c, config)
 	rs := records("t", "r", 5, 10)
 	vs := g.Write(t.Context(), rs)
 	require.Len(t, classes(vs), 5)
-	c.account(rs, vs)
+	account(t, c, rs, vs)
 
 	_, err := New(Config{Permanent: []Class{Transient}})
 	require.EqualError(t, err, "the class transient can't be permanent: it passes")
@@ -173,16 +175,16 @@ func TestPermanentClassesAreHandedOn(t *testing.T) {
 // kgo keeps to a refused producer ID for ever: only another client asks again.
 func TestARefusedProducerIDTakesANewClient(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
-	c.topic("t", 1)
+	c := kafkafake.New(t)
+	c.Topic("t", 1)
 	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, TopLevel: true, Err: kerr.ClusterAuthorizationFailed, Count: 3})
 	w := newTold()
-	g := c.guard(retrying(w))
+	g := newGuard(t, c, retrying(w))
 	rs := records("t", "r", 5, 10)
 	vs := g.Write(t.Context(), rs)
 	require.Empty(t, classes(vs))
 	require.Equal(t, 3*5, w.retried[Unauthorized])
-	c.account(rs, vs)
+	account(t, c, rs, vs)
 }
 
 func TestATopicDeletedAndCreatedAgainGetsItsRecords(t *testing.T) {
@@ -190,19 +192,19 @@ func TestATopicDeletedAndCreatedAgainGetsItsRecords(t *testing.T) {
 	for _, ignore := range []bool{false, true} {
 		t.Run(fmt.Sprint("ignoring rules ", ignore), func(t *testing.T) {
 			t.Parallel()
-			c := newCluster(t)
-			c.topic("t", 1)
+			c := kafkafake.New(t)
+			c.Topic("t", 1)
 			config := retrying(newTold())
 			config.IgnoreRules = ignore
-			g := c.guard(config, kgo.UnknownTopicRetries(0))
+			g := newGuard(t, c, config, kgo.UnknownTopicRetries(0))
 			require.Empty(t, classes(g.Write(t.Context(), records("t", "r", 5, 10))))
-			_, err := c.admin.DeleteTopic(t.Context(), "t")
+			_, err := c.Admin.DeleteTopic(t.Context(), "t")
 			require.NoError(t, err)
-			c.topic("t", 2)
+			c.Topic("t", 2)
 			rs := records("t", "s", 5, 10)
 			vs := g.Write(t.Context(), rs)
 			require.Empty(t, classes(vs))
-			c.account(rs, vs)
+			account(t, c, rs, vs)
 		})
 	}
 }
@@ -212,20 +214,20 @@ func TestAPartitionAddedWhileRunningIsFound(t *testing.T) {
 	for _, ignore := range []bool{false, true} {
 		t.Run(fmt.Sprint("ignoring rules ", ignore), func(t *testing.T) {
 			t.Parallel()
-			c := newCluster(t)
-			c.topic("t", 1)
+			c := kafkafake.New(t)
+			c.Topic("t", 1)
 			config := retrying(newTold())
 			config.IgnoreRules = ignore
-			g := impatient(c.guard(config, kgo.RecordPartitioner(kgo.ManualPartitioner())))
+			g := impatient(newGuard(t, c, config, kgo.RecordPartitioner(kgo.ManualPartitioner())))
 			require.Empty(t, classes(g.Write(t.Context(), records("t", "r", 5, 10))))
-			_, err := c.admin.CreatePartitions(t.Context(), 2, "t")
+			_, err := c.Admin.CreatePartitions(t.Context(), 2, "t")
 			require.NoError(t, err)
 			rs := records("t", "s", 5, 10)
 			rs[1].Partition, rs[3].Partition = 2, 3
 			vs := g.Write(t.Context(), rs)
 			require.Equal(t, map[int]Class{3: Unroutable}, classes(vs))
 			require.EqualError(t, vs[3].Err(), "unroutable: topic t partition 3: no such partition: the topic has 3")
-			c.account(rs, vs)
+			account(t, c, rs, vs)
 		})
 	}
 }
@@ -245,22 +247,22 @@ func TestParseClass(t *testing.T) {
 // that passes. What comes after it must not overtake it.
 func TestWhatIsHeldDuringIsolationIsNotOvertaken(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
-	c.topic("t", 1)
-	c.refuse("t", 0, "POISON", kerr.InvalidRecord)
+	c := kafkafake.New(t)
+	c.Topic("t", 1)
+	c.Refuse("t", 0, kafkafake.Mark, kerr.InvalidRecord)
 	rs := records("t", "r", 16, 10)
 	poison(rs, 1)
 	w := newTold()
-	g := c.guard(retrying(w))
+	g := newGuard(t, c, retrying(w))
 	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.PolicyViolation, Count: 2, When: func(r kmsg.Request) bool {
 		held := string(r.(*kmsg.ProduceRequest).Topics[0].Partitions[0].Records)
 		return strings.Contains(held, string(rs[2].Value)) && !strings.Contains(held, "POISON")
 	}})
 	vs := g.Write(t.Context(), rs)
 	require.Equal(t, map[int]Class{1: InvalidRecord}, classes(vs))
-	c.account(rs, vs)
+	account(t, c, rs, vs)
 	var order []string
-	for _, r := range c.log("t") {
+	for _, r := range c.Log("t") {
 		order = append(order, string(r.Value))
 	}
 	require.True(t, slices.IsSorted(order), "%q", order)

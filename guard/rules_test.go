@@ -10,27 +10,13 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
-
-// set changes a property of a topic.
-func (c *cluster) set(topic, name, value string) {
-	c.t.Helper()
-	res, err := c.admin.AlterTopicConfigs(context.Background(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: name, Value: &value}}, topic)
-	require.NoError(c.t, err)
-	for _, r := range res {
-		require.NoError(c.t, r.Err)
-	}
-}
-
-// count counts the requests of a kind from now on.
-func (c *cluster) count(key kmsg.Key) *kfake.FaultHandle {
-	return c.Fault(kfake.Fault{Keys: []kmsg.Key{key}, Count: -1, Observe: true, When: func(kmsg.Request) bool { return true }})
-}
 
 // impatient has every condemnation read the rules again.
 func impatient(g *Guard) *Guard {
@@ -40,10 +26,10 @@ func impatient(g *Guard) *Guard {
 
 func TestRulesAreReadOncePerMaxAge(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
-	c.topic("t", 1)
-	reads := c.count(kmsg.DescribeConfigs)
-	g := c.guard(Config{})
+	c := kafkafake.New(t)
+	c.Topic("t", 1)
+	reads := c.Count(kmsg.DescribeConfigs)
+	g := newGuard(t, c, Config{})
 	var wg sync.WaitGroup
 	for w := range 10 {
 		wg.Go(func() {
@@ -62,40 +48,40 @@ func TestRulesAreReadOncePerMaxAge(t *testing.T) {
 
 func TestRulesOfManyTopicsAreReadTogether(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
+	c := kafkafake.New(t)
 	var rs []*kgo.Record
 	for i := range 50 {
 		topic := fmt.Sprint("t", i)
-		c.topic(topic, 1)
+		c.Topic(topic, 1)
 		rs = append(rs, record(topic, "v", 0))
 	}
-	reads := c.count(kmsg.DescribeConfigs)
-	g := c.guard(Config{})
+	reads := c.Count(kmsg.DescribeConfigs)
+	g := newGuard(t, c, Config{})
 	require.Empty(t, classes(g.Write(t.Context(), rs)))
 	require.Equal(t, 1, reads.Hits())
 }
 
 func TestTheTopicsLimitNeedsNoConfiguration(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
-	c.topic("t", 1, "max.message.bytes=10000000")
+	c := kafkafake.New(t)
+	c.Topic("t", 1, "max.message.bytes=10000000")
 	var seen *Rules
-	g := c.guard(Config{OnRules: func(_, now *Rules) { seen = now }})
+	g := newGuard(t, c, Config{OnRules: func(_, now *Rules) { seen = now }})
 	rs := []*kgo.Record{record("t", "small", 10), record("t", "large", 5_000_000), record("t", "too large", 11_000_000), record("t", "last", 10)}
 	vs := g.Write(t.Context(), rs)
 	require.Equal(t, map[int]Class{2: SizeExceeded}, classes(vs))
 	require.EqualError(t, vs[2].Err(), "size_exceeded: topic t: 11000074 bytes exceed the topic's max.message.bytes (10000000)")
-	c.account(rs, vs)
+	account(t, c, rs, vs)
 	require.True(t, seen.Known)
 	require.Equal(t, 10_000_000, seen.MaxMessageBytes)
 }
 
 func TestABatchOfLegalRecordsIsNeverRefused(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
-	c.topic("t", 1, "max.message.bytes=100000")
-	requests := c.countProduce()
-	g := c.guard(Config{})
+	c := kafkafake.New(t)
+	c.Topic("t", 1, "max.message.bytes=100000")
+	requests := c.Count(kmsg.Produce)
+	g := newGuard(t, c, Config{})
 	rs := records("t", "r", 1000, 1000)
 	vs := g.Write(t.Context(), rs)
 	require.Empty(t, classes(vs))
@@ -103,7 +89,7 @@ func TestABatchOfLegalRecordsIsNeverRefused(t *testing.T) {
 		require.False(t, v.Suspected)
 	}
 	require.LessOrEqual(t, requests.Hits(), 12, "no more batches than needed")
-	c.account(rs, vs)
+	account(t, c, rs, vs)
 }
 
 func TestACompressedRecordIsMeasuredAsSent(t *testing.T) {
@@ -113,10 +99,10 @@ func TestACompressedRecordIsMeasuredAsSent(t *testing.T) {
 	} {
 		t.Run(codec, func(t *testing.T) {
 			t.Parallel()
-			c := newCluster(t)
-			c.topic("t", 1)
-			c.topic("plain", 1, "compression.type=uncompressed")
-			g := c.guard(Config{}, kgo.ProducerBatchCompression(opt), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))
+			c := kafkafake.New(t)
+			c.Topic("t", 1)
+			c.Topic("plain", 1, "compression.type=uncompressed")
+			g := newGuard(t, c, Config{}, kgo.ProducerBatchCompression(opt), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))
 			noise := record("t", "noise", 3_000_000)
 			for i := range noise.Value {
 				noise.Value[i] = byte(rand.Uint32())
@@ -134,9 +120,9 @@ func TestACompressedRecordIsMeasuredAsSent(t *testing.T) {
 			}
 			vs := g.Write(t.Context(), rs)
 			require.Equal(t, map[int]Class{3: SizeExceeded, 4: SizeExceeded}, classes(vs))
-			c.account(rs, vs)
+			account(t, c, rs, vs)
 			var order []string
-			for _, r := range c.log("t") {
+			for _, r := range c.Log("t") {
 				order = append(order, string(r.Value[:5]))
 			}
 			require.Equal(t, []string{"first", "compr", "secon", "third"}, order)
@@ -151,14 +137,14 @@ func TestSentSizeIsTheSizeOnTheWire(t *testing.T) {
 	} {
 		t.Run(codec, func(t *testing.T) {
 			t.Parallel()
-			c := newCluster(t)
-			c.topic("t", 1)
+			c := kafkafake.New(t)
+			c.Topic("t", 1)
 			wire := 0
 			done := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Count: -1, Observe: true, When: func(r kmsg.Request) bool {
 				wire = len(r.(*kmsg.ProduceRequest).Topics[0].Partitions[0].Records)
 				return true
 			}})
-			g := c.guard(Config{}, kgo.ProducerBatchCompression(opt))
+			g := newGuard(t, c, Config{}, kgo.ProducerBatchCompression(opt))
 			for _, n := range []int{0, 10, 100, 10_000, 900_000} {
 				r := record("t", "v", n)
 				r.Headers = []kgo.RecordHeader{{Key: "h", Value: []byte("some value")}}
@@ -176,10 +162,10 @@ func TestSentSizeIsTheSizeOnTheWire(t *testing.T) {
 
 func TestRulesCondemnWithoutARequest(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
-	c.topic("compacted", 1, "cleanup.policy=compact")
-	c.topic("t", 1, "message.timestamp.before.max.ms=3600000", "message.timestamp.after.max.ms=3600000")
-	g := c.guard(Config{})
+	c := kafkafake.New(t)
+	c.Topic("compacted", 1, "cleanup.policy=compact")
+	c.Topic("t", 1, "message.timestamp.before.max.ms=3600000", "message.timestamp.after.max.ms=3600000")
+	g := newGuard(t, c, Config{})
 	at := func(topic, value string, off time.Duration) *kgo.Record {
 		r := record(topic, value, 0)
 		r.Timestamp = time.Now().Add(off)
@@ -194,13 +180,13 @@ func TestRulesCondemnWithoutARequest(t *testing.T) {
 		at("t", "now", 0), at("t", "old", -2*time.Hour), at("t", "new", 2*time.Hour),
 		at("t", "within the margin", -61*time.Minute), at("t", "just so", 59*time.Minute), none,
 	}
-	requests := c.countProduce()
+	requests := c.Count(kmsg.Produce)
 	vs := g.Write(t.Context(), rs)
 	require.Equal(t, map[int]Class{0: InvalidRecord, 3: InvalidRecord, 4: InvalidRecord}, classes(vs))
 	require.EqualError(t, vs[0].Err(), "invalid_record: topic compacted: no key, and the topic is compacted (cleanup.policy)")
 	require.Regexp(t, `^invalid_record: topic t: timestamp \S+Z is older than the topic's message.timestamp.before.max.ms \(3600000\) allows$`, vs[3].Err().Error())
 	require.Regexp(t, `is further ahead than the topic's message.timestamp.after.max.ms \(3600000\) allows$`, vs[4].Err().Error())
-	c.account(rs, vs)
+	account(t, c, rs, vs)
 	require.LessOrEqual(t, requests.Hits(), 2)
 }
 
@@ -231,38 +217,38 @@ func TestOlderBrokersTimestampBounds(t *testing.T) {
 
 func TestARaisedLimitIsNoticedBeforeAnythingIsCondemned(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
-	c.topic("t", 1, "max.message.bytes=10000")
+	c := kafkafake.New(t)
+	c.Topic("t", 1, "max.message.bytes=10000")
 	var changes []string
-	g := impatient(c.guard(Config{OnRules: func(old, now *Rules) { changes = append(changes, fmt.Sprint(old != nil, now.MaxMessageBytes)) }}))
+	g := impatient(newGuard(t, c, Config{OnRules: func(old, now *Rules) { changes = append(changes, fmt.Sprint(old != nil, now.MaxMessageBytes)) }}))
 	require.Equal(t, map[int]Class{0: SizeExceeded}, classes(g.Write(t.Context(), []*kgo.Record{record("t", "a", 15_000)})))
-	c.set("t", "max.message.bytes", "20000")
+	c.Set("t", "max.message.bytes", "20000")
 	rs := []*kgo.Record{record("t", "b", 15_000), record("t", "c", 10), record("t", "d", 15_000)}
 	vs := g.Write(t.Context(), rs)
 	require.Empty(t, classes(vs))
-	c.account(rs, vs)
+	account(t, c, rs, vs)
 	require.Equal(t, []string{"false 10000", "true 20000"}, changes)
 }
 
 func TestALoweredLimitCondemnsWithoutASearch(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
-	c.topic("t", 1, "max.message.bytes=100000")
-	g := impatient(c.guard(Config{}))
+	c := kafkafake.New(t)
+	c.Topic("t", 1, "max.message.bytes=100000")
+	g := impatient(newGuard(t, c, Config{}))
 	rs := records("t", "r", 10, 10)
 	require.Empty(t, classes(g.Write(t.Context(), rs)))
-	c.set("t", "max.message.bytes", "20000")
+	c.Set("t", "max.message.bytes", "20000")
 
 	rs = records("t", "s", 100, 100)
 	rs[40] = record("t", "big", 30_000)
-	requests := c.countProduce()
+	requests := c.Count(kmsg.Produce)
 	vs := g.Write(t.Context(), rs)
 	require.Equal(t, map[int]Class{40: SizeExceeded}, classes(vs))
 	require.EqualError(t, vs[40].Err(), "size_exceeded: topic t partition 0: 30072 bytes exceed the topic's max.message.bytes (20000)")
 	require.LessOrEqual(t, requests.Hits(), 2, "the batch that was refused, and the rest of it")
-	c.account(rs, vs)
+	account(t, c, rs, vs)
 
-	requests = c.countProduce()
+	requests = c.Count(kmsg.Produce)
 	rs = records("t", "u", 100, 1000)
 	vs = g.Write(t.Context(), rs)
 	require.Empty(t, classes(vs))
@@ -270,38 +256,38 @@ func TestALoweredLimitCondemnsWithoutASearch(t *testing.T) {
 	for _, v := range vs {
 		require.False(t, v.Suspected)
 	}
-	c.account(rs, vs)
+	account(t, c, rs, vs)
 }
 
 func TestWithoutTheRightToReadRulesRefusalsDecide(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
-	c.topic("t", 1, "max.message.bytes=20000")
+	c := kafkafake.New(t)
+	c.Topic("t", 1, "max.message.bytes=20000")
 	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.DescribeConfigs}, Err: kerr.TopicAuthorizationFailed, Count: -1})
 	var last *Rules
-	g := c.guard(Config{OnRules: func(_, now *Rules) { last = now }})
+	g := newGuard(t, c, Config{OnRules: func(_, now *Rules) { last = now }})
 	rs := records("t", "r", 100, 10)
 	rs[30] = record("t", "big", 30_000)
 	vs := g.Write(t.Context(), rs)
 	require.Equal(t, map[int]Class{30: SizeExceeded}, classes(vs))
 	require.Contains(t, vs[30].Err().Error(), "size_exceeded: topic t partition 0: 30072 bytes exceed the topic's max.message.bytes: MESSAGE_TOO_LARGE")
-	c.account(rs, vs)
+	account(t, c, rs, vs)
 	require.False(t, last.Known)
 	require.ErrorIs(t, last.Unknown, kerr.TopicAuthorizationFailed)
 	require.Equal(t, 30_072, last.RefusedBytes)
 
 	// What is as large is sent alone from now on, so that it spoils no batch.
-	requests := c.countProduce()
+	requests := c.Count(kmsg.Produce)
 	rs = records("t", "s", 100, 10)
 	rs[30] = record("t", "big2", 40_000)
 	vs = g.Write(t.Context(), rs)
 	require.Equal(t, map[int]Class{30: SizeExceeded}, classes(vs))
 	require.Equal(t, 3, requests.Hits())
 	require.False(t, vs[29].Suspected)
-	c.account(rs, vs)
+	account(t, c, rs, vs)
 
 	// And it is not condemned for it.
-	c.set("t", "max.message.bytes", "50000")
+	c.Set("t", "max.message.bytes", "50000")
 	rs = []*kgo.Record{record("t", "big3", 40_000)}
 	require.Empty(t, classes(g.Write(t.Context(), rs)))
 	require.Zero(t, last.RefusedBytes)
@@ -309,27 +295,27 @@ func TestWithoutTheRightToReadRulesRefusalsDecide(t *testing.T) {
 
 func TestATopicOfTheSameNameIsAnotherTopic(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
-	c.topic("t", 1, "max.message.bytes=20000")
-	g := impatient(c.guard(Config{}))
+	c := kafkafake.New(t)
+	c.Topic("t", 1, "max.message.bytes=20000")
+	g := impatient(newGuard(t, c, Config{}))
 	require.Empty(t, classes(g.Write(t.Context(), records("t", "r", 5, 10))))
-	_, err := c.admin.DeleteTopic(t.Context(), "t")
+	_, err := c.Admin.DeleteTopic(t.Context(), "t")
 	require.NoError(t, err)
-	c.topic("t", 3, "max.message.bytes=50000")
+	c.Topic("t", 3, "max.message.bytes=50000")
 	g.rules.refresh(t.Context(), []string{"t"})
 	rs := records("t", "s", 5, 40_000)
 	vs := g.Write(t.Context(), rs)
 	require.Empty(t, classes(vs))
-	c.account(rs, vs)
+	account(t, c, rs, vs)
 }
 
 // The limit changes under load, and with it the clients. Order holds for each
 // writer, since its writes are sequential.
 func TestLimitsThatChangeUnderLoadHarmNothing(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
-	c.topic("t", 4, "max.message.bytes=20000")
-	g := c.guard(Config{RulesMaxAge: 5 * time.Millisecond}, kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	c := kafkafake.New(t)
+	c.Topic("t", 4, "max.message.bytes=20000")
+	g := newGuard(t, c, Config{RulesMaxAge: 5 * time.Millisecond}, kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	impatient(g)
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
@@ -357,16 +343,16 @@ func TestLimitsThatChangeUnderLoadHarmNothing(t *testing.T) {
 		})
 	}
 	for i := range 50 {
-		c.set("t", "max.message.bytes", fmt.Sprint([]int{20_000, 5_000, 50_000}[i%3]))
+		c.Set("t", "max.message.bytes", fmt.Sprint([]int{20_000, 5_000, 50_000}[i%3]))
 	}
 	close(stop)
 	wg.Wait()
-	c.account(rs, vs)
+	account(t, c, rs, vs)
 	for i, v := range vs {
 		require.Equal(t, i%20 == 11, v.Outcome != Delivered, "record %d: %v", i, v.Err())
 	}
 	order := map[int32][]string{}
-	for _, r := range c.log("t") {
+	for _, r := range c.Log("t") {
 		order[r.Partition] = append(order[r.Partition], string(r.Value))
 	}
 	for p, values := range order {

@@ -11,18 +11,20 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
 func TestRawSizeIsTheSizeOnTheWire(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
-	c.topic("t", 1)
+	c := kafkafake.New(t)
+	c.Topic("t", 1)
 	var wire atomic.Int64
 	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Count: -1, Observe: true, When: func(r kmsg.Request) bool {
 		wire.Store(int64(len(r.(*kmsg.ProduceRequest).Topics[0].Partitions[0].Records)))
 		return true
 	}})
-	g := c.guard(Config{MaxMessageBytes: 1 << 21})
+	g := newGuard(t, c, Config{MaxMessageBytes: 1 << 21})
 	for _, r := range []kgo.Record{
 		{},
 		{Key: []byte{}, Value: []byte{}},

@@ -1,0 +1,148 @@
+// Package kafkafake is a Kafka cluster in the test's own process: kfake, and what
+// our tests ask of it.
+package kafkafake
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Cluster is a kfake cluster that ends with its test.
+type Cluster struct {
+	*kfake.Cluster
+	// Admin asks the cluster as an administrator would. It has no credentials.
+	Admin *kadm.Client
+
+	t testing.TB
+}
+
+// New starts a cluster of one broker, if the options say nothing else.
+func New(t testing.TB, opts ...kfake.Opt) *Cluster {
+	t.Helper()
+	c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1)}, opts...)...)
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...))
+	require.NoError(t, err)
+	t.Cleanup(cl.Close)
+	return &Cluster{Cluster: c, Admin: kadm.NewClient(cl), t: t}
+}
+
+// Topic creates a topic with configs given as "key=value".
+func (c *Cluster) Topic(name string, partitions int32, configs ...string) {
+	c.t.Helper()
+	m := map[string]string{}
+	for _, config := range configs {
+		k, v, _ := strings.Cut(config, "=")
+		m[k] = v
+	}
+	require.NoError(c.t, c.CreateTopic(name, partitions, m))
+}
+
+// Set changes a property of a topic.
+func (c *Cluster) Set(topic, name, value string) {
+	c.t.Helper()
+	res, err := c.Admin.AlterTopicConfigs(context.Background(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: name, Value: &value}}, topic)
+	require.NoError(c.t, err)
+	for _, r := range res {
+		require.NoError(c.t, r.Err)
+	}
+}
+
+// Mark is what Refuse looks for by convention.
+const Mark = "POISON"
+
+// Refuse has the broker refuse, with err, every batch of the partition that holds
+// the mark anywhere in its bytes, until the fault is removed. Batches must not be
+// compressed.
+func (c *Cluster) Refuse(topic string, partition int32, mark string, err *kerr.Error) *kfake.FaultHandle {
+	return c.Fault(kfake.Fault{
+		Keys: []kmsg.Key{kmsg.Produce}, Topic: topic, Partitions: []int32{partition}, Err: err, Count: -1,
+		When: func(req kmsg.Request) bool {
+			for _, t := range req.(*kmsg.ProduceRequest).Topics {
+				for _, p := range t.Partitions {
+					if p.Partition == partition && bytes.Contains(p.Records, []byte(mark)) {
+						return true
+					}
+				}
+			}
+			return false
+		},
+	})
+}
+
+// RefuseAll has the broker refuse, with err, every batch of the topic, until the
+// fault is removed.
+func (c *Cluster) RefuseAll(topic string, err *kerr.Error) *kfake.FaultHandle {
+	return c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic, Err: err, Count: -1})
+}
+
+// Count counts the requests of a kind from now on.
+func (c *Cluster) Count(key kmsg.Key) *kfake.FaultHandle {
+	return c.Fault(kfake.Fault{Keys: []kmsg.Key{key}, Count: -1, Observe: true})
+}
+
+// Log reads all that is in a topic, by partition and offset.
+func (c *Cluster) Log(topic string) []*kgo.Record {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	log, err := Read(ctx, c.Cluster, topic)
+	require.NoError(c.t, err)
+	return log
+}
+
+// Read reads all that is in a topic of the cluster, by partition and
+// offset. The options are for the client that reads.
+func Read(ctx context.Context, c *kfake.Cluster, topic string, opts ...kgo.Opt) ([]*kgo.Record, error) {
+	var want int64
+	at := map[int32]kgo.Offset{}
+	for _, p := range c.PartitionInfos(topic) {
+		at[p.Partition] = kgo.NewOffset().At(0)
+		want += p.HighWatermark
+	}
+	if want == 0 {
+		return nil, nil
+	}
+	opts = append([]kgo.Opt{kgo.SeedBrokers(c.ListenAddrs()...), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: at})}, opts...)
+	cl, err := kgo.NewClient(opts...)
+	if err != nil {
+		return nil, err
+	}
+	defer cl.Close()
+	var log []*kgo.Record
+	for int64(len(log)) < want {
+		fetches := cl.PollFetches(ctx)
+		if err := fetches.Err(); err != nil {
+			return nil, fmt.Errorf("reading topic %s: %w", topic, err)
+		}
+		log = append(log, fetches.Records()...)
+	}
+	slices.SortStableFunc(log, func(a, b *kgo.Record) int {
+		return cmp.Or(cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.Offset, b.Offset))
+	})
+	return log, nil
+}
+
+// Values returns how often each value is in the topic.
+func (c *Cluster) Values(topic string) map[string]int {
+	c.t.Helper()
+	m := map[string]int{}
+	for _, r := range c.Log(topic) {
+		m[string(r.Value)]++
+	}
+	return m
+}
