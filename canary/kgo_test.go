@@ -1,7 +1,6 @@
 package canary
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"sync"
@@ -10,25 +9,23 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
 // broker is an in-process broker with the topic "t" of one partition.
 type broker struct {
-	*kfake.Cluster
+	*kafkafake.Cluster
 	t *testing.T
 }
 
 func newBroker(t *testing.T) *broker {
 	t.Helper()
-	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "t"))
-	require.NoError(t, err)
-	t.Cleanup(c.Close)
-	return &broker{c, t}
+	return &broker{kafkafake.New(t, kfake.SeedTopics(1, "t")), t}
 }
 
 // client returns a client that neither waits nor compresses.
@@ -50,10 +47,7 @@ func (b *broker) client(opts ...kgo.Opt) *kgo.Client {
 // length returns how many records the topic "t" has.
 func (b *broker) length() int64 {
 	b.t.Helper()
-	ends, err := kadm.NewClient(b.client()).ListEndOffsets(b.t.Context(), "t")
-	require.NoError(b.t, err)
-	o, _ := ends.Lookup("t", 0)
-	return o.Offset
+	return b.PartitionInfo("t", 0).HighWatermark
 }
 
 // errs collects what the promises of records are called with.
@@ -87,7 +81,7 @@ func TestARefusedBatchTakesAllThatIsBufferedWithIt(t *testing.T) {
 		})
 		return nil, nil, false
 	})
-	b.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "t", Err: kerr.InvalidRecord, Count: -1, When: holds("POISON")})
+	b.Refuse("t", 0, kafkafake.Mark, kerr.InvalidRecord)
 	var e errs
 	cl.Produce(t.Context(), record("POISON"), e.promise)
 	<-arrived
@@ -98,20 +92,6 @@ func TestARefusedBatchTakesAllThatIsBufferedWithIt(t *testing.T) {
 	require.ErrorIs(t, e.by["of another call"], kerr.InvalidRecord,
 		"kgo no longer fails what is buffered for a partition along with a refused batch: only those that were in the batch are suspects, so that guard/isolate.go and the solo client's \"nothing else under way\" can be narrowed to them")
 	require.EqualValues(t, 1, b.length())
-}
-
-// holds matches produce requests with the mark in a batch.
-func holds(mark string) func(kmsg.Request) bool {
-	return func(req kmsg.Request) bool {
-		for _, t := range req.(*kmsg.ProduceRequest).Topics {
-			for _, p := range t.Partitions {
-				if bytes.Contains(p.Records, []byte(mark)) {
-					return true
-				}
-			}
-		}
-		return false
-	}
 }
 
 func TestOnlyTheFirstRecordsContextCounts(t *testing.T) {

@@ -15,22 +15,16 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
 	"github.com/urfave/cli/v2"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
 const secret = "open-sesame"
 
-func newCluster(t *testing.T, opts ...kfake.Opt) *kfake.Cluster {
-	t.Helper()
-	c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1)}, opts...)...)
-	require.NoError(t, err)
-	t.Cleanup(c.Close)
-	return c
-}
-
 // secured is a cluster with a user who has the rights, besides a superuser.
-func secured(t *testing.T, rights ...kfake.ACL) *kfake.Cluster {
+func secured(t *testing.T, rights ...kfake.ACL) *kafkafake.Cluster {
 	t.Helper()
-	return newCluster(t, kfake.EnableSASL(), kfake.EnableACLs(),
+	return kafkafake.New(t, kfake.EnableSASL(), kfake.EnableACLs(),
 		kfake.Superuser("SCRAM-SHA-256", "admin", secret),
 		kfake.User("SCRAM-SHA-256", "writer", secret, rights...))
 }
@@ -49,7 +43,7 @@ func clusterRight(op kmsg.ACLOperation) kfake.ACL {
 
 // tellRequestLimit has the brokers tell the largest request that they take,
 // which kfake does not.
-func tellRequestLimit(c *kfake.Cluster, limit string) {
+func tellRequestLimit(c *kafkafake.Cluster, limit string) {
 	c.ControlKey(int16(kmsg.DescribeConfigs), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
 		c.KeepControl()
 		req := kreq.(*kmsg.DescribeConfigsRequest)
@@ -69,11 +63,11 @@ func tellRequestLimit(c *kfake.Cluster, limit string) {
 	})
 }
 
-func outputYAML(c *kfake.Cluster, fields ...string) string {
+func outputYAML(c *kafkafake.Cluster, fields ...string) string {
 	return "kafka_guarded: { seed_brokers: [ '" + strings.Join(c.ListenAddrs(), ",") + "' ], " + strings.Join(fields, ", ") + " }"
 }
 
-func configYAML(c *kfake.Cluster, fields ...string) string {
+func configYAML(c *kafkafake.Cluster, fields ...string) string {
 	return "output: { " + outputYAML(c, fields...) + " }"
 }
 
@@ -179,7 +173,7 @@ func TestCheckFindsCredentialsThatAreRefused(t *testing.T) {
 
 func TestCheckFindsRequestsThatAreTooLarge(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
+	c := kafkafake.New(t)
 	require.NoError(t, c.CreateTopic("orders", 1, nil))
 	tellRequestLimit(c, "1000000")
 	out, err := run(t, configYAML(c, "topic: orders"))
@@ -190,7 +184,7 @@ func TestCheckFindsRequestsThatAreTooLarge(t *testing.T) {
 
 func TestCheckCreatesNoTopicAndWritesNothing(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, kfake.AllowAutoTopicCreation())
+	c := kafkafake.New(t, kfake.AllowAutoTopicCreation())
 	for range 2 {
 		out, err := run(t, configYAML(c, "topic: orders"))
 		require.NoError(t, err)
@@ -201,7 +195,7 @@ func TestCheckCreatesNoTopicAndWritesNothing(t *testing.T) {
 
 func TestCheckOfATopicThatDependsOnTheMessage(t *testing.T) {
 	t.Parallel()
-	out, err := run(t, configYAML(newCluster(t), "topic: '${! @topic }'"))
+	out, err := run(t, configYAML(kafkafake.New(t), "topic: '${! @topic }'"))
 	require.NoError(t, err)
 	require.Contains(t, out, "?     topic: it depends on the message")
 }
@@ -209,7 +203,7 @@ func TestCheckOfATopicThatDependsOnTheMessage(t *testing.T) {
 // Kafka before 2.3 does not tell what a client may do.
 func TestCheckOnOldBrokers(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t, kfake.MaxVersions(kversion.V2_2_0()))
+	c := kafkafake.New(t, kfake.MaxVersions(kversion.V2_2_0()))
 	require.NoError(t, c.CreateTopic("orders", 1, nil))
 	out, err := run(t, configYAML(c, "topic: orders"))
 	require.NoError(t, err)
@@ -218,7 +212,7 @@ func TestCheckOnOldBrokers(t *testing.T) {
 
 func TestCheckWithoutABroker(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
+	c := kafkafake.New(t)
 	config := configYAML(c, "topic: orders")
 	c.Close()
 	out, err := run(t, config)
@@ -228,7 +222,7 @@ func TestCheckWithoutABroker(t *testing.T) {
 
 func TestCheckFindsOutputsWhereverTheyAre(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
+	c := kafkafake.New(t)
 	for _, topic := range []string{"orders", "letters", "cases", "resource", "other"} {
 		require.NoError(t, c.CreateTopic(topic, 1, nil))
 	}
@@ -273,7 +267,7 @@ func TestCheckComparesTheDeadLetterTopic(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			c := newCluster(t)
+			c := kafkafake.New(t)
 			require.NoError(t, c.CreateTopic("orders", 1, map[string]string{"max.message.bytes": "5000"}))
 			require.NoError(t, c.CreateTopic("letters", 1, map[string]string{"max.message.bytes": test.limit}))
 			letter := fmt.Sprintf(test.letter, outputYAML(c, "topic: letters"))
@@ -306,7 +300,7 @@ func TestCheckRefusesConfigs(t *testing.T) {
 
 func TestCommand(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
+	c := kafkafake.New(t)
 	require.NoError(t, c.CreateTopic("orders", 1, nil))
 	dir := t.TempDir()
 	config, resources := filepath.Join(dir, "config.yaml"), filepath.Join(dir, "resources.yaml")

@@ -59,16 +59,13 @@ func TestConnectionTestOfTheDeadLetterOutput(t *testing.T) {
 func TestConnectionTestNamesTheMechanismAndNoSecret(t *testing.T) {
 	t.Parallel()
 	const secret = "open-sesame"
-	kafka, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-512", "admin", secret))
-	require.NoError(t, err)
-	t.Cleanup(kafka.Close)
-	c := &cluster{Cluster: kafka, t: t}
+	c := newCluster(t, kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-512", "admin", secret))
 	config := c.config("topic: t", "sasl: [ { mechanism: SCRAM-SHA-512, username: admin, password: "+secret+" } ]")
 	results := connectionTest(t, "kafka_guarded:"+indent(config, 2))
 	require.NoError(t, results[0].Err)
 
-	kafka.ControlKey(int16(kmsg.SASLAuthenticate), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
-		kafka.KeepControl()
+	c.ControlKey(int16(kmsg.SASLAuthenticate), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
 		resp := kreq.ResponseKind().(*kmsg.SASLAuthenticateResponse)
 		resp.ErrorCode = kerr.SaslAuthenticationFailed.Code
 		return resp, nil, true

@@ -221,7 +221,7 @@ func (comp *composition) want(many, replay, dead bool) string {
 // returns what became of its messages.
 func (comp *composition) run(t *testing.T, many, replay, dead bool) (got, detail string) {
 	c := newCluster(t)
-	c.topic("t", 1, limited)
+	c.Topic("t", 1, limited)
 	batches := comp.batches
 	if batches == nil {
 		batches = compositionBatches
@@ -242,7 +242,7 @@ func (comp *composition) run(t *testing.T, many, replay, dead bool) (got, detail
 	}
 	s := &composed{stream: stream{t: t, batches: batches, replay: replay}, input: comp.input, enough: comp.enough}
 	ended := s.run(t.Context(), comp.wrap(guarded))
-	return s.classify(c.values("t"), ended)
+	return s.classify(c.Values("t"), ended)
 }
 
 // composed is a stream with an input of choice, that is stopped once enough
@@ -502,15 +502,15 @@ func TestDropOnBackPressureLoses(t *testing.T) {
 		t.Run(fmt.Sprintf("dead_letter %v", dead), func(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t)
-			c.topic("t", 1)
-			c.refuseProduce("t", kerr.TopicAuthorizationFailed)
+			c.Topic("t", 1)
+			c.RefuseAll("t", kerr.TopicAuthorizationFailed)
 			guarded := c.alone("topic: t")
 			if dead {
 				guarded = c.withDeadLetter("capture: {}", "topic: t")
 			}
 			s := &composed{stream: stream{t: t, batches: [][]string{{"m0"}, {"m1"}}}}
 			require.True(t, s.run(t.Context(), "drop_on:\n  error: true\n  back_pressure: 50ms\n  output:"+indent(guarded, 4)))
-			got, detail := s.classify(c.values("t"), true)
+			got, detail := s.classify(c.Values("t"), true)
 			require.Equal(t, lost, got, detail)
 		})
 	}
@@ -524,15 +524,15 @@ func TestDropOnErrorPatternsLoses(t *testing.T) {
 		t.Run(fmt.Sprintf("dead_letter %v", dead), func(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t)
-			c.topic("t", 1, limited)
-			c.refuseProduce("t", kerr.TopicAuthorizationFailed)
+			c.Topic("t", 1, limited)
+			c.RefuseAll("t", kerr.TopicAuthorizationFailed)
 			lines := []string{"topic: t", "retry: { initial_interval: 1ms, max_interval: 1ms, max_elapsed_time: 5ms }"}
 			if dead {
 				lines = append(lines, "dead_letter: { capture: {} }")
 			}
 			s := &composed{stream: stream{t: t, batches: [][]string{{big + "0", "m1"}}}}
 			require.True(t, s.run(t.Context(), "drop_on:\n  error_patterns: [ '^size_exceeded:' ]\n  output:"+indent(c.alone(lines...), 4)))
-			got, detail := s.classify(c.values("t"), true)
+			got, detail := s.classify(c.Values("t"), true)
 			if !dead {
 				require.Equal(t, lost, got, detail)
 				return
@@ -548,12 +548,12 @@ func TestDropOnErrorPatternsLoses(t *testing.T) {
 func TestADeadLetterOutputThatNeverConnectsDoesNotHoldUpTheEnd(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	c.topic("t", 1)
+	c.Topic("t", 1)
 	s := &composed{stream: stream{t: t, batches: [][]string{{"m0"}}}}
 	child := "kafka_guarded: { seed_brokers: [ 127.0.0.1:1 ], topic: letters }"
 	built := s.build(c.withDeadLetter(child, "topic: t"))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	require.NoError(t, built.Run(ctx), "the stream does not end")
-	require.Equal(t, once("m0"), c.values("t"))
+	require.Equal(t, once("m0"), c.Values("t"))
 }

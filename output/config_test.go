@@ -62,7 +62,7 @@ func TestBadConfigs(t *testing.T) {
 func TestSeedBrokersMayBeCommaLists(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	c.topic("t", 1)
+	c.Topic("t", 1)
 	conf, err := Spec().ParseYAML("topic: t\nseed_brokers: [ '127.0.0.1:1, "+c.ListenAddrs()[0]+"' ]\n", nil)
 	require.NoError(t, err)
 	o, err := newOutput(conf, conf.Resources())

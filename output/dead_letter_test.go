@@ -19,11 +19,11 @@ const topicByContent = `topic: '${! if content().length() == 3 { "a b" } else { 
 func TestDeadLettersSayWhatBecameOfThem(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	c.topic("t", 1, limited)
+	c.Topic("t", 1, limited)
 	s := &stream{t: t, batches: [][]string{{"m0", big, "bad", "m3"}, {"m4"}}}
 	require.NoError(t, s.run(t.Context(), c.withDeadLetter("capture: {}", topicByContent, "key: some-key", "null_key: content().length() == 3")))
 	require.Equal(t, map[int]error{0: nil, 1: nil}, s.acked)
-	require.Equal(t, once("m0", "m3", "m4"), c.values("t"))
+	require.Equal(t, once("m0", "m3", "m4"), c.Values("t"))
 	require.Len(t, s.captured, 2)
 	require.Equal(t, big, s.captured[0].content)
 	at := s.captured[0].meta[metaFailedAt]
@@ -54,11 +54,11 @@ func TestAFailingDeadLetterOutputLosesAndDuplicatesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t)
-			c.topic("t", 1, limited)
+			c.Topic("t", 1, limited)
 			s := &stream{t: t, replay: true, refuse: refuse, batches: [][]string{{"m0", big + "1", big + "2", "m3", big + "4"}, {"m5", big + "6"}}}
 			require.NoError(t, s.run(t.Context(), c.withDeadLetter("capture: {}", "topic: t")))
 			require.Equal(t, map[int]error{0: nil, 1: nil}, s.acked)
-			require.Equal(t, once("m0", "m3", "m5"), c.values("t"))
+			require.Equal(t, once("m0", "m3", "m5"), c.Values("t"))
 			require.Len(t, s.deadLetters(), 4)
 			require.Contains(t, s.logs.String(), "The dead-letter output did not take")
 			require.Contains(t, s.logs.String(), "The dead-letter output takes messages again")
@@ -70,11 +70,11 @@ func TestAFailingDeadLetterOutputLosesAndDuplicatesNothing(t *testing.T) {
 func TestADeadLetterOutputMayTakeAPart(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	c.topic("t", 1, limited)
-	c.topic("dlq", 1, "max.message.bytes=35000")
+	c.Topic("t", 1, limited)
+	c.Topic("dlq", 1, "max.message.bytes=35000")
 	// The child is the same kind of output: what is over 35000 bytes goes to
 	// its own dead letters, and the broker of the rest is down for a while.
-	down := c.refuseProduce("dlq", kerr.NotEnoughReplicas)
+	down := c.RefuseAll("dlq", kerr.NotEnoughReplicas)
 	s := &stream{t: t, batches: [][]string{{"m0", big + "1", huge, "m3"}}}
 	go func() {
 		_ = down.Wait(context.Background(), 1)
@@ -82,12 +82,12 @@ func TestADeadLetterOutputMayTakeAPart(t *testing.T) {
 	}()
 	child := "kafka_guarded:" + indent(c.config("topic: dlq", "dead_letter: { capture: {} }", `metadata: { include_prefixes: [ kafka_guarded_ ] }`), 2)
 	require.NoError(t, s.run(t.Context(), c.withDeadLetter(child, "topic: t")))
-	require.Equal(t, once("m0", "m3"), c.values("t"))
-	require.Equal(t, once(big+"1"), c.values("dlq"))
+	require.Equal(t, once("m0", "m3"), c.Values("t"))
+	require.Equal(t, once(big+"1"), c.Values("dlq"))
 	require.Len(t, s.deadLetters(), 1)
 	require.Contains(t, s.deadLetters(), huge)
 	headers := map[string]string{}
-	for _, h := range c.log("dlq")[0].Headers {
+	for _, h := range c.Log("dlq")[0].Headers {
 		headers[h.Key] = string(h.Value)
 	}
 	require.Equal(t, "size_exceeded", headers[metaClass])
@@ -127,11 +127,11 @@ func TestDeadLettersAreExactInEveryComposition(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, replay %v", name, replay), func(t *testing.T) {
 				t.Parallel()
 				c := newCluster(t)
-				c.topic("t", 1, limited)
+				c.Topic("t", 1, limited)
 				s := &stream{t: t, replay: replay, batches: batches, resources: "output_resources:\n  - label: letters\n    capture: {}\n"}
 				require.NoError(t, s.run(t.Context(), wrap(c)))
 				require.Equal(t, map[int]error{0: nil, 1: nil, 2: nil, 3: nil}, s.acked)
-				require.Equal(t, once("m0", "m2", "m3", "m5", "m8"), c.values("t"))
+				require.Equal(t, once("m0", "m2", "m3", "m5", "m8"), c.Values("t"))
 				dead := s.deadLetters()
 				require.Len(t, dead, 4)
 				for _, content := range []string{big + "1", "bad", big + "6", big + "7"} {
@@ -145,25 +145,25 @@ func TestDeadLettersAreExactInEveryComposition(t *testing.T) {
 func TestDeadLettersMayBeDropped(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	c.topic("t", 1, limited)
+	c.Topic("t", 1, limited)
 	s := &stream{t: t, batches: [][]string{{"m0", big, "m2"}}}
 	require.NoError(t, s.run(t.Context(), c.withDeadLetter("drop: {}", "topic: t")))
 	require.Equal(t, map[int]error{0: nil}, s.acked)
-	require.Equal(t, once("m0", "m2"), c.values("t"))
+	require.Equal(t, once("m0", "m2"), c.Values("t"))
 }
 
 func TestHeldClassesAreNotDeadLettered(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	c.topic("t", 1, limited)
-	denied := c.refuseProduce("t", kerr.TopicAuthorizationFailed)
+	c.Topic("t", 1, limited)
+	denied := c.RefuseAll("t", kerr.TopicAuthorizationFailed)
 	s := &stream{t: t, batches: [][]string{{"m0", big, "m2"}}}
 	go func() {
 		_ = denied.Wait(context.Background(), 3)
 		denied.Remove()
 	}()
 	require.NoError(t, s.run(t.Context(), c.withDeadLetter("capture: {}", "topic: t")))
-	require.Equal(t, once("m0", "m2"), c.values("t"))
+	require.Equal(t, once("m0", "m2"), c.Values("t"))
 	require.Len(t, s.deadLetters(), 1)
 	require.Contains(t, s.logs.String(), "2 messages for topic t are held, since 0s, and tried again until it passes: unauthorized: topic t partition 0: TOPIC_AUTHORIZATION_FAILED")
 	require.Contains(t, s.logs.String(), "No message for topic t waits any more for what was unauthorized")
@@ -172,8 +172,8 @@ func TestHeldClassesAreNotDeadLettered(t *testing.T) {
 func TestPermanentMovesAClass(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	c.topic("t", 1)
-	c.refuseProduce("t", kerr.TopicAuthorizationFailed)
+	c.Topic("t", 1)
+	c.RefuseAll("t", kerr.TopicAuthorizationFailed)
 	s := &stream{t: t, batches: [][]string{{"m0", "m1"}}}
 	require.NoError(t, s.run(t.Context(), c.withDeadLetter("capture: {}", "topic: t", "permanent: [ size_exceeded, unauthorized ]")))
 	require.Len(t, s.deadLetters(), 2)
@@ -183,7 +183,7 @@ func TestPermanentMovesAClass(t *testing.T) {
 func TestShutdownReportsUndeliveredDeadLetters(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	c.topic("t", 1, limited)
+	c.Topic("t", 1, limited)
 	ctx, cancel := context.WithCancel(t.Context())
 	s := &stream{t: t, batches: [][]string{{"m0", big + "1", "m2", big + "3"}}, refuse: func(service.MessageBatch) error {
 		cancel()
@@ -211,5 +211,5 @@ func TestShutdownReportsUndeliveredDeadLetters(t *testing.T) {
 	})
 	require.Equal(t, []int{1, 3}, failed)
 	require.NoError(t, o.Close(context.Background()))
-	require.Equal(t, once("m0", "m2"), c.values("t"))
+	require.Equal(t, once("m0", "m2"), c.Values("t"))
 }

@@ -7,86 +7,28 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	_ "github.com/redpanda-data/benthos/v4/public/components/io"
 	_ "github.com/redpanda-data/benthos/v4/public/components/pure"
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
-// cluster is an in-process broker and what a test asks of it.
+// cluster is an in-process broker, and outputs on it.
 type cluster struct {
-	*kfake.Cluster
-	t     *testing.T
-	admin *kadm.Client
+	*kafkafake.Cluster
+	t *testing.T
 }
 
-func newCluster(t *testing.T) *cluster {
+func newCluster(t *testing.T, opts ...kfake.Opt) *cluster {
 	t.Helper()
-	c, err := kfake.NewCluster(kfake.NumBrokers(1))
-	require.NoError(t, err)
-	t.Cleanup(c.Close)
-	cl, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...))
-	require.NoError(t, err)
-	t.Cleanup(cl.Close)
-	return &cluster{Cluster: c, t: t, admin: kadm.NewClient(cl)}
+	return &cluster{kafkafake.New(t, opts...), t}
 }
 
-func (c *cluster) topic(name string, partitions int32, configs ...string) {
-	c.t.Helper()
-	m := map[string]*string{}
-	for _, kv := range configs {
-		k, v, _ := strings.Cut(kv, "=")
-		m[k] = &v
-	}
-	_, err := c.admin.CreateTopic(context.Background(), partitions, -1, m, name)
-	require.NoError(c.t, err)
-}
-
-// log reads all that is in a topic.
-func (c *cluster) log(topic string) []*kgo.Record {
-	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	ends, err := c.admin.ListEndOffsets(ctx, topic)
-	require.NoError(c.t, err)
-	var want int64
-	at := map[int32]kgo.Offset{}
-	ends.Each(func(o kadm.ListedOffset) {
-		at[o.Partition] = kgo.NewOffset().At(0)
-		want += o.Offset
-	})
-	if want == 0 {
-		return nil
-	}
-	cl, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: at}))
-	require.NoError(c.t, err)
-	defer cl.Close()
-	var log []*kgo.Record
-	for int64(len(log)) < want {
-		fetches := cl.PollFetches(ctx)
-		require.NoError(c.t, fetches.Err())
-		log = append(log, fetches.Records()...)
-	}
-	return log
-}
-
-// values returns how often each value is in the topic.
-func (c *cluster) values(topic string) map[string]int {
-	m := map[string]int{}
-	for _, r := range c.log(topic) {
-		m[string(r.Value)]++
-	}
-	return m
-}
-
-// once is what values returns if each of these is there exactly once.
+// once is what Values returns if each of these is there exactly once.
 func once(values ...string) map[string]int {
 	m := map[string]int{}
 	for _, v := range values {
@@ -310,10 +252,4 @@ func (c *cluster) alone(lines ...string) string {
 // withDeadLetter is the output with "capture" or another as its dead_letter.
 func (c *cluster) withDeadLetter(child string, lines ...string) string {
 	return c.alone(append(lines, "retry: { initial_interval: 1ms, max_interval: 10ms }", "dead_letter:"+indent(child, 2))...)
-}
-
-// refuseProduce has the broker answer produce requests to the topic with err
-// until the fault is removed.
-func (c *cluster) refuseProduce(topic string, err *kerr.Error) *kfake.FaultHandle {
-	return c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic, Err: err, Count: -1})
 }

@@ -11,7 +11,6 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -25,7 +24,7 @@ const limited = "max.message.bytes=20000"
 func TestWriteBatchNamesExactlyTheFailed(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	c.topic("t", 1, limited)
+	c.Topic("t", 1, limited)
 	o := c.output(`topic: '${! if content().length() == 3 { "a b" } else { "t" } }'`)
 	failed, err := failures(t, o, batchOf("m0", "m1", big, "m3", "bad", "m5", huge, "m7"))
 	require.Len(t, failed, 3)
@@ -33,17 +32,17 @@ func TestWriteBatchNamesExactlyTheFailed(t *testing.T) {
 	require.Contains(t, failed[4], `unroutable: topic "a b": illegal topic name`)
 	require.Equal(t, "size_exceeded: topic t: 1048660 bytes exceed the topic's max.message.bytes (20000)", failed[6])
 	require.ErrorContains(t, err, failed[2]+" (3 of 8 messages failed: 2 size_exceeded, 1 unroutable)")
-	require.Equal(t, once("m0", "m1", "m3", "m5", "m7"), c.values("t"))
+	require.Equal(t, once("m0", "m1", "m3", "m5", "m7"), c.Values("t"))
 }
 
 func TestWriteBatchReturnsNilWhenAllIsDelivered(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	c.topic("t", 1)
+	c.Topic("t", 1)
 	o := c.output("topic: t")
 	require.NoError(t, o.WriteBatch(t.Context(), batchOf("a", "b")))
 	require.NoError(t, o.WriteBatch(t.Context(), nil))
-	require.Equal(t, once("a", "b"), c.values("t"))
+	require.Equal(t, once("a", "b"), c.Values("t"))
 }
 
 func TestAMessageThatMakesNoRecordFailsAlone(t *testing.T) {
@@ -64,13 +63,13 @@ func TestAMessageThatMakesNoRecordFailsAlone(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t)
-			c.topic("t", 1)
+			c.Topic("t", 1)
 			o := c.output(test.lines...)
 			good := `{"t":"t","p":"0","k":"k","ts":1}`
 			failed, err := failures(t, o, batchOf(good, test.content, good))
 			require.Equal(t, map[int]string{1: test.want}, failed)
 			require.NotContains(t, err.Error(), "SECRET")
-			require.Equal(t, map[string]int{good: 2}, c.values("t"))
+			require.Equal(t, map[string]int{good: 2}, c.Values("t"))
 		})
 	}
 }
@@ -78,19 +77,19 @@ func TestAMessageThatMakesNoRecordFailsAlone(t *testing.T) {
 func TestUnserialisableContentFailsAlone(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	c.topic("t", 1)
+	c.Topic("t", 1)
 	o := c.output("topic: t")
 	batch := batchOf("a", "b", "c")
 	batch[1].SetStructuredMut(map[string]any{"f": math.NaN()})
 	failed, _ := failures(t, o, batch)
 	require.Equal(t, map[int]string{1: "invalid_record: topic t: the message's structured content can't be serialised as JSON"}, failed)
-	require.Equal(t, once("a", "c"), c.values("t"))
+	require.Equal(t, once("a", "c"), c.Values("t"))
 }
 
 func TestRecordsHaveWhatTheConfigSays(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	c.topic("t", 3)
+	c.Topic("t", 3)
 	o := c.output(
 		"topic: t", "partitioner: manual", `partition: '${! json("p") }'`, `key: '${! json("k").or("") }'`,
 		`null_key: 'this.k == null'`, `tombstone: 'this.gone == true'`, `timestamp_ms: '${! json("ts") }'`,
@@ -100,7 +99,7 @@ func TestRecordsHaveWhatTheConfigSays(t *testing.T) {
 	batch[0].MetaSet("h_one", "1")
 	batch[0].MetaSet("other", "2")
 	require.NoError(t, o.WriteBatch(t.Context(), batch))
-	log := c.log("t")
+	log := c.Log("t")
 	require.Len(t, log, 3)
 	for _, r := range log {
 		switch r.Partition {
@@ -134,7 +133,7 @@ func TestThroughFallbackEveryDeadLetterHasItsOwnText(t *testing.T) {
 			t.Run(fmt.Sprintf("%s, replay %v", test.name, replay), func(t *testing.T) {
 				t.Parallel()
 				c := newCluster(t)
-				c.topic("t", 1, limited)
+				c.Topic("t", 1, limited)
 				s := &stream{t: t, batches: test.batches, replay: replay}
 				require.NoError(t, s.run(t.Context(), c.inFallback(`topic: '${! if content().length() == 3 { "a b" } else { "t" } }'`)))
 				dead := s.deadLetters()
@@ -151,7 +150,7 @@ func TestThroughFallbackEveryDeadLetterHasItsOwnText(t *testing.T) {
 						}
 					}
 				}
-				require.Equal(t, once(good...), c.values("t"))
+				require.Equal(t, once(good...), c.Values("t"))
 			})
 		}
 	}
@@ -160,21 +159,21 @@ func TestThroughFallbackEveryDeadLetterHasItsOwnText(t *testing.T) {
 func TestWithoutFallbackNothingIsLostOrDuplicated(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	c.topic("t", 1, limited)
+	c.Topic("t", 1, limited)
 	// At the places 1 and 4 of the batch: an input that is handed a
 	// BatchError for both of the smaller batch, too, loses the former.
 	s := &stream{t: t, replay: true, batches: [][]string{{"m0", big + "1", "m2", "m3", big + "4", "m5"}, {"m6", "m7"}}}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	// What is too large is sent again and again, until it is not.
-	requests := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Count: -1, Observe: true})
+	requests := c.Count(kmsg.Produce)
 	go func() {
 		_ = requests.Wait(ctx, 8)
-		_, _ = c.admin.AlterTopicConfigs(ctx, setConfig("max.message.bytes", "100000"), "t")
+		_, _ = c.Admin.AlterTopicConfigs(ctx, setConfig("max.message.bytes", "100000"), "t")
 	}()
 	require.NoError(t, s.run(ctx, c.alone("topic: t", "topic_rules: { enabled: false }")))
 	require.Equal(t, map[int]error{0: nil, 1: nil}, s.acked)
-	require.Equal(t, once("m0", big+"1", "m2", "m3", big+"4", "m5", "m6", "m7"), c.values("t"))
+	require.Equal(t, once("m0", big+"1", "m2", "m3", big+"4", "m5", "m6", "m7"), c.Values("t"))
 }
 
 // A smaller batch of which a part fails again must not be a BatchError, or what
@@ -182,36 +181,36 @@ func TestWithoutFallbackNothingIsLostOrDuplicated(t *testing.T) {
 func TestASmallerBatchIsNeverTakenApartAgain(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	c.topic("t", 1, limited)
+	c.Topic("t", 1, limited)
 	s := &stream{t: t, replay: true, batches: [][]string{{big + "0", "m1", big + "222222", "m3", big + "4"}}}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	requests := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Count: -1, Observe: true})
+	requests := c.Count(kmsg.Produce)
 	go func() {
 		_ = requests.Wait(ctx, 8) // two of three fit now
-		_, _ = c.admin.AlterTopicConfigs(ctx, setConfig("max.message.bytes", "30075"), "t")
+		_, _ = c.Admin.AlterTopicConfigs(ctx, setConfig("max.message.bytes", "30075"), "t")
 		_ = requests.Wait(ctx, 16)
-		_, _ = c.admin.AlterTopicConfigs(ctx, setConfig("max.message.bytes", "100000"), "t")
+		_, _ = c.Admin.AlterTopicConfigs(ctx, setConfig("max.message.bytes", "100000"), "t")
 	}()
 	require.NoError(t, s.run(ctx, c.alone("topic: t", "topic_rules: { enabled: false }")))
 	require.NoError(t, s.acked[0])
-	for content, n := range c.values("t") {
+	for content, n := range c.Values("t") {
 		require.GreaterOrEqual(t, n, 1, content)
 	}
-	require.Len(t, c.values("t"), 5, "nothing is lost")
-	require.Equal(t, 1, c.values("t")["m1"])
-	require.Equal(t, 1, c.values("t")["m3"])
+	require.Len(t, c.Values("t"), 5, "nothing is lost")
+	require.Equal(t, 1, c.Values("t")["m1"])
+	require.Equal(t, 1, c.Values("t")["m3"])
 }
 
 func TestWithoutReplayTheInputIsToldOfTheFailure(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	c.topic("t", 1, limited)
+	c.Topic("t", 1, limited)
 	s := &stream{t: t, batches: [][]string{{"m0", big}, {"m2"}}}
 	require.NoError(t, s.run(t.Context(), c.alone("topic: t", "topic_rules: { enabled: false }")))
 	require.ErrorContains(t, s.acked[0], "size_exceeded:")
 	require.NoError(t, s.acked[1])
-	require.Equal(t, once("m0", "m2"), c.values("t"))
+	require.Equal(t, once("m0", "m2"), c.Values("t"))
 }
 
 func TestAnUnreachableClusterIsWaitedFor(t *testing.T) {
@@ -230,8 +229,8 @@ func TestAnUnreachableClusterIsWaitedFor(t *testing.T) {
 func TestShutdownInTheMiddleSaysWhatIsOpen(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	c.topic("t", 1)
-	stuck := c.refuseProduce("t", kerr.RequestTimedOut)
+	c.Topic("t", 1)
+	stuck := c.RefuseAll("t", kerr.RequestTimedOut)
 	o := c.output("topic: t")
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
@@ -241,5 +240,5 @@ func TestShutdownInTheMiddleSaysWhatIsOpen(t *testing.T) {
 	err := o.WriteBatch(ctx, batchOf("a", "b"))
 	require.ErrorContains(t, err, "transient: topic t: may have been written: context canceled")
 	require.NoError(t, o.Close(t.Context()))
-	require.Equal(t, once("a", "b"), c.values("t"), "the broker did append before it answered")
+	require.Equal(t, once("a", "b"), c.Values("t"), "the broker did append before it answered")
 }

@@ -118,7 +118,7 @@ func TestMetrics(t *testing.T) {
 		},
 		{
 			name: "the broker refuses one of four, the child fails twice", batches: [][]string{{"m0", "POISON", "m2", "m3"}}, lines: []string{"topic: t"},
-			faults: func(c *cluster) { c.refuseContent("t", "POISON", kerr.InvalidRecord) },
+			faults: func(c *cluster) { c.Refuse("t", 0, "POISON", kerr.InvalidRecord) },
 			refuse: func(tries *int) error {
 				if *tries++; *tries <= 2 {
 					return kerr.UnknownServerError
@@ -150,7 +150,7 @@ func TestMetrics(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t)
-			c.topic("t", 1, limited)
+			c.Topic("t", 1, limited)
 			if test.faults != nil {
 				test.faults(c)
 			}
@@ -174,10 +174,10 @@ func TestMetrics(t *testing.T) {
 func TestMetricsCountTheUncertain(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	c.topic("t", 1)
+	c.Topic("t", 1)
 	m := newCounted()
 	s := &composed{stream: stream{t: t, batches: [][]string{{"m0", "m1"}}}, metrics: m}
-	stuck := c.refuseProduce("t", kerr.RequestTimedOut)
+	stuck := c.RefuseAll("t", kerr.RequestTimedOut)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		_ = stuck.Wait(t.Context(), 1)
@@ -189,23 +189,5 @@ func TestMetricsCountTheUncertain(t *testing.T) {
 		"kafka_guarded_uncertain":                2,
 		"kafka_guarded_topic_max_bytes{topic=t}": 1048588,
 	}, m.own())
-	require.Equal(t, once("m0", "m1"), c.values("t"), "it may have been written, and was")
-}
-
-// refuseContent has the broker refuse, with err, every batch of partition 0 of
-// the topic that has the mark in it.
-func (c *cluster) refuseContent(topic, mark string, err *kerr.Error) {
-	c.Fault(kfake.Fault{
-		Keys: []kmsg.Key{kmsg.Produce}, Topic: topic, Partitions: []int32{0}, Err: err, Count: -1,
-		When: func(req kmsg.Request) bool {
-			for _, t := range req.(*kmsg.ProduceRequest).Topics {
-				for _, p := range t.Partitions {
-					if strings.Contains(string(p.Records), mark) {
-						return true
-					}
-				}
-			}
-			return false
-		},
-	})
+	require.Equal(t, once("m0", "m1"), c.Values("t"), "it may have been written, and was")
 }

@@ -29,7 +29,7 @@ const (
 func TestTraceContextLandsInRecordHeaders(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	c.topic("t", 1, "max.message.bytes=1000")
+	c.Topic("t", 1, "max.message.bytes=1000")
 	o := c.output("topic: t", "key: k", "inject_tracing_map: 'meta = @.merge(this)'", "metadata: { include_prefixes: [ trace, mine ] }")
 	batch := tracedBatch("a", string(make([]byte, 2000)), "c")
 	batch[0].MetaSetMut("mine", "kept")
@@ -38,7 +38,7 @@ func TestTraceContextLandsInRecordHeaders(t *testing.T) {
 	require.Len(t, failed, 1)
 	require.Contains(t, failed[1], "size_exceeded: ")
 
-	log := c.log("t")
+	log := c.Log("t")
 	require.Len(t, log, 2)
 	require.ElementsMatch(t, []kgo.RecordHeader{{Key: "mine", Value: []byte("kept")}, {Key: "traceparent", Value: []byte(traceparent0)}}, log[0].Headers)
 	require.Equal(t, []kgo.RecordHeader{{Key: "traceparent", Value: []byte(traceparent2)}}, log[1].Headers)
@@ -51,13 +51,13 @@ func TestTraceContextLandsInRecordHeaders(t *testing.T) {
 func TestTraceContextInTheContent(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	c.topic("t", 1)
+	c.Topic("t", 1)
 	o := c.output("topic: t", "inject_tracing_map: 'root.meta.span = this'")
 	batch := tracedBatch(`{"meta":{"id":1}}`)
 	_, err := batch[0].AsStructured() // it is parsed, and shared with the copy
 	require.NoError(t, err)
 	require.NoError(t, o.WriteBatch(t.Context(), batch))
-	require.JSONEq(t, `{"meta":{"id":1,"span":{"traceparent":"`+traceparent0+`"}}}`, string(c.log("t")[0].Value))
+	require.JSONEq(t, `{"meta":{"id":1,"span":{"traceparent":"`+traceparent0+`"}}}`, string(c.Log("t")[0].Value))
 	content, err := batch[0].AsBytes()
 	require.NoError(t, err)
 	require.JSONEq(t, `{"meta":{"id":1}}`, string(content))
@@ -66,18 +66,18 @@ func TestTraceContextInTheContent(t *testing.T) {
 func TestTraceContextOfAMappingThatFailsIsLeftOut(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	c.topic("t", 1)
+	c.Topic("t", 1)
 	o := c.output("topic: t", "inject_tracing_map: 'meta = @.merge(this.nothing.not_null())'")
 	require.NoError(t, o.WriteBatch(t.Context(), tracedBatch("a", "b")))
-	require.Equal(t, once("a", "b"), c.values("t"))
+	require.Equal(t, once("a", "b"), c.Values("t"))
 }
 
 func TestNoTraceContextByDefault(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	c.topic("t", 1)
+	c.Topic("t", 1)
 	o := c.output("topic: t", "metadata: { include_patterns: [ '.*' ] }")
 	require.Nil(t, o.traces.wrapped)
 	require.NoError(t, o.WriteBatch(t.Context(), tracedBatch("a")))
-	require.Empty(t, c.log("t")[0].Headers)
+	require.Empty(t, c.Log("t")[0].Headers)
 }
