@@ -24,7 +24,7 @@ const (
 	deadLetter = "dead_letter"
 )
 
-// errFailing means that there are findings that are output.Failing.
+// errFailing means that there are findings that are failing.
 var errFailing = errors.New("messages would fail, or wait without end: see the lines that begin with fail")
 
 // outputConfig is a kafka_guarded output in a config.
@@ -33,7 +33,7 @@ type outputConfig struct {
 	path, label string
 	fields      map[string]any
 	processed   bool // its messages go through processors of its own
-	checked     output.Checked
+	checked     *checker
 }
 
 // Run checks the outputs of the config, given as YAML, and of resources that go
@@ -46,7 +46,7 @@ func Run(ctx context.Context, w io.Writer, config string, resources ...string) e
 	if len(outputs) == 0 {
 		return fmt.Errorf("the config has no %s output", component)
 	}
-	failing := false
+	bad := false
 	for i := range outputs {
 		o := &outputs[i]
 		if err := o.check(ctx); err != nil {
@@ -56,14 +56,12 @@ func Run(ctx context.Context, w io.Writer, config string, resources ...string) e
 			o.asDeadLetter(source)
 		}
 		o.print(w)
-		for _, f := range o.checked.Findings {
-			failing = failing || f.Severity == output.Failing
-		}
+		bad = bad || o.checked.failing()
 	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if failing {
+	if bad {
 		return errFailing
 	}
 	return nil
@@ -140,7 +138,7 @@ func (o *outputConfig) check(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o.checked = output.Check(ctx, conf)
+	o.checked = inspect(ctx, conf)
 	return nil
 }
 
@@ -161,18 +159,18 @@ func sourceOf(outputs []outputConfig, o *outputConfig) *outputConfig {
 // asDeadLetter compares what a dead-letter topic takes with what the topic takes
 // whose dead letters it gets.
 func (o *outputConfig) asDeadLetter(source *outputConfig) {
-	have, want := o.checked.MaxBatchBytes, source.checked.MaxBatchBytes
+	have, want := o.checked.maxBatchBytes, source.checked.maxBatchBytes
 	if classes, ok := source.fields["permanent"].([]any); ok && !slices.Contains(classes, any(guard.SizeExceeded.String())) {
 		return
 	}
 	switch {
 	case have == 0 || want == 0:
 	case have > want:
-		o.add(output.Fine, "size: as a dead-letter topic, %s takes larger messages (%d bytes) than topic %s (%d)", o.checked.Topic, have, source.checked.Topic, want)
+		o.checked.add(fine, "size: as a dead-letter topic, %s takes larger messages (%d bytes) than topic %s (%d)", o.checked.topic, have, source.checked.topic, want)
 	case o.onlyWay(source):
-		o.add(output.Failing, "size: the dead-letter topic %s takes no larger messages (%d bytes) than topic %s (%d): what is too large for the one is too large for the other, and holds up its batch. Raise max.message.bytes of %s, give this output a %s of its own, or make dead letters smaller with processors", o.checked.Topic, have, source.checked.Topic, want, o.checked.Topic, deadLetter)
+		o.checked.add(failing, "size: the dead-letter topic %s takes no larger messages (%d bytes) than topic %s (%d): what is too large for the one is too large for the other, and holds up its batch. Raise max.message.bytes of %s, give this output a %s of its own, or make dead letters smaller with processors", o.checked.topic, have, source.checked.topic, want, o.checked.topic, deadLetter)
 	default:
-		o.add(output.Doubtful, "size: the dead-letter topic %s takes no larger messages (%d bytes) than topic %s (%d): make sure that what is too large gets there smaller, or goes elsewhere", o.checked.Topic, have, source.checked.Topic, want)
+		o.checked.add(doubtful, "size: the dead-letter topic %s takes no larger messages (%d bytes) than topic %s (%d): make sure that what is too large gets there smaller, or goes elsewhere", o.checked.topic, have, source.checked.topic, want)
 	}
 }
 
@@ -183,17 +181,11 @@ func (o *outputConfig) onlyWay(source *outputConfig) bool {
 	return o.path == source.path+"."+component+"."+deadLetter && !o.processed && !further
 }
 
-func (o *outputConfig) add(s output.Severity, text string, args ...any) {
-	o.checked.Findings = append(o.checked.Findings, output.Finding{Severity: s, Text: fmt.Sprintf(text, args...)})
-}
-
 func (o *outputConfig) print(w io.Writer) {
 	fmt.Fprint(w, o.path)
 	if o.label != "" {
 		fmt.Fprintf(w, " (%s)", o.label)
 	}
 	fmt.Fprintln(w)
-	for _, f := range o.checked.Findings {
-		fmt.Fprintf(w, "  %-4s  %s\n", f.Severity, f.Text)
-	}
+	o.checked.print(w)
 }

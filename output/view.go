@@ -1,0 +1,52 @@
+package output
+
+import (
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/kafka-guarded/kafka-guarded/guard"
+)
+
+// View is what package check, which compares a config with its cluster, needs to
+// know of it.
+type View struct {
+	Guard           guard.Config
+	Client          []kgo.Opt
+	MaxRequestBytes int      // broker_write_max_bytes
+	SASL            []string // the mechanisms by name, in order of preference
+
+	Topic     *service.InterpolatedString
+	Partition *service.InterpolatedString // nil if not configured
+	Keyed     bool                        // whether there is a key
+
+	client clientConfig
+}
+
+// ViewOf returns the view of a config that was parsed by Spec. Its error is that
+// of the start.
+func ViewOf(conf *service.ParsedConfig) (View, error) {
+	client, err := clientConfigFrom(conf, conf.Resources().Logger())
+	if err != nil {
+		return View{}, err
+	}
+	records, err := recordConfigFrom(conf)
+	if err != nil {
+		return View{}, err
+	}
+	v := View{
+		Guard:           client.guard,
+		Client:          client.opts,
+		MaxRequestBytes: client.maxRequestBytes,
+		Topic:           records.topic,
+		Partition:       records.partition,
+		Keyed:           records.key != nil,
+		client:          client,
+	}
+	for _, m := range client.sasl {
+		v.SASL = append(v.SASL, m.Name())
+	}
+	return v, nil
+}
+
+// Explain says more of an error of connecting than Kafka does.
+func (v View) Explain(err error) error { return explainSASL(v.client.sasl, err) }
