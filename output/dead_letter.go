@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -31,7 +32,7 @@ type deadLetters struct {
 	out     *service.OwnedOutput
 	classes []guard.Class // that fail for good
 	retry   guard.Retry
-	log     *service.Logger
+	notices notices
 	metrics *metrics
 
 	prime  sync.Once
@@ -85,9 +86,12 @@ func (d *deadLetters) deliver(ctx context.Context, batch service.MessageBatch, r
 		letters[i] = letter(batch[i], records[i], verdicts[i].Failure, now)
 	}
 	taken := make(map[int]bool, len(open))
-	retry := d.retry
-	retry.MaxElapsedTime = 0 // its budget is for what may pass
-	pauses := retry.BackOff()
+	pauses := backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(d.retry.InitialInterval),
+		backoff.WithMaxInterval(max(d.retry.MaxInterval, d.retry.InitialInterval)),
+		backoff.WithMultiplier(2),
+		backoff.WithMaxElapsedTime(0), // the budget is for what may pass
+	)
 	said := time.Time{}
 	for {
 		failed, err := d.write(ctx, open, letters)
@@ -99,7 +103,7 @@ func (d *deadLetters) deliver(ctx context.Context, batch service.MessageBatch, r
 		}
 		if len(failed) == 0 {
 			if !said.IsZero() {
-				d.log.Infof("The dead-letter output takes messages again")
+				d.notices.lettersTaken()
 			}
 			return taken
 		}
@@ -114,9 +118,9 @@ func (d *deadLetters) deliver(ctx context.Context, batch service.MessageBatch, r
 		if ctx.Err() != nil {
 			return taken
 		}
-		if time.Since(said) >= time.Minute {
+		if time.Since(said) >= noticeInterval {
 			said = time.Now()
-			d.log.Warnf("The dead-letter output did not take %d messages, which are tried again while their batch waits: %v", len(open), err)
+			d.notices.lettersHeld(len(open), err)
 		}
 		select {
 		case <-time.After(pauses.NextBackOff()):

@@ -166,7 +166,7 @@ func TestHeldClassesAreNotDeadLettered(t *testing.T) {
 	require.Equal(t, once("m0", "m2"), c.Values("t"))
 	require.Len(t, s.deadLetters(), 1)
 	require.Contains(t, s.logs.String(), "2 messages for topic t are held, since 0s, and tried again until it passes: unauthorized: topic t partition 0: TOPIC_AUTHORIZATION_FAILED")
-	require.Contains(t, s.logs.String(), "No message for topic t waits any more for what was unauthorized")
+	require.Contains(t, s.logs.String(), "Messages for topic t are no longer held as unauthorized")
 }
 
 func TestPermanentMovesAClass(t *testing.T) {

@@ -44,7 +44,8 @@ type output struct {
 	client   clientConfig
 	records  recordConfig
 	reporter *reporter
-	topics   *topics
+	notices  notices
+	metrics  metrics
 	letters  *deadLetters // nil if not configured
 	traces   traces
 
@@ -65,27 +66,30 @@ func newOutput(conf *service.ParsedConfig, mgr *service.Resources) (*output, err
 		client:   client,
 		records:  records,
 		reporter: newReporter(mgr),
-		topics:   newTopics(mgr, client.guard.MaxMessageBytes),
+		notices:  notices{mgr.Logger()},
+		metrics:  newMetrics(mgr.Metrics()),
 	}
 	if o.traces, err = tracesFrom(conf); err != nil {
 		return nil, err
 	}
-	o.client.guard.OnRules = o.topics.onRules
-	o.client.guard.OnWaiting = o.reporter.onWaiting
-	o.client.guard.OnRetry = o.reporter.metrics.onRetry
 	if conf.Contains(fieldDeadLetter) {
 		child, err := conf.FieldOutput(fieldDeadLetter)
 		if err != nil {
 			return nil, err
 		}
-		o.letters = &deadLetters{
-			out: child, classes: client.guard.Permanent, retry: client.guard.Retry,
-			log: mgr.Logger(), metrics: &o.reporter.metrics,
-		}
+		o.letters = &deadLetters{out: child, classes: client.guard.Permanent, retry: client.guard.Retry, notices: o.notices, metrics: &o.metrics}
 	}
-	if err := sayWhatIsLost(conf, mgr, client, o.letters != nil); err != nil {
+	o.client.guard.OnRules = func(old, now *guard.Rules) {
+		o.metrics.onRules(now)
+		o.notices.rules(old, now, client.guard.MaxMessageBytes)
+	}
+	o.client.guard.OnWaiting = o.notices.waiting
+	o.client.guard.OnRetry = o.metrics.onRetry
+	policy, err := conf.FieldBatchPolicy(fieldBatching)
+	if err != nil {
 		return nil, err
 	}
+	o.notices.start(client, policy, o.letters != nil, inFallback(mgr.Path()))
 	return o, nil
 }
 
@@ -117,8 +121,21 @@ func (o *output) Connect(ctx context.Context) error {
 		return err
 	}
 	o.guard = g
-	go o.topics.checkRequestLimit(context.WithoutCancel(ctx), g, o.client.maxRequestBytes)
+	go o.checkRequestLimit(context.WithoutCancel(ctx), g)
 	return nil
+}
+
+// requestLimitWait bounds how long to wait for the brokers' own limit.
+const requestLimitWait = 10 * time.Second
+
+// checkRequestLimit asks the brokers how large a request may be. Who has no right
+// to read that is not warned.
+func (o *output) checkRequestLimit(ctx context.Context, g *guard.Guard) {
+	ctx, cancel := context.WithTimeout(ctx, requestLimitWait)
+	defer cancel()
+	if limit, err := g.RequestLimit(ctx); err == nil {
+		o.notices.requestLimit(o.client.maxRequestBytes, limit)
+	}
 }
 
 // WriteBatch writes the batch and returns nil once every message of it is
@@ -134,7 +151,7 @@ func (o *output) WriteBatch(ctx context.Context, batch service.MessageBatch) err
 	records, failures := o.records.from(o.traces.into(ctx, batch))
 	start := time.Now()
 	verdicts := g.Write(ctx, records)
-	o.reporter.metrics.latency.Timing(time.Since(start).Nanoseconds())
+	o.metrics.latency.Timing(time.Since(start).Nanoseconds())
 	for i, f := range failures {
 		verdicts[i] = guard.Verdict{Outcome: f.Outcome, Class: f.Class, Partition: -1, Offset: -1, Failure: f}
 	}
@@ -142,6 +159,7 @@ func (o *output) WriteBatch(ctx context.Context, batch service.MessageBatch) err
 	if o.letters != nil {
 		taken = o.letters.deliver(ctx, batch, records, verdicts)
 	}
+	o.metrics.count(verdicts)
 	return o.reporter.report(batch, verdicts, taken)
 }
 

@@ -16,6 +16,7 @@ type metrics struct {
 	retried          *service.MetricCounter // by class
 	deadLettered     *service.MetricCounter // by class
 	deadLetterFailed *service.MetricCounter // tries
+	topicMaxBytes    *service.MetricGauge   // by topic
 	latency          *service.MetricTimer   // of batches, until Kafka is done with them
 }
 
@@ -29,6 +30,7 @@ func newMetrics(m *service.Metrics) metrics {
 		retried:          m.NewCounter("kafka_guarded_retried", "class"),
 		deadLettered:     m.NewCounter("kafka_guarded_dead_lettered", "class"),
 		deadLetterFailed: m.NewCounter("kafka_guarded_dead_letter_failed"),
+		topicMaxBytes:    m.NewGauge("kafka_guarded_topic_max_bytes", "topic"),
 		latency:          m.NewTimer("kafka_guarded_latency_ns"),
 	}
 }
@@ -73,4 +75,10 @@ func incr(c *service.MetricCounter, n int64) {
 
 func (m *metrics) onRetry(class guard.Class, records int) {
 	m.retried.Incr(int64(records), class.String())
+}
+
+func (m *metrics) onRules(rules *guard.Rules) {
+	if rules.Known {
+		m.topicMaxBytes.Set(int64(rules.MaxBatchBytes()), rules.Topic)
+	}
 }

@@ -13,19 +13,6 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/guard"
 )
 
-// recordConfig says how to make a record out of a message. The fields that are
-// nil are not configured.
-type recordConfig struct {
-	topic     *service.InterpolatedString
-	key       *service.InterpolatedString
-	partition *service.InterpolatedString
-	metadata  *service.MetadataFilter
-	timestamp *service.InterpolatedString
-	unit      time.Duration // of the timestamp
-	nullKey   *bloblang.Executor
-	tombstone *bloblang.Executor
-}
-
 // from makes a record of each message. A message of which none can be made has
 // a nil record, and is that index's failure.
 func (c *recordConfig) from(batch service.MessageBatch) ([]*kgo.Record, map[int]*guard.Failure) {

@@ -3,8 +3,8 @@ package output
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"sync"
-	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
@@ -26,8 +26,7 @@ import (
 // may be such a smaller batch: that may duplicate what was delivered of it, but
 // loses nothing.
 type reporter struct {
-	log     *service.Logger
-	metrics metrics
+	notices notices
 	// forwarded is set when an output of a fallback comes after this one:
 	// then it and not the input gets the errors.
 	forwarded bool
@@ -42,8 +41,7 @@ func newReporter(mgr *service.Resources) *reporter {
 	path := mgr.Path()
 	n := len(path)
 	return &reporter{
-		log:     mgr.Logger(),
-		metrics: newMetrics(mgr.Metrics()),
+		notices: notices{mgr.Logger()},
 		// The first output of a fallback. Whether another one comes after the
 		// second, or any later, the path does not tell.
 		forwarded: n >= 2 && path[n-2] == "fallback" && path[n-1] == "0",
@@ -54,7 +52,6 @@ func newReporter(mgr *service.Resources) *reporter {
 // report returns nil when every message was delivered or taken by the dead-letter
 // output, else an error that is about those that were not.
 func (r *reporter) report(batch service.MessageBatch, verdicts []guard.Verdict, taken map[int]bool) error {
-	r.metrics.count(verdicts)
 	var failed []int
 	unknown := 0
 	for i, v := range verdicts {
@@ -70,7 +67,7 @@ func (r *reporter) report(batch service.MessageBatch, verdicts []guard.Verdict, 
 		return nil
 	}
 	if unknown > 0 {
-		r.log.Warnf("%d of the %d messages of a batch may have been written or not: sending them again may duplicate them", unknown, len(batch))
+		r.notices.uncertain(unknown, len(batch))
 	}
 	headline := headline(verdicts, failed, len(batch))
 	if len(batch) == 1 || !r.separable(len(failed), len(batch)) {
@@ -126,16 +123,19 @@ func headline(verdicts []guard.Verdict, failed []int, all int) error {
 	return fmt.Errorf("%w (%d of %d messages failed: %s)", first, len(failed), all, text)
 }
 
-// onWaiting logs what holds messages up: when it begins, once a minute while it
-// lasts, and when it is over.
-func (r *reporter) onWaiting(w guard.Waiting) {
-	lasted := time.Since(w.Since).Round(time.Second)
-	switch {
-	case w.Over:
-		r.log.Infof("No message for topic %s waits any more for what was %s, after %s", w.Topic, w.Class, lasted)
-	case w.Cause == nil:
-		r.log.Warnf("%d messages for topic %s wait for a broker to acknowledge them, since %s", w.Records, w.Topic, lasted)
-	default:
-		r.log.Warnf("%d messages for topic %s are held, since %s, and tried again until it passes: %v", w.Records, w.Topic, lasted, w.Cause)
+// inFallback reports whether an output with this path is one of a fallback, at
+// whatever depth, so that the errors of the one may get to the other. What is
+// in a dead_letter has no errors that get out of it.
+func inFallback(path []string) bool {
+	for i, segment := range slices.Backward(path) {
+		if segment == fieldDeadLetter {
+			return false
+		}
+		if segment == "fallback" && i+1 < len(path) {
+			if _, err := strconv.Atoi(path[i+1]); err == nil {
+				return true
+			}
+		}
 	}
+	return false
 }

@@ -143,15 +143,12 @@ func saslFrom(conf *service.ParsedConfig) ([]sasl.Mechanism, error) {
 	}
 	var mechanisms []sasl.Mechanism
 	for i, c := range list {
-		p := parser{conf: c}
+		p := newParser(c)
 		name := p.string(fieldSASLMechanism)
 		user, password, token := p.string(fieldSASLUsername), p.string(fieldSASLPassword), p.string(fieldSASLToken)
-		var extensions map[string]string
-		if c.Contains(fieldSASLExtensions) {
-			extensions = parse(&p, fieldSASLExtensions, c.FieldStringMap)
-		}
-		if p.err != nil {
-			return nil, fmt.Errorf("sasl mechanism %d: %w", i, p.err)
+		extensions := optional(p, fieldSASLExtensions, c.FieldStringMap)
+		if *p.err != nil {
+			return nil, fmt.Errorf("sasl mechanism %d: %w", i, *p.err)
 		}
 		switch name {
 		case "", saslNone:

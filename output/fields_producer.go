@@ -1,0 +1,170 @@
+package output
+
+import (
+	"math"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+const (
+	fieldPartitioner            = "partitioner"
+	fieldIdempotentWrite        = "idempotent_write"
+	fieldAcks                   = "acks"
+	fieldCompression            = "compression"
+	fieldAllowAutoTopicCreation = "allow_auto_topic_creation"
+	fieldTimeout                = "timeout"
+	fieldMaxMessageBytes        = "max_message_bytes"
+	fieldBrokerWriteMaxBytes    = "broker_write_max_bytes"
+	fieldMaxBufferedRecords     = "max_buffered_records"
+	fieldMaxBufferedBytes       = "max_buffered_bytes"
+	fieldMaxInFlightRequests    = "max_in_flight_requests"
+	fieldRecordRetries          = "record_retries"
+	fieldRecordDeliveryTimeout  = "record_delivery_timeout"
+)
+
+const producerLints = `
+  if this.idempotent_write.or(true) == true && this.acks.or("all") != "all" { "idempotent_write requires acks to be set to all" },
+  if this.idempotent_write.or(true) == true && this.max_in_flight_requests.or(1) != 1 { "idempotent_write requires max_in_flight_requests to be 1, set idempotent_write to false to use higher values" },`
+
+const partitionerManual = "manual"
+
+var partitioners = options[kgo.Partitioner]{
+	{"murmur2_hash", "Kafka's default: the murmur2 hash of the key. Messages without a key stick to a partition for a batch.", kgo.StickyKeyPartitioner(nil)},
+	{"round_robin", "All partitions in turn. Lower throughput and more load on brokers.", kgo.RoundRobinPartitioner()},
+	{"least_backup", "The partition with the fewest buffered messages, chosen per batch.", kgo.LeastBackupPartitioner()},
+	{partitionerManual, "The partition that the field `partition` gives.", kgo.ManualPartitioner()},
+}
+
+const (
+	acksAll    = "all"
+	acksLeader = "leader"
+	acksNone   = "none"
+)
+
+var acks = options[kgo.Acks]{
+	{acksAll, "Wait for all in-sync replicas. Required by `idempotent_write`.", kgo.AllISRAcks()},
+	{acksLeader, "Wait for the leader alone. What it acknowledged is lost if it fails before its followers have it.", kgo.LeaderAck()},
+	{acksNone, "Wait for nobody. What is handed to the network counts as delivered, and no refusal is ever heard of.", kgo.NoAck()},
+}
+
+var codecs = options[kgo.CompressionCodec]{
+	{name: "lz4", value: kgo.Lz4Compression()},
+	{name: "snappy", value: kgo.SnappyCompression()},
+	{name: "gzip", value: kgo.GzipCompression()},
+	{name: "none", value: kgo.NoCompression()},
+	{name: "zstd", value: kgo.ZstdCompression()},
+}
+
+func producerFields() []*service.ConfigField {
+	return []*service.ConfigField{
+		partitioners.field(fieldPartitioner).
+			Description("How to choose the partition of a message, overriding the default of hashing its key. Kafka's `partitioner.class`.").
+			Advanced().Optional(),
+		service.NewBoolField(fieldIdempotentWrite).
+			Description("Have the brokers recognise what the client sends again, so that its retries cause no duplicates. Before Kafka 3.0 this takes the right `IDEMPOTENT_WRITE` on the cluster. Without it, duplicates are possible whenever a connection is lost. Kafka's `enable.idempotence`.").
+			Default(true).
+			Advanced(),
+		acks.field(fieldAcks).
+			Description("How many replicas must have a message before it counts as delivered. Kafka's `acks`.").
+			Default(acksAll).
+			Advanced(),
+		codecs.field(fieldCompression).
+			Description("An explicit compression type. The default is snappy where the broker supports it, else none. Kafka's `compression.type`.").
+			Optional().
+			Advanced(),
+		service.NewBoolField(fieldAllowAutoTopicCreation).
+			Description("Have brokers whose `auto.create.topics.enable` is set create topics that do not exist. Kafka's `allow.auto.create.topics`.").
+			Default(true).
+			Advanced(),
+		durationField(fieldTimeout).
+			Description("How long a broker may wait for its followers to have a message before it gives up and is asked again. Kafka's `request.timeout.ms`, as it is sent along with produce requests.").
+			Default("10s").
+			Advanced(),
+		service.NewStringField(fieldMaxMessageBytes).
+			LintRule(lintSize).
+			Description("A further ceiling on the size of a batch as it is sent, compressed, and so of a message with the few bytes that surround it, below what its topic accepts. What is larger is `size_exceeded` without being sent. Leave it out to go by the topics' own `max.message.bytes`; where these can't be read it is then 1MiB. Kafka's `max.request.size`.").
+			Optional().
+			Advanced().
+			Example("100MB").
+			Example("50mib"),
+		service.NewStringField(fieldBrokerWriteMaxBytes).
+			LintRule(lintSize).
+			Description("The upper bound for the size of a request. It must not exceed the broker's `socket.request.max.bytes`: brokers close the connection on larger ones.").
+			Advanced().
+			Default("100MiB").
+			Example("128MB").
+			Example("50mib"),
+		service.NewIntField(fieldMaxBufferedRecords).
+			LintRule(lintAtLeast(1)).
+			Description("The maximum number of messages to buffer before writing blocks.").
+			Advanced().
+			Default(10000),
+		service.NewStringField(fieldMaxBufferedBytes).
+			LintRule(lintSize).
+			Description("The maximum number of bytes to buffer before writing blocks, `0` for no limit. A message that is larger by itself is `size_exceeded`. Kafka's `buffer.memory`.").
+			Advanced().
+			Default("0").
+			Example("256MB").
+			Example("50mib"),
+		service.NewIntField(fieldMaxInFlightRequests).
+			LintRule(lintAtLeast(1)).
+			Description("The maximum number of produce requests in flight per broker without `idempotent_write`. With it, this must be `1`, and sequence numbers allow for five. Kafka's `max.in.flight.requests.per.connection`.").
+			Advanced().
+			Default(1),
+		service.NewIntField(fieldRecordRetries).
+			LintRule(lintAtLeast(0)).
+			Description("How often the client tries to send a message again, where it can tell that this is safe. `0` is without end (the default). Kafka's `retries`.").
+			Advanced().
+			Default(0),
+		durationField(fieldRecordDeliveryTimeout).
+			Description("How long a message may wait in the client, where the client can tell that giving up is safe. It is counted from the message's timestamp, so that it can't be used together with `timestamp_ms` or `timestamp`. `0s` is without end (the default). What the client gives up may have been written. Kafka's `delivery.timeout.ms`.").
+			Advanced().
+			Default("0s"),
+	}
+}
+
+// producer reads how to produce.
+func (c *clientConfig) producer(p *parser) {
+	c.maxRequestBytes = p.bytes(fieldBrokerWriteMaxBytes, 1<<30)
+	c.acks = p.string(fieldAcks)
+	c.opts = append(c.opts,
+		kgo.ProduceRequestTimeout(p.duration(fieldTimeout)),
+		kgo.BrokerMaxWriteBytes(int32(c.maxRequestBytes)),
+		kgo.MaxBufferedBytes(p.bytes(fieldMaxBufferedBytes, math.MaxInt)),
+		kgo.MaxBufferedRecords(p.int(fieldMaxBufferedRecords, 1)),
+		kgo.RequiredAcks(pick(p, fieldAcks, acks)),
+	)
+	if p.conf.Contains(fieldMaxMessageBytes) {
+		c.guard.MaxMessageBytes = p.bytes(fieldMaxMessageBytes, 1<<30)
+		if c.guard.MaxMessageBytes == 0 {
+			p.fail("%s is 0: leave it out for the default", fieldMaxMessageBytes)
+		}
+	}
+	if n := p.int(fieldRecordRetries, 0); n > 0 {
+		c.opts = append(c.opts, kgo.RecordRetries(n))
+	}
+	if d := p.duration(fieldRecordDeliveryTimeout); d > 0 {
+		c.opts = append(c.opts, kgo.RecordDeliveryTimeout(d))
+	}
+	if p.bool(fieldAllowAutoTopicCreation) {
+		c.opts = append(c.opts, kgo.AllowAutoTopicCreation())
+	}
+	partitioner := kgo.StickyKeyPartitioner(nil)
+	if p.conf.Contains(fieldPartitioner) {
+		partitioner = pick(p, fieldPartitioner, partitioners)
+	}
+	c.opts = append(c.opts, kgo.RecordPartitioner(partitioner))
+	if p.conf.Contains(fieldCompression) {
+		c.opts = append(c.opts, kgo.ProducerBatchCompression(pick(p, fieldCompression, codecs)))
+	}
+	idempotent, requests := p.bool(fieldIdempotentWrite), p.int(fieldMaxInFlightRequests, 1)
+	switch {
+	case !idempotent:
+		c.opts = append(c.opts, kgo.DisableIdempotentWrite(), kgo.MaxProduceRequestsInflightPerBroker(requests))
+	case c.acks != acksAll:
+		p.fail("%s requires %s to be %q, got %q", fieldIdempotentWrite, fieldAcks, acksAll, c.acks)
+	case requests != 1:
+		p.fail("%s requires %s to be 1, got %d (set %s to false to use higher values, at the cost of possible duplicate and out-of-order delivery on retries)", fieldIdempotentWrite, fieldMaxInFlightRequests, requests, fieldIdempotentWrite)
+	}
+}

@@ -1,0 +1,113 @@
+package output
+
+import (
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/kafka-guarded/kafka-guarded/guard"
+)
+
+// notices is all that the output says in the log. Nothing of it has a part of a
+// message, and nothing comes more often than once a minute per cause.
+type notices struct{ log *service.Logger }
+
+// noticeInterval is how often what lasts is said again.
+const noticeInterval = time.Minute
+
+// start says what a config that works does not do, and where it is not obvious,
+// which message goes where.
+func (n notices) start(c clientConfig, policy service.BatchPolicy, deadLetter, inFallback bool) {
+	switch c.acks {
+	case acksLeader:
+		n.log.Warnf("%s is %s: what the leader of a partition has acknowledged is lost if it fails before another replica has it, and counts as delivered all the same. With %q it does not", fieldAcks, c.acks, acksAll)
+	case acksNone:
+		n.log.Warnf("%s is %s: what is handed to the network counts as delivered. No refusal is heard of, so that what a broker refuses or loses is neither reported nor dead-lettered, but gone. With %q it is not", fieldAcks, c.acks, acksAll)
+	}
+	switch {
+	case !inFallback:
+	case deadLetter:
+		n.log.Infof("%s takes the messages that failed for good. The fallback around this output gets the others that failed: those given up after %s.%s, and those that may have been written", fieldDeadLetter, fieldRetry, fieldRetryMaxElapsedTime)
+	case !policy.IsNoop():
+		n.log.Warnf("%s is set in an output of a fallback: when a message fails, the fallback gets with it all that came with it from the input, also what was delivered. Use %s, or batch at the input, and it is exact", fieldBatching, fieldDeadLetter)
+	}
+}
+
+// rules says what a topic accepts, when it is read first and when it has changed.
+func (n notices) rules(old, now *guard.Rules, maxMessageBytes int) {
+	switch {
+	case old != nil && (old.Known || now.Known):
+		n.log.Infof("What topic %s accepts has changed: it was %s, now it is %s", now.Topic, old, now)
+	case now.Known:
+		n.log.Debugf("What topic %s accepts: %s", now.Topic, now)
+	case !now.Missing():
+		n.log.Warnf("What topic %s accepts is %s. What the broker refuses decides instead, which takes extra requests. To read it takes the right to DESCRIBE_CONFIGS on the topic", now.Topic, now)
+	}
+	limit := now.MaxBatchBytes()
+	if !now.Known || maxMessageBytes == 0 || old != nil && old.MaxBatchBytes() == limit {
+		return
+	}
+	switch {
+	case maxMessageBytes < limit:
+		n.log.Warnf("%s (%d) is less than topic %s accepts (%d): messages in between are refused here although Kafka would take them", fieldMaxMessageBytes, maxMessageBytes, now.Topic, limit)
+	case maxMessageBytes > limit:
+		n.log.Warnf("%s (%d) is more than topic %s accepts (%d): it has no effect on messages to it", fieldMaxMessageBytes, maxMessageBytes, now.Topic, limit)
+	}
+}
+
+// requestLimit warns when requests may be larger than a broker takes: it would
+// close the connection without a word.
+func (n notices) requestLimit(own, limit int) {
+	if own > limit {
+		n.log.Warnf("%s (%d) is more than the brokers take (socket.request.max.bytes %d): they close the connection on larger requests, so lower the one or raise the other", fieldBrokerWriteMaxBytes, own, limit)
+	}
+}
+
+// waiting says what holds messages up: when it begins, once a minute while it
+// lasts, and when it is over.
+func (n notices) waiting(w guard.Waiting) {
+	lasted := time.Since(w.Since).Round(time.Second)
+	switch {
+	case w.Over:
+		n.log.Infof("Messages for topic %s are no longer held as %s, after %s", w.Topic, w.Class, lasted)
+	case w.Cause == nil:
+		n.log.Warnf("%d messages for topic %s wait for a broker to acknowledge them, since %s", w.Records, w.Topic, lasted)
+	default:
+		n.log.Warnf("%d messages for topic %s are held, since %s, and tried again until it passes: %v", w.Records, w.Topic, lasted, w.Cause)
+	}
+}
+
+// uncertain says that messages are reported whose fate is not known.
+func (n notices) uncertain(unknown, all int) {
+	n.log.Warnf("%d of the %d messages of a batch may have been written or not: sending them again may duplicate them", unknown, all)
+}
+
+// lettersHeld says that the dead-letter output fails.
+func (n notices) lettersHeld(open int, err error) {
+	n.log.Warnf("The dead-letter output did not take %d messages, which are tried again while their batch waits: %v", open, err)
+}
+
+func (n notices) lettersTaken() {
+	n.log.Infof("The dead-letter output takes messages again")
+}
+
+// clientLog passes what kgo logs on. What is routine to kgo is a level lower
+// here, as in kafka_franz.
+type clientLog struct{ log *service.Logger }
+
+func (clientLog) Level() kgo.LogLevel { return kgo.LogLevelInfo }
+
+func (l clientLog) Log(level kgo.LogLevel, text string, keyvals ...any) {
+	switch level {
+	case kgo.LogLevelError:
+		l.log.With(keyvals...).Error(text)
+	case kgo.LogLevelWarn:
+		l.log.With(keyvals...).Warn(text)
+	case kgo.LogLevelInfo:
+		// There is such a line for each batch that is refused, and few
+		// people read it: a logger with these fields would cost more than
+		// the rest of what a refusal takes.
+		l.log.Debugf("%s: %v", text, keyvals)
+	}
+}
