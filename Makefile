@@ -1,19 +1,49 @@
-.PHONY: test integration race lint fuzz bench bench-guard ci
+# Both modules: the plugin, and the one beside Redpanda Connect's components.
+MODULES := . connect
+
+# A tool by the go.mod that has its version: $(call tool,golangci-lint) run
+tool = go tool -modfile=$(CURDIR)/tools/$(1)/go.mod $(1)
+
+# Runs a command in each module.
+each = set -e; for module in $(MODULES); do echo "-- $$module: $(1)"; (cd $$module && $(1)); done
+
+.PHONY: test integration race vet lint tidy vuln fuzz cover docs bench bench-guard ci
 
 test:
-	go test -short ./...
+	@$(call each,go test -short ./...)
 
 integration:
 	go test -count=1 ./internal/kafkatest/... ./integration/...
 
 race:
-	go test -short -race -shuffle=on ./...
+	@$(call each,go test -short -race -shuffle=on ./...)
+
+vet:
+	@$(call each,go vet ./...)
 
 lint:
-	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run
+	@$(call each,$(call tool,golangci-lint) run --config $(CURDIR)/.golangci.yml)
 
+# go.mod and go.sum have what is needed, and nothing else.
+tidy:
+	@$(call each,go mod tidy -diff)
+	@$(call each,go mod verify)
+
+vuln:
+	@$(call each,$(call tool,govulncheck) ./...)
+
+# FUZZTIME for each target; a schedule that fails is kept under testdata.
+FUZZTIME ?= 5m
 fuzz:
-	go test ./guard -run '^$$' -fuzz FuzzWriteAgainstTheLog -fuzztime 5m
+	go test ./guard -run '^$$' -fuzz FuzzClassify -fuzztime $(FUZZTIME)
+	go test ./guard -run '^$$' -fuzz FuzzWriteAgainstTheLog -fuzztime $(FUZZTIME)
+
+cover:
+	@$(call each,go test -short -coverpkg=./... -coverprofile=cover.out ./... && go tool cover -func=cover.out | tail -1)
+
+# What is generated out of the code.
+docs:
+	go test ./output -run TestReferenceIsUpToDate -update
 
 bench:
 	cd connect && go run ./bench $(if $(wildcard /dev/shm),-data /dev/shm) -write ../docs/performance.md

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -380,6 +379,6 @@ func TestAnOwnedOutputCanBePrimedOnce(t *testing.T) {
 	require.NoError(t, out.Prime())
 	err := out.Prime()
 	require.Error(t, err, "OwnedOutput.Prime can now be called again: deadLetters.open in output/dead_letter.go needs no sync.Once")
-	require.True(t, strings.Contains(err.Error(), "already"), err.Error())
+	require.ErrorContains(t, err, "already")
 	require.NoError(t, out.Close(t.Context()))
 }

@@ -156,7 +156,7 @@ func TestAPromiseIsToldTheLastErrorAlone(t *testing.T) {
 	)
 	err := cl.ProduceSync(t.Context(), record("in the log")).FirstErr()
 	require.EqualValues(t, 1, b.length(), "the first attempt was appended")
-	require.True(t, err == kerr.InvalidRecord, //nolint:errorlint // nothing must be wrapped in it
+	require.Same(t, kerr.InvalidRecord, err, // nothing must be wrapped in it
 		"kgo now tells a promise of an attempt in doubt before the last error (%v): guard/attempts.go need not listen on the connections", err)
 }
 
@@ -217,7 +217,7 @@ func TestRecordErrorsOfABrokerAreIgnored(t *testing.T) {
 	require.NoError(t, cl.Flush(t.Context()))
 	require.Len(t, e.by, 3)
 	for v, err := range e.by {
-		require.True(t, err == kerr.InvalidRecord, //nolint:errorlint // nothing must be wrapped in it
+		require.Same(t, kerr.InvalidRecord, err, // nothing must be wrapped in it
 			"kgo now passes on the ErrorRecords or the ErrorMessage of a refusal (%s: %v): isolation.clear in guard/isolate.go can convict by them in place of searching, and guard/classify.go can quote the broker", v, err)
 	}
 }

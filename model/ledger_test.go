@@ -43,6 +43,7 @@ const (
 // hear enters what was said of a message.
 func (l *ledger) hear(id int, w word) {
 	switch w {
+	case saysOpen: // the source sends it again
 	case saysDone:
 		l.fates[id].done++
 	case saysUnsure:

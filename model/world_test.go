@@ -260,6 +260,7 @@ func (w *world) addTroubles() {
 			return nil, errors.New("cut"), true
 		case cutAfter:
 			w.cut.Store(true)
+		default: // the faults below answer
 		}
 		return nil, nil, false
 	})

@@ -95,6 +95,7 @@ func (c *cluster) restart(n *node) error {
 // nodes run.
 func (c *cluster) restore(n *node) error {
 	switch n.state {
+	case nodeRunning:
 	case nodeDown:
 		if err := c.restart(n); err != nil {
 			return err
@@ -120,6 +121,8 @@ func (s nodeState) String() string {
 		return "running"
 	case nodeFrozen:
 		return "frozen"
+	case nodeDown:
+		return "down"
 	}
-	return "down"
+	return "unknown"
 }

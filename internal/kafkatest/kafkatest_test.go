@@ -6,7 +6,6 @@ import (
 	"bufio"
 	"context"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -308,7 +307,7 @@ func TestStartWithExpiredCertIsRefusedByClients(t *testing.T) {
 	cl := newClient(t, c.ClientOpts(""))
 	err := cl.Ping(context.Background())
 	var invalid x509.CertificateInvalidError
-	require.True(t, errors.As(err, &invalid), "%v", err)
+	require.ErrorAs(t, err, &invalid)
 	require.Equal(t, x509.Expired, invalid.Reason)
 }
 
