@@ -7,8 +7,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,22 +25,65 @@ import (
 // Cluster is a kfake cluster that ends with its test.
 type Cluster struct {
 	*kfake.Cluster
-	// Admin asks the cluster as an administrator would. It has no credentials.
+	// Admin asks the cluster as an administrator would. It has no credentials,
+	// and sees no dialect and no trouble.
 	Admin *kadm.Client
 
 	t testing.TB
+
+	// Of a cluster with fronts.
+	dialect   Dialect
+	dial      []kgo.Opt
+	producers producers
+	mu        sync.Mutex
+	fronted   map[*front]struct{}
+	away      map[int32]bool
+	troubles  []*TroubleHandle
 }
 
-// New starts a cluster of one broker, if the options say nothing else.
+// New starts a cluster of one broker, if the options say nothing else. It is
+// plain kfake, without a dialect.
 func New(t testing.TB, opts ...kfake.Opt) *Cluster {
 	t.Helper()
-	c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1)}, opts...)...)
-	require.NoError(t, err)
-	t.Cleanup(c.Close)
-	cl, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...))
-	require.NoError(t, err)
-	t.Cleanup(cl.Close)
-	return &Cluster{Cluster: c, Admin: kadm.NewClient(cl), t: t}
+	c := &Cluster{t: t}
+	c.start(opts)
+	return c
+}
+
+// Speak starts a cluster with a dialect, on which there may be Trouble. The
+// network is nil for that of the machine.
+func Speak(t testing.TB, d Dialect, n *Network, opts ...kfake.Opt) *Cluster {
+	t.Helper()
+	c := &Cluster{t: t, dialect: d, fronted: map[*front]struct{}{}, away: map[int32]bool{}}
+	listen := net.Listen
+	if n != nil {
+		listen, c.dial = n.Listen, n.Opts()
+	}
+	if d.Versions != nil {
+		opts = append(opts, kfake.MaxVersions(d.Versions))
+	}
+	if d.Limits != nil {
+		opts = append(opts, kfake.BrokerConfigs(map[string]string{"message.max.bytes": fmt.Sprint(slices.Max(d.Limits))}))
+	}
+	c.start(append(opts, kfake.ListenFn(c.fronts(listen))))
+	return c
+}
+
+func (c *Cluster) start(opts []kfake.Opt) {
+	c.t.Helper()
+	var err error
+	c.Cluster, err = kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1)}, opts...)...)
+	require.NoError(c.t, err)
+	c.t.Cleanup(c.Close)
+	cl, err := kgo.NewClient(append(c.Opts(), kgo.ClientID(observer))...)
+	require.NoError(c.t, err)
+	c.t.Cleanup(cl.Close)
+	c.Admin = kadm.NewClient(cl)
+}
+
+// Opts are what a client needs to reach the cluster.
+func (c *Cluster) Opts() []kgo.Opt {
+	return append([]kgo.Opt{kgo.SeedBrokers(c.ListenAddrs()...)}, c.dial...)
 }
 
 // Topic creates a topic with configs given as "key=value".
@@ -100,12 +145,12 @@ func (c *Cluster) Log(topic string) []*kgo.Record {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	log, err := Read(ctx, c.Cluster, topic)
+	log, err := Read(ctx, c.Cluster, topic, append(c.dial, kgo.ClientID(observer))...)
 	require.NoError(c.t, err)
 	return log
 }
 
-// Read reads all that is in a topic of the cluster, by partition and
+// Read reads all that is in a topic of a cluster, by partition and
 // offset. The options are for the client that reads.
 func Read(ctx context.Context, c *kfake.Cluster, topic string, opts ...kgo.Opt) ([]*kgo.Record, error) {
 	var want int64

@@ -1,0 +1,144 @@
+package kafkafake
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// refuse refuses the partitions of a produce request that a trouble covers.
+func (e *exchange) refuse(req *kmsg.ProduceRequest, h *TroubleHandle, code *kerr.Error) {
+	for i := range req.Topics {
+		for j, p := range req.Topics[i].Partitions {
+			if h.covers(e.names[i], p.Partition) {
+				e.refusePartition(partitionOf{i, j}, &Refusal{Code: code})
+			}
+		}
+	}
+}
+
+func (e *exchange) refusePartition(p partitionOf, r *Refusal) {
+	if e.refused == nil {
+		e.refused = map[partitionOf]*Refusal{}
+	}
+	e.refused[p] = r
+}
+
+// complete adds what was refused to kfake's answer, and rewrites what is to be
+// rewritten.
+func (e *exchange) complete(resp *kmsg.ProduceResponse) {
+	req := e.req.(*kmsg.ProduceRequest)
+	if h := e.rewrite; h != nil {
+		for i := range resp.Topics {
+			t := &resp.Topics[i]
+			at := slices.IndexFunc(req.Topics, func(of kmsg.ProduceRequestTopic) bool { return of.Topic == t.Topic && of.TopicID == t.TopicID })
+			for j := range t.Partitions {
+				if p := &t.Partitions[j]; at >= 0 && h.covers(e.names[at], p.Partition) {
+					p.ErrorCode, p.BaseOffset = h.Code.Code, -1
+				}
+			}
+		}
+	}
+	for i, t := range req.Topics {
+		for j, p := range t.Partitions {
+			if r := e.refused[partitionOf{i, j}]; r != nil {
+				of := topicOf(resp, t)
+				answer := kmsg.NewProduceResponseTopicPartition()
+				answer.Partition, answer.ErrorCode, answer.BaseOffset, answer.ErrorRecords = p.Partition, r.Code.Code, -1, r.Named
+				if r.Message != "" {
+					answer.ErrorMessage = &r.Message
+				}
+				of.Partitions = append(of.Partitions, answer)
+			}
+		}
+	}
+}
+
+// topicOf returns the answer's entry for a topic of the request.
+func topicOf(resp *kmsg.ProduceResponse, t kmsg.ProduceRequestTopic) *kmsg.ProduceResponseTopic {
+	for i := range resp.Topics {
+		if of := &resp.Topics[i]; of.Topic == t.Topic && of.TopicID == t.TopicID {
+			return of
+		}
+	}
+	of := kmsg.NewProduceResponseTopic()
+	of.Topic, of.TopicID = t.Topic, t.TopicID
+	resp.Topics = append(resp.Topics, of)
+	return &resp.Topics[len(resp.Topics)-1]
+}
+
+// refusal returns the answer that refuses a request of another kind.
+func refusal(req kmsg.Request, code *kerr.Error) kmsg.Response {
+	switch req := req.(type) {
+	case *kmsg.InitProducerIDRequest:
+		resp := req.ResponseKind().(*kmsg.InitProducerIDResponse)
+		resp.ErrorCode, resp.ProducerID = code.Code, -1
+		return resp
+	case *kmsg.DescribeConfigsRequest:
+		resp := req.ResponseKind().(*kmsg.DescribeConfigsResponse)
+		for _, r := range req.Resources {
+			of := kmsg.NewDescribeConfigsResponseResource()
+			of.ResourceType, of.ResourceName, of.ErrorCode = r.ResourceType, r.ResourceName, code.Code
+			resp.Resources = append(resp.Resources, of)
+		}
+		return resp
+	case *kmsg.MetadataRequest:
+		resp := req.ResponseKind().(*kmsg.MetadataResponse)
+		for _, t := range req.Topics {
+			of := kmsg.NewMetadataResponseTopic()
+			of.Topic, of.TopicID, of.ErrorCode = t.Topic, t.TopicID, code.Code
+			resp.Topics = append(resp.Topics, of)
+		}
+		return resp
+	}
+	panic(fmt.Sprintf("no refusal of %s is made", kmsg.NameForKey(req.Key())))
+}
+
+func asksForTopics(req kmsg.Request) bool {
+	for _, r := range req.(*kmsg.DescribeConfigsRequest).Resources {
+		if r.ResourceType == kmsg.ConfigResourceTypeTopic {
+			return true
+		}
+	}
+	return false
+}
+
+// tell has DescribeConfigs tell what the dialect does, and kfake does not.
+func (d *Dialect) tell(node int32, resp *kmsg.DescribeConfigsResponse) {
+	for i := range resp.Resources {
+		r := &resp.Resources[i]
+		if r.ResourceType != kmsg.ConfigResourceTypeTopic || r.ErrorCode != 0 {
+			continue
+		}
+		for j := range r.Configs {
+			if c := &r.Configs[j]; c.Name == "max.message.bytes" && c.Source != kmsg.ConfigSourceDynamicTopicConfig && d.Limits != nil {
+				c.Value, c.Source = kmsg.StringPtr(fmt.Sprint(d.limit(node))), kmsg.ConfigSourceStaticBrokerConfig
+			}
+		}
+		if d.AnyTimestamp {
+			r.Configs = slices.DeleteFunc(r.Configs, func(c kmsg.DescribeConfigsResponseResourceConfig) bool {
+				return c.Name == "message.timestamp.before.max.ms" || c.Name == "message.timestamp.after.max.ms"
+			})
+		} else {
+			addConfig(r, "message.timestamp.before.max.ms", fmt.Sprint(int64(forever)))
+			addConfig(r, "message.timestamp.after.max.ms", "3600000")
+		}
+		for k, v := range d.ExtraConfigs {
+			addConfig(r, k, v)
+		}
+	}
+}
+
+// addConfig adds a config that is not told already.
+func addConfig(r *kmsg.DescribeConfigsResponseResource, name, value string) {
+	for _, c := range r.Configs {
+		if c.Name == name {
+			return
+		}
+	}
+	c := kmsg.NewDescribeConfigsResponseResourceConfig()
+	c.Name, c.Value, c.Source = name, &value, kmsg.ConfigSourceDefaultConfig
+	r.Configs = append(r.Configs, c)
+}

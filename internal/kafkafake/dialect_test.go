@@ -1,0 +1,308 @@
+package kafkafake
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// batch makes an uncompressed batch.
+func batch(records ...kmsg.Record) []byte {
+	now := time.Now().UnixMilli()
+	b := kmsg.RecordBatch{Magic: 2, ProducerID: -1, ProducerEpoch: -1, FirstSequence: -1, PartitionLeaderEpoch: -1, FirstTimestamp: now, MaxTimestamp: now, NumRecords: int32(len(records)), LastOffsetDelta: int32(len(records) - 1)}
+	for i, r := range records {
+		r.OffsetDelta = int32(i)
+		r.Length = int32(len(r.AppendTo(nil)) - 1)
+		b.Records = r.AppendTo(b.Records)
+	}
+	out := b.AppendTo(nil)
+	binary.BigEndian.PutUint32(out[8:], uint32(len(out)-12))
+	binary.BigEndian.PutUint32(out[crcAt:], crc32.Checksum(out[crcFrom:], castagnoli))
+	return out
+}
+
+// produce sends a request with a batch for each partition of a topic.
+func produce(t *testing.T, c *Cluster, topic string, batches ...[]byte) ([]kmsg.ProduceResponseTopicPartition, error) {
+	t.Helper()
+	cl, err := kgo.NewClient(append(c.Opts(), kgo.RequestRetries(0))...)
+	require.NoError(t, err)
+	defer cl.Close()
+	req := kmsg.NewPtrProduceRequest()
+	req.Acks, req.TimeoutMillis = -1, 1000
+	of := kmsg.NewProduceRequestTopic()
+	of.Topic, of.TopicID = topic, c.TopicInfo(topic).TopicID
+	for i, b := range batches {
+		p := kmsg.NewProduceRequestTopicPartition()
+		p.Partition, p.Records = int32(i), b
+		of.Partitions = append(of.Partitions, p)
+	}
+	req.Topics = append(req.Topics, of)
+	resp, err := cl.Broker(0).Request(t.Context(), req)
+	if err != nil {
+		return nil, err
+	}
+	answers := make([]kmsg.ProduceResponseTopicPartition, len(batches))
+	for _, p := range resp.(*kmsg.ProduceResponse).Topics[0].Partitions {
+		answers[p.Partition] = p
+	}
+	return answers, nil
+}
+
+func good() kmsg.Record { return kmsg.Record{Key: []byte("k"), Value: []byte("good")} }
+
+func TestDialectsNameTheCulprits(t *testing.T) {
+	t.Parallel()
+	keyless := kmsg.Record{Value: []byte("v")}
+	old := good()
+	old.TimestampDelta64 = -2 * time.Hour.Milliseconds()
+	marked := kmsg.Record{Key: []byte("k"), Value: []byte(Mark)}
+	large := kmsg.Record{Key: []byte("k"), Value: make([]byte, 30_000)}
+	const noKey = "Compacted topic cannot accept message without key in topic partition t-0"
+	for _, test := range []struct {
+		dialect Dialect
+		batch   []byte
+		code    *kerr.Error // nil: taken
+		named   []int32
+		text    string // of the last that is named
+	}{
+		{Kafka(), batch(good(), good()), nil, nil, ""},
+		{Kafka(), batch(good(), keyless, good(), keyless), kerr.InvalidRecord, []int32{1, 3}, noKey},
+		{Kafka(), batch(keyless, old, good()), kerr.InvalidTimestamp, []int32{0, 1}, "is out of range"},
+		{Kafka(), batch(good(), large), kerr.MessageTooLarge, nil, ""},
+		{Kafka(), batch(good(), marked), nil, nil, ""},
+		{Kafka24(), batch(good(), keyless, keyless), kerr.InvalidRecord, []int32{1}, ""},
+		{Registry(), batch(good(), marked, marked), kerr.InvalidRecord, []int32{1, 2}, "interceptor"},
+		{Redpanda(), batch(good(), keyless), nil, nil, ""},
+		{Redpanda(), batch(good(), old), kerr.InvalidTimestamp, nil, ""},
+		{Redpanda(), batch(marked, good()), nil, nil, ""},
+		{Redpanda(), batch(good(), marked), kerr.InvalidRecord, nil, ""},
+		{RedpandaOfOld(), batch(good(), old), nil, nil, ""},
+		{BlurringGateway(), batch(good(), marked), kerr.InvalidRecord, nil, ""},
+		{EventHubs(), batch(keyless, old), nil, nil, ""},
+	} {
+		t.Run(test.dialect.Name, func(t *testing.T) {
+			t.Parallel()
+			c := Speak(t, test.dialect, nil)
+			c.Topic("t", 1, "max.message.bytes=20000", "cleanup.policy=compact", "message.timestamp.before.max.ms=3600000")
+			answers, err := produce(t, c, "t", test.batch)
+			require.NoError(t, err)
+			a := answers[0]
+			if test.code == nil {
+				require.Zero(t, a.ErrorCode)
+				require.NotEmpty(t, c.Log("t"))
+				return
+			}
+			require.Equal(t, test.code, kerr.ErrorForCode(a.ErrorCode))
+			require.Empty(t, c.Log("t"), "nothing of a refused batch is in the log")
+			var named []int32
+			for _, r := range a.ErrorRecords {
+				named = append(named, r.RelativeOffset)
+			}
+			require.Equal(t, test.named, named)
+			if test.text != "" {
+				require.Contains(t, *a.ErrorRecords[len(named)-1].ErrorMessage, test.text)
+			}
+		})
+	}
+}
+
+// A gateway refuses the innocent partitions of a request along with the guilty
+// one, where a broker takes them.
+func TestAGatewayRefusesTheWholeRequest(t *testing.T) {
+	t.Parallel()
+	marked := kmsg.Record{Value: []byte(Mark)}
+	for _, test := range []struct {
+		dialect Dialect
+		codes   []int16
+	}{
+		{Registry(), []int16{0, kerr.InvalidRecord.Code, 0}},
+		{Gateway(), []int16{kerr.InvalidRecord.Code, kerr.InvalidRecord.Code, kerr.InvalidRecord.Code}},
+	} {
+		c := Speak(t, test.dialect, nil)
+		c.Topic("t", 3)
+		answers, err := produce(t, c, "t", batch(good()), batch(good(), marked), batch(good()))
+		require.NoError(t, err)
+		for i, a := range answers {
+			require.Equal(t, test.codes[i], a.ErrorCode, test.dialect.Name)
+			require.Equal(t, i == 1, len(a.ErrorRecords) == 1, "only the guilty is named")
+		}
+	}
+}
+
+func TestKafkaNeverAnswersARequestWithNullRecords(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := Speak(t, Kafka(), &Network{})
+		c.Topic("t", 2)
+		before := time.Now()
+		_, err := produce(t, c, "t", batch(good()), nil)
+		require.Error(t, err)
+		require.GreaterOrEqual(t, time.Since(before), 10*time.Second, "it is the client that gives up")
+	})
+}
+
+func TestEventHubsClosesTheConnectionOverAMegabyte(t *testing.T) {
+	t.Parallel()
+	c := Speak(t, EventHubs(), nil)
+	c.Topic("t", 2, "max.message.bytes=2000000")
+	half := batch(kmsg.Record{Value: []byte(strings.Repeat("x", 600_000))})
+	_, err := produce(t, c, "t", half)
+	require.NoError(t, err)
+	_, err = produce(t, c, "t", half, half)
+	require.Error(t, err)
+	var code *kerr.Error
+	require.False(t, errors.As(err, &code), "there is no code: %v", err)
+}
+
+func TestDialectsTellTheirRules(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		dialect Dialect
+		node    int32
+		want    map[string]string
+		without string
+	}{
+		{Kafka(), 0, map[string]string{"max.message.bytes": "1048588", "message.timestamp.after.max.ms": "3600000"}, "redpanda.remote.read"},
+		{Redpanda(), 0, map[string]string{"redpanda.remote.read": "false", "message.timestamp.after.max.ms": "3600000"}, "none"},
+		{RedpandaOfOld(), 0, map[string]string{"redpanda.remote.read": "false"}, "message.timestamp.after.max.ms"},
+		{Uneven(), 0, map[string]string{"max.message.bytes": "50000"}, "none"},
+		{Uneven(), 1, map[string]string{"max.message.bytes": "20000"}, "none"},
+	} {
+		c := Speak(t, test.dialect, nil, kfake.NumBrokers(2))
+		c.Topic("t", 1)
+		cl, err := kgo.NewClient(c.Opts()...)
+		require.NoError(t, err)
+		defer cl.Close()
+		req := kmsg.NewPtrDescribeConfigsRequest()
+		r := kmsg.NewDescribeConfigsRequestResource()
+		r.ResourceType, r.ResourceName = kmsg.ConfigResourceTypeTopic, "t"
+		req.Resources = append(req.Resources, r)
+		resp, err := cl.Broker(int(test.node)).Request(t.Context(), req)
+		require.NoError(t, err)
+		told := map[string]string{}
+		for _, c := range resp.(*kmsg.DescribeConfigsResponse).Resources[0].Configs {
+			told[c.Name] = *c.Value
+		}
+		for k, v := range test.want {
+			require.Equal(t, v, told[k], test.dialect.Name)
+		}
+		require.NotContains(t, told, test.without)
+	}
+	c := Speak(t, Unreadable(), nil)
+	c.Topic("t", 1)
+	cl, err := kgo.NewClient(c.Opts()...)
+	require.NoError(t, err)
+	defer cl.Close()
+	_, err = kmsg.NewPtrDescribeConfigsRequest().RequestWith(t.Context(), cl)
+	require.NoError(t, err)
+}
+
+// A producer's batches are numbered per partition, and so are its epochs.
+func TestKafkaKeepsOneEpochPerPartition(t *testing.T) {
+	t.Parallel()
+	from := func(epoch int16) []byte {
+		b := batch(good())
+		binary.BigEndian.PutUint64(b[producerIDAt:], 7)
+		binary.BigEndian.PutUint16(b[producerIDAt+8:], uint16(epoch))
+		binary.BigEndian.PutUint32(b[producerIDAt+10:], 0)
+		binary.BigEndian.PutUint32(b[crcAt:], crc32.Checksum(b[crcFrom:], castagnoli))
+		return b
+	}
+	for _, shared := range []bool{false, true} {
+		d := Kafka()
+		d.SharedEpochs = shared
+		c := Speak(t, d, nil)
+		c.Topic("t", 2)
+		answers, err := produce(t, c, "t", from(1), from(0))
+		require.NoError(t, err)
+		require.Zero(t, answers[0].ErrorCode)
+		require.Equal(t, shared, answers[1].ErrorCode == kerr.InvalidProducerEpoch.Code)
+	}
+}
+
+func TestTroubles(t *testing.T) {
+	for _, test := range []struct {
+		trouble Trouble
+		log     int
+		code    *kerr.Error
+		fails   bool
+		atLeast time.Duration
+	}{
+		{Trouble{Do: Refuse, Code: kerr.PolicyViolation}, 0, kerr.PolicyViolation, false, 0},
+		{Trouble{Do: Rewrite, Code: kerr.KafkaStorageError}, 1, kerr.KafkaStorageError, false, 0},
+		{Trouble{Do: CutBefore}, 0, nil, true, 0},
+		{Trouble{Do: CutAfter}, 1, nil, true, 0},
+		{Trouble{Do: CutWithin}, 1, nil, true, 0},
+		{Trouble{Do: Swallow}, 0, nil, true, 10 * time.Second},
+		{Trouble{Do: SwallowAnswer}, 1, nil, true, 10 * time.Second},
+		{Trouble{Do: Delay, Pause: time.Second}, 1, nil, false, time.Second},
+		{Trouble{Do: DelayAnswer, Pause: time.Second}, 1, nil, false, time.Second},
+		{Trouble{Do: Trickle, Pause: 10 * time.Millisecond}, 1, nil, false, 100 * time.Millisecond},
+	} {
+		t.Run(test.trouble.Do.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := Speak(t, Kafka(), &Network{})
+				c.Topic("t", 1)
+				h := c.Trouble(test.trouble)
+				before := time.Now()
+				answers, err := produce(t, c, "t", batch(good()))
+				require.Equal(t, 1, h.Hits())
+				require.Equal(t, test.fails, err != nil, "%v", err)
+				if err == nil {
+					code := kerr.ErrorForCode(answers[0].ErrorCode)
+					require.True(t, code == nil && test.code == nil || errors.Is(code, test.code), "%v", code)
+				}
+				require.GreaterOrEqual(t, time.Since(before), test.atLeast)
+				synctest.Wait()
+				require.Len(t, c.Log("t"), test.log)
+
+				_, err = produce(t, c, "t", batch(good()))
+				require.NoError(t, err, "it strikes once")
+			})
+		})
+	}
+}
+
+// What the oracle says of a record alone is what the broker says to a client that
+// sends it alone.
+func TestCondemnsIsWhatTheBrokerDoes(t *testing.T) {
+	t.Parallel()
+	c := Speak(t, Kafka(), nil)
+	c.Topic("t", 1, "max.message.bytes=1000", "cleanup.policy=compact")
+	for name, codec := range map[string]kgo.CompressionCodec{"none": kgo.NoCompression(), "zstd": kgo.ZstdCompression()} {
+		cl, err := kgo.NewClient(append(c.Opts(), kgo.ProducerBatchCompression(codec), kgo.ProducerBatchMaxBytes(1<<20))...)
+		require.NoError(t, err)
+		defer cl.Close()
+		compressor, err := kgo.DefaultCompressor(codec)
+		require.NoError(t, err)
+		for _, r := range []*kgo.Record{
+			{Key: []byte("k"), Value: []byte("v")},
+			{Value: []byte("v")},
+			{Key: []byte("k"), Value: make([]byte, 929)}, // exactly 1000 bytes
+			{Key: []byte("k"), Value: make([]byte, 930)},
+			{Key: []byte("k"), Value: make([]byte, 50_000)},
+			{Key: []byte("k"), Value: []byte("v"), Timestamp: time.Now().Add(2 * time.Hour)},
+		} {
+			r.Topic = "t"
+			if r.Timestamp.IsZero() {
+				r.Timestamp = time.Now()
+			}
+			err := cl.ProduceSync(context.Background(), r).FirstErr()
+			condemned := c.Condemns(r, 0, compressor)
+			require.Equal(t, err != nil, condemned != nil, "%s, %d bytes: %v, %+v", name, len(r.Value), err, condemned)
+			if err != nil {
+				require.ErrorIs(t, err, condemned.Code)
+			}
+		}
+	}
+}

@@ -1,0 +1,441 @@
+package kafkafake
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// front is what stands between a client and kfake on each connection: it speaks
+// the dialect and makes the trouble. As Kafka, it looks at a request when the one
+// before it is answered.
+type front struct {
+	net.Conn
+	cluster *Cluster
+	node    int32
+
+	mu      sync.Mutex
+	changed *sync.Cond
+	waiting *exchange // that kfake is to answer
+	closed  bool
+	gone    chan struct{} // closed with it
+
+	toKfake []byte // the rest of a request that kfake reads
+}
+
+// exchange is a request and its answer.
+type exchange struct {
+	head  []byte // of the request, up to its body
+	id    []byte // the correlation ID
+	req   kmsg.Request
+	names []string // of a produce request's topics
+
+	refused map[partitionOf]*Refusal // that kfake does not get to see
+	rewrite *TroubleHandle           // of the answer
+	after   *TroubleHandle           // what befalls the answer
+}
+
+// partitionOf is a partition by its place in a produce request.
+type partitionOf struct{ topic, partition int }
+
+// fronts has each listener's connections go through a front.
+func (c *Cluster) fronts(listen func(network, address string) (net.Listener, error)) func(network, address string) (net.Listener, error) {
+	node := int32(-1)
+	return func(network, address string) (net.Listener, error) {
+		l, err := listen(network, address)
+		node++
+		return frontListener{l, c, node}, err
+	}
+}
+
+type frontListener struct {
+	net.Listener
+	cluster *Cluster
+	node    int32
+}
+
+func (l frontListener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		f := &front{Conn: conn, cluster: l.cluster, node: l.node, gone: make(chan struct{})}
+		f.changed = sync.NewCond(&f.mu)
+		if l.cluster.enter(f) {
+			return f, nil
+		}
+		conn.Close()
+	}
+}
+
+// Read is what kfake reads requests with.
+func (f *front) Read(p []byte) (int, error) {
+	for len(f.toKfake) == 0 {
+		request, err := f.next()
+		if err != nil {
+			return 0, err
+		}
+		f.toKfake = request
+	}
+	n := copy(p, f.toKfake)
+	f.toKfake = f.toKfake[n:]
+	return n, nil
+}
+
+// next returns the next request that is for kfake to answer, with its length.
+func (f *front) next() ([]byte, error) {
+	f.mu.Lock()
+	for f.waiting != nil && !f.closed {
+		f.changed.Wait()
+	}
+	closed := f.closed
+	f.mu.Unlock()
+	if closed {
+		return nil, net.ErrClosed
+	}
+	var size [4]byte
+	if _, err := io.ReadFull(f.Conn, size[:]); err != nil {
+		return nil, err
+	}
+	frame := make([]byte, 4+binary.BigEndian.Uint32(size[:]))
+	copy(frame, size[:])
+	if _, err := io.ReadFull(f.Conn, frame[4:]); err != nil {
+		return nil, err
+	}
+	e := open(frame)
+	if e == nil {
+		return frame, nil
+	}
+	return f.treat(frame, e)
+}
+
+// observer is the client ID of clients that see no dialect and no trouble.
+const observer = "kafkafake"
+
+// open reads a request, nil for one that is none of our business.
+func open(frame []byte) *exchange {
+	const fixed = 4 + 2 + 2 + 4
+	key, version := int16(binary.BigEndian.Uint16(frame[4:])), int16(binary.BigEndian.Uint16(frame[6:]))
+	req := kmsg.RequestForKey(key)
+	if req == nil || kmsg.Key(key) == kmsg.ApiVersions { // which is answered in another version if it has to
+		return nil
+	}
+	req.SetVersion(version)
+	at := fixed + 2
+	if n := int(int16(binary.BigEndian.Uint16(frame[fixed:]))); n > 0 {
+		if string(frame[at:at+n]) == observer {
+			return nil
+		}
+		at += n
+	}
+	if req.IsFlexible() {
+		at++
+	}
+	if req.ReadFrom(frame[at:]) != nil {
+		return nil
+	}
+	return &exchange{head: frame[:at], id: frame[8:12], req: req}
+}
+
+// treat decides what becomes of a request. It returns what kfake is to see of it,
+// nothing if that is nothing.
+func (f *front) treat(frame []byte, e *exchange) ([]byte, error) {
+	d := &f.cluster.dialect
+	if d.MaxRequest > 0 && len(frame)-4 > d.MaxRequest {
+		return nil, f.cut()
+	}
+	produce, isProduce := e.req.(*kmsg.ProduceRequest)
+	if isProduce {
+		e.names = f.cluster.names(produce)
+	}
+	for _, h := range f.cluster.strike(f.node, e.req, e.names) {
+		switch h.Do {
+		case CutBefore:
+			return nil, f.cut()
+		case Swallow:
+			return nil, f.mute()
+		case Delay:
+			f.pause(h.Pause)
+		case Refuse:
+			if !isProduce {
+				return nil, f.answer(e, refusal(e.req, h.Code))
+			}
+			e.refuse(produce, h, h.Code)
+		case Rewrite:
+			e.rewrite = h
+		default:
+			e.after = h
+		}
+	}
+	switch {
+	case isProduce:
+		return f.produce(e, produce)
+	case kmsg.Key(e.req.Key()) == kmsg.DescribeConfigs && asksForTopics(e.req) && d.Configs == Denied:
+		return nil, f.answer(e, refusal(e.req, kerr.TopicAuthorizationFailed))
+	case kmsg.Key(e.req.Key()) == kmsg.DescribeConfigs && asksForTopics(e.req) && d.Configs == Silent:
+		return nil, f.mute()
+	}
+	f.wait(e)
+	return frame, nil
+}
+
+// produce judges a produce request, and leaves kfake what is not refused.
+func (f *front) produce(e *exchange, req *kmsg.ProduceRequest) ([]byte, error) {
+	d := &f.cluster.dialect
+	var worst *Refusal
+	for i := range req.Topics {
+		topic, ok := f.cluster.topic(e.names[i])
+		for j := range req.Topics[i].Partitions {
+			p := &req.Topics[i].Partitions[j]
+			if p.Records == nil {
+				if d.NullRecords == nil {
+					return nil, f.mute()
+				}
+				e.refusePartition(partitionOf{i, j}, &Refusal{Code: d.NullRecords})
+				continue
+			}
+			if !ok || !f.cluster.leads(f.node, e.names[i], p.Partition) {
+				continue // kfake says so
+			}
+			if r := d.Judge(topic, p.Partition, f.node, p.Records); r != nil && e.refused[partitionOf{i, j}] == nil {
+				e.refusePartition(partitionOf{i, j}, r)
+				worst = r
+			}
+		}
+	}
+	if worst != nil && d.WholeRequest {
+		for i := range req.Topics {
+			for j := range req.Topics[i].Partitions {
+				if e.refused[partitionOf{i, j}] == nil {
+					e.refusePartition(partitionOf{i, j}, &Refusal{Code: worst.Code})
+				}
+			}
+		}
+	}
+	rest := f.without(req, e)
+	if len(rest.Topics) == 0 {
+		if req.Acks == 0 {
+			return nil, f.cut() // Kafka has no other way to say so
+		}
+		return nil, f.answer(e, req.ResponseKind())
+	}
+	if req.Acks != 0 {
+		f.wait(e)
+	} else if e.after != nil {
+		return nil, f.cut()
+	}
+	return frameOf(e.head, rest), nil
+}
+
+// without returns the request without the partitions that are refused, with
+// producer IDs as kfake gets to see them.
+func (f *front) without(req *kmsg.ProduceRequest, e *exchange) *kmsg.ProduceRequest {
+	rest := *req
+	rest.Topics = nil
+	for i, t := range req.Topics {
+		of := t
+		of.Partitions = nil
+		for j, p := range t.Partitions {
+			if e.refused[partitionOf{i, j}] == nil {
+				f.cluster.producers.rename(&f.cluster.dialect, f.cluster.topicID(e.names[i]), p.Partition, p.Records)
+				of.Partitions = append(of.Partitions, p)
+			}
+		}
+		if of.Partitions != nil {
+			rest.Topics = append(rest.Topics, of)
+		}
+	}
+	return &rest
+}
+
+// frameOf puts a request behind a head.
+func frameOf(head []byte, req kmsg.Request) []byte {
+	frame := req.AppendTo(append([]byte(nil), head...))
+	binary.BigEndian.PutUint32(frame, uint32(len(frame)-4))
+	return frame
+}
+
+// Write is what kfake writes answers with, each in one go.
+func (f *front) Write(p []byte) (int, error) {
+	f.mu.Lock()
+	e := f.waiting
+	f.mu.Unlock()
+	if e == nil {
+		return f.Conn.Write(p)
+	}
+	resp := e.req.ResponseKind()
+	resp.SetVersion(e.req.GetVersion())
+	body := p[8:]
+	if resp.IsFlexible() {
+		body = body[1:]
+	}
+	if err := resp.ReadFrom(body); err != nil {
+		return 0, err
+	}
+	return len(p), f.answer(e, resp)
+}
+
+// answer gives a request its answer.
+func (f *front) answer(e *exchange, resp kmsg.Response) error {
+	resp.SetVersion(e.req.GetVersion())
+	switch resp := resp.(type) {
+	case *kmsg.ProduceResponse:
+		e.complete(resp)
+	case *kmsg.DescribeConfigsResponse:
+		f.cluster.dialect.tell(f.node, resp)
+	}
+	if h := e.rewrite; h != nil {
+		if _, ok := resp.(*kmsg.ProduceResponse); !ok {
+			resp = refusal(e.req, h.Code)
+			resp.SetVersion(e.req.GetVersion())
+		}
+	}
+	frame := append([]byte{0, 0, 0, 0}, e.id...)
+	if resp.IsFlexible() {
+		frame = append(frame, 0)
+	}
+	frame = resp.AppendTo(frame)
+	binary.BigEndian.PutUint32(frame, uint32(len(frame)-4))
+	if h := e.after; h != nil {
+		switch h.Do {
+		case CutAfter:
+			return f.cut()
+		case CutWithin:
+			_, _ = f.Conn.Write(frame[:len(frame)/2])
+			return f.cut()
+		case SwallowAnswer:
+			return f.mute()
+		case DelayAnswer:
+			f.pause(h.Pause)
+		case Trickle:
+			for i := range frame {
+				if _, err := f.Conn.Write(frame[i : i+1]); err != nil {
+					return err
+				}
+				f.pause(h.Pause)
+			}
+			frame = nil
+		}
+	}
+	_, err := f.Conn.Write(frame)
+	f.done()
+	return err
+}
+
+// wait has the front look at nothing more until kfake has answered.
+func (f *front) wait(e *exchange) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.waiting = e
+}
+
+func (f *front) done() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.waiting = nil
+	f.changed.Broadcast()
+}
+
+// mute is what a connection is on which no answer comes any more, until the
+// client or the cluster closes it.
+func (f *front) mute() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.waiting = &exchange{}
+	go func() { // the client may be the one who closes it
+		_, _ = io.Copy(io.Discard, f.Conn)
+		f.Close()
+	}()
+	for !f.closed {
+		f.changed.Wait()
+	}
+	return net.ErrClosed
+}
+
+func (f *front) cut() error {
+	f.Close()
+	return net.ErrClosed
+}
+
+// pause takes its time, unless the connection ends.
+func (f *front) pause(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-f.gone:
+	}
+}
+
+func (f *front) Close() error {
+	f.mu.Lock()
+	if !f.closed {
+		close(f.gone)
+	}
+	f.closed = true
+	f.changed.Broadcast()
+	f.mu.Unlock()
+	f.cluster.leave(f)
+	return f.Conn.Close()
+}
+
+// producers has kfake keep one epoch per partition, as Kafka does: it gets to see
+// another producer ID for each. And it has it forget the idle, which kfake does
+// not.
+type producers struct {
+	mu    sync.Mutex
+	known map[producerOf]*producer
+	last  int64
+}
+
+type producerOf struct {
+	id        int64
+	topic     [16]byte
+	partition int32
+}
+
+type producer struct {
+	id   int64
+	used time.Time
+}
+
+// Places in a batch.
+const (
+	crcAt, crcFrom = 17, 21
+	producerIDAt   = 43
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// rename gives a batch the producer ID that kfake gets to see.
+func (p *producers) rename(d *Dialect, topic [16]byte, partition int32, batch []byte) {
+	if d.SharedEpochs || len(batch) < batchHead {
+		return
+	}
+	id := int64(binary.BigEndian.Uint64(batch[producerIDAt:]))
+	if id < 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.known == nil {
+		p.known = map[producerOf]*producer{}
+	}
+	of := producerOf{id, topic, partition}
+	known := p.known[of]
+	if known == nil || d.ProducerExpiry > 0 && time.Since(known.used) > d.ProducerExpiry {
+		p.last++
+		known = &producer{id: p.last}
+		p.known[of] = known
+	}
+	known.used = time.Now()
+	binary.BigEndian.PutUint64(batch[producerIDAt:], uint64(known.id))
+	binary.BigEndian.PutUint32(batch[crcAt:], crc32.Checksum(batch[crcFrom:], castagnoli))
+}

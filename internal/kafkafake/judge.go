@@ -1,0 +1,237 @@
+package kafkafake
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Topic is what a broker judges a batch by.
+type Topic struct {
+	Name    string
+	Configs map[string]string // the topic's own
+}
+
+// Refusal is why a batch is refused.
+type Refusal struct {
+	Code *kerr.Error
+	// Message and Named are what the answer may say besides.
+	Message string
+	Named   []kmsg.ProduceResponseTopicPartitionErrorRecord
+}
+
+// Judge returns what a node that leads the partition has against a batch of the
+// v2 format, nil if it takes it. It knows nothing of sequence numbers.
+func (d *Dialect) Judge(topic Topic, partition, node int32, batch []byte) *Refusal {
+	parsed, err := parse(batch)
+	if err != nil {
+		return &Refusal{Code: kerr.CorruptMessage}
+	}
+	if d.Codecs != nil && !contains(d.Codecs, parsed.codec) {
+		return &Refusal{Code: kerr.UnsupportedForMessageFormat}
+	}
+	limit := topic.number("max.message.bytes", int64(d.limit(node)))
+	if int64(len(batch)) > limit {
+		return &Refusal{Code: kerr.MessageTooLarge}
+	}
+	if r := d.judgeRecords(topic, partition, parsed); r != nil {
+		return r
+	}
+	size := int64(len(batch))
+	if target := topic.text("compression.type", "producer"); !d.NeverRecompresses && target != "producer" && target != codecNames[parsed.codec] {
+		for _, r := range parsed.records {
+			if ms := parsed.timestamp(&r); ms < -1 {
+				return &Refusal{Code: kerr.UnknownServerError}
+			}
+		}
+		if size = int64(recompressed(parsed, target)); size > limit {
+			return &Refusal{Code: kerr.MessageTooLarge}
+		}
+	}
+	if size > topic.number("segment.bytes", 1<<30) {
+		return &Refusal{Code: kerr.RecordListTooLarge}
+	}
+	return nil
+}
+
+// judgeRecords judges the records one by one.
+func (d *Dialect) judgeRecords(topic Topic, partition int32, b *parsedBatch) *Refusal {
+	var named []kmsg.ProduceResponseTopicPartitionErrorRecord
+	badTime := false
+	for i := range b.records {
+		text, code := d.judgeRecord(topic, partition, b, i)
+		if code == nil {
+			continue
+		}
+		badTime = badTime || code == kerr.InvalidTimestamp
+		e := kmsg.NewProduceResponseTopicPartitionErrorRecord()
+		e.RelativeOffset, e.ErrorMessage = int32(i), &text
+		named = append(named, e)
+		if d.Naming == NamesFirst {
+			named[0].ErrorMessage = nil
+			r := &Refusal{Code: code, Named: named, Message: text}
+			return r
+		}
+	}
+	if len(named) == 0 {
+		return nil
+	}
+	r := &Refusal{Code: kerr.InvalidRecord}
+	if badTime {
+		r.Code = kerr.InvalidTimestamp
+	}
+	if d.Naming == NamesAll {
+		r.Named, r.Message = named, summary(named, badTime)
+	}
+	return r
+}
+
+// summary is the text with which Kafka sums up what it names.
+func summary(named []kmsg.ProduceResponseTopicPartitionErrorRecord, badTime bool) string {
+	if badTime {
+		return "One or more records have been rejected due to invalid timestamp"
+	}
+	first := make([]string, 0, 3)
+	for _, e := range named[:min(3, len(named))] {
+		first = append(first, fmt.Sprintf("RecordError(batchIndex=%d, message='%s')", e.RelativeOffset, *e.ErrorMessage))
+	}
+	return fmt.Sprintf("One or more records have been rejected due to %d record errors in total, and only showing the first three errors at most: [%s]",
+		len(named), strings.Join(first, ", "))
+}
+
+// judgeRecord judges one record of a batch: the key before the timestamp.
+func (d *Dialect) judgeRecord(topic Topic, partition int32, b *parsedBatch, i int) (string, *kerr.Error) {
+	r := &b.records[i]
+	if !d.NullKeys && r.Key == nil && strings.Contains(topic.text("cleanup.policy", "delete"), "compact") {
+		return fmt.Sprintf("Compacted topic cannot accept message without key in topic partition %s-%d", topic.Name, partition), kerr.InvalidRecord
+	}
+	if !d.AnyTimestamp && topic.text("message.timestamp.type", "CreateTime") == "CreateTime" {
+		before, after := topic.number("message.timestamp.before.max.ms", forever), topic.number("message.timestamp.after.max.ms", time.Hour.Milliseconds())
+		ms, now := b.timestamp(r), time.Now().Add(d.ClockAhead).UnixMilli()
+		if ms != -1 && (now-ms > before || ms-now > after) {
+			return fmt.Sprintf("Timestamp %d of message with offset %d is out of range. The timestamp should be within [%d, %d]", ms, i, now-before, now+after), kerr.InvalidTimestamp
+		}
+	}
+	if d.Content && (!d.LastDecides || i == len(b.records)-1) && bytes.Contains(r.Value, []byte(Mark)) {
+		return "Log record is rejected by the record interceptor", kerr.InvalidRecord
+	}
+	return "", nil
+}
+
+// Alone returns what a node has against a record that is in a batch alone, as a
+// client with the compressor sends it, nil if it takes it.
+func (d *Dialect) Alone(topic Topic, partition, node int32, r *kgo.Record, c kgo.Compressor) *Refusal {
+	return d.Judge(topic, partition, node, batchOf(r, c))
+}
+
+// batchOf returns the batch of a single record.
+func batchOf(r *kgo.Record, c kgo.Compressor) []byte {
+	kr := kmsg.Record{Key: r.Key, Value: r.Value}
+	for _, h := range r.Headers {
+		kr.Headers = append(kr.Headers, kmsg.Header{Key: h.Key, Value: h.Value})
+	}
+	body := kr.AppendTo(nil)[1:] // without the length, which is 0 and one byte
+	kr.Length = int32(len(body))
+	records := kr.AppendTo(nil)
+	b := kmsg.RecordBatch{Magic: 2, FirstTimestamp: r.Timestamp.UnixMilli(), MaxTimestamp: r.Timestamp.UnixMilli(), NumRecords: 1, Records: records}
+	if c != nil {
+		if short, codec := c.Compress(new(bytes.Buffer), records); len(short) < len(records) {
+			b.Records, b.Attributes = bytes.Clone(short), int16(codec)
+		}
+	}
+	b.Length = int32(batchHead - 12 + len(b.Records))
+	return b.AppendTo(nil)
+}
+
+// parsedBatch is a batch, decompressed.
+type parsedBatch struct {
+	first   int64 // timestamp
+	codec   kgo.CompressionCodecType
+	body    []byte
+	records []kmsg.Record
+}
+
+func (b *parsedBatch) timestamp(r *kmsg.Record) int64 { return b.first + r.TimestampDelta64 }
+
+var decompressor = sync.OnceValue(func() kgo.Decompressor { return kgo.DefaultDecompressor() })
+
+func parse(batch []byte) (*parsedBatch, error) {
+	var b kmsg.RecordBatch
+	if err := b.ReadFrom(batch); err != nil {
+		return nil, err
+	}
+	p := &parsedBatch{first: b.FirstTimestamp, codec: kgo.CompressionCodecType(b.Attributes & 7), body: b.Records}
+	if p.codec != kgo.CodecNone {
+		body, err := decompressor().Decompress(b.Records, p.codec)
+		if err != nil {
+			return nil, err
+		}
+		p.body = body
+	}
+	for rest := p.body; len(rest) > 0; {
+		length, n := binary.Varint(rest)
+		if n <= 0 || length < 0 || int(length) > len(rest)-n {
+			return nil, fmt.Errorf("a record of %d bytes in the last %d", length, len(rest))
+		}
+		var r kmsg.Record
+		if err := r.ReadFrom(rest[:n+int(length)]); err != nil {
+			return nil, err
+		}
+		p.records, rest = append(p.records, r), rest[n+int(length):]
+	}
+	return p, nil
+}
+
+var codecNames = map[kgo.CompressionCodecType]string{
+	kgo.CodecNone: "uncompressed", kgo.CodecGzip: "gzip", kgo.CodecSnappy: "snappy", kgo.CodecLz4: "lz4", kgo.CodecZstd: "zstd",
+}
+
+// batchHead is the size of a batch without its records.
+const batchHead = 61
+
+// recompressed returns the size of a batch in the topic's own codec.
+func recompressed(b *parsedBatch, target string) int {
+	if target == "uncompressed" {
+		return batchHead + len(b.body)
+	}
+	codec := map[string]kgo.CompressionCodec{
+		"gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(),
+	}[target]
+	c, err := kgo.DefaultCompressor(codec)
+	if err != nil || c == nil {
+		return batchHead + len(b.body)
+	}
+	out, _ := c.Compress(new(bytes.Buffer), b.body)
+	return batchHead + len(out)
+}
+
+func (t Topic) text(name, otherwise string) string {
+	if v, ok := t.Configs[name]; ok {
+		return v
+	}
+	return otherwise
+}
+
+func (t Topic) number(name string, otherwise int64) int64 {
+	if v, err := strconv.ParseInt(t.text(name, ""), 10, 64); err == nil {
+		return v
+	}
+	return otherwise
+}
+
+func contains[T comparable](all []T, one T) bool {
+	for _, a := range all {
+		if a == one {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,248 @@
+package kafkafake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// Network is a network in memory. Nothing on it takes a socket, so that it can
+// live in a testing/synctest bubble; what takes time there takes virtual time.
+// Its zero value is instant.
+type Network struct {
+	// Latency is how long bytes take, each way, and Jitter what may come on
+	// top, by Rand.
+	Latency, Jitter time.Duration
+	// Rate is how many bytes a connection takes a second, each way, 0 for any.
+	Rate int
+	// Rand is nil for no jitter.
+	Rand *rand.Rand
+
+	mu        sync.Mutex
+	listeners map[string]*listener
+	open      map[*conn]struct{} // the clients' ends
+	dialed    int
+}
+
+// Opts are what a client needs to dial on the network.
+func (n *Network) Opts() []kgo.Opt { return []kgo.Opt{kgo.Dialer(n.Dial)} }
+
+// Open returns how many connections clients have now, Dialed how many they had
+// in all.
+func (n *Network) Open() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.open)
+}
+
+// Dialed returns how many connections clients have made in all.
+func (n *Network) Dialed() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.dialed
+}
+
+// Listen is what kfake.ListenFn takes.
+func (n *Network) Listen(_, _ string) (net.Listener, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.listeners == nil {
+		n.listeners, n.open = map[string]*listener{}, map[*conn]struct{}{}
+	}
+	l := &listener{
+		at:    &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 9000 + len(n.listeners)},
+		dials: make(chan net.Conn), closed: make(chan struct{}),
+	}
+	n.listeners[l.at.String()] = l
+	return l, nil
+}
+
+// errRefused is what dialing to nowhere ends with.
+var errRefused = errors.New("connection refused")
+
+// Dial is what kgo.Dialer takes.
+func (n *Network) Dial(ctx context.Context, _, host string) (net.Conn, error) {
+	n.mu.Lock()
+	l := n.listeners[host]
+	n.mu.Unlock()
+	n.travel(0)
+	if l == nil {
+		return nil, fmt.Errorf("dial %s: %w", host, errRefused)
+	}
+	there, back := newStream(), newStream()
+	client := &conn{network: n, in: back, out: there, local: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2), Port: 1}, remote: l.at}
+	server := &conn{network: n, in: there, out: back, local: l.at, remote: client.local}
+	select {
+	case l.dials <- server:
+	case <-l.closed:
+		return nil, fmt.Errorf("dial %s: %w", host, errRefused)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.open[client] = struct{}{}
+	client.counted = true
+	n.dialed++
+	return client, nil
+}
+
+// travel takes as long as bytes do.
+func (n *Network) travel(size int) {
+	d := n.Latency
+	if n.Rate > 0 {
+		d += time.Duration(size) * time.Second / time.Duration(n.Rate)
+	}
+	if n.Rand != nil && n.Jitter > 0 {
+		n.mu.Lock()
+		d += time.Duration(n.Rand.Int64N(int64(n.Jitter)))
+		n.mu.Unlock()
+	}
+	if d > 0 {
+		time.Sleep(d)
+	}
+}
+
+type listener struct {
+	at     *net.TCPAddr
+	dials  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.dials:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *listener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *listener) Addr() net.Addr { return l.at }
+
+// conn is one end of a connection. What it writes is buffered without a bound, as
+// by a kernel that has room.
+type conn struct {
+	network       *Network
+	in, out       *stream
+	local, remote net.Addr
+	counted       bool
+}
+
+func (c *conn) Read(p []byte) (int, error) { return c.in.read(p) }
+
+func (c *conn) Write(p []byte) (int, error) {
+	c.network.travel(len(p))
+	return c.out.write(p)
+}
+
+func (c *conn) Close() error {
+	c.in.close(net.ErrClosed)
+	c.out.close(io.EOF)
+	if c.counted {
+		c.network.mu.Lock()
+		delete(c.network.open, c)
+		c.network.mu.Unlock()
+	}
+	return nil
+}
+
+func (c *conn) LocalAddr() net.Addr  { return c.local }
+func (c *conn) RemoteAddr() net.Addr { return c.remote }
+
+func (c *conn) SetDeadline(t time.Time) error {
+	c.in.setDeadline(t)
+	return nil
+}
+func (c *conn) SetReadDeadline(t time.Time) error { return c.SetDeadline(t) }
+func (c *conn) SetWriteDeadline(time.Time) error  { return nil } // a write takes no longer than its bytes
+
+// stream is one direction of a connection.
+type stream struct {
+	mu       sync.Mutex
+	changed  *sync.Cond
+	bytes    []byte
+	end      error // what reading ends with
+	deadline time.Time
+	alarm    *time.Timer
+}
+
+func newStream() *stream {
+	s := &stream{}
+	s.changed = sync.NewCond(&s.mu)
+	return s
+}
+
+func (s *stream) read(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		switch {
+		case errors.Is(s.end, net.ErrClosed):
+			return 0, s.end
+		case len(s.bytes) > 0:
+			n := copy(p, s.bytes)
+			s.bytes = s.bytes[n:]
+			return n, nil
+		case s.end != nil:
+			return 0, s.end
+		case !s.deadline.IsZero() && !time.Now().Before(s.deadline):
+			return 0, os.ErrDeadlineExceeded
+		}
+		s.changed.Wait()
+	}
+}
+
+func (s *stream) write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.end != nil {
+		return 0, io.ErrClosedPipe
+	}
+	s.bytes = append(s.bytes, p...)
+	s.changed.Broadcast()
+	return len(p), nil
+}
+
+func (s *stream) close(end error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.end == nil || errors.Is(end, net.ErrClosed) {
+		s.end = end
+	}
+	if s.alarm != nil {
+		s.alarm.Stop()
+	}
+	s.changed.Broadcast()
+}
+
+func (s *stream) setDeadline(t time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deadline = t
+	if s.alarm != nil {
+		s.alarm.Stop()
+	}
+	if !t.IsZero() {
+		s.alarm = time.AfterFunc(time.Until(t), func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.changed.Broadcast()
+		})
+	}
+	s.changed.Broadcast()
+}
