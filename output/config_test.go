@@ -8,6 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
 func setConfig(name, value string) []kadm.AlterConfig {
@@ -51,7 +53,7 @@ func TestBadConfigs(t *testing.T) {
 			}
 			if test.lint != "" {
 				b := service.NewStreamBuilder()
-				err := b.AddOutputYAML("kafka_guarded:" + indent(yaml, 2))
+				err := b.AddOutputYAML("kafka_guarded:" + streamtest.Indent(yaml, 2))
 				require.ErrorContains(t, err, test.lint)
 			}
 			require.ErrorContains(t, refusal(yaml), test.want)
@@ -68,6 +70,6 @@ func TestSeedBrokersMayBeCommaLists(t *testing.T) {
 	o, err := newOutput(conf, conf.Resources())
 	require.NoError(t, err)
 	require.NoError(t, o.Connect(t.Context()))
-	require.NoError(t, o.WriteBatch(t.Context(), batchOf("a")))
+	require.NoError(t, o.WriteBatch(t.Context(), streamtest.Batch("a")))
 	require.NoError(t, o.Close(t.Context()))
 }

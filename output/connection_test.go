@@ -9,6 +9,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
 // connectionTest has the engine test the connection of an output.
@@ -61,7 +63,7 @@ func TestConnectionTestNamesTheMechanismAndNoSecret(t *testing.T) {
 	const secret = "open-sesame"
 	c := newCluster(t, kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-512", "admin", secret))
 	config := c.config("topic: t", "sasl: [ { mechanism: SCRAM-SHA-512, username: admin, password: "+secret+" } ]")
-	results := connectionTest(t, "kafka_guarded:"+indent(config, 2))
+	results := connectionTest(t, "kafka_guarded:"+streamtest.Indent(config, 2))
 	require.NoError(t, results[0].Err)
 
 	c.ControlKey(int16(kmsg.SASLAuthenticate), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
@@ -70,7 +72,7 @@ func TestConnectionTestNamesTheMechanismAndNoSecret(t *testing.T) {
 		resp.ErrorCode = kerr.SaslAuthenticationFailed.Code
 		return resp, nil, true
 	})
-	results = connectionTest(t, "kafka_guarded:"+indent(config, 2))
+	results = connectionTest(t, "kafka_guarded:"+streamtest.Indent(config, 2))
 	require.ErrorContains(t, results[0].Err, "SCRAM-SHA-512")
 	require.NotContains(t, results[0].Err.Error(), secret)
 }

@@ -11,6 +11,8 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
 // bad gives an illegal topic name.
@@ -20,24 +22,24 @@ func TestDeadLettersSayWhatBecameOfThem(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	c.Topic("t", 1, limited)
-	s := &stream{t: t, batches: [][]string{{"m0", big, "bad", "m3"}, {"m4"}}}
-	require.NoError(t, s.run(t.Context(), c.withDeadLetter("capture: {}", topicByContent, "key: some-key", "null_key: content().length() == 3")))
-	require.Equal(t, map[int]error{0: nil, 1: nil}, s.acked)
+	s := &streamtest.Stream{Batches: [][]string{{"m0", big, "bad", "m3"}, {"m4"}}}
+	require.True(t, s.Run(t, t.Context(), c.withDeadLetter("capture: {}", topicByContent, "key: some-key", "null_key: content().length() == 3")))
+	require.Equal(t, map[int]error{0: nil, 1: nil}, s.Acked())
 	require.Equal(t, once("m0", "m3", "m4"), c.Values("t"))
-	require.Len(t, s.captured, 2)
-	require.Equal(t, big, s.captured[0].content)
-	at := s.captured[0].meta[metaFailedAt]
+	require.Len(t, s.Captured(), 2)
+	require.Equal(t, big, s.Captured()[0].Content)
+	at := s.Captured()[0].Meta[metaFailedAt]
 	_, err := time.Parse(time.RFC3339, at)
 	require.NoError(t, err)
 	require.Equal(t, map[string]string{
 		metaClass: "size_exceeded", metaTopic: "t", metaKey: "some-key", metaBytes: "30080", metaLimit: "20000", metaFailedAt: at,
 		metaError: "size_exceeded: topic t: 30080 bytes exceed the topic's max.message.bytes (20000)",
-	}, s.captured[0].meta)
-	require.Equal(t, "bad", s.captured[1].content)
+	}, s.Captured()[0].Meta)
+	require.Equal(t, "bad", s.Captured()[1].Content)
 	require.Equal(t, map[string]string{
-		metaClass: "unroutable", metaTopic: "a b", metaFailedAt: s.captured[1].meta[metaFailedAt],
+		metaClass: "unroutable", metaTopic: "a b", metaFailedAt: s.Captured()[1].Meta[metaFailedAt],
 		metaError: `unroutable: topic "a b": illegal topic name: Kafka takes letters, digits, '.', '_' and '-', but not '.' or '..' alone`,
-	}, s.captured[1].meta)
+	}, s.Captured()[1].Meta)
 }
 
 func TestAFailingDeadLetterOutputLosesAndDuplicatesNothing(t *testing.T) {
@@ -55,13 +57,13 @@ func TestAFailingDeadLetterOutputLosesAndDuplicatesNothing(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t)
 			c.Topic("t", 1, limited)
-			s := &stream{t: t, replay: true, refuse: refuse, batches: [][]string{{"m0", big + "1", big + "2", "m3", big + "4"}, {"m5", big + "6"}}}
-			require.NoError(t, s.run(t.Context(), c.withDeadLetter("capture: {}", "topic: t")))
-			require.Equal(t, map[int]error{0: nil, 1: nil}, s.acked)
+			s := &streamtest.Stream{Config: streamtest.Config{Replay: true}, Refuse: refuse, Batches: [][]string{{"m0", big + "1", big + "2", "m3", big + "4"}, {"m5", big + "6"}}}
+			require.True(t, s.Run(t, t.Context(), c.withDeadLetter("capture: {}", "topic: t")))
+			require.Equal(t, map[int]error{0: nil, 1: nil}, s.Acked())
 			require.Equal(t, once("m0", "m3", "m5"), c.Values("t"))
-			require.Len(t, s.deadLetters(), 4)
-			require.Contains(t, s.logs.String(), "The dead-letter output did not take")
-			require.Contains(t, s.logs.String(), "The dead-letter output takes messages again")
+			require.Len(t, s.DeadLetters(t), 4)
+			require.Contains(t, s.Log.String(), "The dead-letter output did not take")
+			require.Contains(t, s.Log.String(), "The dead-letter output takes messages again")
 		})
 	}
 }
@@ -75,17 +77,17 @@ func TestADeadLetterOutputMayTakeAPart(t *testing.T) {
 	// The child is the same kind of output: what is over 35000 bytes goes to
 	// its own dead letters, and the broker of the rest is down for a while.
 	down := c.RefuseAll("dlq", kerr.NotEnoughReplicas)
-	s := &stream{t: t, batches: [][]string{{"m0", big + "1", huge, "m3"}}}
+	s := &streamtest.Stream{Batches: [][]string{{"m0", big + "1", huge, "m3"}}}
 	go func() {
 		_ = down.Wait(context.Background(), 1)
 		down.Remove()
 	}()
-	child := "kafka_guarded:" + indent(c.config("topic: dlq", "dead_letter: { capture: {} }", `metadata: { include_prefixes: [ kafka_guarded_ ] }`), 2)
-	require.NoError(t, s.run(t.Context(), c.withDeadLetter(child, "topic: t")))
+	child := "kafka_guarded:" + streamtest.Indent(c.config("topic: dlq", "dead_letter: { capture: {} }", `metadata: { include_prefixes: [ kafka_guarded_ ] }`), 2)
+	require.True(t, s.Run(t, t.Context(), c.withDeadLetter(child, "topic: t")))
 	require.Equal(t, once("m0", "m3"), c.Values("t"))
 	require.Equal(t, once(big+"1"), c.Values("dlq"))
-	require.Len(t, s.deadLetters(), 1)
-	require.Contains(t, s.deadLetters(), huge)
+	require.Len(t, s.DeadLetters(t), 1)
+	require.Contains(t, s.DeadLetters(t), huge)
 	headers := map[string]string{}
 	for _, h := range c.Log("dlq")[0].Headers {
 		headers[h.Key] = string(h.Value)
@@ -102,16 +104,16 @@ func TestDeadLettersAreExactInEveryComposition(t *testing.T) {
 			return c.withDeadLetter("capture: {}", topicByContent, "batching: { count: 7, period: 20ms }")
 		},
 		"in a fallback": func(c *cluster) string {
-			return "fallback:\n  -" + indent(c.withDeadLetter("capture: {}", topicByContent), 4) + "  - reject: 'nothing should come here'\n"
+			return "fallback:\n  -" + streamtest.Indent(c.withDeadLetter("capture: {}", topicByContent), 4) + "  - reject: 'nothing should come here'\n"
 		},
 		"in a retry": func(c *cluster) string {
-			return "retry:\n  output:" + indent(c.withDeadLetter("capture: {}", topicByContent), 4)
+			return "retry:\n  output:" + streamtest.Indent(c.withDeadLetter("capture: {}", topicByContent), 4)
 		},
 		"in a switch": func(c *cluster) string {
-			return "switch:\n  cases:\n    - check: 'false'\n      output: { reject: never }\n    - output:" + indent(c.withDeadLetter("capture: {}", topicByContent), 8)
+			return "switch:\n  cases:\n    - check: 'false'\n      output: { reject: never }\n    - output:" + streamtest.Indent(c.withDeadLetter("capture: {}", topicByContent), 8)
 		},
 		"in a broker": func(c *cluster) string {
-			return "broker:\n  outputs:\n    -" + indent(c.withDeadLetter("capture: {}", topicByContent), 6) + "    - drop: {}\n"
+			return "broker:\n  outputs:\n    -" + streamtest.Indent(c.withDeadLetter("capture: {}", topicByContent), 6) + "    - drop: {}\n"
 		},
 		"a switch as the child": func(c *cluster) string {
 			return c.withDeadLetter("switch:\n  cases:\n    - check: 'content().length() > 3'\n      output: { capture: {} }\n    - output: { capture: {} }\n", topicByContent)
@@ -128,11 +130,11 @@ func TestDeadLettersAreExactInEveryComposition(t *testing.T) {
 				t.Parallel()
 				c := newCluster(t)
 				c.Topic("t", 1, limited)
-				s := &stream{t: t, replay: replay, batches: batches, resources: "output_resources:\n  - label: letters\n    capture: {}\n"}
-				require.NoError(t, s.run(t.Context(), wrap(c)))
-				require.Equal(t, map[int]error{0: nil, 1: nil, 2: nil, 3: nil}, s.acked)
+				s := &streamtest.Stream{Config: streamtest.Config{Replay: replay, Resources: "output_resources:\n  - label: letters\n    capture: {}\n"}, Batches: batches}
+				require.True(t, s.Run(t, t.Context(), wrap(c)))
+				require.Equal(t, map[int]error{0: nil, 1: nil, 2: nil, 3: nil}, s.Acked())
 				require.Equal(t, once("m0", "m2", "m3", "m5", "m8"), c.Values("t"))
-				dead := s.deadLetters()
+				dead := s.DeadLetters(t)
 				require.Len(t, dead, 4)
 				for _, content := range []string{big + "1", "bad", big + "6", big + "7"} {
 					require.Contains(t, dead, content)
@@ -146,9 +148,9 @@ func TestDeadLettersMayBeDropped(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	c.Topic("t", 1, limited)
-	s := &stream{t: t, batches: [][]string{{"m0", big, "m2"}}}
-	require.NoError(t, s.run(t.Context(), c.withDeadLetter("drop: {}", "topic: t")))
-	require.Equal(t, map[int]error{0: nil}, s.acked)
+	s := &streamtest.Stream{Batches: [][]string{{"m0", big, "m2"}}}
+	require.True(t, s.Run(t, t.Context(), c.withDeadLetter("drop: {}", "topic: t")))
+	require.Equal(t, map[int]error{0: nil}, s.Acked())
 	require.Equal(t, once("m0", "m2"), c.Values("t"))
 }
 
@@ -157,16 +159,16 @@ func TestHeldClassesAreNotDeadLettered(t *testing.T) {
 	c := newCluster(t)
 	c.Topic("t", 1, limited)
 	denied := c.RefuseAll("t", kerr.TopicAuthorizationFailed)
-	s := &stream{t: t, batches: [][]string{{"m0", big, "m2"}}}
+	s := &streamtest.Stream{Batches: [][]string{{"m0", big, "m2"}}}
 	go func() {
 		_ = denied.Wait(context.Background(), 3)
 		denied.Remove()
 	}()
-	require.NoError(t, s.run(t.Context(), c.withDeadLetter("capture: {}", "topic: t")))
+	require.True(t, s.Run(t, t.Context(), c.withDeadLetter("capture: {}", "topic: t")))
 	require.Equal(t, once("m0", "m2"), c.Values("t"))
-	require.Len(t, s.deadLetters(), 1)
-	require.Contains(t, s.logs.String(), "2 messages for topic t are held, since 0s, and tried again until it passes: unauthorized: topic t partition 0: TOPIC_AUTHORIZATION_FAILED")
-	require.Contains(t, s.logs.String(), "Messages for topic t are no longer held as unauthorized")
+	require.Len(t, s.DeadLetters(t), 1)
+	require.Contains(t, s.Log.String(), "2 messages for topic t are held, since 0s, and tried again until it passes: unauthorized: topic t partition 0: TOPIC_AUTHORIZATION_FAILED")
+	require.Contains(t, s.Log.String(), "Messages for topic t are no longer held as unauthorized")
 }
 
 func TestPermanentMovesAClass(t *testing.T) {
@@ -174,10 +176,10 @@ func TestPermanentMovesAClass(t *testing.T) {
 	c := newCluster(t)
 	c.Topic("t", 1)
 	c.RefuseAll("t", kerr.TopicAuthorizationFailed)
-	s := &stream{t: t, batches: [][]string{{"m0", "m1"}}}
-	require.NoError(t, s.run(t.Context(), c.withDeadLetter("capture: {}", "topic: t", "permanent: [ size_exceeded, unauthorized ]")))
-	require.Len(t, s.deadLetters(), 2)
-	require.Equal(t, "unauthorized", s.captured[0].meta[metaClass])
+	s := &streamtest.Stream{Batches: [][]string{{"m0", "m1"}}}
+	require.True(t, s.Run(t, t.Context(), c.withDeadLetter("capture: {}", "topic: t", "permanent: [ size_exceeded, unauthorized ]")))
+	require.Len(t, s.DeadLetters(t), 2)
+	require.Equal(t, "unauthorized", s.Captured()[0].Meta[metaClass])
 }
 
 func TestShutdownReportsUndeliveredDeadLetters(t *testing.T) {
@@ -185,19 +187,19 @@ func TestShutdownReportsUndeliveredDeadLetters(t *testing.T) {
 	c := newCluster(t)
 	c.Topic("t", 1, limited)
 	ctx, cancel := context.WithCancel(t.Context())
-	s := &stream{t: t, batches: [][]string{{"m0", big + "1", "m2", big + "3"}}, refuse: func(service.MessageBatch) error {
+	down := streamtest.Sink(func(context.Context, service.MessageBatch) error {
 		cancel()
 		return errors.New("down")
-	}}
+	})
 	conf, err := Spec().ParseYAML(c.config("topic: t", "dead_letter: { drop: {} }"), nil)
 	require.NoError(t, err)
 	o, err := newOutput(conf, conf.Resources())
 	require.NoError(t, err)
-	child, err := conf.Resources().ManagedBatchOutput("capture", 1, (*capture)(s))
+	child, err := conf.Resources().ManagedBatchOutput("down", 1, down)
 	require.NoError(t, err)
 	o.letters.out = child
 	require.NoError(t, o.Connect(t.Context()))
-	batch := batchOf(s.batches[0]...)
+	batch := streamtest.Batch("m0", big+"1", "m2", big+"3")
 	index := batch.Index()
 	err = o.WriteBatch(ctx, batch)
 	var batchErr *service.BatchError
@@ -212,4 +214,16 @@ func TestShutdownReportsUndeliveredDeadLetters(t *testing.T) {
 	require.Equal(t, []int{1, 3}, failed)
 	require.NoError(t, o.Close(context.Background()))
 	require.Equal(t, once("m0", "m2"), c.Values("t"))
+}
+
+// A dead-letter output that can't be reached must not keep a stream from its end,
+// when there is nothing for it.
+func TestADeadLetterOutputThatNeverConnectsDoesNotHoldUpTheEnd(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.Topic("t", 1)
+	s := &streamtest.Stream{Batches: [][]string{{"m0"}}}
+	child := "kafka_guarded: { seed_brokers: [ 127.0.0.1:1 ], topic: letters }"
+	require.True(t, s.Run(t, t.Context(), c.withDeadLetter(child, "topic: t")), "the stream does not end")
+	require.Equal(t, once("m0"), c.Values("t"))
 }

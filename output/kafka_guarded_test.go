@@ -12,6 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
 var (
@@ -26,7 +28,7 @@ func TestWriteBatchNamesExactlyTheFailed(t *testing.T) {
 	c := newCluster(t)
 	c.Topic("t", 1, limited)
 	o := c.output(`topic: '${! if content().length() == 3 { "a b" } else { "t" } }'`)
-	failed, err := failures(t, o, batchOf("m0", "m1", big, "m3", "bad", "m5", huge, "m7"))
+	failed, err := failures(t, o, streamtest.Batch("m0", "m1", big, "m3", "bad", "m5", huge, "m7"))
 	require.Len(t, failed, 3)
 	require.Equal(t, "size_exceeded: topic t: 30072 bytes exceed the topic's max.message.bytes (20000)", failed[2])
 	require.Contains(t, failed[4], `unroutable: topic "a b": illegal topic name`)
@@ -40,7 +42,7 @@ func TestWriteBatchReturnsNilWhenAllIsDelivered(t *testing.T) {
 	c := newCluster(t)
 	c.Topic("t", 1)
 	o := c.output("topic: t")
-	require.NoError(t, o.WriteBatch(t.Context(), batchOf("a", "b")))
+	require.NoError(t, o.WriteBatch(t.Context(), streamtest.Batch("a", "b")))
 	require.NoError(t, o.WriteBatch(t.Context(), nil))
 	require.Equal(t, once("a", "b"), c.Values("t"))
 }
@@ -66,7 +68,7 @@ func TestAMessageThatMakesNoRecordFailsAlone(t *testing.T) {
 			c.Topic("t", 1)
 			o := c.output(test.lines...)
 			good := `{"t":"t","p":"0","k":"k","ts":1}`
-			failed, err := failures(t, o, batchOf(good, test.content, good))
+			failed, err := failures(t, o, streamtest.Batch(good, test.content, good))
 			require.Equal(t, map[int]string{1: test.want}, failed)
 			require.NotContains(t, err.Error(), "SECRET")
 			require.Equal(t, map[string]int{good: 2}, c.Values("t"))
@@ -79,7 +81,7 @@ func TestUnserialisableContentFailsAlone(t *testing.T) {
 	c := newCluster(t)
 	c.Topic("t", 1)
 	o := c.output("topic: t")
-	batch := batchOf("a", "b", "c")
+	batch := streamtest.Batch("a", "b", "c")
 	batch[1].SetStructuredMut(map[string]any{"f": math.NaN()})
 	failed, _ := failures(t, o, batch)
 	require.Equal(t, map[int]string{1: "invalid_record: topic t: the message's structured content can't be serialised as JSON"}, failed)
@@ -95,7 +97,7 @@ func TestRecordsHaveWhatTheConfigSays(t *testing.T) {
 		`null_key: 'this.k == null'`, `tombstone: 'this.gone == true'`, `timestamp_ms: '${! json("ts") }'`,
 		`metadata: { include_prefixes: [ "h_" ] }`,
 	)
-	batch := batchOf(`{"p":2,"k":"key","ts":1700000000123}`, `{"p":1,"k":"","ts":1}`, `{"p":0,"ts":2,"gone":true}`)
+	batch := streamtest.Batch(`{"p":2,"k":"key","ts":1700000000123}`, `{"p":1,"k":"","ts":1}`, `{"p":0,"ts":2,"gone":true}`)
 	batch[0].MetaSet("h_one", "1")
 	batch[0].MetaSet("other", "2")
 	require.NoError(t, o.WriteBatch(t.Context(), batch))
@@ -134,16 +136,16 @@ func TestThroughFallbackEveryDeadLetterHasItsOwnText(t *testing.T) {
 				t.Parallel()
 				c := newCluster(t)
 				c.Topic("t", 1, limited)
-				s := &stream{t: t, batches: test.batches, replay: replay}
-				require.NoError(t, s.run(t.Context(), c.inFallback(`topic: '${! if content().length() == 3 { "a b" } else { "t" } }'`)))
-				dead := s.deadLetters()
+				s := &streamtest.Stream{Config: streamtest.Config{Replay: replay}, Batches: test.batches}
+				require.True(t, s.Run(t, t.Context(), c.inFallback(`topic: '${! if content().length() == 3 { "a b" } else { "t" } }'`)))
+				dead := s.DeadLetters(t)
 				require.Len(t, dead, 3)
 				require.Contains(t, dead[big+"1"], "size_exceeded: topic t: 30073 bytes exceed the topic's max.message.bytes (20000)")
 				require.True(t, strings.HasPrefix(dead["bad"], "unroutable:"), dead["bad"])
 				require.Contains(t, dead[huge+"1"], "size_exceeded: topic t: 1048661 bytes")
 				var good []string
 				for i, b := range test.batches {
-					require.NoError(t, s.acked[i])
+					require.NoError(t, s.Acked()[i])
 					for _, m := range b {
 						if strings.HasPrefix(m, "m") {
 							good = append(good, m)
@@ -162,7 +164,7 @@ func TestWithoutFallbackNothingIsLostOrDuplicated(t *testing.T) {
 	c.Topic("t", 1, limited)
 	// At the places 1 and 4 of the batch: an input that is handed a
 	// BatchError for both of the smaller batch, too, loses the former.
-	s := &stream{t: t, replay: true, batches: [][]string{{"m0", big + "1", "m2", "m3", big + "4", "m5"}, {"m6", "m7"}}}
+	s := &streamtest.Stream{Config: streamtest.Config{Replay: true}, Batches: [][]string{{"m0", big + "1", "m2", "m3", big + "4", "m5"}, {"m6", "m7"}}}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	// What is too large is sent again and again, until it is not.
@@ -171,8 +173,8 @@ func TestWithoutFallbackNothingIsLostOrDuplicated(t *testing.T) {
 		_ = requests.Wait(ctx, 8)
 		_, _ = c.Admin.AlterTopicConfigs(ctx, setConfig("max.message.bytes", "100000"), "t")
 	}()
-	require.NoError(t, s.run(ctx, c.alone("topic: t", "topic_rules: { enabled: false }")))
-	require.Equal(t, map[int]error{0: nil, 1: nil}, s.acked)
+	require.True(t, s.Run(t, ctx, c.alone("topic: t", "topic_rules: { enabled: false }")))
+	require.Equal(t, map[int]error{0: nil, 1: nil}, s.Acked())
 	require.Equal(t, once("m0", big+"1", "m2", "m3", big+"4", "m5", "m6", "m7"), c.Values("t"))
 }
 
@@ -182,7 +184,7 @@ func TestASmallerBatchIsNeverTakenApartAgain(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	c.Topic("t", 1, limited)
-	s := &stream{t: t, replay: true, batches: [][]string{{big + "0", "m1", big + "222222", "m3", big + "4"}}}
+	s := &streamtest.Stream{Config: streamtest.Config{Replay: true}, Batches: [][]string{{big + "0", "m1", big + "222222", "m3", big + "4"}}}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	requests := c.Count(kmsg.Produce)
@@ -192,8 +194,8 @@ func TestASmallerBatchIsNeverTakenApartAgain(t *testing.T) {
 		_ = requests.Wait(ctx, 16)
 		_, _ = c.Admin.AlterTopicConfigs(ctx, setConfig("max.message.bytes", "100000"), "t")
 	}()
-	require.NoError(t, s.run(ctx, c.alone("topic: t", "topic_rules: { enabled: false }")))
-	require.NoError(t, s.acked[0])
+	require.True(t, s.Run(t, ctx, c.alone("topic: t", "topic_rules: { enabled: false }")))
+	require.NoError(t, s.Acked()[0])
 	for content, n := range c.Values("t") {
 		require.GreaterOrEqual(t, n, 1, content)
 	}
@@ -206,10 +208,10 @@ func TestWithoutReplayTheInputIsToldOfTheFailure(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	c.Topic("t", 1, limited)
-	s := &stream{t: t, batches: [][]string{{"m0", big}, {"m2"}}}
-	require.NoError(t, s.run(t.Context(), c.alone("topic: t", "topic_rules: { enabled: false }")))
-	require.ErrorContains(t, s.acked[0], "size_exceeded:")
-	require.NoError(t, s.acked[1])
+	s := &streamtest.Stream{Batches: [][]string{{"m0", big}, {"m2"}}}
+	require.True(t, s.Run(t, t.Context(), c.alone("topic: t", "topic_rules: { enabled: false }")))
+	require.ErrorContains(t, s.Acked()[0], "size_exceeded:")
+	require.NoError(t, s.Acked()[1])
 	require.Equal(t, once("m0", "m2"), c.Values("t"))
 }
 
@@ -222,7 +224,7 @@ func TestAnUnreachableClusterIsWaitedFor(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	require.ErrorContains(t, o.Connect(ctx), "127.0.0.1:1")
-	require.Equal(t, service.ErrNotConnected, o.WriteBatch(t.Context(), batchOf("a")), "nothing was handed over")
+	require.Equal(t, service.ErrNotConnected, o.WriteBatch(t.Context(), streamtest.Batch("a")), "nothing was handed over")
 	require.NoError(t, o.Close(t.Context()))
 }
 
@@ -237,7 +239,7 @@ func TestShutdownInTheMiddleSaysWhatIsOpen(t *testing.T) {
 		_ = stuck.Wait(t.Context(), 1)
 		cancel()
 	}()
-	err := o.WriteBatch(ctx, batchOf("a", "b"))
+	err := o.WriteBatch(ctx, streamtest.Batch("a", "b"))
 	require.ErrorContains(t, err, "transient: topic t: may have been written: context canceled")
 	require.NoError(t, o.Close(t.Context()))
 	require.Equal(t, once("a", "b"), c.Values("t"), "the broker did append before it answered")

@@ -6,6 +6,8 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
 // lints returns what the linter says of an output with these lines.
@@ -18,7 +20,7 @@ func lints(t *testing.T, yaml string) []string {
 		yaml += "\ntopic: t"
 	}
 	linter := service.GlobalEnvironment().FullConfigSchema("", "").NewStreamConfigLinter()
-	found, err := linter.LintYAML([]byte("output:\n  kafka_guarded:" + indent(yaml, 4)))
+	found, err := linter.LintYAML([]byte("output:\n  kafka_guarded:" + streamtest.Indent(yaml, 4)))
 	require.NoError(t, err)
 	var texts []string
 	for _, l := range found {

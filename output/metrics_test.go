@@ -12,6 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
 // counted is an exporter of Benthos' metrics that keeps their values. The labels
@@ -155,14 +157,14 @@ func TestMetrics(t *testing.T) {
 				test.faults(c)
 			}
 			m := newCounted()
-			s := &composed{stream: stream{t: t, batches: test.batches}, metrics: m}
+			s := &streamtest.Stream{Batches: test.batches, Config: streamtest.Config{Metrics: m}}
 			if test.refuse != nil {
 				tries := 0
-				s.refuse = func(service.MessageBatch) error { return test.refuse(&tries) }
+				s.Refuse = func(service.MessageBatch) error { return test.refuse(&tries) }
 			}
-			require.True(t, s.run(t.Context(), c.withDeadLetter("capture: {}", test.lines...)))
+			require.True(t, s.Run(t, t.Context(), c.withDeadLetter("capture: {}", test.lines...)))
 			for n := range test.batches {
-				require.NoError(t, s.acked[n])
+				require.NoError(t, s.Acked()[n])
 			}
 			require.Equal(t, test.want, m.own())
 			require.NotZero(t, m.timed["kafka_guarded_latency_ns"])
@@ -176,14 +178,14 @@ func TestMetricsCountTheUncertain(t *testing.T) {
 	c := newCluster(t)
 	c.Topic("t", 1)
 	m := newCounted()
-	s := &composed{stream: stream{t: t, batches: [][]string{{"m0", "m1"}}}, metrics: m}
+	s := &streamtest.Stream{Batches: [][]string{{"m0", "m1"}}, Config: streamtest.Config{Metrics: m}}
 	stuck := c.RefuseAll("t", kerr.RequestTimedOut)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
 		_ = stuck.Wait(t.Context(), 1)
 		cancel()
 	}()
-	require.False(t, s.run(ctx, c.withDeadLetter("capture: {}", "topic: t")))
+	require.False(t, s.Run(t, ctx, c.withDeadLetter("capture: {}", "topic: t")))
 	require.Equal(t, map[string]int64{
 		"kafka_guarded_failed{class=transient}":  2,
 		"kafka_guarded_uncertain":                2,

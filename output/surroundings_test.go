@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
 func TestInFallback(t *testing.T) {
@@ -54,22 +56,22 @@ func TestTheLogSaysWhatAConfigLosesAtTheStart(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t)
-			s := &stream{t: t}
+			s := &streamtest.Stream{}
 			lines := append([]string{"topic: t"}, test.lines...)
 			yaml := c.alone(lines...)
 			if test.fallback {
 				yaml = c.inFallback(lines...)
 			}
-			require.NoError(t, s.run(t.Context(), yaml))
+			require.True(t, s.Run(t, t.Context(), yaml))
 			for _, text := range []string{leader, none, both, inexact} {
 				said := false
 				for _, want := range test.want {
 					said = said || want == text
 				}
 				if said {
-					require.Contains(t, s.logs.String(), text)
+					require.Contains(t, s.Log.String(), text)
 				} else {
-					require.NotContains(t, s.logs.String(), text)
+					require.NotContains(t, s.Log.String(), text)
 				}
 			}
 		})

@@ -8,11 +8,13 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
 // tracedBatch is a batch of which each message has a span of its own.
 func tracedBatch(contents ...string) service.MessageBatch {
-	batch := batchOf(contents...)
+	batch := streamtest.Batch(contents...)
 	for i, m := range batch {
 		batch[i] = m.WithContext(trace.ContextWithSpanContext(context.Background(), trace.NewSpanContext(trace.SpanContextConfig{
 			TraceID: trace.TraceID{0xAB, byte(i)}, SpanID: trace.SpanID{0xCD, byte(i)}, TraceFlags: trace.FlagsSampled,

@@ -1,0 +1,164 @@
+package ledger
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Tally is how many messages had which fate.
+type Tally struct {
+	Sent      int
+	Delivered int            // at least once
+	Dead      map[string]int // dead-lettered at least once, by the class that was said
+	// Undelivered are found nowhere, and nobody said otherwise.
+	Undelivered int
+	// Lost are found nowhere, and somebody said that they are done with.
+	Lost int
+	// Duplicates is how often messages were found beyond the first time.
+	Duplicates int
+	// Both are delivered and dead-lettered.
+	Both int
+	// Innocents were dead-lettered, though nothing is wrong with them.
+	Innocents int
+	// Uncertain are the innocents that may have been written.
+	Uncertain int
+	// Spared were delivered, though they should have been dead-lettered.
+	Spared int
+	// Misfiled were delivered to another topic, or dead-lettered with another
+	// class or in another place, than they should have been.
+	Misfiled int
+	// Disordered are behind a later message of their lane.
+	Disordered int
+	// Strays were never sent.
+	Strays int
+}
+
+// Tally counts the fates.
+func (l *Ledger) Tally() Tally {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t := Tally{Sent: len(l.fates), Dead: map[string]int{}, Strays: len(l.strays), Disordered: len(l.disordered)}
+	for _, f := range l.fates {
+		copies := f.Delivered + f.Dead
+		t.Delivered += min(f.Delivered, 1)
+		t.Duplicates += max(copies-1, 0)
+		if f.Dead > 0 {
+			t.Dead[f.said()]++
+		}
+		count := func(n *int, is bool) {
+			if is {
+				*n++
+			}
+		}
+		count(&t.Undelivered, copies == 0 && f.Done == 0)
+		count(&t.Lost, copies == 0 && f.Done > 0 && !f.Doomed)
+		count(&t.Both, f.Delivered > 0 && f.Dead > 0)
+		count(&t.Innocents, f.Dead > 0 && f.Class == "")
+		count(&t.Uncertain, f.Dead > 0 && f.Class == "" && f.uncertain())
+		count(&t.Spared, f.Delivered > 0 && f.Class != "")
+		count(&t.Misfiled, f.misfiled())
+	}
+	return t
+}
+
+// said returns the class that the latest dead letter of the message names.
+func (f *Fate) said() string {
+	class, _, _ := strings.Cut(f.Text, ":")
+	return class
+}
+
+func (f *Fate) uncertain() bool { return strings.Contains(f.Text, mayBe) }
+
+func (f *Fate) misfiled() bool {
+	return f.Misfiled || f.Dead > 0 && f.Class != "" && f.said() != f.Class
+}
+
+// Promise is what is held against the ledger. Every message has to be
+// acknowledged, and in all the places together as often as it was said to be done
+// with. The zero value promises that to whoever listens, and no more.
+type Promise struct {
+	// Ordered promises that messages of a lane keep their order.
+	Ordered bool
+	// Sure promises that there is always a word that can be relied on. So
+	// every message is in one place, once.
+	Sure bool
+	// Uncertain allows that innocents are among the dead letters if their text
+	// says that they may have been written. Then they may be in a topic, too.
+	Uncertain bool
+	// Again allows so many more copies of each dead letter.
+	Again int
+}
+
+// Check returns what is wrong, with the first few messages that it is about:
+//
+//  1. Every message was acknowledged.
+//  2. A message that is to blame is in no topic, and no other is among the dead
+//     letters. Each is where it belongs, and its dead letter has its class.
+//  3. Every message is somewhere, and no acknowledgement comes without a word
+//     that the message is done with.
+//  4. A message is in topics and dead letters together as often as it was said to
+//     be done with. Each time that it was sent and there was no such word may have
+//     added one, and no more: that the message may have been written, an error
+//     for a whole batch, or a shutdown that kept the answer from whoever listens.
+//     An error for the message alone that does not say "may have been written"
+//     must have added none.
+//  5. Only a message without a word is caught where it must not get.
+func (l *Ledger) Check(p Promise) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	wrong := append([]string(nil), l.strays...)
+	if p.Ordered {
+		wrong = append(wrong, l.disordered...)
+	}
+	for _, f := range l.fates {
+		if text := f.wrong(p); text != "" {
+			wrong = append(wrong, fmt.Sprintf("%s (%s) %s: delivered %d, dead-lettered %d (%s), caught %d; said to be done %d, open %d, unsure %d; acknowledged %v",
+				short(f.ID), f.kind(), text, f.Delivered, f.Dead, f.Text, f.Caught, f.Done, f.Open, f.Unsure, f.Acked))
+		}
+	}
+	if len(wrong) == 0 {
+		return nil
+	}
+	const most = 20
+	return fmt.Errorf("%d things are wrong with %d messages:\n%s", len(wrong), len(l.fates), strings.Join(wrong[:min(len(wrong), most)], "\n"))
+}
+
+func (f *Fate) kind() string {
+	if f.Class == "" {
+		return "good"
+	}
+	return f.Class
+}
+
+// wrong returns what is wrong with a fate, and nothing if it is as promised.
+func (f *Fate) wrong(p Promise) string {
+	copies, most := f.Delivered+f.Dead, f.Done+f.Unsure
+	uncertain := p.Uncertain && f.Class == "" && f.uncertain() && f.Delivered <= 1 && f.Dead <= 1
+	if uncertain {
+		most++
+	}
+	if f.Class != "" {
+		most += p.Again
+	}
+	switch {
+	case !f.Acked:
+		return "is not acknowledged"
+	case f.Class == "" && f.Dead > 0 && !uncertain:
+		return "is dead-lettered, and innocent"
+	case f.Class != "" && f.Delivered > 0:
+		return "is delivered, and should be dead-lettered"
+	case f.misfiled():
+		return "is in the wrong place, or has the wrong class"
+	case f.Caught > f.Unsure:
+		return "got to where it must not get"
+	case f.Done == 0 && f.Caught == 0:
+		return "was acknowledged without a word that it is done with"
+	case copies < f.Done && !f.Doomed:
+		return "is lost"
+	case copies > most:
+		return "is there too often"
+	case p.Sure && f.Unsure > 0:
+		return "has an answer that is unsure"
+	}
+	return ""
+}

@@ -1,0 +1,165 @@
+package streamtest
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/stretchr/testify/require"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/ledger"
+)
+
+// Stream is a stream of batches of short texts, no two of them alike. It has the
+// outputs "capture", which keeps what it takes, and "refuse", which takes nothing
+// and does not say of which message.
+type Stream struct {
+	Config  // its Source, Sinks and Log are the stream's own
+	Batches [][]string
+	// Refuse is asked before "capture" takes a batch, if it is not nil.
+	Refuse func(service.MessageBatch) error
+	// Enough is how many lines with FailedWrite the log may have before the
+	// stream is stopped, and 0 for any number.
+	Enough int
+
+	mu       sync.Mutex
+	acked    map[int]error // by batch
+	said     map[int][]ledger.Word
+	captured []Captured
+}
+
+// FailedWrite is what Benthos logs of a write of the output that fails.
+const FailedWrite = "Failed to send message to kafka_guarded"
+
+// patience is how long a stream may take to its end.
+const patience = 30 * time.Second
+
+// Batch makes a batch of messages with these contents.
+func Batch(contents ...string) service.MessageBatch {
+	var b service.MessageBatch
+	for _, c := range contents {
+		b = append(b, service.NewMessage([]byte(c)))
+	}
+	return b
+}
+
+// Run runs the stream with an output, and reports whether it came to its end by
+// itself: else ctx has ended, or enough writes have failed.
+func (s *Stream) Run(t testing.TB, ctx context.Context, outputYAML string) (ended bool) {
+	t.Helper()
+	ctx, stop := context.WithTimeout(ctx, patience)
+	defer stop()
+	s.Output = outputYAML
+	s.acked, s.said = map[int]error{}, map[int][]ledger.Word{}
+	s.Source = s.next()
+	s.Sinks = map[string]Sink{"capture": s.take, "refuse": func(context.Context, service.MessageBatch) error {
+		return errors.New("this output takes nothing")
+	}}
+	failed := 0
+	s.Log = &Log{OnLine: func(line string) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if strings.Contains(line, FailedWrite) {
+			if failed++; failed == s.Enough {
+				stop()
+			}
+		}
+	}}
+	built, err := s.Build()
+	require.NoError(t, err)
+	if err = built.Run(ctx); err == nil {
+		return true
+	}
+	require.ErrorIs(t, err, context.Canceled, "neither did the stream end, nor did enough writes fail")
+	require.NoError(t, s.Stop(built, true, replayPatience))
+	return false
+}
+
+func (s *Stream) next() Source {
+	n := -1
+	return func(context.Context) (service.MessageBatch, Answer, error) {
+		if n++; n >= len(s.Batches) {
+			return nil, nil, service.ErrEndOfInput
+		}
+		of := n
+		return Batch(s.Batches[n]...), func(err error, said []ledger.Word) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.acked[of], s.said[of] = err, said
+		}, nil
+	}
+}
+
+// take is the output "capture".
+func (s *Stream) take(_ context.Context, batch service.MessageBatch) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.Refuse != nil {
+		if err := s.Refuse(batch); err != nil {
+			return err
+		}
+	}
+	taken, err := Capture(batch)
+	s.captured = append(s.captured, taken...)
+	return err
+}
+
+// Acked returns the latest answer to each batch that has one.
+func (s *Stream) Acked() map[int]error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.acked
+}
+
+// Captured returns what "capture" took, in its order.
+func (s *Stream) Captured() []Captured {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.captured
+}
+
+// DeadLetters returns why each message that was captured failed, by content.
+func (s *Stream) DeadLetters(t testing.TB) map[string]string {
+	t.Helper()
+	m := map[string]string{}
+	for _, c := range s.Captured() {
+		require.NotContains(t, m, c.Content, "dead-lettered twice")
+		m[c.Content] = c.Why()
+	}
+	return m
+}
+
+// Ledger accounts for the messages of the stream, given how often each is in the
+// topic. class is the class of failure that a message is to have, empty if it is
+// to be delivered.
+func (s *Stream) Ledger(topic map[string]int, class func(content string) string) *ledger.Ledger {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := &ledger.Ledger{}
+	for n, batch := range s.Batches {
+		for i, content := range batch {
+			l.Send(ledger.Message{ID: content, Class: class(content)})
+			said, ok := s.said[n]
+			if !ok {
+				continue
+			}
+			l.Hear(content, said[i])
+			if said[i] == ledger.Done {
+				l.Acknowledge(content)
+			}
+		}
+	}
+	for content, n := range topic {
+		for range n {
+			l.Deliver(content, "", "")
+		}
+	}
+	for _, c := range s.captured {
+		l.Bury(c.Content, "", c.Why())
+	}
+	return l
+}

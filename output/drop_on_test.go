@@ -1,0 +1,60 @@
+package output
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
+)
+
+// The composition drop_on with back_pressure: what takes longer counts as
+// dropped, while it is still under way, and whatever becomes of it.
+func TestDropOnBackPressureLoses(t *testing.T) {
+	t.Parallel()
+	for _, dead := range []bool{false, true} {
+		t.Run(fmt.Sprintf("dead_letter %v", dead), func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t)
+			c.Topic("t", 1)
+			c.RefuseAll("t", kerr.TopicAuthorizationFailed)
+			guarded := c.alone("topic: t")
+			if dead {
+				guarded = c.withDeadLetter("capture: {}", "topic: t")
+			}
+			s := &streamtest.Stream{Batches: [][]string{{"m0"}, {"m1"}}}
+			require.True(t, s.Run(t, t.Context(), "drop_on:\n  error: true\n  back_pressure: 50ms\n  output:"+streamtest.Indent(guarded, 4)))
+			got, detail := outcome(s, c.Values("t"), true)
+			require.Equal(t, lost, got, detail)
+		})
+	}
+}
+
+// The composition drop_on with error_patterns: one text decides on all that
+// failed of a batch, and so drops what failed for another reason.
+func TestDropOnErrorPatternsLoses(t *testing.T) {
+	t.Parallel()
+	for _, dead := range []bool{false, true} {
+		t.Run(fmt.Sprintf("dead_letter %v", dead), func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t)
+			c.Topic("t", 1, limited)
+			c.RefuseAll("t", kerr.TopicAuthorizationFailed)
+			lines := []string{"topic: t", "retry: { initial_interval: 1ms, max_interval: 1ms, max_elapsed_time: 5ms }"}
+			if dead {
+				lines = append(lines, "dead_letter: { capture: {} }")
+			}
+			s := &streamtest.Stream{Batches: [][]string{{big + "0", "m1"}}}
+			require.True(t, s.Run(t, t.Context(), "drop_on:\n  error_patterns: [ '^size_exceeded:' ]\n  output:"+streamtest.Indent(c.alone(lines...), 4)))
+			got, detail := outcome(s, c.Values("t"), true)
+			if !dead {
+				require.Equal(t, lost, got, detail)
+				return
+			}
+			require.Len(t, s.Captured(), 1, detail)
+			require.ErrorContains(t, s.Acked()[0], "unauthorized:", "the text of the one that is left")
+		})
+	}
+}

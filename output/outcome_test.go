@@ -1,0 +1,146 @@
+package output
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/ledger"
+	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
+)
+
+// What a user of a composition gets, in the words of docs/compositions.md.
+const (
+	// exact: each good message is in the topic once, each bad one is in the
+	// dead letters once, and the input has an acknowledgement for all.
+	exact = "exact"
+	// told: the input hears exactly which messages failed. The rest is exact.
+	told = "the input is told of exactly the failed"
+	// toldAll: the input hears that whole transactions failed, of which the
+	// good messages are delivered: sent again, these are duplicates.
+	toldAll = "the input is told that good messages failed, too"
+	// forEver: the failed messages, and they alone, are sent again for ever.
+	// What comes after them may wait as long, for whoever sends them again begins
+	// with them.
+	forEver = "exactly the failed are sent again for ever"
+	// duplicates: the same, but good messages are sent again along with them.
+	duplicates = "duplicates, for ever"
+	// mayDuplicate is forEver or duplicates, and told or toldAll, as it comes:
+	// reporter takes a batch of a size that an earlier one was reduced to for
+	// that one, and does not take it apart.
+	mayDuplicate = "duplicates possible"
+	// diverted: good messages are in the dead letters as well as in the topic.
+	diverted = "good messages are dead-lettered, too"
+	// dropped: the failed messages are gone, on purpose. The rest is exact.
+	dropped = "exactly the failed are dropped"
+	// lost: a message is acknowledged that is nowhere.
+	lost = "lost"
+)
+
+// run runs a stream in the composition, until it ends or has seen enough, and
+// returns what became of its messages.
+func (comp *composition) run(t *testing.T, many, replay, dead bool) (got, detail string) {
+	t.Helper()
+	c := newCluster(t)
+	c.Topic("t", 1, limited)
+	batches := comp.batches
+	if batches == nil {
+		batches = compositionBatches
+	}
+	if !many {
+		var ones [][]string
+		for _, b := range batches {
+			for _, m := range b {
+				ones = append(ones, []string{m})
+			}
+		}
+		batches = ones
+	}
+	lines := append([]string{topicByContent}, comp.lines...)
+	guarded := c.alone(lines...)
+	if dead {
+		guarded = c.withDeadLetter("capture: {}", lines...)
+	}
+	s := &streamtest.Stream{Config: streamtest.Config{Replay: replay, Input: comp.input}, Batches: batches, Enough: comp.enough}
+	ended := s.Run(t, t.Context(), comp.wrap(guarded))
+	return outcome(s, c.Values("t"), ended)
+}
+
+// classOf is the class of failure that a message is to have, by its content.
+func classOf(content string) string {
+	switch {
+	case strings.HasPrefix(content, "m"):
+		return ""
+	case content == "bad":
+		return "unroutable"
+	}
+	return "size_exceeded"
+}
+
+// outcome says what became of the messages of a stream, given what is in the
+// topic, and whether the stream came to its end.
+func outcome(s *streamtest.Stream, topic map[string]int, ended bool) (got, detail string) {
+	l := s.Ledger(topic, classOf)
+	n := l.Tally()
+	detail = fmt.Sprintf("%+v; ended %v\n%s", n, ended, short(s.Log.String()))
+	var missing, twice, gone, open, letters, toldOf, toldGood int
+	for _, f := range l.Fates() {
+		switch good := f.Class == ""; {
+		case f.Dead > 1:
+			return "a message is dead-lettered twice", detail
+		case !good && f.Delivered > 0:
+			return "a bad message is in the topic", detail
+		case good && f.Delivered+f.Dead == 0 && f.Acked:
+			return lost, detail
+		case good:
+			missing += btoi(f.Delivered+f.Dead == 0)
+			twice += btoi(f.Delivered > 1)
+			toldGood += f.Open + f.Unsure
+		default:
+			letters += f.Dead
+			open += btoi(f.Dead == 0 && !f.Acked)
+			gone += btoi(f.Dead == 0 && f.Acked)
+			toldOf += f.Open + f.Unsure
+		}
+	}
+	switch {
+	case n.Strays > 0:
+		return "messages that nobody sent", detail
+	case n.Both > 0:
+		return diverted, detail
+	case twice > 0 && !ended:
+		return duplicates, detail
+	case twice > 0:
+		return "duplicates", detail
+	case missing > 0 && ended:
+		return lost, detail
+	case gone > 0 && open+letters == 0:
+		return dropped, detail
+	case gone > 0:
+		return lost, detail
+	case !ended:
+		return forEver, detail
+	case toldGood > 0:
+		return toldAll, detail
+	case toldOf > 0 && letters == 0:
+		return told, detail
+	case toldOf == 0 && open == 0 && l.Check(ledger.Promise{}) == nil:
+		return exact, detail
+	}
+	return "nothing that has a name", detail
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// short cuts the runs of filler out of a text.
+func short(text string) string {
+	for _, filler := range []string{big, strings.Repeat("B", 100)} {
+		text = strings.ReplaceAll(text, filler, "B..")
+	}
+	return text
+}
