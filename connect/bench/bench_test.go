@@ -65,7 +65,7 @@ var twoRounds = samples{
 
 func TestRatioIsThatOfTheSameRound(t *testing.T) {
 	t.Parallel()
-	got, ok := twoRounds.ratio(key{"base", blackhole, guarded}, key{"base", blackhole, franz}, rate)
+	got, ok := twoRounds.ratio(key{"base", blackhole, guarded}, key{}, key{"base", blackhole, franz}, rate)
 	require.True(t, ok)
 	require.InDelta(t, 2.5, got.median, 1e-9)
 	require.InDelta(t, 2, got.min, 1e-9)

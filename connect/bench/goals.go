@@ -47,35 +47,7 @@ func peakMB(s sample) float64 { return peak(s) / 1e6 }
 // measured is the figure of the goal on a target, if there is one.
 func (g goal) measured(all samples, target string) (stat, bool) {
 	at := func(row string) key { return key{g.scenario, target, row} }
-	figure := func(round int) (float64, bool) {
-		of, ok := all.find(at(g.row), round)
-		if !ok {
-			return 0, false
-		}
-		value := g.metric(of)
-		if g.less != "" {
-			less, ok := all.find(at(g.less), round)
-			if !ok {
-				return 0, false
-			}
-			value -= g.metric(less)
-		}
-		if g.to != "" {
-			to, ok := all.find(at(g.to), round)
-			if !ok {
-				return 0, false
-			}
-			value /= g.metric(to)
-		}
-		return value, true
-	}
-	var values []float64
-	for round := range all.rounds() {
-		if v, ok := figure(round); ok {
-			values = append(values, v)
-		}
-	}
-	return statOf(values)
+	return all.ratio(at(g.row), at(g.less), at(g.to), g.metric)
 }
 
 // met tells whether the median is as it should be.

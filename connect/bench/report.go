@@ -61,7 +61,7 @@ func value(head string, m metric, show func(stat) string) column {
 // ratio is a column of a figure that is compared with another row's.
 func ratio(head string, m metric) column {
 	return column{head, func(all samples, of, against key) (string, bool) {
-		s, ok := all.ratio(of, against, m)
+		s, ok := all.ratio(of, key{}, against, m)
 		return s.ratios(), ok
 	}}
 }

@@ -82,16 +82,26 @@ func (all samples) of(k key, m metric) (stat, bool) {
 }
 
 // ratio compares a figure of two keys, round by round: what else the machine
-// does changes from one round to the next.
-func (all samples) ratio(of, to key, m metric) (stat, bool) {
+// does changes from one round to the next. Of the figure of the former key that
+// of less is taken away before, and nothing if that has no row. Without a row in
+// to it is the figure itself.
+func (all samples) ratio(of, less, to key, m metric) (stat, bool) {
 	var values []float64
-	for _, a := range all {
-		if a.key != of {
+	for round := range all.rounds() {
+		a, ok := all.find(of, round)
+		b, okLess := all.find(less, round)
+		c, okTo := all.find(to, round)
+		if !ok || less.Row != "" && !okLess || to.Row != "" && !okTo {
 			continue
 		}
-		if b, ok := all.find(to, a.Round); ok {
-			values = append(values, m(a)/m(b))
+		value := m(a)
+		if less.Row != "" {
+			value -= m(b)
 		}
+		if to.Row != "" {
+			value /= m(c)
+		}
+		values = append(values, value)
 	}
 	return statOf(values)
 }
