@@ -110,14 +110,14 @@ func Example(ctx context.Context, o Options) (Tally, error) {
 		return Tally{}, err
 	}
 
-	l := newLedger(o.Messages, o.Poison)
+	l := newOrders(o.Messages, o.Poison)
 	if err := b.each(ctx, l.deliver); err != nil {
 		return Tally{}, err
 	}
 	if err := letters.each(l.deadLetter); err != nil {
 		return Tally{}, err
 	}
-	t := l.tally()
+	t := l.tally(o.Poison)
 	t.print(o.Out, took)
 	if o.Keep {
 		keep(ctx, o.Out, b, dir)

@@ -34,7 +34,7 @@ func asItShould() found {
 
 func (f found) tally(t *testing.T) Tally {
 	t.Helper()
-	l := newLedger(ledgerSent, ledgerPoison)
+	l := newOrders(ledgerSent, ledgerPoison)
 	for id, topics := range f.log {
 		for _, topic := range topics {
 			require.NoError(t, l.deliver(&kgo.Record{Topic: topic, Value: fmt.Appendf(nil, `{"id":%d}`, id)}))
@@ -46,7 +46,7 @@ func (f found) tally(t *testing.T) Tally {
 			require.NoError(t, l.deadLetter(d))
 		}
 	}
-	return l.tally()
+	return l.tally(ledgerPoison)
 }
 
 // first returns the first message of the kind.
@@ -58,14 +58,14 @@ func first(k kind) int {
 	return id
 }
 
-func TestLedgerBalances(t *testing.T) {
+func TestOrdersBalances(t *testing.T) {
 	t.Parallel()
 	got := asItShould().tally(t)
 	require.NoError(t, got.Err())
 	require.Equal(t, ledgerSent, got.Delivered+got.Dead[sizeExceeded]+got.Dead[unroutable])
 }
 
-func TestLedgerFindsWhatIsWrong(t *testing.T) {
+func TestOrdersFindsWhatIsWrong(t *testing.T) {
 	t.Parallel()
 	innocent, culprit := first(good), first(overTopic)
 	blamed := deadLetter{Error: "size_exceeded: because", file: tooLargeFile}
@@ -96,9 +96,9 @@ func TestLedgerFindsWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestLedgerRefusesWhatIsNoOrder(t *testing.T) {
+func TestOrdersRefusesWhatIsNoOrder(t *testing.T) {
 	t.Parallel()
-	l := newLedger(1, 0)
+	l := newOrders(1, 0)
 	require.Error(t, l.deliver(&kgo.Record{Topic: "t", Value: []byte(`{"id":1`)}))
 	require.Error(t, l.deadLetter(deadLetter{Message: "cut sho"}))
 }

@@ -41,6 +41,14 @@ func mayWrite(c *kafkatest.Cluster, user, topic string) {
 	c.Grant("User:"+user, kadm.OpWrite, kafkatest.TopicResource(topic))
 }
 
+// oneRightOfTwo makes the topics "allowed" and "denied", and alice may write only
+// to the former.
+func oneRightOfTwo(c *kafkatest.Cluster, partitions int) {
+	c.CreateTopic("allowed", partitions, 1, nil)
+	c.CreateTopic("denied", partitions, 1, nil)
+	mayWrite(c, alice, "allowed")
+}
+
 // WRITE on the topic is all it takes: IDEMPOTENT_WRITE on the cluster comes
 // with it since Kafka 3.0, and limits that can't be read are found out.
 func TestTheRightToWriteIsEnough(t *testing.T) {
@@ -73,9 +81,7 @@ func TestTheRightToWriteIsEnough(t *testing.T) {
 
 func TestAForbiddenTopicDoesNotHoldUpAnotherStream(t *testing.T) {
 	c := secured(t)
-	c.CreateTopic("allowed", 1, 1, nil)
-	c.CreateTopic("denied", 1, 1, nil)
-	mayWrite(c, alice, "allowed")
+	oneRightOfTwo(c, 1)
 	f := as(t, c, kafkatest.Plain, alice, alicePassword)
 	allowed, denied := newLedger(t, "access/two streams/allowed"), newLedger(t, "access/two streams/denied at first")
 	allowed.ordered, denied.ordered = true, true
@@ -96,9 +102,7 @@ func TestAForbiddenTopicDoesNotHoldUpAnotherStream(t *testing.T) {
 
 func TestOfOneBatchOnlyTheForbiddenIsHandedOn(t *testing.T) {
 	c := secured(t)
-	c.CreateTopic("allowed", 2, 1, nil)
-	c.CreateTopic("denied", 2, 1, nil)
-	mayWrite(c, alice, "allowed")
+	oneRightOfTwo(c, 2)
 	l := newLedger(t, "access/one batch, unauthorized is permanent")
 	l.ordered = true
 	var all [][]message
@@ -117,9 +121,7 @@ func TestOfOneBatchOnlyTheForbiddenIsHandedOn(t *testing.T) {
 
 func TestABatchWithAForbiddenTopicIsHeldAndSaidToBeHeld(t *testing.T) {
 	c := secured(t)
-	c.CreateTopic("allowed", 1, 1, nil)
-	c.CreateTopic("denied", 1, 1, nil)
-	mayWrite(c, alice, "allowed")
+	oneRightOfTwo(c, 1)
 	l := newLedger(t, "access/one batch, held")
 	l.ordered = true
 	s := start(l, as(t, c, kafkatest.Plain, alice, alicePassword), batches(

@@ -25,7 +25,7 @@ func TestDeadLettersWaitForAnOutputThatIsDown(t *testing.T) {
 	s.goOn(15)
 	l.setDown(true)
 	began := time.Now()
-	eventually(t, func() bool { return s.log.count("The dead-letter output did not take") > 0 }, "it to be said")
+	eventually(t, func() bool { return s.log.Count("The dead-letter output did not take") > 0 }, "it to be said")
 	leader := f.Leader(f.topic, 0)
 	f.Kill(leader)
 	f.last(20 * time.Second)
@@ -78,7 +78,7 @@ func TestDeadLettersGoToATopic(t *testing.T) {
 			headers[h.Key] = string(h.Value)
 		}
 		require.Equal(t, "orders", headers["kafka_guarded_topic"])
-		l.dead = append(l.dead, deadLetter{r.Value, headers["kafka_guarded_error"]})
+		l.buried(r.Value, headers["kafka_guarded_error"])
 	}
 	l.check(c, "orders")
 }

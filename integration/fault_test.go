@@ -3,8 +3,8 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -94,7 +94,7 @@ func underLoad(t *testing.T, scenario string, do func(f *faults)) {
 	for _, s := range f.loads {
 		s.finish()
 	}
-	require.Empty(t, slices.Concat(
+	require.NoError(t, errors.Join(
 		byClient.verify(c, "by-client"),
 		byTopic.verify(c, "by-topic"),
 		byBroker.verify(c, "by-broker"),
@@ -166,7 +166,7 @@ func (f *faults) last(d time.Duration) {
 	f.t.Helper()
 	require.Never(f.t, func() bool {
 		for _, s := range f.loads {
-			if s.ledger.buried("transient") > 0 {
+			if s.ledger.deadAs("transient") > 0 {
 				return true
 			}
 		}

@@ -4,6 +4,7 @@ package integration
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -16,6 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
+	"github.com/kafka-guarded/kafka-guarded/internal/ledger"
+	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
 // message is a message of a test, and what is to become of it.
@@ -34,8 +37,9 @@ type message struct {
 	doomed bool
 }
 
-// ledger accounts for every message of a scenario.
-type ledger struct {
+// account is the ledger of a scenario.
+type account struct {
+	ledger.Ledger
 	t        *testing.T
 	scenario string
 	// ordered says that messages with the same key must be in the log in the
@@ -45,32 +49,25 @@ type ledger struct {
 	// text says that they may have been written. Then they may be.
 	uncertain bool
 
-	mu    sync.Mutex
-	down  bool // the output for dead letters takes nothing
-	sent  []message
-	index map[string]int // into sent, by ID
-	dead  []deadLetter
-	acks  []error // of batches, in the order they were acknowledged in
+	mu   sync.Mutex
+	down bool // the output for dead letters takes nothing
+	sent map[string]message
+	acks int            // of batches
+	dead map[string]int // by the class that was said
 }
 
-// deadLetter is a message that came out of the fallback, or of dead_letter.
-type deadLetter struct {
-	value []byte
-	text  string // why
-}
-
-func newLedger(t *testing.T, scenario string) *ledger {
-	return &ledger{t: t, scenario: scenario, index: map[string]int{}}
+func newLedger(t *testing.T, scenario string) *account {
+	return &account{t: t, scenario: scenario, sent: map[string]message{}, dead: map[string]int{}}
 }
 
 // send enters the messages and returns them as a batch for the stream.
-func (l *ledger) send(messages []message) service.MessageBatch {
+func (l *account) send(messages []message) service.MessageBatch {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var batch service.MessageBatch
 	for _, m := range messages {
-		l.index[m.id] = len(l.sent)
-		l.sent = append(l.sent, m)
+		l.Send(ledger.Message{ID: m.id, Class: m.class, Topic: m.topic, Doomed: m.doomed})
+		l.sent[m.id] = m
 		msg := service.NewMessage(m.value)
 		for k, v := range map[string]string{"topic": m.topic, "partition": m.partition, "ts": m.timestamp} {
 			if v != "" {
@@ -85,167 +82,112 @@ func (l *ledger) send(messages []message) service.MessageBatch {
 	return batch
 }
 
-func (l *ledger) acknowledge(err error) {
+// answer enters what was said of a batch.
+func (l *account) answer(messages []message, said []ledger.Word) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.acks = append(l.acks, err)
+	l.acks++
+	for i, m := range messages {
+		l.Hear(m.id, said[i])
+		if said[i] == ledger.Done {
+			l.Acknowledge(m.id)
+		}
+	}
 }
 
 // setDown has the output for dead letters take nothing, or take them again.
-func (l *ledger) setDown(down bool) {
+func (l *account) setDown(down bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.down = down
 }
 
-func (l *ledger) bury(batch service.MessageBatch) error {
+// bury is the output for dead letters.
+func (l *account) bury(_ context.Context, batch service.MessageBatch) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.down {
 		return errors.New("the graveyard is closed")
 	}
-	for _, m := range batch {
-		value, err := m.AsBytes()
-		if err != nil {
-			return err
-		}
-		text, ok := m.MetaGet("fallback_error")
-		if !ok {
-			text, _ = m.MetaGet("kafka_guarded_error")
-		}
-		l.dead = append(l.dead, deadLetter{value, text})
+	letters, err := streamtest.Capture(batch)
+	for _, d := range letters {
+		l.buried([]byte(d.Content), d.Why())
 	}
-	return nil
+	return err
+}
+
+// buried enters a dead letter.
+func (l *account) buried(value []byte, why string) {
+	m, ok := l.find(value)
+	if !ok {
+		l.Stray(fmt.Sprintf("a dead letter was never sent: %.60q", value))
+		return
+	}
+	class, _, _ := strings.Cut(why, ":")
+	l.dead[class]++
+	l.Bury(m.id, "", why)
+}
+
+// find returns the message with that value.
+func (l *account) find(value []byte) (message, bool) {
+	id, _, _ := bytes.Cut(value, []byte(" "))
+	m, ok := l.sent[string(id)]
+	return m, ok && bytes.Equal(value, m.value)
 }
 
 // acknowledged returns how many batches are done with.
-func (l *ledger) acknowledged() int {
+func (l *account) acknowledged() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.acks)
+	return l.acks
 }
 
-// buried returns how many dead letters of a class there are.
-func (l *ledger) buried(class string) int {
+// deadAs returns how many dead letters of a class there are.
+func (l *account) deadAs(class string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n := 0
-	for _, d := range l.dead {
-		if strings.HasPrefix(d.text, class+":") {
-			n++
-		}
-	}
-	return n
-}
-
-// tally is the result of a scenario, in messages.
-type tally struct {
-	sent, delivered, deadLettered int
-	duplicates                    int // copies in the log and among the dead letters, beyond the first
-	lost                          int // neither in the log nor dead-lettered
-	innocents                     int // dead-lettered without deserving it
-	acquitted                     int // delivered without deserving it
-	misjudged                     int // dead-lettered for another reason than their own
-	uncertain                     int // dead-lettered because they may have been written, where that is allowed
-	disordered                    int // behind a later message with the same key
-	foreign                       int // in the log or among the dead letters, but not as sent
+	return l.dead[class]
 }
 
 // check reads the topics back and fails the test unless every message has the
 // one fate it deserves.
-func (l *ledger) check(c *kafkatest.Cluster, topics ...string) {
+func (l *account) check(c *kafkatest.Cluster, topics ...string) {
 	l.t.Helper()
-	require.Empty(l.t, l.verify(c, topics...))
+	require.NoError(l.t, l.verify(c, topics...))
 }
 
 // verify is check for when another ledger is to be looked at, too: it returns
 // what is wrong.
-func (l *ledger) verify(c *kafkatest.Cluster, topics ...string) (problems []string) {
+func (l *account) verify(c *kafkatest.Cluster, topics ...string) error {
 	l.t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var (
-		n      = tally{sent: len(l.sent)}
-		inLog  = make([]int, len(l.sent))
-		inDead = make([]int, len(l.sent))
-		last   = map[string]int{} // the latest message so far, by partition and key
-	)
-	problem := func(count *int, format string, args ...any) {
-		*count++
-		if len(problems) < 20 {
-			problems = append(problems, fmt.Sprintf(format, args...))
-		}
-	}
-	find := func(value []byte) (int, bool) {
-		id, _, _ := bytes.Cut(value, []byte(" "))
-		i, ok := l.index[string(id)]
-		return i, ok && bytes.Equal(value, l.sent[i].value)
-	}
 	for _, topic := range topics {
 		for _, r := range c.ReadAll(topic) {
-			i, ok := find(r.Value)
-			if !ok || l.sent[i].topic != topic || !sameKey(l.sent[i].key, r.Key) {
-				problem(&n.foreign, "partition %d of %s has at offset %d what was not sent to it: %.60q", r.Partition, topic, r.Offset, r.Value)
+			m, ok := l.find(r.Value)
+			if !ok || !sameKey(m.key, r.Key) {
+				l.Stray(fmt.Sprintf("partition %d of %s has at offset %d what was not sent to it: %.60q", r.Partition, topic, r.Offset, r.Value))
 				continue
 			}
-			inLog[i]++
-			if !l.ordered || r.Key == nil || inLog[i] > 1 {
-				continue
+			lane := ""
+			if r.Key != nil {
+				lane = fmt.Sprintf("%s/%d/%s", topic, r.Partition, r.Key)
 			}
-			lane := fmt.Sprintf("%s/%d/%s", topic, r.Partition, r.Key)
-			if before, ok := last[lane]; ok && i < before {
-				problem(&n.disordered, "%s is behind %s in the log, and has the same key", l.sent[i].id, l.sent[before].id)
-			}
-			last[lane] = max(last[lane], i)
+			l.Deliver(m.id, topic, lane)
 		}
 	}
-	texts := make([]string, len(l.sent))
-	for _, d := range l.dead {
-		i, ok := find(d.value)
-		if !ok {
-			problem(&n.foreign, "a dead letter was never sent: %.60q", d.value)
-			continue
-		}
-		inDead[i]++
-		texts[i] = d.text
-	}
-	for i, m := range l.sent {
-		uncertain := l.uncertain && m.class == "" && strings.Contains(texts[i], "may have been written")
-		if copies := inLog[i] + inDead[i]; copies > 1 && (!uncertain || inLog[i] > 1 || inDead[i] > 1) {
-			problem(&n.duplicates, "%s was delivered %d times and dead-lettered %d times: %s", m.id, inLog[i], inDead[i], texts[i])
-		} else if copies == 0 && !m.doomed {
-			problem(&n.lost, "%s was neither delivered nor dead-lettered", m.id)
-		}
-		if inLog[i] > 0 {
-			n.delivered++
-			if m.class != "" {
-				problem(&n.acquitted, "%s was delivered, not dead-lettered as %s", m.id, m.class)
-			}
-		}
-		if inDead[i] > 0 {
-			n.deadLettered++
-			switch {
-			case uncertain:
-				n.uncertain++
-			case m.class == "":
-				problem(&n.innocents, "%s was dead-lettered: %s", m.id, texts[i])
-			case !strings.HasPrefix(texts[i], m.class+":"):
-				problem(&n.misjudged, "%s was dead-lettered, not as %s: %s", m.id, m.class, texts[i])
-			}
-		}
-	}
-	for i, err := range l.acks {
-		if err != nil {
-			problems = append(problems, fmt.Sprintf("acknowledgement %d is an error: %v", i, err))
-		}
+	n := l.Tally()
+	dead := 0
+	for _, of := range n.Dead {
+		dead += of
 	}
 	l.t.Logf("RESULT %s sent=%d delivered=%d dead_lettered=%d duplicates=%d lost=%d innocents=%d uncertain=%d", l.scenario,
-		n.sent, n.delivered, n.deadLettered, n.duplicates, n.lost, n.innocents, n.uncertain)
-	require.NotZero(l.t, n.sent, "%s: nothing was sent", l.scenario)
-	if len(problems) > 0 {
-		problems = append([]string{fmt.Sprintf("%s: %+v, of which:", l.scenario, n)}, problems...)
+		n.Sent, n.Delivered, dead, n.Duplicates, n.Lost, n.Innocents-n.Uncertain, n.Uncertain)
+	require.NotZero(l.t, n.Sent, "%s: nothing was sent", l.scenario)
+	if err := l.Check(ledger.Promise{Ordered: l.ordered, Uncertain: l.uncertain}); err != nil {
+		return fmt.Errorf("%s: %w", l.scenario, err)
 	}
-	return problems
+	return nil
 }
 
 func sameKey(sent *string, read []byte) bool {

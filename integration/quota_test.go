@@ -29,5 +29,5 @@ func TestThrottlingLosesNothing(t *testing.T) {
 	s := startAt(l, defaults(c).with(fields{"client_id": client, "compression": "none"}), batches(all...), slog.LevelDebug)
 	s.wait()
 	l.check(c, "throttled")
-	require.NotZero(t, s.log.count("broker is throttling us"), "the quota was not felt")
+	require.NotZero(t, s.log.Count("broker is throttling us"), "the quota was not felt")
 }

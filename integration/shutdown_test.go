@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
+	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
 // shutdownTimeout is that of the binary. It is what the binary may take to
@@ -32,7 +33,7 @@ type served struct {
 	t       *testing.T
 	url     string
 	command *exec.Cmd
-	log     *logged
+	log     *streamtest.Log
 	ended   chan error
 
 	mu            sync.Mutex
@@ -61,7 +62,7 @@ func serve(t *testing.T, f fields) *served {
 		"shutdown_timeout": shutdownTimeout.String(),
 	})), 0o600))
 
-	s := &served{t: t, url: "http://" + address + "/post", log: &logged{}, ended: make(chan error, 1)}
+	s := &served{t: t, url: "http://" + address + "/post", log: &streamtest.Log{}, ended: make(chan error, 1)}
 	s.command = exec.Command(binary, "run", config)
 	s.command.Stdout, s.command.Stderr = s.log, s.log
 	require.NoError(t, s.command.Start())
@@ -69,7 +70,7 @@ func serve(t *testing.T, f fields) *served {
 	t.Cleanup(func() {
 		_ = s.command.Process.Kill()
 		if t.Failed() {
-			t.Logf("the end of the output of the binary:\n%s", s.log.tail())
+			t.Logf("the end of the output of the binary:\n%s", s.log.Tail())
 		}
 	})
 	eventually(t, func() bool {

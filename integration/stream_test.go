@@ -8,18 +8,15 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"slices"
-	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	_ "github.com/redpanda-data/benthos/v4/public/components/io"
-	_ "github.com/redpanda-data/benthos/v4/public/components/pure"
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
 
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
+	"github.com/kafka-guarded/kafka-guarded/internal/ledger"
+	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 	_ "github.com/kafka-guarded/kafka-guarded/output"
 )
 
@@ -62,9 +59,9 @@ var deadLetters = fields{"dead_letter": fields{"graveyard": fields{}}}
 // it or in its dead_letter, an output that enters dead letters into the ledger.
 type stream struct {
 	t      *testing.T
-	ledger *ledger
+	ledger *account
 	built  *service.Stream
-	log    *logged
+	log    *streamtest.Log
 	end    context.CancelFunc // of the input
 	ended  chan error         // has what Run returned
 	done   bool
@@ -86,34 +83,37 @@ func batches(all ...[]message) feed {
 }
 
 // start starts a stream. It ends with the test, if not before.
-func start(l *ledger, f fields, input feed) *stream {
+func start(l *account, f fields, input feed) *stream {
 	l.t.Helper()
 	return startAt(l, f, input, slog.LevelInfo)
 }
 
 // startAt starts a stream that logs what is of that level or above.
-func startAt(l *ledger, f fields, input feed, level slog.Level) *stream {
+func startAt(l *account, f fields, input feed, level slog.Level) *stream {
 	t := l.t
 	t.Helper()
 	ctx, end := context.WithCancel(context.Background())
-	s := &stream{t: t, ledger: l, log: &logged{}, end: end, ended: make(chan error, 1)}
-	env := service.NewEnvironment()
-	require.NoError(t, env.RegisterBatchInput("source", service.NewConfigSpec(), func(*service.ParsedConfig, *service.Resources) (service.BatchInput, error) {
-		return &source{ledger: l, feed: input, until: ctx}, nil
-	}))
-	require.NoError(t, env.RegisterBatchOutput("graveyard", service.NewConfigSpec(), func(*service.ParsedConfig, *service.Resources) (service.BatchOutput, service.BatchPolicy, int, error) {
-		return graveyard{l}, service.BatchPolicy{}, 1, nil
-	}))
-	b := env.NewStreamBuilder()
-	require.NoError(t, b.AddInputYAML("source: {}"))
+	s := &stream{t: t, ledger: l, log: &streamtest.Log{}, end: end, ended: make(chan error, 1)}
 	out := fields{"fallback": []any{fields{"kafka_guarded": f}, fields{"graveyard": fields{}}}}
 	if f["dead_letter"] != nil {
 		out = fields{"kafka_guarded": f}
 	}
-	require.NoError(t, b.AddOutputYAML(inYAML(t, out)))
-	b.SetLogger(slog.New(slog.NewTextHandler(s.log, &slog.HandlerOptions{Level: level})))
 	var err error
-	s.built, err = b.Build()
+	s.built, err = streamtest.Config{
+		Source: func(context.Context) (service.MessageBatch, streamtest.Answer, error) {
+			var next []message
+			if ctx.Err() == nil {
+				next = input(ctx)
+			}
+			if next == nil {
+				return nil, nil, service.ErrEndOfInput
+			}
+			return l.send(next), func(_ error, said []ledger.Word) { l.answer(next, said) }, nil
+		},
+		Output: inYAML(t, out),
+		Sinks:  map[string]streamtest.Sink{"graveyard": l.bury},
+		Log:    s.log, Level: level,
+	}.Build()
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		if !s.done {
@@ -121,7 +121,7 @@ func startAt(l *ledger, f fields, input feed, level slog.Level) *stream {
 			_ = s.built.StopWithin(5 * time.Second)
 		}
 		if t.Failed() {
-			t.Logf("the last lines of the log of the stream %s:\n%s", l.scenario, s.log.tail())
+			t.Logf("the last lines of the log of the stream %s:\n%s", l.scenario, s.log.Tail())
 		}
 	})
 	go func() { s.ended <- s.built.Run(context.Background()) }()
@@ -137,7 +137,7 @@ func inYAML(t *testing.T, f fields) string {
 }
 
 // run runs a stream of these batches to its end.
-func run(l *ledger, f fields, all ...[]message) *stream {
+func run(l *account, f fields, all ...[]message) *stream {
 	l.t.Helper()
 	s := start(l, f, batches(all...))
 	s.wait()
@@ -174,7 +174,7 @@ func (s *stream) goOn(more int) {
 // failure of that class.
 func (s *stream) held(class string, times int) {
 	s.t.Helper()
-	eventually(s.t, func() bool { return s.log.count("are held", class+":") >= times }, "messages to be held as %s", class)
+	eventually(s.t, func() bool { return s.log.Count("are held", class+":") >= times }, "messages to be held as %s", class)
 }
 
 // staleness is for how long a message may be judged by what the cluster said
@@ -185,71 +185,4 @@ const staleness = 1100 * time.Millisecond
 func eventually(t *testing.T, holds func() bool, what string, args ...any) {
 	t.Helper()
 	require.Eventually(t, holds, patience, 20*time.Millisecond, "waiting for "+fmt.Sprintf(what, args...))
-}
-
-// source is the input of a stream.
-type source struct {
-	ledger *ledger
-	feed   feed
-	until  context.Context
-}
-
-func (s *source) Connect(context.Context) error { return nil }
-func (s *source) Close(context.Context) error   { return nil }
-
-func (s *source) ReadBatch(context.Context) (service.MessageBatch, service.AckFunc, error) {
-	var next []message
-	if s.until.Err() == nil {
-		next = s.feed(s.until)
-	}
-	if next == nil {
-		return nil, nil, service.ErrEndOfInput
-	}
-	return s.ledger.send(next), func(_ context.Context, err error) error {
-		s.ledger.acknowledge(err)
-		return nil
-	}, nil
-}
-
-// graveyard is the output for dead letters.
-type graveyard struct{ *ledger }
-
-func (graveyard) Connect(context.Context) error { return nil }
-func (graveyard) Close(context.Context) error   { return nil }
-func (g graveyard) WriteBatch(_ context.Context, batch service.MessageBatch) error {
-	return g.bury(batch)
-}
-
-// logged is what a stream has logged.
-type logged struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *logged) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logged) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-func (l *logged) tail() string {
-	lines := strings.Split(l.String(), "\n")
-	return strings.Join(lines[max(0, len(lines)-30):], "\n")
-}
-
-// count returns how many lines of the log have all of the texts in them.
-func (l *logged) count(texts ...string) int {
-	n := 0
-	for line := range strings.Lines(l.String()) {
-		if !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(line, text) }) {
-			n++
-		}
-	}
-	return n
 }
