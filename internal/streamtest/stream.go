@@ -20,7 +20,8 @@ import (
 type Stream struct {
 	Config  // its Source, Sinks and Log are the stream's own
 	Batches [][]string
-	// Refuse is asked before "capture" takes a batch, if it is not nil.
+	// Refuse is asked before "capture" takes a batch, if it is not nil. Of a
+	// batch that it returns a BatchError for, the others are taken.
 	Refuse func(service.MessageBatch) error
 	// Enough is how many lines with FailedWrite the log may have before the
 	// stream is stopped, and 0 for any number.
@@ -98,13 +99,24 @@ func (s *Stream) next() Source {
 func (s *Stream) take(_ context.Context, batch service.MessageBatch) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	taken, index := batch, batch.Index()
+	var err error
 	if s.Refuse != nil {
-		if err := s.Refuse(batch); err != nil {
-			return err
+		err = s.Refuse(batch)
+	}
+	if err != nil {
+		taken = nil
+		for i, word := range words(len(batch), index, err) {
+			if word == ledger.Done {
+				taken = append(taken, batch[i])
+			}
 		}
 	}
-	taken, err := Capture(batch)
-	s.captured = append(s.captured, taken...)
+	letters, captureErr := Capture(taken)
+	s.captured = append(s.captured, letters...)
+	if captureErr != nil {
+		return captureErr
+	}
 	return err
 }
 
