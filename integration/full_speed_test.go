@@ -1,0 +1,180 @@
+//go:build linux || darwin
+
+package integration
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
+)
+
+// The streams of these tests never pause: ten batches of 500 messages are under
+// way at any time, to a topic that takes a fifth of such a batch. Loads that
+// pause hide what a refusal does to the requests that are under way with it.
+//
+// CI can afford short streams. The long form is
+//
+//	go test ./integration -run AtFullSpeed -v -timeout 60m -messages 100000 -runs 5
+var (
+	speedMessages = flag.Int("messages", 10_000, "how many messages each stream of the tests at full speed has")
+	speedRuns     = flag.Int("runs", 1, "how often each stream of the tests at full speed runs")
+)
+
+const (
+	speedTopic  = "full-speed"
+	speedLimit  = "100000" // max.message.bytes
+	speedBatch  = 500      // messages
+	speedGood   = 1000     // bytes of a message that fits
+	speedPoison = 101_000  // bytes of one that does not
+)
+
+// speedRules are the ways in which a stream gets to know the limit of its topic.
+type speedRules string
+
+const (
+	rulesRead      speedRules = "rules read"
+	rulesDisabled  speedRules = "topic_rules disabled"
+	rulesForbidden speedRules = "no right to read rules"
+)
+
+// speedLoad is what a stream at full speed has to write.
+type speedLoad struct {
+	name   string
+	poison bool // one message of each hundred is over the topic's limit
+	// keys has every request go to all partitions. With a slow codec, requests
+	// take time between being put together and being written: kgo writes null
+	// records if it fails a batch in that time, and no broker ever answers.
+	keys  bool
+	codec string
+}
+
+var speedLoads = []speedLoad{
+	{name: "clean", codec: "none"},
+	{name: "clean, keys, gzip", keys: true, codec: "gzip"},
+	{name: "poisoned", poison: true, codec: "none"},
+	{name: "poisoned, keys, gzip", poison: true, keys: true, codec: "gzip"},
+}
+
+// feed returns the load as an input that never pauses.
+func (l speedLoad) feed() feed {
+	pool := noise(4 << 20)
+	n := 0
+	return func(context.Context) []message {
+		var batch []message
+		for ; n < *speedMessages && len(batch) < speedBatch; n++ {
+			m := message{id: fmt.Sprintf("m-%06d", n), topic: speedTopic}
+			if l.keys {
+				m.key = &m.id
+			}
+			size := speedGood
+			if l.poison && n%100 == 37 {
+				size, m = speedPoison, m.bad(sizeExceeded)
+			}
+			from := n * 7919 % (len(pool) - speedPoison)
+			m.value = fmt.Appendf(nil, "%s %s", m.id, pool[from:from+size])
+			batch = append(batch, m)
+		}
+		return batch
+	}
+}
+
+// speedKafka returns a cluster on which alice may do what a test grants her.
+func speedKafka(t *testing.T, version string, nodes int) *kafkatest.Cluster {
+	t.Helper()
+	return shared(t, kafkatest.Options{
+		Version: version,
+		Nodes:   nodes,
+		SASL:    []string{kafkatest.Plain},
+		Users:   map[string]string{alice: alicePassword},
+		ACLs:    true,
+	})
+}
+
+// atFullSpeed runs the load, has meanwhile happen while it runs, accounts for
+// each message and returns how long the stream took.
+func atFullSpeed(t *testing.T, c *kafkatest.Cluster, rules speedRules, load speedLoad, meanwhile func(*stream)) time.Duration {
+	t.Helper()
+	c.CreateTopic(speedTopic, 6, c.Nodes(), map[string]string{"max.message.bytes": speedLimit})
+	mayWrite(c, alice, speedTopic)
+	if rules == rulesRead {
+		c.Grant("User:"+alice, kadm.OpDescribeConfigs, kafkatest.TopicResource(speedTopic))
+	}
+	l := newLedger(t, fmt.Sprintf("full speed/%s/%s", rules, load.name))
+	unanswerable := c.Logged(nullRecords)
+	began := time.Now()
+	s := start(l, defaults(c).with(fields{
+		"sasl":          []any{fields{"mechanism": kafkatest.Plain, "username": alice, "password": alicePassword}},
+		"topic_rules":   fields{"enabled": rules != rulesDisabled},
+		"compression":   load.codec,
+		"max_in_flight": 10,
+	}), load.feed())
+	if meanwhile != nil {
+		meanwhile(s)
+	}
+	s.wait()
+	took := time.Since(began)
+	l.check(c, speedTopic)
+	require.Equal(t, unanswerable, c.Logged(nullRecords), "the broker got requests with null records, which it never answers")
+	return took
+}
+
+// nullRecords is in what Kafka logs of a produce request with null records.
+const nullRecords = "ProduceRequest.partitionSizes"
+
+func TestAllIsDeliveredAtFullSpeed(t *testing.T) {
+	for _, version := range []string{kafkatest.DefaultVersion, kafkatest.Version39} {
+		for _, load := range speedLoads {
+			took := map[speedRules]time.Duration{} // the median
+			for _, rules := range []speedRules{rulesRead, rulesDisabled, rulesForbidden} {
+				t.Run(fmt.Sprintf("%s, %s, %s", version, load.name, rules), func(t *testing.T) {
+					if rules != rulesRead {
+						knownBreak(t, 1, "requests with null records are never answered: 700 to 10,000 of 20,000 clean messages with keys and gzip in the fallback")
+					}
+					c := speedKafka(t, version, 1)
+					var all []time.Duration
+					for run := range *speedRuns {
+						t.Run(fmt.Sprint("run ", run+1), func(t *testing.T) {
+							all = append(all, atFullSpeed(t, c.With(t), rules, load, nil))
+						})
+					}
+					slices.Sort(all)
+					if len(all) > 0 {
+						took[rules] = all[len(all)/2]
+						t.Logf("RESULT full speed/%s/%s/%s seconds=%.2f slowest=%.2f to_rules_read=%.2f", version, load.name, rules,
+							took[rules].Seconds(), all[len(all)-1].Seconds(), took[rules].Seconds()/took[rulesRead].Seconds())
+					}
+				})
+			}
+		}
+	}
+}
+
+func TestAllIsDeliveredAtFullSpeedWhileALeaderIsKilled(t *testing.T) {
+	for _, rules := range []speedRules{rulesRead, rulesForbidden} {
+		for _, load := range speedLoads[1:3] {
+			t.Run(fmt.Sprintf("%s, %s", load.name, rules), func(t *testing.T) {
+				if rules != rulesRead {
+					knownBreak(t, 1, "requests with null records are never answered")
+				}
+				c := speedKafka(t, kafkatest.DefaultVersion, 3)
+				for run := range *speedRuns {
+					t.Run(fmt.Sprint("run ", run+1), func(t *testing.T) {
+						c := c.With(t)
+						atFullSpeed(t, c, rules, load, func(s *stream) {
+							s.goOn(*speedMessages / speedBatch / 4)
+							c.Kill(c.Leader(speedTopic, 0))
+						})
+					})
+				}
+			})
+		}
+	}
+}
