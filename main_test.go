@@ -3,10 +3,14 @@ package main
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
 // asMain is the environment variable that makes the test binary the program.
@@ -72,4 +76,46 @@ func TestDemoEndsCleanlyOnInterrupt(t *testing.T) {
 	require.NoError(t, cmd.Process.Signal(os.Interrupt))
 	require.Error(t, cmd.Wait())
 	require.Equal(t, 130, cmd.ProcessState.ExitCode())
+}
+
+// The program looks at its whole config: an output that is a resource learns that
+// it is used in a fallback, and one with processors of its own what they do.
+func TestProgramKnowsWhatIsAroundAnOutput(t *testing.T) {
+	t.Parallel()
+	const (
+		input = `input: { generate: { count: 40, batch_size: 20, interval: '', mapping: 'root = if counter() % 10 == 0 { "bad" } else { "m%d".format(count("m")) }' } }`
+		topic = `topic: '${! if content() == "bad" { "a b" } else { "t" } }'`
+	)
+	guarded := func(c *kafkafake.Cluster) string {
+		return "kafka_guarded: { seed_brokers: [ '" + strings.Join(c.ListenAddrs(), ",") + "' ], " + topic + " }"
+	}
+	for _, test := range []struct {
+		name, output, resources string
+		diverted                bool
+	}{
+		{"a resource", "fallback: [ { resource: a }, DEAD ]", "output_resources: [ { label: a, GUARDED } ]", false},
+		{"a resource with a filter", "fallback: [ { resource: a }, DEAD ]", "output_resources: [ { label: a, GUARDED, processors: [ { mapping: FILTER } ] } ]", true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			c := kafkafake.New(t)
+			c.Topic("t", 1)
+			dead := filepath.Join(t.TempDir(), "dead.txt")
+			fill := strings.NewReplacer("GUARDED", guarded(c), "DEAD", "{ file: { path: '"+dead+"', codec: lines } }", "FILTER", `'root = if content() == "drop" { deleted() }'`)
+			config := filepath.Join(t.TempDir(), "config.yaml")
+			require.NoError(t, os.WriteFile(config, []byte(input+fill.Replace("\noutput: { "+test.output+" }\n"+test.resources+"\nhttp: { enabled: false }\n")), 0o600))
+			out, err := program("run", config).CombinedOutput()
+			require.NoError(t, err, string(out))
+			require.Len(t, c.Values("t"), 36)
+			written, err := os.ReadFile(dead)
+			require.NoError(t, err)
+			lines := strings.Fields(string(written))
+			if test.diverted {
+				require.Len(t, lines, 40, "loses nothing")
+				require.Contains(t, string(out), "the processor mapping on an output may drop or multiply messages")
+				return
+			}
+			require.Equal(t, []string{"bad", "bad", "bad", "bad"}, lines)
+		})
+	}
 }

@@ -25,7 +25,7 @@ func TestDeadLettersWaitForAnOutputThatIsDown(t *testing.T) {
 	s.goOn(15)
 	l.setDown(true)
 	began := time.Now()
-	eventually(t, func() bool { return s.log.Count("The dead-letter output did not take") > 0 }, "it to be said")
+	eventually(t, func() bool { return s.log.Count("The output of dead_letter did not take") > 0 }, "it to be said")
 	leader := f.Leader(f.topic, 0)
 	f.Kill(leader)
 	f.last(20 * time.Second)

@@ -2,13 +2,10 @@ package output
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strconv"
-	"sync"
 	"time"
 
-	"github.com/cenkalti/backoff/v4"
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -25,150 +22,70 @@ const (
 	metaBytes     = "kafka_guarded_bytes"     // where size decided
 	metaLimit     = "kafka_guarded_limit"     // where size decided, and it is known
 	metaFailedAt  = "kafka_guarded_failed_at" // RFC 3339
+
+	// What a dead letter failed with on its way into a dead_letter that is a
+	// kafka_guarded with a dead_letter of its own.
+	metaLetterError = "kafka_guarded_dead_letter_error"
 )
 
 // deadLetters is the child output for what fails for good.
 type deadLetters struct {
-	out     *service.OwnedOutput
+	*child
 	classes []guard.Class // that fail for good
-	retry   guard.Retry
-	notices notices
 	metrics *metrics
-
-	prime  sync.Once
-	primed bool
 }
 
-// open starts the child, once.
-func (d *deadLetters) open() (err error) {
-	d.prime.Do(func() {
-		err = d.out.Prime()
-		d.primed = err == nil
-	})
-	return err
-}
-
-// closeWait bounds how long the end of the child is waited for. A child that
-// never got a connection does not end. What it had to do it has acknowledged, or
-// is reported as open after lastChance.
-const closeWait = 2 * time.Second
-
-func (d *deadLetters) close(ctx context.Context) error {
-	if !d.primed {
-		return nil // it would wait for the end of what never began
+func deadLettersFrom(conf *service.ParsedConfig, config guard.Config, n notices, m *metrics) (*deadLetters, error) {
+	if !conf.Contains(fieldDeadLetter) {
+		return nil, nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, closeWait)
-	defer cancel()
-	return d.out.Close(ctx)
+	retry := config.Retry
+	retry.MaxElapsedTime = 0 // it is for what may pass
+	c, err := childFrom(conf, fieldDeadLetter, retry, n, m.deadLetterFailed)
+	if err != nil {
+		return nil, err
+	}
+	return &deadLetters{child: c, classes: config.Permanent, metrics: m}, nil
 }
-
-// lastChance is for how long a write to the child that is under way when the
-// stream is shut down may still succeed: else its messages might be both there
-// and reported as failed.
-const lastChance = 5 * time.Second
 
 // deliver writes those messages of the batch that failed for good to the child,
 // and returns which it has taken. It tries again until it has taken them all, or
 // ctx ends.
 func (d *deadLetters) deliver(ctx context.Context, batch service.MessageBatch, records []*kgo.Record, verdicts []guard.Verdict) map[int]bool {
-	var open []int
+	var failed []int
+	var letters service.MessageBatch
+	now := time.Now().UTC().Format(time.RFC3339)
 	for i := range verdicts {
 		if v := &verdicts[i]; v.Outcome == guard.NotWritten && slices.Contains(d.classes, v.Class) {
-			open = append(open, i)
+			failed = append(failed, i)
+			letters = append(letters, letter(batch[i], records[i], v.Failure, now))
 		}
 	}
-	if len(open) == 0 {
+	if len(failed) == 0 {
 		return nil
 	}
-	now := time.Now().UTC().Format(time.RFC3339)
-	letters := make(map[int]*service.Message, len(open))
-	for _, i := range open {
-		letters[i] = letter(batch[i], records[i], verdicts[i].Failure, now)
-	}
-	taken := make(map[int]bool, len(open))
-	pauses := backoff.NewExponentialBackOff(
-		backoff.WithInitialInterval(d.retry.InitialInterval),
-		backoff.WithMaxInterval(max(d.retry.MaxInterval, d.retry.InitialInterval)),
-		backoff.WithMultiplier(2),
-		backoff.WithMaxElapsedTime(0), // the budget is for what may pass
-	)
-	said := time.Time{}
-	for {
-		failed, err := d.write(ctx, open, letters)
-		for _, i := range open {
-			if _, ok := failed[i]; !ok {
-				taken[i] = true
-				d.metrics.deadLettered.Incr(1, verdicts[i].Class.String())
-			}
-		}
-		if len(failed) == 0 {
-			if !said.IsZero() {
-				d.notices.lettersTaken()
-			}
-			return taken
-		}
-		rest := open[:0]
-		for _, i := range open {
-			if _, ok := failed[i]; ok {
-				rest = append(rest, i)
-			}
-		}
-		open = rest
-		d.metrics.deadLetterFailed.Incr(int64(len(open)))
-		if ctx.Err() != nil {
-			return taken
-		}
-		if time.Since(said) >= noticeInterval {
-			said = time.Now()
-			d.notices.lettersHeld(len(open), err)
-		}
-		select {
-		case <-time.After(pauses.NextBackOff()):
-		case <-ctx.Done():
-			return taken
-		}
-	}
+	taken := make(map[int]bool, len(failed))
+	d.write(ctx, letters, func(n int) {
+		i := failed[n]
+		taken[i] = true
+		d.metrics.deadLettered.Incr(1, verdicts[i].Class.String())
+	})
+	return taken
 }
 
-// write writes the letters of the indexes to the child in one batch, and returns
-// those that it did not take.
-func (d *deadLetters) write(ctx context.Context, open []int, letters map[int]*service.Message) (failed map[int]struct{}, err error) {
-	batch := make(service.MessageBatch, len(open))
-	for n, i := range open {
-		batch[n] = letters[i].Copy()
-	}
-	index := batch.Index()
+// isLetter is the key in the context of a message that is a dead letter of an
+// output further out.
+type isLetter struct{}
 
-	// The child gets a context that outlives a shutdown for a while: what it
-	// is at when that begins should have an end that is known.
-	patient, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	stop := context.AfterFunc(ctx, func() { time.AfterFunc(lastChance, cancel) })
-	defer stop()
-	if err = d.out.WriteBatch(patient, batch); err == nil {
-		return nil, nil
-	}
-	failed = map[int]struct{}{}
-	var batchErr *service.BatchError
-	if errors.As(err, &batchErr) && batchErr.IndexedErrors() > 0 {
-		batchErr.WalkMessagesIndexedBy(index, func(n int, _ *service.Message, err error) bool {
-			if err != nil && n >= 0 && n < len(open) {
-				failed[open[n]] = struct{}{}
-			}
-			return true
-		})
-	}
-	if len(failed) == 0 { // it is about none in particular, so about all
-		for _, i := range open {
-			failed[i] = struct{}{}
-		}
-	}
-	return failed, err
-}
-
-// letter makes a dead letter of a message.
+// letter makes a dead letter of a message. One that is a dead letter already keeps
+// what it says: what failed first is what its reader wants to know.
 func letter(msg *service.Message, r *kgo.Record, f *guard.Failure, now string) *service.Message {
 	l := msg.Copy()
+	if l.Context().Value(isLetter{}) != nil {
+		l.MetaSetMut(metaLetterError, f.Error())
+		return l
+	}
+	l = l.WithContext(context.WithValue(l.Context(), isLetter{}, true))
 	l.MetaSetMut(metaClass, f.Class.String())
 	l.MetaSetMut(metaError, f.Error())
 	l.MetaSetMut(metaTopic, f.Topic)

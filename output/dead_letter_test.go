@@ -62,8 +62,8 @@ func TestAFailingDeadLetterOutputLosesAndDuplicatesNothing(t *testing.T) {
 			require.Equal(t, map[int]error{0: nil, 1: nil}, s.Acked())
 			require.Equal(t, once("m0", "m3", "m5"), c.Values("t"))
 			require.Len(t, s.DeadLetters(t), 4)
-			require.Contains(t, s.Log.String(), "The dead-letter output did not take")
-			require.Contains(t, s.Log.String(), "The dead-letter output takes messages again")
+			require.Contains(t, s.Log.String(), "The output of dead_letter did not take")
+			require.Contains(t, s.Log.String(), "The output of dead_letter takes messages again")
 		})
 	}
 }
@@ -191,7 +191,7 @@ func TestShutdownReportsUndeliveredDeadLetters(t *testing.T) {
 		cancel()
 		return errors.New("down")
 	})
-	conf, err := Spec().ParseYAML(c.config("topic: t", "dead_letter: { drop: {} }"), nil)
+	conf, err := Spec().ParseYAML(c.config("topic: t", "report_failures: per_message", "dead_letter: { drop: {} }"), nil)
 	require.NoError(t, err)
 	o, err := newOutput(conf, conf.Resources())
 	require.NoError(t, err)

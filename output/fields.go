@@ -7,6 +7,8 @@ import (
 
 	"github.com/dustin/go-humanize"
 	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/placement"
 )
 
 // The fields have the names, defaults and meanings of the kafka_franz output of
@@ -73,6 +75,21 @@ func batchFields() []*service.ConfigField {
 			Description("It has no effect, and is there so that configs with it load.").
 			Deprecated(),
 	}
+}
+
+// batching is what counts of the output's own batching.
+type batching struct{ on, processors bool }
+
+func batchingFrom(conf *service.ParsedConfig) (batching, error) {
+	policy, err := conf.FieldBatchPolicy(fieldBatching)
+	if err != nil {
+		return batching{}, err
+	}
+	config, err := conf.FieldAny(fieldBatching)
+	if err != nil {
+		return batching{}, err
+	}
+	return batching{on: !policy.IsNoop(), processors: placement.Processed(config)}, nil
 }
 
 // The linter sees a config before it runs, and the parser refuses the same: a

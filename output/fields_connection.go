@@ -67,6 +67,8 @@ type clientConfig struct {
 	sasl  []sasl.Mechanism
 	acks  string
 
+	reports reporting
+
 	maxRequestBytes int
 }
 

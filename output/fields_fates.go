@@ -16,13 +16,29 @@ const (
 	fieldRetryMaxInterval     = "max_interval"
 	fieldRetryMaxElapsedTime  = "max_elapsed_time"
 
-	fieldPermanent  = "permanent"
-	fieldDeadLetter = "dead_letter"
+	fieldPermanent      = "permanent"
+	fieldReportFailures = "report_failures"
+	fieldDeadLetter     = "dead_letter"
 )
 
 const fateLints = `
   if this.permanent.or([]).contains("transient") { "permanent: the class transient can't be permanent, it passes" },
   if this.permanent.or([]).any(c -> !["size_exceeded", "invalid_record", "unroutable", "unknown_topic", "unauthorized", "refused", "transient"].contains(c)) { "permanent: there are the classes size_exceeded, invalid_record, unroutable, unknown_topic, unauthorized and refused" },`
+
+// reporting is how failures are reported.
+type reporting int
+
+const (
+	reportAuto reporting = iota
+	reportPerMessage
+	reportPerBatch
+)
+
+var reports = options[reporting]{
+	{"auto", "By message where it is sure to be right, which is found out from the config around the output or from its path: first in a `fallback`, also inside a `switch` or `broker` there. Else by batch, with pauses if nothing is configured that takes what fails.", reportAuto},
+	{"per_message", "By message. Right if whoever takes the errors is a `fallback`, which is not the last to take them, and no processors are in between.", reportPerMessage},
+	{"per_batch", "By batch. It loses nothing wherever the output is. What was delivered of the batch is sent again with it, or goes to the `fallback` as well.", reportPerBatch},
+}
 
 // fateFields are about what becomes of messages that are refused.
 func fateFields() []*service.ConfigField {
@@ -56,8 +72,12 @@ func fateFields() []*service.ConfigField {
 			Description("The classes of failure that are handed on, to a `fallback` or to the input, and not retried. All others are held until they pass: `unknown_topic`, `unauthorized` and `refused` hit every message of a topic, so that to hand them on would divert the stream for an operator's slip. `transient` can't be named.").
 			Default([]any{guard.SizeExceeded.String(), guard.InvalidRecord.String(), guard.Unroutable.String()}).
 			Advanced(),
+		reports.field(fieldReportFailures).
+			Description("How to report messages that failed and are not taken by `dead_letter`. A `fallback` passes on the messages that are named, or else the whole batch; an input sends again what is named, or else the whole batch. Benthos finds the named messages by their position in the batch, so that naming them loses messages where a processor between the output and whoever takes the errors drops, splits or multiplies messages. Leave it at `auto` unless the log says at the start that it can't be found out.").
+			Default("auto").
+			Advanced(),
 		service.NewOutputField(fieldDeadLetter).
-			Description("An optional output, of any kind, for the messages that failed for good (see `permanent`). They keep content and metadata, and gain the metadata `kafka_guarded_class`, `kafka_guarded_error`, `kafka_guarded_topic`, `kafka_guarded_key` (unless it is null), `kafka_guarded_partition` (where known), `kafka_guarded_bytes` and `kafka_guarded_limit` (where size decided) and `kafka_guarded_failed_at`. The batch is acknowledged once this output has taken them; while it fails, only they are tried again. Unlike a `fallback`, this stays exact whatever surrounds the output.").
+			Description("An optional output, of any kind, for the messages that failed for good (see `permanent`). They keep content and metadata, and gain the metadata `kafka_guarded_class`, `kafka_guarded_error`, `kafka_guarded_topic`, `kafka_guarded_key` (unless it is null), `kafka_guarded_partition` (where known), `kafka_guarded_bytes` and `kafka_guarded_limit` (where size decided) and `kafka_guarded_failed_at`. The batch is acknowledged once this output has taken them. If it fails, each of them is sent alone until it is taken, so that those it had taken are there twice, and none is lost. A `batching` in it must have a `period`. Unlike a `fallback`, this stays exact whatever surrounds the output.").
 			Optional(),
 	}
 }
@@ -81,4 +101,5 @@ func (c *clientConfig) fates(p *parser) {
 		}
 		c.guard.Permanent = append(c.guard.Permanent, class)
 	}
+	c.reports = pick(p, fieldReportFailures, reports)
 }

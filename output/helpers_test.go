@@ -42,7 +42,7 @@ func (c *cluster) config(lines ...string) string {
 // output makes a connected output out of the YAML lines.
 func (c *cluster) output(lines ...string) *output {
 	c.t.Helper()
-	conf, err := Spec().ParseYAML(c.config(lines...), nil)
+	conf, err := Spec().ParseYAML(c.config(append(lines, "report_failures: per_message")...), nil)
 	require.NoError(c.t, err)
 	o, err := newOutput(conf, conf.Resources())
 	require.NoError(c.t, err)

@@ -6,7 +6,7 @@ package output
 
 import (
 	"context"
-	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -43,7 +43,7 @@ func init() {
 type output struct {
 	client   clientConfig
 	records  recordConfig
-	reporter *reporter
+	reporter func() *reporter
 	notices  notices
 	metrics  metrics
 	letters  *deadLetters // nil if not configured
@@ -63,33 +63,35 @@ func newOutput(conf *service.ParsedConfig, mgr *service.Resources) (*output, err
 		return nil, err
 	}
 	o := &output{
-		client:   client,
-		records:  records,
-		reporter: newReporter(mgr),
-		notices:  notices{mgr.Logger()},
-		metrics:  newMetrics(mgr.Metrics()),
+		client:  client,
+		records: records,
+		notices: notices{mgr.Logger()},
+		metrics: newMetrics(mgr.Metrics()),
 	}
 	if o.traces, err = tracesFrom(conf); err != nil {
 		return nil, err
 	}
-	if conf.Contains(fieldDeadLetter) {
-		child, err := conf.FieldOutput(fieldDeadLetter)
-		if err != nil {
-			return nil, err
-		}
-		o.letters = &deadLetters{out: child, classes: client.guard.Permanent, retry: client.guard.Retry, notices: o.notices, metrics: &o.metrics}
+	if o.letters, err = deadLettersFrom(conf, client.guard, o.notices, &o.metrics); err != nil {
+		return nil, err
 	}
+	policy, err := batchingFrom(conf)
+	if err != nil {
+		return nil, err
+	}
+	o.reporter = sync.OnceValue(func() *reporter {
+		around := surroundingsOf(mgr)
+		o.notices.start(client, around, policy, o.letters != nil)
+		return newReporter(client, around, policy, o.letters != nil, o.notices)
+	})
+	if !slices.Contains(mgr.Path(), "output_resources") {
+		o.reporter()
+	} // else with the first batch: resources are made before the config around them is looked at
 	o.client.guard.OnRules = func(old, now *guard.Rules) {
 		o.metrics.onRules(now)
 		o.notices.rules(old, now, client.guard.MaxMessageBytes)
 	}
 	o.client.guard.OnWaiting = o.notices.waiting
 	o.client.guard.OnRetry = o.metrics.onRetry
-	policy, err := conf.FieldBatchPolicy(fieldBatching)
-	if err != nil {
-		return nil, err
-	}
-	o.notices.start(client, policy, o.letters != nil, inFallback(mgr.Path()))
 	return o, nil
 }
 
@@ -106,7 +108,7 @@ func (o *output) Connect(ctx context.Context) error {
 	}
 	if o.letters != nil {
 		if err := o.letters.open(); err != nil {
-			return fmt.Errorf("starting the dead-letter output: %w", err)
+			return err
 		}
 	}
 	g, err := guard.New(o.client.guard, o.client.opts...)
@@ -160,7 +162,7 @@ func (o *output) WriteBatch(ctx context.Context, batch service.MessageBatch) err
 		taken = o.letters.deliver(ctx, batch, records, verdicts)
 	}
 	o.metrics.count(verdicts)
-	return o.reporter.report(batch, verdicts, taken)
+	return o.reporter().report(ctx, batch, verdicts, taken)
 }
 
 // Close ends the clients. Writes that are under way return.

@@ -18,7 +18,7 @@ const noticeInterval = time.Minute
 
 // start says what a config that works does not do, and where it is not obvious,
 // which message goes where.
-func (n notices) start(c clientConfig, policy service.BatchPolicy, deadLetter, inFallback bool) {
+func (n notices) start(c clientConfig, around surroundings, policy batching, deadLetter bool) {
 	switch c.acks {
 	case acksLeader:
 		n.log.Warnf("%s is %s: what the leader of a partition has acknowledged is lost if it fails before another replica has it, and counts as delivered all the same. With %q it does not", fieldAcks, c.acks, acksAll)
@@ -26,11 +26,18 @@ func (n notices) start(c clientConfig, policy service.BatchPolicy, deadLetter, i
 		n.log.Warnf("%s is %s: what is handed to the network counts as delivered. No refusal is heard of, so that what a broker refuses or loses is neither reported nor dead-lettered, but gone. With %q it is not", fieldAcks, c.acks, acksAll)
 	}
 	switch {
-	case !inFallback:
-	case deadLetter:
+	case deadLetter && around.Fallback:
 		n.log.Infof("%s takes the messages that failed for good. The fallback around this output gets the others that failed: those given up after %s.%s, and those that may have been written", fieldDeadLetter, fieldRetry, fieldRetryMaxElapsedTime)
-	case !policy.IsNoop():
+	case deadLetter || c.reports != reportAuto:
+	case !around.Routed && !around.Fallback:
+		n.log.Warnf("Nothing takes the messages that fail for good, for example because they are too large: their whole batch comes again and again, and what was delivered of it is there more than once. Set %s, or put this output first in a fallback", fieldDeadLetter)
+	case around.Fallback && policy.on:
 		n.log.Warnf("%s is set in an output of a fallback: when a message fails, the fallback gets with it all that came with it from the input, also what was delivered. Use %s, or batch at the input, and it is exact", fieldBatching, fieldDeadLetter)
+	case around.Fallback && around.Why != "":
+		n.log.Warnf("When a message fails, the fallback around this output may get its whole batch, also what was delivered: %s. Set %s, and it is exact. Or, if the messages get here from the fallback in the same order and number, set %s to per_message", around.Why, fieldDeadLetter, fieldReportFailures)
+	}
+	if around.Splits != "" {
+		n.log.Warnf("The processor %s of the pipeline makes several batches of one. When one of them fails, Benthos finds its messages by position and sends others again, so that those that failed are lost: set %s, or put this output first in a fallback", around.Splits, fieldDeadLetter)
 	}
 }
 
@@ -83,13 +90,13 @@ func (n notices) uncertain(unknown, all int) {
 	n.log.Warnf("%d of the %d messages of a batch may have been written or not: sending them again may duplicate them", unknown, all)
 }
 
-// lettersHeld says that the dead-letter output fails.
-func (n notices) lettersHeld(open int, err error) {
-	n.log.Warnf("The dead-letter output did not take %d messages, which are tried again while their batch waits: %v", open, err)
+// childFails says that messages wait for a child output.
+func (n notices) childFails(field string, messages int, err error) {
+	n.log.Warnf("The output of %s did not take %d messages, which are tried again while their batches wait: %v", field, messages, err)
 }
 
-func (n notices) lettersTaken() {
-	n.log.Infof("The dead-letter output takes messages again")
+func (n notices) childTakes(field string) {
+	n.log.Infof("The output of %s takes messages again", field)
 }
 
 // clientLog passes what kgo logs on. What is routine to kgo is a level lower

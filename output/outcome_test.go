@@ -25,10 +25,6 @@ const (
 	forEver = "exactly the failed are sent again for ever"
 	// duplicates: the same, but good messages are sent again along with them.
 	duplicates = "duplicates, for ever"
-	// mayDuplicate is forEver or duplicates, and told or toldAll, as it comes:
-	// reporter takes a batch of a size that an earlier one was reduced to for
-	// that one, and does not take it apart.
-	mayDuplicate = "duplicates possible"
 	// diverted: good messages are in the dead letters as well as in the topic.
 	diverted = "good messages are dead-lettered, too"
 	// dropped: the failed messages are gone, on purpose. The rest is exact.
@@ -57,7 +53,7 @@ func (comp *composition) run(t *testing.T, many, replay, dead bool) (got, detail
 		batches = ones
 	}
 	lines := append([]string{topicByContent}, comp.lines...)
-	guarded := c.alone(lines...)
+	guarded := c.alone(append(lines, "retry: { initial_interval: 1ms, max_interval: 10ms }")...)
 	if dead {
 		guarded = c.withDeadLetter("capture: {}", lines...)
 	}

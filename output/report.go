@@ -1,57 +1,55 @@
 package output
 
 import (
+	"context"
 	"fmt"
 	"slices"
-	"strconv"
 	"sync"
+	"time"
 
+	"github.com/cenkalti/backoff/v4"
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/kafka-guarded/kafka-guarded/guard"
 )
 
-// reporter turns verdicts into what WriteBatch returns. What Benthos makes of
-// that depends on what is above the output:
-//
-//   - fallback passes on exactly the failed messages of a BatchError, each with
-//     its own text, and of any other error all of them, with one text.
-//   - An input that replays nacked batches takes the failed messages out of its
-//     batch, and sends these again. If they fail again, and again as a
-//     BatchError, it looks for their old places in the smaller batch, mixes
-//     them up and loses some. With any other error it sends all of them again.
-//
-// So a BatchError is right when only a part failed, and in a fallback also when
-// all did. Without one, all failed is a plain error, and so is a part of what
-// may be such a smaller batch: that may duplicate what was delivered of it, but
-// loses nothing.
+// reporter turns verdicts into what WriteBatch returns. A BatchError says which
+// messages failed, and is right only where Benthos takes it apart right: see
+// package placement. Anywhere else an error about the whole batch is the only
+// one that loses nothing. It costs duplicates: what was delivered of the batch is
+// sent again with it, or goes to the next output of a fallback as well.
 type reporter struct {
-	notices notices
-	// forwarded is set when an output of a fallback comes after this one:
-	// then it and not the input gets the errors.
-	forwarded bool
-
-	mu sync.Mutex
-	// reduced has the sizes of the batches that an input may have been left
-	// with by a BatchError.
-	reduced map[int]struct{}
+	notices    notices
+	perMessage bool
+	// unrouted has the pauses before an error is reported that nothing takes:
+	// the batch then comes again, with all that was delivered of it. It is nil
+	// where something does.
+	unrouted *pacer
 }
 
-func newReporter(mgr *service.Resources) *reporter {
-	path := mgr.Path()
-	n := len(path)
-	return &reporter{
-		notices: notices{mgr.Logger()},
-		// The first output of a fallback. Whether another one comes after the
-		// second, or any later, the path does not tell.
-		forwarded: n >= 2 && path[n-2] == "fallback" && path[n-1] == "0",
-		reduced:   map[int]struct{}{},
+func newReporter(c clientConfig, around surroundings, policy batching, deadLetter bool, n notices) *reporter {
+	r := &reporter{notices: n}
+	switch c.reports {
+	case reportPerMessage:
+		r.perMessage = true
+	case reportPerBatch:
+	case reportAuto:
+		// The batcher of the output's own batching is next to it: it makes
+		// of a BatchError one for each transaction that a failure is in.
+		r.perMessage = around.TakenApart || policy.on
+		if policy.processors {
+			r.perMessage = false
+		}
+		if !around.Routed && !deadLetter {
+			r.unrouted = newPacer(c.guard.Retry)
+		}
 	}
+	return r
 }
 
 // report returns nil when every message was delivered or taken by the dead-letter
 // output, else an error that is about those that were not.
-func (r *reporter) report(batch service.MessageBatch, verdicts []guard.Verdict, taken map[int]bool) error {
+func (r *reporter) report(ctx context.Context, batch service.MessageBatch, verdicts []guard.Verdict, taken map[int]bool) error {
 	var failed []int
 	unknown := 0
 	for i, v := range verdicts {
@@ -69,8 +67,11 @@ func (r *reporter) report(batch service.MessageBatch, verdicts []guard.Verdict, 
 	if unknown > 0 {
 		r.notices.uncertain(unknown, len(batch))
 	}
+	if r.unrouted != nil {
+		r.unrouted.wait(ctx)
+	}
 	headline := headline(verdicts, failed, len(batch))
-	if len(batch) == 1 || !r.separable(len(failed), len(batch)) {
+	if len(batch) == 1 || !r.perMessage {
 		return headline
 	}
 	err := service.NewBatchError(batch, headline)
@@ -78,23 +79,6 @@ func (r *reporter) report(batch service.MessageBatch, verdicts []guard.Verdict, 
 		err = err.Failed(i, verdicts[i].Err())
 	}
 	return err
-}
-
-// separable reports whether a BatchError is safe for the batch.
-func (r *reporter) separable(failed, all int) bool {
-	if r.forwarded {
-		return true
-	}
-	if failed == all {
-		return false
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if _, ok := r.reduced[all]; ok {
-		return false
-	}
-	r.reduced[failed] = struct{}{}
-	return true
 }
 
 // headline is the error for the batch as a whole: that of the only failure, or
@@ -123,19 +107,37 @@ func headline(verdicts []guard.Verdict, failed []int, all int) error {
 	return fmt.Errorf("%w (%d of %d messages failed: %s)", first, len(failed), all, text)
 }
 
-// inFallback reports whether an output with this path is one of a fallback, at
-// whatever depth, so that the errors of the one may get to the other. What is
-// in a dead_letter has no errors that get out of it.
-func inFallback(path []string) bool {
-	for i, segment := range slices.Backward(path) {
-		if segment == fieldDeadLetter {
-			return false
-		}
-		if segment == "fallback" && i+1 < len(path) {
-			if _, err := strconv.Atoi(path[i+1]); err == nil {
-				return true
-			}
-		}
+// pacer bounds how often something is done that comes again and again. The pause
+// grows each time, and is short again after a quiet time.
+type pacer struct {
+	mu      sync.Mutex
+	backOff *backoff.ExponentialBackOff
+	until   time.Time // the end of the latest pause
+}
+
+func newPacer(retry guard.Retry) *pacer {
+	return &pacer{backOff: backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(retry.InitialInterval),
+		backoff.WithMaxInterval(max(retry.MaxInterval, retry.InitialInterval)),
+		backoff.WithMultiplier(2),
+		backoff.WithMaxElapsedTime(0),
+	)}
+}
+
+// quiet is how long nothing must have happened for the pause to be short again.
+const quiet = time.Minute
+
+// wait returns after a pause, or when ctx ends.
+func (p *pacer) wait(ctx context.Context) {
+	p.mu.Lock()
+	if time.Since(p.until) > quiet {
+		p.backOff.Reset()
 	}
-	return false
+	pause := p.backOff.NextBackOff()
+	p.until = time.Now().Add(pause)
+	p.mu.Unlock()
+	select {
+	case <-time.After(pause):
+	case <-ctx.Done():
+	}
 }

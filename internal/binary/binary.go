@@ -8,6 +8,8 @@ import (
 	"runtime/debug"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/kafka-guarded/kafka-guarded/output"
 )
 
 // Run runs the Benthos command line under a name, with what the linker set of
@@ -20,6 +22,7 @@ func Run(name, linkedVersion, linkedDate string, opts ...service.CLIOptFunc) {
 		service.CLIOptSetProductName("Kafka Guarded"),
 		service.CLIOptSetDocumentationURL("https://github.com/kafka-guarded/kafka-guarded"),
 		service.CLIOptSetVersion(version, date),
+		service.CLIOptOnConfigParse(output.OnConfigParse),
 	}, opts...)...)
 }
 

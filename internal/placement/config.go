@@ -1,0 +1,160 @@
+package placement
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+type object = map[string]any
+
+// asObject returns a part of a config as an object, nil if it is none.
+func asObject(v any) object {
+	if node, ok := v.(interface{ Decode(any) error }); ok { // a YAML node
+		var decoded any
+		if node.Decode(&decoded) != nil {
+			return nil
+		}
+		v = decoded
+	}
+	o, _ := v.(object)
+	return o
+}
+
+func asList(v any) []any {
+	if node, ok := v.(interface{ Decode(any) error }); ok {
+		var decoded any
+		if node.Decode(&decoded) != nil {
+			return nil
+		}
+		v = decoded
+	}
+	l, _ := v.([]any)
+	return l
+}
+
+func sortedKeys(o object) []string { return slices.Sorted(maps.Keys(o)) }
+
+// component returns the name and the fields of a component.
+func component(o object) (name string, fields any) {
+	if kind, ok := o["type"].(string); ok {
+		return kind, o[kind]
+	}
+	for _, key := range sortedKeys(o) {
+		if !slices.Contains([]string{"label", "processors", "plugin"}, key) {
+			return key, o[key]
+		}
+	}
+	return "", nil
+}
+
+// keepsPlaces reports whether each message that a processor is given leaves it in
+// the same place of the batch, and returns the name of the processor.
+func keepsPlaces(processor any) (name string, keeps bool) {
+	name, body := component(asObject(processor))
+	switch name {
+	case "mapping", "mutation", "bloblang":
+		// A mapping drops a message by giving deleted(), and multiplies
+		// none. One that imports others may do what they say.
+		text, _ := body.(string)
+		return name, !strings.Contains(text, "deleted") && !strings.Contains(text, "import") && !strings.Contains(text, "from \"")
+	case "branch", "compress", "decompress", "jmespath", "log", "metric", "noop", "rate_limit", "sleep":
+		return name, true
+	}
+	return name, false
+}
+
+// splitting returns the first of the processors that may make several batches of
+// one, empty if there is none.
+func splitting(processors any) string {
+	for _, p := range asList(processors) {
+		switch name, _ := component(asObject(p)); name {
+		case "split", "group_by", "group_by_value":
+			return name
+		}
+	}
+	return ""
+}
+
+// batches reports whether fields have a batching that does anything.
+func batches(fields object) bool {
+	b := asObject(fields["batching"])
+	return number(b["count"]) > 1 || number(b["byte_size"]) > 0 || text(b["check"]) != "" || text(b["period"]) != "" || len(asList(b["processors"])) > 0
+}
+
+// Processed reports whether the config of a component, or of a batching, has
+// processors.
+func Processed(config any) bool { return len(asList(asObject(config)["processors"])) > 0 }
+
+// Stalls returns the path of a batching in the config of a child output that
+// waits for a number of messages, and for no time: it may be more than will ever
+// come. It is empty if there is none. Resources are not looked into.
+func Stalls(child any, path string) string { return (&reader{}).stalls(child, path) }
+
+func (r *reader) stalls(config any, path string) string {
+	if list := asList(config); list != nil {
+		for i, v := range list {
+			if at := r.stalls(v, path+"."+strconv.Itoa(i)); at != "" {
+				return at
+			}
+		}
+		return ""
+	}
+	o := asObject(config)
+	if b := asObject(o["batching"]); text(b["period"]) == "" && (number(b["count"]) > 1 || number(b["byte_size"]) > 0 || text(b["check"]) != "") {
+		return path + ".batching"
+	}
+	for _, key := range sortedKeys(o) {
+		if label, ok := o[key].(string); ok && key == "resource" && r.resources[label] != nil {
+			if at := r.stalls(r.resources[label], "output_resources."+label); at != "" {
+				return at
+			}
+		}
+		if at := r.stalls(o[key], path+"."+key); at != "" {
+			return at
+		}
+	}
+	return ""
+}
+
+// KeepsPlaces reports whether the BatchErrors of an output, given by its config,
+// are right about each message that they name or do not name: no processor, batcher
+// or resource is in it, and no broker that ends with the first error of several.
+// A template is taken for the output that it is named like.
+func KeepsPlaces(config any) bool {
+	if list := asList(config); list != nil {
+		return !slices.ContainsFunc(list, func(v any) bool { return !KeepsPlaces(v) })
+	}
+	o := asObject(config)
+	if Processed(o) || batches(o) || o["resource"] != nil || endsEarly(asObject(o["broker"])) {
+		return false
+	}
+	for _, v := range o {
+		if !KeepsPlaces(v) {
+			return false
+		}
+	}
+	return true
+}
+
+// endsEarly reports whether a broker answers with the first error of several
+// outputs: the others may have failed with other messages, or have none of them.
+func endsEarly(broker object) bool {
+	return strings.HasSuffix(text(broker["pattern"]), "fail_fast") && (len(asList(broker["outputs"])) > 1 || number(broker["copies"]) > 1)
+}
+
+// number returns a number of a config, 0 if it is none.
+func number(v any) float64 {
+	n, _ := strconv.ParseFloat(text(v), 64)
+	return n
+}
+
+// text returns a scalar of a config as text, empty if it is not there.
+func text(v any) string {
+	if v == nil {
+		return ""
+	}
+	return fmt.Sprint(v)
+}

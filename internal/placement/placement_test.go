@@ -1,0 +1,144 @@
+package placement
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
+)
+
+// guarded stands for the output in the configs below.
+const guarded = "{ kafka_guarded: { topic: t } }"
+
+func parse(t *testing.T, text string) map[string]any {
+	t.Helper()
+	var config map[string]any
+	require.NoError(t, yaml.Unmarshal([]byte(strings.ReplaceAll(text, "GUARDED", guarded)), &config))
+	return config
+}
+
+func TestRead(t *testing.T) {
+	t.Parallel()
+	const (
+		routed     = 1 << iota // something takes what fails
+		takenApart             // by message
+		inFallback
+		exact = routed | takenApart | inFallback
+	)
+	for _, test := range []struct {
+		name, config string
+		want         int
+		path         string
+	}{
+		{"alone", "output: GUARDED", 0, "output"},
+		{"alone, with the key type", "output: { type: kafka_guarded, kafka_guarded: { topic: t } }", 0, "output"},
+		{"first of a fallback", "output: { fallback: [ GUARDED, { drop: {} } ] }", exact, "output.fallback.0"},
+		{"only one of a fallback", "output: { fallback: [ GUARDED ] }", inFallback, "output.fallback.0"},
+		{"middle of a fallback", "output: { fallback: [ { drop: {} }, GUARDED, { drop: {} } ] }", exact, "output.fallback.1"},
+		{"last of a fallback", "output: { fallback: [ { drop: {} }, GUARDED ] }", inFallback, "output.fallback.1"},
+		{"last of a fallback that is first of another", "output: { fallback: [ { fallback: [ { drop: {} }, GUARDED ] }, { drop: {} } ] }", exact, "output.fallback.0.fallback.1"},
+		{"resource in a fallback", "output: { fallback: [ { resource: a }, { drop: {} } ] }\noutput_resources: [ { label: a, kafka_guarded: {} } ]", exact, "output_resources"},
+		{"resource, also used elsewhere", "output: { broker: { pattern: round_robin, outputs: [ { fallback: [ { resource: a }, { drop: {} } ] }, { resource: a } ] } }\noutput_resources: [ { label: a, kafka_guarded: {} } ]", inFallback, "output_resources"},
+		{"resource with processors", "output: { fallback: [ { resource: a }, { drop: {} } ] }\noutput_resources: [ { label: a, kafka_guarded: {}, processors: [ { split: {} } ] } ]", routed | inFallback, "output_resources"},
+		{"switch in a fallback", "output: { fallback: [ { switch: { cases: [ { output: { drop: {} } }, { output: GUARDED } ] } }, { drop: {} } ] }", exact, "output.fallback.0.switch.cases.1.output"},
+		{"switch that retries in a fallback", "output: { fallback: [ { switch: { retry_until_success: true, cases: [ { output: GUARDED } ] } }, { drop: {} } ] }", 0, "output.fallback.0.switch.cases.0.output"},
+		{"broker in a fallback", "output: { fallback: [ { broker: { pattern: greedy, outputs: [ GUARDED ] } }, { drop: {} } ] }", exact, "output.fallback.0.broker.outputs.0"},
+		{"broker that ends early in a fallback", "output: { fallback: [ { broker: { pattern: fan_out_fail_fast, outputs: [ GUARDED, { drop: {} } ] } }, { drop: {} } ] }", routed | inFallback, "output.fallback.0.broker.outputs.0"},
+		{"broker that retries in a fallback", "output: { fallback: [ { broker: { outputs: [ GUARDED ] } }, { drop: {} } ] }", 0, "output.fallback.0.broker.outputs.0"},
+		{"broker that batches with processors in a fallback", "output: { fallback: [ { broker: { pattern: greedy, outputs: [ GUARDED ], batching: { count: 3, period: 1s, processors: [ { split: {} } ] } } }, { drop: {} } ] }", routed | inFallback, "output.fallback.0.broker.outputs.0"},
+		{"reject_errored in a fallback", "output: { fallback: [ { reject_errored: GUARDED }, { drop: {} } ] }", exact, "output.fallback.0.reject_errored"},
+		{"retry in a fallback", "output: { fallback: [ { retry: { output: GUARDED } }, { drop: {} } ] }", 0, "output.fallback.0.retry.output"},
+		{"dynamic", "output: { dynamic: { outputs: { x: GUARDED } } }", 0, "output.dynamic.outputs.x"},
+		{"drop_on error", "output: { drop_on: { error: true, output: GUARDED } }", routed, "output.drop_on.output"},
+		{"drop_on patterns in a fallback", "output: { fallback: [ { drop_on: { error_patterns: [ a ], output: GUARDED } }, { drop: {} } ] }", exact, "output.fallback.0.drop_on.output"},
+		{"processors that keep places", "output: { fallback: [ { kafka_guarded: {}, processors: [ { mapping: 'root = this' }, { log: {} } ] }, { drop: {} } ] }", exact, "output.fallback.0"},
+		{"a mapping that drops", "output: { fallback: [ { kafka_guarded: {}, processors: [ { mapping: 'root = deleted()' } ] }, { drop: {} } ] }", routed | inFallback, "output.fallback.0"},
+		{"processors further out in a fallback", "output: { fallback: [ { switch: { cases: [ { output: GUARDED } ] }, processors: [ { archive: {} } ] }, { drop: {} } ] }", routed | inFallback, "output.fallback.0.switch.cases.0.output"},
+		{"processors of the fallback itself", "output: { fallback: [ GUARDED, { drop: {} } ], processors: [ { archive: {} } ] }", exact, "output.fallback.0"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			outputs := Read(parse(t, test.config))
+			require.Len(t, outputs, 1)
+			o := outputs[0]
+			require.Equal(t, test.path, o.Path)
+			require.Equal(t, test.want&routed != 0, o.Routed, "routed")
+			require.Equal(t, test.want&takenApart != 0, o.TakenApart, "taken apart")
+			require.Equal(t, test.want&inFallback != 0, o.Fallback, "in a fallback")
+			if !o.TakenApart {
+				require.NotEmpty(t, o.Why)
+			}
+		})
+	}
+}
+
+func TestReadFindsChildren(t *testing.T) {
+	t.Parallel()
+	outputs := Read(parse(t, "output: { kafka_guarded: { dead_letter: { label: dlq, kafka_guarded: { dead_letter: { fallback: [ GUARDED, { drop: {} } ] } } } } }"))
+	require.Len(t, outputs, 3)
+	require.Equal(t, "output.kafka_guarded.dead_letter", outputs[1].Path)
+	require.Equal(t, "dlq", outputs[1].Label)
+	require.True(t, outputs[1].TakenApart && outputs[1].Routed)
+	require.Equal(t, "output.kafka_guarded.dead_letter.kafka_guarded.dead_letter.fallback.0", outputs[2].Path)
+}
+
+func TestReadFindsWhatStallsOrSplits(t *testing.T) {
+	t.Parallel()
+	stalls := func(config string) string { return Read(parse(t, config))[0].Stalls }
+	require.Equal(t, "output.kafka_guarded.dead_letter.broker.batching",
+		stalls("output: { kafka_guarded: { dead_letter: { broker: { batching: { count: 2 } } } } }"))
+	require.Equal(t, "output_resources.a.broker.batching",
+		stalls("output: { kafka_guarded: { dead_letter: { resource: a } } }\noutput_resources: [ { label: a, broker: { batching: { count: 2 } } } ]"))
+	require.Empty(t, stalls("output: { kafka_guarded: { batching: { count: 2 }, dead_letter: { drop: {} } } }"))
+
+	splits := func(config string) string { return Read(parse(t, config))[0].Splits }
+	const pipeline = "pipeline: { processors: [ { log: {} }, { split: { size: 1 } } ] }\n"
+	require.Equal(t, "split", splits(pipeline+"output: GUARDED"))
+	require.Empty(t, splits(pipeline+"output: { fallback: [ GUARDED, { drop: {} } ] }"))
+	require.Empty(t, splits(pipeline+"output: { kafka_guarded: { dead_letter: { drop: {} } } }"))
+}
+
+func TestOfPath(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]Place{
+		"output":            root,
+		"output fallback 0": inFallback,
+		"output fallback 1": maybeLast,
+		"output fallback 0 switch cases 1 output":                inFallback,
+		"output fallback 1 fallback 0":                           inFallback,
+		"output fallback 0 retry output":                         again("retry"),
+		"output dynamic outputs fallback":                        again("dynamic"),
+		"output fallback 0 drop_on output":                       dropped,
+		"output fallback 0 mine":                                 unknown("mine"),
+		"output fallback 0 kafka_guarded dead_letter":            inChild,
+		"output kafka_guarded dead_letter fallback 0":            inFallback,
+		"output_resources fallback 0":                            inFallback,
+		"output fallback 0 reject_errored switch cases 0 output": inFallback,
+		"output fallback 0 switch cases 1 output fallback 1":     maybeLast,
+	} {
+		require.Equal(t, want, OfPath(strings.Fields(path)), path)
+	}
+	require.False(t, OfPath([]string{"output_resources"}).TakenApart)
+	require.False(t, OfPath(strings.Fields("output fallback 0 broker outputs 0")).TakenApart)
+	require.False(t, OfPath(nil).TakenApart)
+}
+
+func TestKeepsPlaces(t *testing.T) {
+	t.Parallel()
+	for config, want := range map[string]bool{
+		"GUARDED":     true,
+		"{ any: {} }": true,
+		"{ fallback: [ GUARDED, { file: {} } ] }":                                        true,
+		"{ switch: { cases: [ { output: GUARDED }, { output: { drop: {} } } ] } }":       true,
+		"{ broker: { pattern: greedy, outputs: [ GUARDED, { drop: {} } ] } }":            true,
+		"{ broker: { pattern: fan_out_fail_fast, outputs: [ GUARDED, { drop: {} } ] } }": false,
+		"{ file: {}, processors: [ { split: {} } ] }":                                    false,
+		"{ file: {}, processors: [] }":                                                   true,
+		"{ fallback: [ { file: {}, processors: [ { split: {} } ] } ] }":                  false,
+		"{ resource: a }": false,
+		"{ broker: { pattern: greedy, outputs: [ GUARDED ], batching: { count: 2, period: 1s } } }": false,
+	} {
+		require.Equal(t, want, KeepsPlaces(parse(t, config)), config)
+	}
+}

@@ -1,0 +1,253 @@
+package output
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/kafka-guarded/kafka-guarded/guard"
+	"github.com/kafka-guarded/kafka-guarded/internal/placement"
+)
+
+// child is an output that this one writes to, such as dead_letter.
+//
+// Which messages of a batch a child took can seldom be told from its error.
+// Benthos keeps to positions where processors have changed a batch, and where they
+// have made several of one, even the messages that the error has are not those
+// that failed. So a batch without an error is taken, and after one with an error
+// each message is sent alone until it is taken. Those that were taken with the
+// first batch are then there twice, and none is lost.
+type child struct {
+	field string // dead_letter or delivery_report
+	out   *service.OwnedOutput
+	// keepsPlaces is set where no processor is between here and the outputs
+	// that the child consists of: then a BatchError is believed.
+	keepsPlaces bool
+	retry       guard.Retry // MaxElapsedTime is how long to try, 0 for ever
+	notices     notices
+	failed      *service.MetricCounter // messages, per try
+
+	prime  sync.Once
+	primed bool
+
+	mu      sync.Mutex
+	waiting map[*held]struct{}
+	told    time.Time // when it was last said that some wait
+	said    bool      // it was said that some wait, and not yet that none does
+}
+
+// held is what waits of a batch for the child to take it.
+type held struct{ messages int }
+
+func childFrom(conf *service.ParsedConfig, field string, retry guard.Retry, n notices, failed *service.MetricCounter) (*child, error) {
+	config, err := conf.FieldAny(field)
+	if err != nil {
+		return nil, err
+	}
+	if at := placement.Stalls(config, field); at != "" {
+		return nil, stalls(at)
+	}
+	out, err := conf.FieldOutput(field)
+	if err != nil {
+		return nil, err
+	}
+	return &child{
+		field: field, out: out, keepsPlaces: placement.KeepsPlaces(config), retry: retry,
+		notices: n, failed: failed, waiting: map[*held]struct{}{},
+	}, nil
+}
+
+// open starts the child, once.
+func (c *child) open() (err error) {
+	c.prime.Do(func() {
+		err = c.out.Prime()
+		c.primed = err == nil
+	})
+	if err != nil {
+		return fmt.Errorf("starting the output of %s: %w", c.field, err)
+	}
+	return nil
+}
+
+// closeWait bounds how long the end of the child is waited for. A child that
+// never got a connection does not end. What it had to do it has acknowledged, or
+// is reported as open after lastChance.
+const closeWait = 2 * time.Second
+
+func (c *child) close(ctx context.Context) error {
+	if !c.primed {
+		return nil // it would wait for the end of what never began
+	}
+	ctx, cancel := context.WithTimeout(ctx, closeWait)
+	defer cancel()
+	return c.out.Close(ctx)
+}
+
+// write writes the messages until the child has taken them all, and calls took
+// for each that it took. It returns earlier if ctx ends, or the time is up.
+func (c *child) write(ctx context.Context, batch service.MessageBatch, took func(i int)) {
+	open, err := c.together(ctx, batch, took)
+	if len(open) == 0 {
+		return
+	}
+	h, done := &held{}, false
+	defer func() { c.release(h, done) }()
+	for pause := c.pauses(); ; {
+		c.hold(h, len(open), err)
+		wait, more := pause()
+		if !more {
+			return
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return
+		}
+		if open, err = c.alone(ctx, batch, open, took); len(open) == 0 {
+			done = true
+			return
+		}
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// together writes the messages in one batch, and returns which are still open.
+func (c *child) together(ctx context.Context, batch service.MessageBatch, took func(i int)) (open []int, err error) {
+	sent := batch.Copy()
+	index := sent.Index()
+	err = c.send(ctx, sent)
+	failed := func(int) bool { return err != nil }
+	if some := failedOf(err, index, len(batch)); some != nil && c.keepsPlaces {
+		failed = func(i int) bool { return some[i] != nil }
+	}
+	for i := range batch {
+		if failed(i) {
+			open = append(open, i)
+		} else {
+			took(i)
+		}
+	}
+	return open, err
+}
+
+// failedOf returns the errors of the single messages that a BatchError is about,
+// nil if err is not one that is about each message of the batch once.
+func failedOf(err error, index *service.Indexer, messages int) map[int]error {
+	var batchErr *service.BatchError
+	if !errors.As(err, &batchErr) || batchErr.IndexedErrors() == 0 {
+		return nil
+	}
+	failed, seen, once := map[int]error{}, map[int]bool{}, true
+	batchErr.WalkMessagesIndexedBy(index, func(i int, _ *service.Message, err error) bool {
+		once, seen[i] = once && !seen[i], true
+		if err != nil {
+			failed[i] = err
+		}
+		return true
+	})
+	if len(failed) == 0 || len(seen) != messages || !once {
+		return nil
+	}
+	return failed
+}
+
+// enough is how many messages in a row may fail before the rest of them is left
+// for later, if none was taken: the child is probably down, and each failure is a
+// line in the log.
+const enough = 3
+
+// alone writes each of the open messages by itself, and returns which are still
+// open: first those that were not tried.
+func (c *child) alone(ctx context.Context, batch service.MessageBatch, open []int, took func(i int)) (rest []int, err error) {
+	any := false
+	for n, i := range open {
+		if !any && len(rest) == enough || ctx.Err() != nil {
+			return append(append([]int{}, open[n:]...), rest...), err
+		}
+		if e := c.send(ctx, service.MessageBatch{batch[i].Copy()}); e != nil {
+			rest, err = append(rest, i), e
+			continue
+		}
+		any = true
+		took(i)
+	}
+	return rest, err
+}
+
+// lastChance is for how long a write to the child that is under way when the
+// stream is shut down may still succeed: else its messages might be both there
+// and reported as failed.
+const lastChance = 5 * time.Second
+
+// send writes the messages. The child gets a context that outlives a shutdown for
+// a while: what it is at when that begins should have an end that is known.
+func (c *child) send(ctx context.Context, batch service.MessageBatch) error {
+	patient, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(lastChance, cancel) })
+	defer stop()
+	err := c.out.WriteBatch(patient, batch)
+	if err != nil {
+		c.failed.Incr(int64(len(batch)))
+	}
+	return err
+}
+
+// longest is the longest pause between two tries, unless the config has a longer
+// one.
+const longest = time.Minute
+
+// pauses returns what gives the pause before the next try, and whether there is
+// time for one. The pauses are as configured, and the longer a batch has failed
+// the rarer: what the child never takes costs next to nothing, and what it takes
+// again is late by a tenth of the time at most.
+func (c *child) pauses() func() (time.Duration, bool) {
+	first := time.Now()
+	b := backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(c.retry.InitialInterval),
+		backoff.WithMaxInterval(max(c.retry.MaxInterval, c.retry.InitialInterval, longest)),
+		backoff.WithMultiplier(2),
+		backoff.WithMaxElapsedTime(c.retry.MaxElapsedTime),
+	)
+	return func() (time.Duration, bool) {
+		pause := b.NextBackOff()
+		return min(pause, max(c.retry.MaxInterval, c.retry.InitialInterval, time.Since(first)/10)), pause != backoff.Stop
+	}
+}
+
+// hold counts the messages of a batch that wait, and says so at most once a
+// minute over all batches.
+func (c *child) hold(h *held, messages int, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h.messages = messages
+	c.waiting[h] = struct{}{}
+	if time.Since(c.told) < noticeInterval {
+		return
+	}
+	c.told, c.said = time.Now(), true
+	all := 0
+	for h := range c.waiting {
+		all += h.messages
+	}
+	c.notices.childFails(c.field, all, err)
+}
+
+// release ends what hold began, and says so if no other batch waits. It does not
+// if the batch was given up.
+func (c *child) release(h *held, done bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.waiting, h)
+	if len(c.waiting) == 0 && c.said && done {
+		c.said = false
+		c.notices.childTakes(c.field)
+	}
+}

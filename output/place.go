@@ -1,0 +1,71 @@
+package output
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/placement"
+)
+
+// OnConfigParse looks at the whole config of a program, so that its kafka_guarded
+// outputs know what is around them, and refuses one that would stall. A program
+// gives it to service.CLIOptOnConfigParse. Without it, an output goes by its path,
+// which does not tell everything.
+func OnConfigParse(conf *service.ParsedConfig) error {
+	config := map[string]any{}
+	for _, section := range []string{"output", "output_resources", "pipeline"} {
+		if conf.Contains(section) {
+			v, err := conf.FieldAny(section)
+			if err != nil {
+				return err
+			}
+			config[section] = v
+		}
+	}
+	outputs := placement.Read(config)
+	for _, o := range outputs {
+		if o.Stalls != "" {
+			return stalls(o.Stalls)
+		}
+	}
+	parsed.Lock()
+	defer parsed.Unlock()
+	parsed.outputs = outputs
+	return nil
+}
+
+// stalls is the error for a batching in a child output without a period.
+func stalls(path string) error {
+	return fmt.Errorf("%s waits for a number of messages, of which there may never be enough while their batch waits for it: set its period", path)
+}
+
+// parsed has the outputs of the config that the program was started with.
+var parsed struct {
+	sync.Mutex
+	outputs []placement.Output
+}
+
+// surroundings is what an output knows of what is around it.
+type surroundings struct {
+	placement.Output
+	whole bool // it was found in the config, and not guessed from the path
+}
+
+// surroundingsOf returns what is around an output. What was found in the config is
+// for the first output that asks for it: another one with the same path is of a
+// config that was changed since.
+func surroundingsOf(mgr *service.Resources) surroundings {
+	path := strings.Join(mgr.Path(), ".")
+	parsed.Lock()
+	defer parsed.Unlock()
+	for i, o := range parsed.outputs {
+		if o.Path == path && o.Label == mgr.Label() {
+			parsed.outputs = append(parsed.outputs[:i:i], parsed.outputs[i+1:]...)
+			return surroundings{o, true}
+		}
+	}
+	return surroundings{Output: placement.Output{Path: path, Label: mgr.Label(), Place: placement.OfPath(mgr.Path())}}
+}

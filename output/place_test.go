@@ -1,0 +1,158 @@
+package output
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/stretchr/testify/require"
+
+	"github.com/kafka-guarded/kafka-guarded/guard"
+	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
+)
+
+// What works and yet loses something is not for the linter to refuse, but for
+// the log to say.
+func TestTheLogSaysWhatAConfigLosesAtTheStart(t *testing.T) {
+	t.Parallel()
+	const (
+		leader   = "acks is leader: what the leader of a partition has acknowledged is lost if it fails"
+		none     = "acks is none: what is handed to the network counts as delivered"
+		both     = "The fallback around this output gets the others that failed"
+		inexact  = "batching is set in an output of a fallback"
+		batching = "batching: { count: 10 }"
+		letters  = "dead_letter: { drop: {} }"
+	)
+	for _, test := range []struct {
+		name     string
+		fallback bool
+		lines    []string
+		want     []string
+	}{
+		{"the default", false, nil, nil},
+		{"the default in a fallback", true, nil, nil},
+		{"acks leader", false, []string{"acks: leader", "idempotent_write: false"}, []string{leader}},
+		{"acks none", true, []string{"acks: none", "idempotent_write: false"}, []string{none}},
+		{"dead_letter", false, []string{letters}, nil},
+		{"dead_letter in a fallback", true, []string{letters}, []string{both}},
+		{"batching", false, []string{batching}, nil},
+		{"batching in a fallback", true, []string{batching}, []string{inexact}},
+		{"batching and dead_letter in a fallback", true, []string{batching, letters}, []string{both}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t)
+			s := &streamtest.Stream{}
+			lines := append([]string{"topic: t"}, test.lines...)
+			yaml := c.alone(lines...)
+			if test.fallback {
+				yaml = c.inFallback(lines...)
+			}
+			require.True(t, s.Run(t, t.Context(), yaml))
+			for _, text := range []string{leader, none, both, inexact} {
+				said := false
+				for _, want := range test.want {
+					said = said || want == text
+				}
+				if said {
+					require.Contains(t, s.Log.String(), text)
+				} else {
+					require.NotContains(t, s.Log.String(), text)
+				}
+			}
+		})
+	}
+}
+
+// parsedAs has the outputs of a stream find the config that they are in, as those
+// of a program do. The labels of the outputs must be those of no other test.
+func parsedAs(t *testing.T, output, resources string) {
+	t.Helper()
+	spec := service.NewConfigSpec().Fields(service.NewAnyField("output"), service.NewAnyListField("output_resources").Optional())
+	conf, err := spec.ParseYAML("output:"+streamtest.Indent(output, 2)+resources, nil)
+	require.NoError(t, err)
+	require.NoError(t, OnConfigParse(conf))
+}
+
+// In a fallback, wherever the output is in it: each failed message goes on alone,
+// with its own text, or the log says at the start that it does not.
+func TestFailuresInAFallback(t *testing.T) { //nolint:paralleltest // what OnConfigParse learns is of the program
+	const notExact = "When a message fails, the fallback around this output may get its whole batch"
+	guarded := func(c *cluster, label string, more ...string) string {
+		return "label: " + label + "\nkafka_guarded:" + streamtest.Indent(c.config(append(more, topicByContent)...), 2)
+	}
+	for _, test := range []struct {
+		name string
+		// output and resources have GUARDED where the output goes, with an
+		// indent of 4.
+		output, resources string
+		lines             []string
+		parsed            bool // the output finds its place in the config
+		said              bool // that it is not exact
+		exact             bool
+	}{
+		{name: "first", output: "fallback:\n  -GUARDED\n  - capture: {}", exact: true},
+		{name: "in a switch", output: "fallback:\n  - switch:\n      cases: [ { check: 'false', output: { drop: {} } }, { output: { resource: x } } ]\n  - capture: {}", resources: "output_resources:\n  -GUARDED", parsed: true, exact: true},
+		{name: "a resource", output: "fallback: [ { resource: x }, { capture: {} } ]", resources: "output_resources:\n  -GUARDED", parsed: true, exact: true},
+		{name: "a resource by its path", output: "fallback: [ { resource: x }, { capture: {} } ]", resources: "output_resources:\n  -GUARDED"},
+		{name: "a resource that says so", output: "fallback: [ { resource: x }, { capture: {} } ]", resources: "output_resources:\n  -GUARDED", lines: []string{"report_failures: per_message"}, exact: true},
+		{name: "the middle", output: "fallback:\n  - reject: first\n  -GUARDED\n  - capture: {}", parsed: true, exact: true},
+		{name: "the middle by its path", output: "fallback:\n  - reject: first\n  -GUARDED\n  - capture: {}", said: true},
+		{name: "with a filter", output: "fallback:\n  -GUARDED    processors: [ { mapping: 'root = if content() == \"drop\" { deleted() }' } ]\n  - capture: {}", parsed: true, said: true},
+		{name: "with a mapping", output: "fallback:\n  -GUARDED    processors: [ { mapping: 'root = content()' } ]\n  - capture: {}", parsed: true, exact: true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := newCluster(t)
+			c.Topic("t", 1, limited)
+			label := "x"
+			fill := func(yaml string) string {
+				return strings.ReplaceAll(yaml, "GUARDED", streamtest.Indent(guarded(c, label, test.lines...), 4))
+			}
+			output, resources := fill(test.output), fill(test.resources)
+			if test.parsed {
+				parsedAs(t, output, resources)
+			}
+			s := &streamtest.Stream{Config: streamtest.Config{Resources: resources}, Batches: [][]string{{"drop", "m0", big, "m1", "bad"}, {big + "2", "BAD"}, {"m2"}}}
+			require.True(t, s.Run(t, t.Context(), output))
+			require.Equal(t, map[int]error{0: nil, 1: nil, 2: nil}, s.Acked())
+			have, dead := c.Values("t"), s.DeadLetters(t)
+			for _, m := range []string{"m0", "m1", "m2"} {
+				require.Equal(t, 1, have[m], m)
+			}
+			for m, class := range map[string]string{big: "size_exceeded:", big + "2": "size_exceeded:", "bad": "unroutable:", "BAD": "unroutable:"} {
+				require.Contains(t, dead, m)
+				if test.exact {
+					require.Contains(t, dead[m], class)
+				}
+			}
+			if test.exact {
+				require.Len(t, dead, 4)
+			}
+			require.Equal(t, test.said, strings.Contains(s.Log.String(), notExact), s.Log.String())
+		})
+	}
+}
+
+func TestAStallingChildInAResourceIsRefusedAtTheStart(t *testing.T) { //nolint:paralleltest // as above
+	spec := service.NewConfigSpec().Fields(service.NewAnyField("output"), service.NewAnyListField("output_resources"))
+	conf, err := spec.ParseYAML("output: { kafka_guarded: { dead_letter: { resource: a } } }\noutput_resources: [ { label: a, broker: { outputs: [ { drop: {} } ], batching: { count: 2 } } } ]", nil)
+	require.NoError(t, err)
+	require.ErrorContains(t, OnConfigParse(conf), "output_resources.a.broker.batching waits for a number of messages")
+}
+
+// What is too much for those who take errors comes slower and slower.
+func TestUnroutedFailuresArePaced(t *testing.T) {
+	t.Parallel()
+	p := newPacer(guard.Retry{InitialInterval: time.Millisecond, MaxInterval: time.Hour})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 30 {
+		p.wait(ctx)
+	}
+	require.Greater(t, time.Until(p.until), 10*time.Minute, "the pauses grow")
+	p.until = time.Now().Add(-2 * quiet)
+	p.wait(ctx)
+	require.Less(t, time.Until(p.until), time.Minute, "and are short again after a quiet time")
+}
