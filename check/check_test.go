@@ -94,7 +94,8 @@ func TestCheckFindsNothingWrong(t *testing.T) {
 	tellRequestLimit(c, "104857600")
 	out, err := run(t, configYAML(c, "topic: orders", as("writer", secret)))
 	require.NoError(t, err)
-	require.Equal(t, `output
+	require.Equal(t, fmt.Sprintf(`output
+  ok    seed broker %s: it answers
   ok    credentials: accepted (SCRAM-SHA-256)
   ok    brokers: all answer, 1
   ok    topic orders: it exists, partitions: 6
@@ -103,7 +104,7 @@ func TestCheckFindsNothingWrong(t *testing.T) {
   ok    right to DESCRIBE_CONFIGS of topic orders: there
   ok    size: topic orders takes batches, and so messages, of up to 1048588 bytes as sent (max.message.bytes)
   ok    size: the brokers take requests of broker_write_max_bytes (104857600)
-`, out)
+`, c.ListenAddrs()[0]), out)
 }
 
 func TestCheckFindsWhatIsWrong(t *testing.T) {
@@ -167,7 +168,7 @@ func TestCheckFindsCredentialsThatAreRefused(t *testing.T) {
 	})
 	out, err := run(t, configYAML(c, "topic: orders", as("writer", secret)))
 	require.ErrorIs(t, err, errFailing)
-	require.Contains(t, out, "  fail  credentials: refused: authenticating with SASL mechanism SCRAM-SHA-256")
+	require.Contains(t, out, "  fail  seed broker "+c.ListenAddrs()[0]+": credentials: refused: authenticating with SASL mechanism SCRAM-SHA-256")
 	require.Equal(t, 2, strings.Count(out, "\n"), "nothing more is to be found out: %s", out)
 }
 
@@ -213,11 +214,23 @@ func TestCheckOnOldBrokers(t *testing.T) {
 func TestCheckWithoutABroker(t *testing.T) {
 	t.Parallel()
 	c := kafkafake.New(t)
-	config := configYAML(c, "topic: orders")
+	config, addr := configYAML(c, "topic: orders"), c.ListenAddrs()[0]
 	c.Close()
 	out, err := run(t, config)
 	require.ErrorIs(t, err, errFailing)
-	require.Contains(t, out, "  fail  brokers: none of seed_brokers answers")
+	require.Contains(t, out, "  fail  seed broker "+addr+": it does not answer: check address, network")
+}
+
+func TestCheckNamesTheSeedBrokersThatDoNotAnswer(t *testing.T) {
+	t.Parallel()
+	c, gone := kafkafake.New(t), kafkafake.New(t)
+	addr := gone.ListenAddrs()[0]
+	gone.Close()
+	require.NoError(t, c.CreateTopic("orders", 1, nil))
+	out, err := run(t, "output: { kafka_guarded: { topic: orders, seed_brokers: [ '"+addr+"', '"+c.ListenAddrs()[0]+"' ] } }")
+	require.NoError(t, err)
+	require.Contains(t, out, "  warn  seed broker "+addr+": it does not answer")
+	require.Contains(t, out, "  ok    seed broker "+c.ListenAddrs()[0]+": it answers")
 }
 
 func TestCheckFindsOutputsWhereverTheyAre(t *testing.T) {

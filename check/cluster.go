@@ -77,26 +77,42 @@ func (k *checker) close() {
 	k.kafka.Close()
 }
 
-// connection checks that a broker answers and takes the credentials.
+// connection tries each seed broker by itself, and reports whether any answers
+// and takes the credentials.
 func (k *checker) connection(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	err := k.guard.Ping(ctx)
-	refused := errors.Is(err, kerr.SaslAuthenticationFailed) || errors.Is(err, kerr.UnsupportedSaslMechanism) || errors.Is(err, kerr.IllegalSaslState)
-	names := k.view.SASL
-	switch {
-	case err == nil && names == nil:
-		k.add(fine, "credentials: none are configured, and the brokers ask for none")
-	case err == nil:
-		k.add(fine, "credentials: accepted (%s)", strings.Join(names, " or "))
-	case refused:
-		k.add(failing, "credentials: refused: %v", k.view.Explain(err))
-	case errors.Is(err, context.DeadlineExceeded):
-		k.add(failing, "brokers: none of seed_brokers answers within %s: check addresses and network", answerTimeout)
-	default:
-		k.add(failing, "brokers: none of seed_brokers answers: check addresses, network, and whether the listener is one for tls and sasl: %v", err)
+	errs := make([]error, len(k.view.Seeds))
+	var wg sync.WaitGroup
+	for i, seed := range k.view.Seeds {
+		wg.Go(func() { errs[i] = k.view.Ping(ctx, seed) })
 	}
-	return err == nil
+	wg.Wait()
+	answer := slices.Contains(errs, nil)
+	severity := failing
+	if answer {
+		severity = doubtful // for one that does not
+	}
+	for i, err := range errs {
+		switch seed := k.view.Seeds[i]; {
+		case err == nil:
+			k.add(fine, "seed broker %s: it answers", seed)
+		case errors.Is(err, kerr.SaslAuthenticationFailed), errors.Is(err, kerr.UnsupportedSaslMechanism), errors.Is(err, kerr.IllegalSaslState):
+			k.add(severity, "seed broker %s: credentials: refused: %v", seed, err)
+		case errors.Is(err, context.DeadlineExceeded):
+			k.add(severity, "seed broker %s: it does not answer within %s: check address and network", seed, answerTimeout)
+		default:
+			k.add(severity, "seed broker %s: it does not answer: check address, network, and whether the listener is one for the fields tls and sasl: %v", seed, err)
+		}
+	}
+	switch {
+	case !answer:
+	case len(k.view.SASL) == 0:
+		k.add(fine, "credentials: none are configured, and the brokers ask for none")
+	default:
+		k.add(fine, "credentials: accepted (%s)", strings.Join(k.view.SASL, " or "))
+	}
+	return answer
 }
 
 // brokers checks that all brokers of the cluster answer under the addresses

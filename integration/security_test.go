@@ -84,6 +84,36 @@ func TestAFailureToConnectSaysWhy(t *testing.T) {
 			requireNoConnection(t, as(t, c, mechanism, alice, wrong), "SASL mechanism "+mechanism+": check the credentials")
 		})
 	}
+	t.Run("mechanisms that the broker does not offer", func(t *testing.T) {
+		c := kafkatest.Start(t, kafkatest.Options{SASL: []string{kafkatest.Plain, kafkatest.ScramSHA256}, Users: map[string]string{alice: alicePassword}})
+		f := defaults(c)
+		f["sasl"] = []any{fields{"mechanism": kafkatest.ScramSHA512, "username": alice, "password": alicePassword}}
+		requireNoConnection(t, f, "the broker offers PLAIN, SCRAM-SHA-256, and the field sasl has SCRAM-SHA-512")
+		t.Run("but the last of them", func(t *testing.T) {
+			c := c.With(t)
+			f["sasl"] = []any{
+				fields{"mechanism": kafkatest.ScramSHA512, "username": alice, "password": "other"},
+				fields{"mechanism": kafkatest.OAuthBearer, "token": kafkatest.UnsecuredToken(alice, time.Hour)},
+				fields{"mechanism": kafkatest.Plain, "username": alice, "password": alicePassword},
+			}
+			c.CreateTopic("sasl", 1, 1, nil)
+			l := newLedger(t, "security/the last of several mechanisms")
+			run(l, f, around("sasl", "a", 20))
+			l.check(c, "sasl")
+		})
+	})
+	t.Run("SASL to a listener without", func(t *testing.T) {
+		c := kafkatest.Start(t, kafkatest.Options{})
+		f := defaults(c)
+		f["sasl"] = []any{fields{"mechanism": kafkatest.Plain, "username": alice, "password": alicePassword}}
+		requireNoConnection(t, f, "the listener is one without SASL")
+	})
+	t.Run("no SASL to a listener with", func(t *testing.T) {
+		c := c.With(t)
+		f := as(t, c, kafkatest.Plain, alice, alicePassword)
+		f["sasl"] = []any{}
+		requireNoConnection(t, f, "SASL")
+	})
 	t.Run("expired token", func(t *testing.T) {
 		c := c.With(t)
 		f := as(t, c, kafkatest.OAuthBearer, alice, "")

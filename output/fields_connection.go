@@ -1,15 +1,14 @@
 package output
 
 import (
-	"crypto/tls"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/redpanda-data/benthos/v4/public/utils/netutil"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/sasl"
 
 	"github.com/kafka-guarded/kafka-guarded/guard"
 )
@@ -52,9 +51,13 @@ func connectionFields() []*service.ConfigField {
 			Description("The rough time after which idle connections are closed. Kafka's `connections.max.idle.ms`.").
 			Default("20s").
 			Advanced(),
-		netutil.DialerConfigSpec(),
+		netutil.DialerConfigSpec().
+			Description("TCP socket configuration. Without a `connect_timeout`, a connection may take 10 seconds to be there, the TLS handshake included."),
 	}
 }
+
+// defaultPort is that of a seed broker without one.
+const defaultPort = "9092"
 
 // metadataMinAge is how often metadata may be asked for when something is amiss.
 // kgo's default of 5 s makes a topic that is new, or has another leader, wait.
@@ -64,10 +67,12 @@ const metadataMinAge = 250 * time.Millisecond
 type clientConfig struct {
 	guard guard.Config
 	opts  []kgo.Opt
-	sasl  []sasl.Mechanism
+	seeds []string    // host:port
+	sasl  *mechanisms // nil if there are none
 	acks  string
 
 	reports reporting
+	dialer  *dialer
 
 	maxRequestBytes int
 }
@@ -93,49 +98,34 @@ func clientConfigFrom(conf *service.ParsedConfig, log *service.Logger) (clientCo
 
 // connection reads how to reach the brokers.
 func (c *clientConfig) connection(p *parser) {
-	var brokers []string
 	for _, item := range p.strings(fieldSeedBrokers) {
-		for broker := range strings.SplitSeq(item, ",") {
-			if broker = strings.TrimSpace(broker); broker != "" {
-				brokers = append(brokers, broker)
+		for seed := range strings.SplitSeq(item, ",") {
+			if seed = strings.TrimSpace(seed); seed != "" {
+				if _, _, err := net.SplitHostPort(seed); err != nil {
+					seed = net.JoinHostPort(strings.Trim(seed, "[]"), defaultPort)
+				}
+				if !slices.Contains(c.seeds, seed) {
+					c.seeds = append(c.seeds, seed)
+				}
 			}
 		}
 	}
-	if len(brokers) == 0 {
+	if len(c.seeds) == 0 {
 		p.fail("%s is empty: name at least one broker as host:port", fieldSeedBrokers)
 	}
-	c.sasl = parse(p, fieldSASL, func(...string) ([]sasl.Mechanism, error) { return saslFrom(p.conf) })
+	c.sasl = parse(p, fieldSASL, func(...string) (*mechanisms, error) { return saslFrom(p.conf) })
 	c.opts = append(c.opts,
-		kgo.SeedBrokers(brokers...),
+		kgo.SeedBrokers(c.seeds...),
 		kgo.ClientID(p.string(fieldClientID)),
 		kgo.MetadataMaxAge(p.duration(fieldMetadataMaxAge)),
 		kgo.MetadataMinAge(metadataMinAge),
 		kgo.RequestTimeoutOverhead(p.duration(fieldRequestTimeoutOverhead)),
 		kgo.ConnIdleTimeout(p.duration(fieldConnIdleTimeout)),
-		kgo.SASL(c.sasl...),
 	)
-	if dial := parse(p, fieldTCP, func(...string) (kgo.Opt, error) { return dialer(p.conf) }); dial != nil {
-		c.opts = append(c.opts, dial)
+	if c.sasl != nil {
+		c.opts = append(c.opts, kgo.SASL(c.sasl))
 	}
-}
-
-func dialer(conf *service.ParsedConfig) (kgo.Opt, error) {
-	tlsConf, enabled, err := conf.FieldTLSToggled(fieldTLS)
-	if err != nil {
-		return nil, err
+	if c.dialer = parse(p, fieldTCP, func(...string) (*dialer, error) { return newDialer(p.conf) }); c.dialer != nil {
+		c.opts = append(c.opts, kgo.Dialer(c.sasl.listen(c.dialer.dial)))
 	}
-	var d net.Dialer
-	if conf.Contains(fieldTCP) {
-		tcp, err := netutil.DialerConfigFromParsed(conf.Namespace(fieldTCP))
-		if err != nil {
-			return nil, err
-		}
-		if err := netutil.DecorateDialer(&d, tcp); err != nil {
-			return nil, err
-		}
-	}
-	if enabled {
-		return kgo.Dialer((&tls.Dialer{NetDialer: &d, Config: tlsConf}).DialContext), nil
-	}
-	return kgo.Dialer(d.DialContext), nil
 }

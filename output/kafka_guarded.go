@@ -95,10 +95,6 @@ func newOutput(conf *service.ParsedConfig, mgr *service.Resources) (*output, err
 	return o, nil
 }
 
-// refusedRetryInterval is when to try again to connect to a cluster that
-// answers, but turns us away: for example for a wrong password.
-const refusedRetryInterval = time.Minute
-
 // Connect makes the clients, once a broker answers.
 func (o *output) Connect(ctx context.Context) error {
 	o.mu.Lock()
@@ -111,15 +107,12 @@ func (o *output) Connect(ctx context.Context) error {
 			return err
 		}
 	}
-	g, err := guard.New(o.client.guard, o.client.opts...)
+	seeds, err := o.client.reach(ctx)
 	if err != nil {
 		return err
 	}
-	if err := g.Ping(ctx); err != nil {
-		g.Close()
-		if !kgo.IsRetryableBrokerErr(err) {
-			return service.NewErrBackOff(explainSASL(o.client.sasl, err), refusedRetryInterval)
-		}
+	g, err := guard.New(o.client.guard, append(slices.Clone(o.client.opts), kgo.SeedBrokers(seeds...))...)
+	if err != nil {
 		return err
 	}
 	o.guard = g

@@ -2,190 +2,70 @@ package output
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
 
-	"github.com/redpanda-data/benthos/v4/public/service"
-	"github.com/redpanda-data/benthos/v4/public/utils/netutil"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/sasl"
-	"github.com/twmb/franz-go/pkg/sasl/oauth"
-	"github.com/twmb/franz-go/pkg/sasl/plain"
-	"github.com/twmb/franz-go/pkg/sasl/scram"
 )
 
-const (
-	fieldSASL           = "sasl"
-	fieldSASLMechanism  = "mechanism"
-	fieldSASLUsername   = "username"
-	fieldSASLPassword   = "password"
-	fieldSASLToken      = "token"
-	fieldSASLExtensions = "extensions"
+// mechanisms is the one SASL mechanism that the Kafka client knows of. It stands
+// for all that are configured: which of them it is goes by what brokers offer.
+//
+// kgo would try one after the other by itself, but on the same connection, which
+// Apache Kafka closes with the first that it refuses. So the connection is
+// listened to: a broker that refuses a mechanism lists those that it offers, and
+// the next connection uses the first of these. A connection that is opened at that
+// very moment may fail for it, and is opened again.
+type mechanisms struct {
+	all []sasl.Mechanism // in order of preference
 
-	fieldSASLAWS               = "aws"
-	fieldSASLAWSRegion         = "region"
-	fieldSASLAWSEndpoint       = "endpoint"
-	fieldSASLAWSCredentials    = "credentials"
-	fieldSASLAWSProfile        = "profile"
-	fieldSASLAWSID             = "id"
-	fieldSASLAWSSecret         = "secret"
-	fieldSASLAWSToken          = "token"
-	fieldSASLAWSFromEC2Role    = "from_ec2_role"
-	fieldSASLAWSRole           = "role"
-	fieldSASLAWSRoleExternalID = "role_external_id"
-)
-
-const (
-	saslNone        = "none"
-	saslPlain       = "PLAIN"
-	saslScramSHA256 = "SCRAM-SHA-256"
-	saslScramSHA512 = "SCRAM-SHA-512"
-	saslOAuthBearer = "OAUTHBEARER"
-	saslAWSMSKIAM   = "AWS_MSK_IAM"
-)
-
-// awsMechanism makes the mechanism AWS_MSK_IAM. It is nil in a binary without
-// the AWS SDK.
-var awsMechanism func(conf *service.ParsedConfig) (sasl.Mechanism, error)
-
-// RegisterAWS sets how to make the mechanism AWS_MSK_IAM out of the fields of
-// `sasl.aws`. The package connect/aws calls it as it is imported: it brings the
-// AWS SDK, which those who don't need it should not have to build. Call it from
-// an init function only.
-func RegisterAWS(mechanism func(conf *service.ParsedConfig) (sasl.Mechanism, error)) {
-	awsMechanism = mechanism
+	mu      sync.Mutex
+	current sasl.Mechanism
+	offered []string // by the broker that refused the last one
 }
 
-func saslField() *service.ConfigField {
-	return service.NewObjectListField(fieldSASL,
-		service.NewStringAnnotatedEnumField(fieldSASLMechanism, map[string]string{
-			saslNone:        "No authentication.",
-			saslPlain:       "Username and password as they are: use it with `tls` only.",
-			saslScramSHA256: "Username and password by challenge and response, as specified in RFC 5802.",
-			saslScramSHA512: "Username and password by challenge and response, as specified in RFC 5802.",
-			saslOAuthBearer: "A bearer token.",
-			saslAWSMSKIAM:   "AWS IAM, as Amazon MSK takes it. It needs a binary that imports `github.com/kafka-guarded/kafka-guarded/connect/aws`, such as `kafka-guarded-connect`.",
-		}).
-			Description("The SASL mechanism to use. Kafka's `sasl.mechanism`."),
-		service.NewStringField(fieldSASLUsername).
-			Description("A username to provide for PLAIN or SCRAM-* authentication.").
-			Default(""),
-		service.NewStringField(fieldSASLPassword).
-			Description("A password to provide for PLAIN or SCRAM-* authentication.").
-			Default("").Secret(),
-		service.NewStringField(fieldSASLToken).
-			Description("The token to use for a single session's OAUTHBEARER authentication.").
-			Default("").Secret(),
-		service.NewStringMapField(fieldSASLExtensions).
-			Description("Key/value pairs to add to OAUTHBEARER authentication requests.").
-			Optional(),
-		awsField(),
-	).
-		Description("One or more methods of SASL authentication, in order of preference: the first one that the broker supports is used.").
-		Advanced().Optional().
-		Example([]any{map[string]any{
-			fieldSASLMechanism: saslScramSHA512,
-			fieldSASLUsername:  "foo",
-			fieldSASLPassword:  "bar",
-		}})
+// newMechanisms returns nil if there are none.
+func newMechanisms(all []sasl.Mechanism) *mechanisms {
+	if len(all) == 0 {
+		return nil
+	}
+	return &mechanisms{all: all, current: all[0]}
 }
 
-func awsField() *service.ConfigField {
-	return service.NewObjectField(fieldSASLAWS,
-		service.NewStringField(fieldSASLAWSRegion).
-			Description("The AWS region. For the brokers themselves it is taken from their names.").
-			Optional().
-			Advanced(),
-		service.NewStringField(fieldSASLAWSEndpoint).
-			Description("A custom endpoint for the AWS API.").
-			Optional().
-			Advanced(),
-		netutil.DialerConfigSpec(),
-		service.NewObjectField(fieldSASLAWSCredentials,
-			service.NewStringField(fieldSASLAWSProfile).
-				Description("A profile from `~/.aws/credentials`.").
-				Optional(),
-			service.NewStringField(fieldSASLAWSID).
-				Description("The ID of the credentials.").
-				Optional().Advanced(),
-			service.NewStringField(fieldSASLAWSSecret).
-				Description("The secret of the credentials.").
-				Optional().Advanced().Secret(),
-			service.NewStringField(fieldSASLAWSToken).
-				Description("The token of the credentials, if they are short-term ones.").
-				Optional().Advanced().Secret(),
-			service.NewBoolField(fieldSASLAWSFromEC2Role).
-				Description("Use the role of the EC2 instance.").
-				Optional(),
-			service.NewStringField(fieldSASLAWSRole).
-				Description("The ARN of a role to assume.").
-				Optional().Advanced(),
-			service.NewStringField(fieldSASLAWSRoleExternalID).
-				Description("An external ID to provide when a role is assumed.").
-				Optional().Advanced(),
-		).
-			Description("The credentials to use. Left out, they are searched for where the AWS SDK does: environment variables, shared files, the container's and the instance's role.").
-			Advanced().
-			Optional(),
-	).
-		Description("How to get credentials when the `mechanism` is `AWS_MSK_IAM`.").
-		Optional()
+func (m *mechanisms) names() []string {
+	if m == nil {
+		return nil
+	}
+	var names []string
+	for _, one := range m.all {
+		names = append(names, one.Name())
+	}
+	return names
 }
 
-// saslFrom returns the configured mechanisms in order of preference.
-func saslFrom(conf *service.ParsedConfig) ([]sasl.Mechanism, error) {
-	if !conf.Contains(fieldSASL) {
-		return nil, nil
-	}
-	list, err := conf.FieldObjectList(fieldSASL)
-	if err != nil {
-		return nil, err
-	}
-	var mechanisms []sasl.Mechanism
-	for i, c := range list {
-		p := newParser(c)
-		name := p.string(fieldSASLMechanism)
-		user, password, token := p.string(fieldSASLUsername), p.string(fieldSASLPassword), p.string(fieldSASLToken)
-		extensions := optional(p, fieldSASLExtensions, c.FieldStringMap)
-		if *p.err != nil {
-			return nil, fmt.Errorf("sasl mechanism %d: %w", i, *p.err)
-		}
-		switch name {
-		case "", saslNone:
-		case saslPlain:
-			mechanisms = append(mechanisms, plain.Auth{User: user, Pass: password}.AsMechanism())
-		case saslScramSHA256:
-			mechanisms = append(mechanisms, scram.Auth{User: user, Pass: password}.AsSha256Mechanism())
-		case saslScramSHA512:
-			mechanisms = append(mechanisms, scram.Auth{User: user, Pass: password}.AsSha512Mechanism())
-		case saslOAuthBearer:
-			mechanisms = append(mechanisms, oauth.Auth{Token: token, Extensions: extensions}.AsMechanism())
-		case saslAWSMSKIAM:
-			if awsMechanism == nil {
-				return nil, fmt.Errorf("sasl mechanism %d is %s, which this binary is built without: it takes the import of github.com/kafka-guarded/kafka-guarded/connect/aws", i, name)
-			}
-			m, err := awsMechanism(c.Namespace(fieldSASLAWS))
-			if err != nil {
-				return nil, fmt.Errorf("sasl mechanism %d: %w", i, err)
-			}
-			mechanisms = append(mechanisms, m)
-		default:
-			return nil, fmt.Errorf("sasl mechanism %d is %q, which it can't be", i, name)
-		}
-	}
-	for i, m := range mechanisms {
-		mechanisms[i] = namedMechanism{m}
-	}
-	return mechanisms, nil
+func (m *mechanisms) use() sasl.Mechanism {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.current
 }
 
-// namedMechanism has the errors of a mechanism name it. That of OAUTHBEARER for
-// a refused token says no more than that the broker's answer was unexpected.
-type namedMechanism struct{ sasl.Mechanism }
+// Name implements sasl.Mechanism.
+func (m *mechanisms) Name() string { return m.use().Name() }
 
-func (m namedMechanism) Authenticate(ctx context.Context, host string) (sasl.Session, []byte, error) {
-	session, write, err := m.Mechanism.Authenticate(ctx, host)
-	return namedSession{session, m.Name()}, write, nameMechanism(m.Name(), err)
+// Authenticate implements sasl.Mechanism. Its errors name the mechanism: that of
+// OAUTHBEARER for a refused token says no more than that the broker's answer was
+// unexpected.
+func (m *mechanisms) Authenticate(ctx context.Context, host string) (sasl.Session, []byte, error) {
+	one := m.use()
+	session, write, err := one.Authenticate(ctx, host)
+	return namedSession{session, one.Name()}, write, nameMechanism(one.Name(), err)
 }
 
 type namedSession struct {
@@ -205,17 +85,108 @@ func nameMechanism(name string, err error) error {
 	return fmt.Errorf("authenticating with SASL mechanism %s: check the credentials: %w", name, err)
 }
 
-// explainSASL says of a refused authentication what was tried.
-func explainSASL(mechanisms []sasl.Mechanism, err error) error {
-	refused := errors.Is(err, kerr.SaslAuthenticationFailed) ||
-		errors.Is(err, kerr.UnsupportedSaslMechanism) ||
-		errors.Is(err, kerr.IllegalSaslState)
-	if !refused || len(mechanisms) == 0 {
+// refused has the next connection use a mechanism that the broker offers, if one
+// of these is configured.
+func (m *mechanisms) refused(offered []string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.offered = offered
+	for _, one := range m.all {
+		if slices.Contains(offered, one.Name()) {
+			m.current = one
+			return
+		}
+	}
+}
+
+// explain says of a connection that was turned away for its authentication what
+// was tried, and what to do.
+func (m *mechanisms) explain(err error) error {
+	if m == nil {
 		return err
 	}
-	names := mechanisms[0].Name()
-	for _, m := range mechanisms[1:] {
-		names += ", " + m.Name()
+	switch {
+	case errors.Is(err, kerr.UnsupportedSaslMechanism):
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return fmt.Errorf("the broker offers %s, and the field %s has %s: %w", strings.Join(m.offered, ", "), fieldSASL, strings.Join(m.names(), ", "), err)
+	case errors.Is(err, kerr.IllegalSaslState):
+		return fmt.Errorf("the listener is one without SASL: leave out the field %s, or name a listener with SASL in %s: %w", fieldSASL, fieldSeedBrokers, err)
+	case errors.Is(err, kerr.SaslAuthenticationFailed):
+		return nameMechanism(m.Name(), err)
 	}
-	return nameMechanism(names, err)
+	return err
+}
+
+// listen has the connections tell which mechanisms a broker offers.
+func (m *mechanisms) listen(dial dialFunc) dialFunc {
+	if m == nil {
+		return dial
+	}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := dial(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return &handshakeConn{Conn: conn, refused: m.refused}, nil
+	}
+}
+
+// handshakeConn listens to the SASL handshake of a connection. kgo writes each
+// request with one Write, and until the handshake is done waits for the answer
+// before it writes the next.
+type handshakeConn struct {
+	net.Conn
+	refused func(offered []string)
+
+	state  handshakeState
+	answer []byte // what has been read of it
+}
+
+type handshakeState int
+
+const (
+	handshakeToCome handshakeState = iota
+	handshakeAsked
+	handshakeDone
+)
+
+func (c *handshakeConn) Write(request []byte) (int, error) {
+	// A request begins with its length in four bytes and its key in two.
+	if c.state == handshakeToCome && len(request) >= 6 {
+		switch kmsg.Key(binary.BigEndian.Uint16(request[4:])) {
+		case kmsg.ApiVersions: // comes before
+		case kmsg.SASLHandshake:
+			c.state = handshakeAsked
+		default:
+			c.state = handshakeDone
+		}
+	}
+	return c.Conn.Write(request)
+}
+
+func (c *handshakeConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if c.state == handshakeAsked {
+		c.hear(b[:n])
+	}
+	return n, err
+}
+
+// hear takes a part of the answer to the handshake: its length in four bytes, the
+// request's number in four, and what the broker says.
+func (c *handshakeConn) hear(part []byte) {
+	c.answer = append(c.answer, part...)
+	if len(c.answer) < 4 {
+		return
+	}
+	end := 4 + int(binary.BigEndian.Uint32(c.answer))
+	if len(c.answer) < end {
+		return
+	}
+	said := kmsg.NewPtrSASLHandshakeResponse()
+	if end >= 8 && said.ReadFrom(c.answer[8:end]) == nil && said.ErrorCode == kerr.UnsupportedSaslMechanism.Code {
+		c.refused(said.SupportedMechanisms)
+	}
+	c.state, c.answer = handshakeDone, nil
 }

@@ -1,6 +1,8 @@
 package output
 
 import (
+	"context"
+
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -13,6 +15,7 @@ type View struct {
 	Guard           guard.Config
 	Client          []kgo.Opt
 	MaxRequestBytes int      // broker_write_max_bytes
+	Seeds           []string // host:port
 	SASL            []string // the mechanisms by name, in order of preference
 
 	Topic     *service.InterpolatedString
@@ -37,16 +40,15 @@ func ViewOf(conf *service.ParsedConfig) (View, error) {
 		Guard:           client.guard,
 		Client:          client.opts,
 		MaxRequestBytes: client.maxRequestBytes,
+		Seeds:           client.seeds,
+		SASL:            client.sasl.names(),
 		Topic:           records.topic,
 		Partition:       records.partition,
 		Keyed:           records.key != nil,
 		client:          client,
 	}
-	for _, m := range client.sasl {
-		v.SASL = append(v.SASL, m.Name())
-	}
 	return v, nil
 }
 
-// Explain says more of an error of connecting than Kafka does.
-func (v View) Explain(err error) error { return explainSASL(v.client.sasl, err) }
+// Ping asks one of the seed brokers whether it answers and takes the credentials.
+func (v View) Ping(ctx context.Context, seed string) error { return v.client.ping(ctx, seed) }

@@ -1,0 +1,155 @@
+package output
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+const (
+	// othersWait is how long the other seed brokers have to answer after one
+	// has.
+	othersWait = 250 * time.Millisecond
+
+	// redialInterval is when to try a seed broker again that did not answer,
+	// while others are still being tried.
+	redialInterval = 500 * time.Millisecond
+
+	// turnedAwayInterval is when to try again to connect to a cluster that
+	// answers, but turns us away: for example for a wrong password.
+	turnedAwayInterval = 10 * time.Second
+)
+
+// reach tries all seed brokers at a time, and returns those that answer and take
+// the credentials as soon as one does, and the others have had a moment to. kgo
+// starts with a seed at random, each client anew: with one that drops packets it
+// would wait for its dial time-out again and again. Once it is connected it knows
+// all brokers, and hardly needs a seed.
+//
+// Seeds that fail are tried again while others have not been heard of. When all
+// have failed, the error says how each.
+func (c *clientConfig) reach(ctx context.Context) ([]string, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answers := make(chan answer)
+	for _, seed := range c.seeds {
+		go c.call(ctx, seed, answers)
+	}
+	var reached []string
+	failed := map[string]error{}
+	var enough <-chan time.Time // once one was reached
+	for len(reached)+len(failed) < len(c.seeds) {
+		select {
+		case a := <-answers:
+			if a.err != nil {
+				failed[a.seed] = a.err
+				continue
+			}
+			delete(failed, a.seed)
+			reached = append(reached, a.seed)
+			if enough == nil {
+				enough = time.After(othersWait)
+			}
+		case <-enough:
+			return reached, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	if len(reached) > 0 {
+		return reached, nil
+	}
+	return nil, c.unreached(failed)
+}
+
+// answer is what became of a try to connect to a seed broker.
+type answer struct {
+	seed string
+	err  error
+}
+
+// call tries a seed broker until it answers, or there is no use in trying.
+func (c *clientConfig) call(ctx context.Context, seed string, answers chan<- answer) {
+	for {
+		err := c.ping(ctx, seed)
+		select {
+		case answers <- answer{seed, err}:
+		case <-ctx.Done():
+			return
+		}
+		if err == nil || turnedAway(err) { // each try may count as one of an intruder
+			return
+		}
+		select {
+		case <-time.After(redialInterval):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// unreached is the error of seed brokers none of which could be used.
+func (c *clientConfig) unreached(failed map[string]error) error {
+	var texts []string
+	away := true
+	for _, seed := range c.seeds {
+		texts = append(texts, fmt.Sprintf("%s: %v", seed, failed[seed]))
+		away = away && turnedAway(failed[seed])
+	}
+	err := fmt.Errorf("no broker of %s can be used: %s", fieldSeedBrokers, strings.Join(texts, "; "))
+	if away {
+		return service.NewErrBackOff(err, turnedAwayInterval)
+	}
+	return err
+}
+
+// ping asks one seed broker whether it answers and takes the credentials.
+func (c *clientConfig) ping(ctx context.Context, seed string) error {
+	kafka, err := kgo.NewClient(slices.Concat(c.opts, []kgo.Opt{kgo.SeedBrokers(seed), kgo.WithLogger(nil)})...)
+	if err != nil {
+		return err
+	}
+	defer kafka.Close()
+	for range max(1, len(c.sasl.names())) {
+		if err = kafka.Ping(ctx); !errors.Is(err, kerr.UnsupportedSaslMechanism) {
+			break
+		}
+	}
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return fmt.Errorf("no connection within %s (%s.connect_timeout): %w", c.dialer.timeout, fieldTCP, err)
+	}
+	return c.sasl.explain(err)
+}
+
+// turnedAway reports whether a broker answered, but will not have us: to try again
+// soon is of no use.
+func turnedAway(err error) bool {
+	var certificate *tls.CertificateVerificationError
+	return errors.Is(err, kerr.SaslAuthenticationFailed) ||
+		errors.Is(err, kerr.UnsupportedSaslMechanism) ||
+		errors.Is(err, kerr.IllegalSaslState) ||
+		errors.As(err, &certificate)
+}
+
+// ConnectionTest reports whether any broker answers and takes the credentials,
+// and the same of the dead-letter output as far as it can tell. It writes
+// nothing.
+func (o *output) ConnectionTest(ctx context.Context) service.ConnectionTestResults {
+	result := service.ConnectionTestSucceeded()
+	if _, err := o.client.reach(ctx); err != nil {
+		result = service.ConnectionTestFailed(err)
+	}
+	results := result.AsList()
+	if o.letters != nil {
+		results = append(results, o.letters.out.ConnectionTest(ctx)...)
+	}
+	return results
+}

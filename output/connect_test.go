@@ -1,0 +1,219 @@
+package output
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	bigmath "math/big"
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
+)
+
+// connectionTest has the engine test the connection of an output.
+func connectionTest(t *testing.T, yaml string) service.ConnectionTestResults {
+	t.Helper()
+	b := service.NewResourceBuilder()
+	require.NoError(t, b.AddOutputYAML("label: out\n"+yaml))
+	resources, stop, err := b.BuildSuspended()
+	require.NoError(t, err)
+	defer func() {
+		// What never began to run has no end to wait for.
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_ = stop(ctx)
+	}()
+	results, err := resources.ConnectionTest(t.Context())
+	require.NoError(t, err)
+	return results
+}
+
+// refuseAuthentication has the brokers refuse all credentials, as Kafka does. kfake
+// itself closes the connection without an answer.
+func refuseAuthentication(c *cluster) {
+	c.ControlKey(int16(kmsg.SASLAuthenticate), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		resp := kreq.ResponseKind().(*kmsg.SASLAuthenticateResponse)
+		resp.ErrorCode = kerr.SaslAuthenticationFailed.Code
+		return resp, nil, true
+	})
+}
+
+func TestConnectionTest(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	config := c.alone("topic: t")
+	results := connectionTest(t, config)
+	require.Len(t, results, 1)
+	require.NoError(t, results[0].Err)
+	require.Equal(t, "out", results[0].Label)
+
+	c.Close()
+	results = connectionTest(t, config)
+	require.Len(t, results, 1)
+	require.Error(t, results[0].Err)
+}
+
+func TestConnectionTestOfTheDeadLetterOutput(t *testing.T) {
+	t.Parallel()
+	c, gone := newCluster(t), newCluster(t)
+	config := c.withDeadLetter(gone.alone("topic: letters"), "topic: t")
+	gone.Close()
+	results := connectionTest(t, config)
+	require.Len(t, results, 2)
+	require.NoError(t, results[0].Err)
+	require.Error(t, results[1].Err)
+	require.Contains(t, results[1].Path, fieldDeadLetter)
+}
+
+func TestConnectionTestNamesTheMechanismAndNoSecret(t *testing.T) {
+	t.Parallel()
+	const secret = "open-sesame"
+	c := newCluster(t, kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-512", "admin", secret))
+	config := c.config("topic: t", "sasl: [ { mechanism: SCRAM-SHA-512, username: admin, password: "+secret+" } ]")
+	results := connectionTest(t, "kafka_guarded:"+streamtest.Indent(config, 2))
+	require.NoError(t, results[0].Err)
+
+	refuseAuthentication(c)
+	results = connectionTest(t, "kafka_guarded:"+streamtest.Indent(config, 2))
+	require.ErrorContains(t, results[0].Err, "SCRAM-SHA-512")
+	require.NotContains(t, results[0].Err.Error(), secret)
+}
+
+// outputOf makes an output of YAML that has connected to nothing yet.
+func outputOf(t *testing.T, yaml string) *output {
+	t.Helper()
+	conf, err := Spec().ParseYAML(yaml, nil)
+	require.NoError(t, err)
+	o, err := newOutput(conf, conf.Resources())
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = o.Close(context.Background()) })
+	return o
+}
+
+// deaf is an address where connections are taken, and nothing is ever answered.
+func deaf(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	return l.Addr().String()
+}
+
+func TestASeedThatDoesNotAnswerKeepsNoOtherWaiting(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, kfake.TLS(serverTLS(t)))
+	c.Topic("t", 1)
+	o := outputOf(t, "topic: t\ntls: { enabled: true, skip_cert_verify: true }\ntcp: { connect_timeout: 1h }\nseed_brokers: [ '"+deaf(t)+"', '"+c.ListenAddrs()[0]+"' ]\n")
+	require.NoError(t, o.Connect(t.Context()))
+	require.NoError(t, o.WriteBatch(t.Context(), streamtest.Batch("a")), "the first client does not go to that seed either")
+}
+
+// A dial that nobody set a time-out for would take as long as the operating system
+// lets it: two minutes and more.
+func TestDialsHaveATimeOut(t *testing.T) {
+	t.Parallel()
+	for field, want := range map[string]time.Duration{"": dialTimeout, "tcp: { tcp_user_timeout: 1s }": dialTimeout, "tcp: { connect_timeout: 3s }": 3 * time.Second} {
+		conf, err := Spec().ParseYAML("topic: t\nseed_brokers: [ a:1 ]\n"+field, nil)
+		require.NoError(t, err)
+		d, err := newDialer(conf)
+		require.NoError(t, err)
+		require.Equal(t, want, d.timeout)
+	}
+	o := outputOf(t, "topic: t\nseed_brokers: [ '"+deaf(t)+"' ]\ntls: { enabled: true }\ntcp: { connect_timeout: 10ms }\n")
+	require.ErrorContains(t, o.Connect(t.Context()), "no connection within 10ms (tcp.connect_timeout)", "a handshake that never ends counts")
+}
+
+// serverTLS has a certificate that nobody trusts.
+func serverTLS(t *testing.T) *tls.Config {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{SerialNumber: bigmath.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	require.NoError(t, err)
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+}
+
+// Kafka that is not there yet is tried again soon, and one that turns us away is
+// not, since each try may count as one of an intruder.
+func TestOnlyWhoIsTurnedAwayWaits(t *testing.T) {
+	t.Parallel()
+	gone := newCluster(t)
+	addr := gone.ListenAddrs()[0]
+	gone.Close()
+	var backOff *service.ErrBackOff
+	o := outputOf(t, "topic: t\nseed_brokers: [ '"+addr+"' ]\n")
+	err := o.Connect(t.Context())
+	require.ErrorContains(t, err, "no broker of seed_brokers can be used: "+addr+": unable to dial: dial tcp")
+	require.False(t, errors.As(err, &backOff))
+
+	c := newCluster(t, kfake.EnableSASL(), kfake.Superuser("PLAIN", "admin", "right"))
+	refuseAuthentication(c)
+	o = outputOf(t, c.config("topic: t", "sasl: [ { mechanism: PLAIN, username: admin, password: wrong } ]"))
+	err = o.Connect(t.Context())
+	require.ErrorContains(t, err, "authenticating with SASL mechanism PLAIN: check the credentials")
+	require.ErrorAs(t, err, &backOff)
+}
+
+// offer has the brokers refuse all mechanisms but these, as Kafka does: with a
+// list of what they offer, and no further word on that connection.
+func offer(c *cluster, mechanisms ...string) {
+	c.ControlKey(int16(kmsg.SASLHandshake), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		if slices.Contains(mechanisms, kreq.(*kmsg.SASLHandshakeRequest).Mechanism) {
+			return nil, nil, false
+		}
+		resp := kreq.ResponseKind().(*kmsg.SASLHandshakeResponse)
+		resp.ErrorCode = kerr.UnsupportedSaslMechanism.Code
+		resp.SupportedMechanisms = mechanisms
+		return resp, nil, true
+	})
+}
+
+func TestTheFirstMechanismThatTheBrokerOffersIsUsed(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-512", "admin", "secret"))
+	offer(c, "PLAIN", "SCRAM-SHA-512")
+	o := outputOf(t, c.config("topic: t", "sasl:",
+		"  - { mechanism: OAUTHBEARER, token: x }",
+		"  - { mechanism: SCRAM-SHA-256, username: admin, password: other }",
+		"  - { mechanism: SCRAM-SHA-512, username: admin, password: secret }"))
+	require.NoError(t, o.Connect(t.Context()))
+	require.Equal(t, "SCRAM-SHA-512", o.client.sasl.Name())
+}
+
+func TestMechanismsThatTheBrokerDoesNotOfferAreSaid(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, kfake.EnableSASL(), kfake.Superuser("PLAIN", "admin", "secret"))
+	offer(c, "PLAIN", "GSSAPI")
+	o := outputOf(t, c.config("topic: t", "sasl: [ { mechanism: SCRAM-SHA-256, username: admin, password: secret }, { mechanism: OAUTHBEARER, token: x } ]"))
+	err := o.Connect(t.Context())
+	require.ErrorContains(t, err, "the broker offers PLAIN, GSSAPI, and the field sasl has SCRAM-SHA-256, OAUTHBEARER: UNSUPPORTED_SASL_MECHANISM")
+	require.NotContains(t, err.Error(), "secret")
+}
+
+func TestSASLToAListenerWithoutIsSaid(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.ControlKey(int16(kmsg.SASLHandshake), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+		resp := kreq.ResponseKind().(*kmsg.SASLHandshakeResponse)
+		resp.ErrorCode = kerr.IllegalSaslState.Code // as Kafka answers; kfake closes the connection
+		return resp, nil, true
+	})
+	o := outputOf(t, c.config("topic: t", "sasl: [ { mechanism: PLAIN, username: admin, password: secret } ]"))
+	require.ErrorContains(t, o.Connect(t.Context()), "the listener is one without SASL: leave out the field sasl, or name a listener with SASL in seed_brokers")
+}

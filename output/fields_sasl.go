@@ -1,0 +1,174 @@
+package output
+
+import (
+	"fmt"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/redpanda-data/benthos/v4/public/utils/netutil"
+	"github.com/twmb/franz-go/pkg/sasl"
+	"github.com/twmb/franz-go/pkg/sasl/oauth"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
+	"github.com/twmb/franz-go/pkg/sasl/scram"
+)
+
+const (
+	fieldSASL           = "sasl"
+	fieldSASLMechanism  = "mechanism"
+	fieldSASLUsername   = "username"
+	fieldSASLPassword   = "password"
+	fieldSASLToken      = "token"
+	fieldSASLExtensions = "extensions"
+
+	fieldSASLAWS               = "aws"
+	fieldSASLAWSRegion         = "region"
+	fieldSASLAWSEndpoint       = "endpoint"
+	fieldSASLAWSCredentials    = "credentials"
+	fieldSASLAWSProfile        = "profile"
+	fieldSASLAWSID             = "id"
+	fieldSASLAWSSecret         = "secret"
+	fieldSASLAWSToken          = "token"
+	fieldSASLAWSFromEC2Role    = "from_ec2_role"
+	fieldSASLAWSRole           = "role"
+	fieldSASLAWSRoleExternalID = "role_external_id"
+)
+
+const (
+	saslNone        = "none"
+	saslPlain       = "PLAIN"
+	saslScramSHA256 = "SCRAM-SHA-256"
+	saslScramSHA512 = "SCRAM-SHA-512"
+	saslOAuthBearer = "OAUTHBEARER"
+	saslAWSMSKIAM   = "AWS_MSK_IAM"
+)
+
+// awsMechanism makes the mechanism AWS_MSK_IAM. It is nil in a binary without
+// the AWS SDK.
+var awsMechanism func(conf *service.ParsedConfig) (sasl.Mechanism, error)
+
+// RegisterAWS sets how to make the mechanism AWS_MSK_IAM out of the fields of
+// `sasl.aws`. The package connect/aws calls it as it is imported: it brings the
+// AWS SDK, which those who don't need it should not have to build. Call it from
+// an init function only.
+func RegisterAWS(mechanism func(conf *service.ParsedConfig) (sasl.Mechanism, error)) {
+	awsMechanism = mechanism
+}
+
+func saslField() *service.ConfigField {
+	return service.NewObjectListField(fieldSASL,
+		service.NewStringAnnotatedEnumField(fieldSASLMechanism, map[string]string{
+			saslNone:        "No authentication.",
+			saslPlain:       "Username and password as they are: use it with `tls` only.",
+			saslScramSHA256: "Username and password by challenge and response, as specified in RFC 5802.",
+			saslScramSHA512: "Username and password by challenge and response, as specified in RFC 5802.",
+			saslOAuthBearer: "A bearer token.",
+			saslAWSMSKIAM:   "AWS IAM, as Amazon MSK takes it. It needs a binary that imports `github.com/kafka-guarded/kafka-guarded/connect/aws`, such as `kafka-guarded-connect`.",
+		}).
+			Description("The SASL mechanism to use. Kafka's `sasl.mechanism`."),
+		service.NewStringField(fieldSASLUsername).
+			Description("A username to provide for PLAIN or SCRAM-* authentication.").
+			Default(""),
+		service.NewStringField(fieldSASLPassword).
+			Description("A password to provide for PLAIN or SCRAM-* authentication.").
+			Default("").Secret(),
+		service.NewStringField(fieldSASLToken).
+			Description("The token to use for a single session's OAUTHBEARER authentication.").
+			Default("").Secret(),
+		service.NewStringMapField(fieldSASLExtensions).
+			Description("Key/value pairs to add to OAUTHBEARER authentication requests.").
+			Optional(),
+		awsField(),
+	).
+		Description("One or more methods of SASL authentication, in order of preference: the first one that the broker offers is used.").
+		Advanced().Optional().
+		Example([]any{map[string]any{
+			fieldSASLMechanism: saslScramSHA512,
+			fieldSASLUsername:  "foo",
+			fieldSASLPassword:  "bar",
+		}})
+}
+
+func awsField() *service.ConfigField {
+	return service.NewObjectField(fieldSASLAWS,
+		service.NewStringField(fieldSASLAWSRegion).
+			Description("The AWS region. For the brokers themselves it is taken from their names.").
+			Optional().
+			Advanced(),
+		service.NewStringField(fieldSASLAWSEndpoint).
+			Description("A custom endpoint for the AWS API.").
+			Optional().
+			Advanced(),
+		netutil.DialerConfigSpec(),
+		service.NewObjectField(fieldSASLAWSCredentials,
+			service.NewStringField(fieldSASLAWSProfile).
+				Description("A profile from `~/.aws/credentials`.").
+				Optional(),
+			service.NewStringField(fieldSASLAWSID).
+				Description("The ID of the credentials.").
+				Optional().Advanced(),
+			service.NewStringField(fieldSASLAWSSecret).
+				Description("The secret of the credentials.").
+				Optional().Advanced().Secret(),
+			service.NewStringField(fieldSASLAWSToken).
+				Description("The token of the credentials, if they are short-term ones.").
+				Optional().Advanced().Secret(),
+			service.NewBoolField(fieldSASLAWSFromEC2Role).
+				Description("Use the role of the EC2 instance.").
+				Optional(),
+			service.NewStringField(fieldSASLAWSRole).
+				Description("The ARN of a role to assume.").
+				Optional().Advanced(),
+			service.NewStringField(fieldSASLAWSRoleExternalID).
+				Description("An external ID to provide when a role is assumed.").
+				Optional().Advanced(),
+		).
+			Description("The credentials to use. Left out, they are searched for where the AWS SDK does: environment variables, shared files, the container's and the instance's role.").
+			Advanced().
+			Optional(),
+	).
+		Description("How to get credentials when the `mechanism` is `AWS_MSK_IAM`.").
+		Optional()
+}
+
+// saslFrom returns the configured mechanisms, nil if there are none.
+func saslFrom(conf *service.ParsedConfig) (*mechanisms, error) {
+	if !conf.Contains(fieldSASL) {
+		return nil, nil
+	}
+	list, err := conf.FieldObjectList(fieldSASL)
+	if err != nil {
+		return nil, err
+	}
+	var all []sasl.Mechanism
+	for i, c := range list {
+		p := newParser(c)
+		name := p.string(fieldSASLMechanism)
+		user, password, token := p.string(fieldSASLUsername), p.string(fieldSASLPassword), p.string(fieldSASLToken)
+		extensions := optional(p, fieldSASLExtensions, c.FieldStringMap)
+		if *p.err != nil {
+			return nil, fmt.Errorf("sasl mechanism %d: %w", i, *p.err)
+		}
+		switch name {
+		case "", saslNone:
+		case saslPlain:
+			all = append(all, plain.Auth{User: user, Pass: password}.AsMechanism())
+		case saslScramSHA256:
+			all = append(all, scram.Auth{User: user, Pass: password}.AsSha256Mechanism())
+		case saslScramSHA512:
+			all = append(all, scram.Auth{User: user, Pass: password}.AsSha512Mechanism())
+		case saslOAuthBearer:
+			all = append(all, oauth.Auth{Token: token, Extensions: extensions}.AsMechanism())
+		case saslAWSMSKIAM:
+			if awsMechanism == nil {
+				return nil, fmt.Errorf("sasl mechanism %d is %s, which this binary is built without: it takes the import of github.com/kafka-guarded/kafka-guarded/connect/aws", i, name)
+			}
+			m, err := awsMechanism(c.Namespace(fieldSASLAWS))
+			if err != nil {
+				return nil, fmt.Errorf("sasl mechanism %d: %w", i, err)
+			}
+			all = append(all, m)
+		default:
+			return nil, fmt.Errorf("sasl mechanism %d is %q, which it can't be", i, name)
+		}
+	}
+	return newMechanisms(all), nil
+}
