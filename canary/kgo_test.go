@@ -252,3 +252,50 @@ func TestKgoCountsABatchLargerThanItIs(t *testing.T) {
 		})
 	}
 }
+
+// Apache Kafka never answers such a request. The report is in docs/upstream.
+func TestKgoSendsNullRecordsForWhatItFailed(t *testing.T) {
+	t.Parallel()
+	const partitions, limit = 6, 50_000
+	c := kafkafake.New(t, kfake.SeedTopics(partitions, "t"))
+	var null atomic.Int64
+	c.ControlKey(int16(kmsg.Produce), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		req := kreq.(*kmsg.ProduceRequest)
+		resp := req.ResponseKind().(*kmsg.ProduceResponse)
+		for _, t := range req.Topics {
+			rt := kmsg.NewProduceResponseTopic()
+			rt.Topic, rt.TopicID = t.Topic, t.TopicID
+			for _, p := range t.Partitions {
+				rp := kmsg.NewProduceResponseTopicPartition()
+				rp.Partition = p.Partition
+				if p.Records == nil {
+					null.Add(1)
+					rp.ErrorCode = kerr.InvalidRecord.Code
+				} else if len(p.Records) > limit {
+					rp.ErrorCode = kerr.MessageTooLarge.Code
+				}
+				rt.Partitions = append(rt.Partitions, rp)
+			}
+			resp.Topics = append(resp.Topics, rt)
+		}
+		return resp, nil, true
+	})
+	cl := (&broker{c, t}).client(kgo.ProducerBatchMaxBytes(2*limit), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	for range 100 {
+		var small, large []*kgo.Record
+		for p := range int32(partitions) {
+			small = append(small, &kgo.Record{Partition: p})
+			for range 500 {
+				large = append(large, &kgo.Record{Partition: p, Value: make([]byte, 1000)})
+			}
+		}
+		// Once a partition has taken a batch, several may be under way to it.
+		require.NoError(t, cl.ProduceSync(t.Context(), small...).FirstErr())
+		cl.ProduceSync(t.Context(), large...)
+		if null.Load() > 0 {
+			return
+		}
+	}
+	t.Fatal("kgo no longer sends null records for batches that it has failed: guard may have requests under way behind one that may be refused")
+}
