@@ -28,9 +28,12 @@ type child struct {
 	// keepsPlaces is set where no processor is between here and the outputs
 	// that the child consists of: then a BatchError is believed.
 	keepsPlaces bool
-	retry       guard.Retry // MaxElapsedTime is how long to try, 0 for ever
-	notices     notices
-	failed      *service.MetricCounter // messages, per try
+	// whole is set where the batch is to stay together: then all of it is sent
+	// again.
+	whole   bool
+	retry   guard.Retry // MaxElapsedTime is how long to try, 0 for ever
+	notices *notices
+	metrics *metrics
 
 	prime  sync.Once
 	primed bool
@@ -44,7 +47,7 @@ type child struct {
 // held is what waits of a batch for the child to take it.
 type held struct{ messages int }
 
-func childFrom(conf *service.ParsedConfig, field string, retry guard.Retry, n notices, failed *service.MetricCounter) (*child, error) {
+func childFrom(conf *service.ParsedConfig, field string, retry guard.Retry, n *notices, m *metrics) (*child, error) {
 	config, err := conf.FieldAny(field)
 	if err != nil {
 		return nil, err
@@ -58,7 +61,7 @@ func childFrom(conf *service.ParsedConfig, field string, retry guard.Retry, n no
 	}
 	return &child{
 		field: field, out: out, keepsPlaces: placement.KeepsPlaces(config), retry: retry,
-		notices: n, failed: failed, waiting: map[*held]struct{}{},
+		notices: n, metrics: m, waiting: map[*held]struct{}{},
 	}, nil
 }
 
@@ -101,6 +104,8 @@ func (c *child) write(ctx context.Context, batch service.MessageBatch, took func
 		c.hold(h, len(open), err)
 		wait, more := pause()
 		if !more {
+			c.metrics.childGaveUp(c.field, len(open))
+			c.notices.childGaveUp(c.field, len(open), err)
 			return
 		}
 		select {
@@ -108,7 +113,12 @@ func (c *child) write(ctx context.Context, batch service.MessageBatch, took func
 		case <-ctx.Done():
 			return
 		}
-		if open, err = c.alone(ctx, batch, open, took); len(open) == 0 {
+		if c.whole {
+			open, err = c.together(ctx, batch, took)
+		} else {
+			open, err = c.alone(ctx, batch, open, took)
+		}
+		if len(open) == 0 {
 			done = true
 			return
 		}
@@ -124,7 +134,7 @@ func (c *child) together(ctx context.Context, batch service.MessageBatch, took f
 	index := sent.Index()
 	err = c.send(ctx, sent)
 	failed := func(int) bool { return err != nil }
-	if some := failedOf(err, index, len(batch)); some != nil && c.keepsPlaces {
+	if some := failedOf(err, index, len(batch)); some != nil && c.keepsPlaces && !c.whole {
 		failed = func(i int) bool { return some[i] != nil }
 	}
 	for i := range batch {
@@ -195,7 +205,7 @@ func (c *child) send(ctx context.Context, batch service.MessageBatch) error {
 	defer stop()
 	err := c.out.WriteBatch(patient, batch)
 	if err != nil {
-		c.failed.Incr(int64(len(batch)))
+		c.metrics.childFailed(c.field, len(batch))
 	}
 	return err
 }
@@ -229,14 +239,11 @@ func (c *child) hold(h *held, messages int, err error) {
 	defer c.mu.Unlock()
 	h.messages = messages
 	c.waiting[h] = struct{}{}
+	all := c.count()
 	if time.Since(c.told) < noticeInterval {
 		return
 	}
 	c.told, c.said = time.Now(), true
-	all := 0
-	for h := range c.waiting {
-		all += h.messages
-	}
 	c.notices.childFails(c.field, all, err)
 }
 
@@ -246,8 +253,18 @@ func (c *child) release(h *held, done bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.waiting, h)
+	c.count()
 	if len(c.waiting) == 0 && c.said && done {
 		c.said = false
 		c.notices.childTakes(c.field)
 	}
+}
+
+// count returns how many messages wait, and has the metrics show it.
+func (c *child) count() (all int) {
+	for h := range c.waiting {
+		all += h.messages
+	}
+	c.metrics.waiting.Set(int64(all), c.field)
+	return all
 }

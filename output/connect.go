@@ -140,7 +140,7 @@ func turnedAway(err error) bool {
 }
 
 // ConnectionTest reports whether any broker answers and takes the credentials,
-// and the same of the dead-letter output as far as it can tell. It writes
+// and the same of the outputs that this one writes to, as far as they can tell. It writes
 // nothing.
 func (o *output) ConnectionTest(ctx context.Context) service.ConnectionTestResults {
 	result := service.ConnectionTestSucceeded()
@@ -148,8 +148,8 @@ func (o *output) ConnectionTest(ctx context.Context) service.ConnectionTestResul
 		result = service.ConnectionTestFailed(err)
 	}
 	results := result.AsList()
-	if o.letters != nil {
-		results = append(results, o.letters.out.ConnectionTest(ctx)...)
+	for _, c := range o.children() {
+		results = append(results, c.out.ConnectionTest(ctx)...)
 	}
 	return results
 }

@@ -32,20 +32,19 @@ const (
 type deadLetters struct {
 	*child
 	classes []guard.Class // that fail for good
-	metrics *metrics
 }
 
-func deadLettersFrom(conf *service.ParsedConfig, config guard.Config, n notices, m *metrics) (*deadLetters, error) {
+func deadLettersFrom(conf *service.ParsedConfig, config guard.Config, n *notices, m *metrics) (*deadLetters, error) {
 	if !conf.Contains(fieldDeadLetter) {
 		return nil, nil
 	}
 	retry := config.Retry
 	retry.MaxElapsedTime = 0 // it is for what may pass
-	c, err := childFrom(conf, fieldDeadLetter, retry, n, m.deadLetterFailed)
+	c, err := childFrom(conf, fieldDeadLetter, retry, n, m)
 	if err != nil {
 		return nil, err
 	}
-	return &deadLetters{child: c, classes: config.Permanent, metrics: m}, nil
+	return &deadLetters{child: c, classes: config.Permanent}, nil
 }
 
 // deliver writes those messages of the batch that failed for good to the child,
@@ -69,6 +68,7 @@ func (d *deadLetters) deliver(ctx context.Context, batch service.MessageBatch, r
 		i := failed[n]
 		taken[i] = true
 		d.metrics.deadLettered.Incr(1, verdicts[i].Class.String())
+		d.notices.deadLettered(verdicts[i].Failure)
 	})
 	return taken
 }

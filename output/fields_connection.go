@@ -71,15 +71,18 @@ type clientConfig struct {
 	sasl  *mechanisms // nil if there are none
 	acks  string
 
-	reports reporting
-	dialer  *dialer
+	reports              reporting
+	reportMaxElapsedTime time.Duration
+	log                  clientLog
+	dialer               *dialer
 
 	maxRequestBytes int
 }
 
 func clientConfigFrom(conf *service.ParsedConfig, log *service.Logger) (clientConfig, error) {
 	p := newParser(conf)
-	c := clientConfig{opts: []kgo.Opt{kgo.WithLogger(clientLog{log})}}
+	c := clientConfig{log: newClientLog(log)}
+	c.opts = append(c.opts, kgo.WithLogger(c.log))
 	c.connection(p)
 	c.producer(p)
 	c.fates(p)

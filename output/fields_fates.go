@@ -19,6 +19,9 @@ const (
 	fieldPermanent      = "permanent"
 	fieldReportFailures = "report_failures"
 	fieldDeadLetter     = "dead_letter"
+
+	fieldDeliveryReport               = "delivery_report"
+	fieldDeliveryReportMaxElapsedTime = "delivery_report_max_elapsed_time"
 )
 
 const fateLints = `
@@ -79,6 +82,15 @@ func fateFields() []*service.ConfigField {
 		service.NewOutputField(fieldDeadLetter).
 			Description("An optional output, of any kind, for the messages that failed for good (see `permanent`). They keep content and metadata, and gain the metadata `kafka_guarded_class`, `kafka_guarded_error`, `kafka_guarded_topic`, `kafka_guarded_key` (unless it is null), `kafka_guarded_partition` (where known), `kafka_guarded_bytes` and `kafka_guarded_limit` (where size decided) and `kafka_guarded_failed_at`. The batch is acknowledged once this output has taken them. If it fails, each of them is sent alone until it is taken, so that those it had taken are there twice, and none is lost. A `batching` in it must have a `period`. Unlike a `fallback`, this stays exact whatever surrounds the output.").
 			Optional(),
+		service.NewOutputField(fieldDeliveryReport).
+			Description("An optional output, of any kind, for every message once its fate is known: Kafka's callback per record. It gets each batch as it came, in its order, with the metadata `kafka_guarded_outcome` (`delivered`, `not_written` or `unknown`), `kafka_guarded_topic`, `kafka_guarded_partition`, `kafka_guarded_offset` and `kafka_guarded_timestamp_ms` where they are known, and for failures `kafka_guarded_class` and `kafka_guarded_error`. A report changes no fate: if this output fails, only the report is tried again, as a whole, so that it may be there twice, and the batch waits for it no longer than `delivery_report_max_elapsed_time`.").
+			Advanced().
+			Optional(),
+		durationField(fieldDeliveryReportMaxElapsedTime).
+			LintRule(lintMoreThanZero).
+			Description("After how long to give up a report that `delivery_report` does not take. It is then missing there, which the log says and `kafka_guarded_delivery_report_given_up` counts.").
+			Default("30s").
+			Advanced(),
 	}
 }
 
@@ -102,4 +114,5 @@ func (c *clientConfig) fates(p *parser) {
 		c.guard.Permanent = append(c.guard.Permanent, class)
 	}
 	c.reports = pick(p, fieldReportFailures, reports)
+	c.reportMaxElapsedTime = p.moreThanZero(fieldDeliveryReportMaxElapsedTime)
 }

@@ -17,10 +17,10 @@ import (
 // cluster is an in-process broker, and outputs on it.
 type cluster struct {
 	*kafkafake.Cluster
-	t *testing.T
+	t testing.TB
 }
 
-func newCluster(t *testing.T, opts ...kfake.Opt) *cluster {
+func newCluster(t testing.TB, opts ...kfake.Opt) *cluster {
 	t.Helper()
 	return &cluster{kafkafake.New(t, opts...), t}
 }

@@ -6,6 +6,7 @@ package output
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -44,9 +45,10 @@ type output struct {
 	client   clientConfig
 	records  recordConfig
 	reporter func() *reporter
-	notices  notices
-	metrics  metrics
-	letters  *deadLetters // nil if not configured
+	notices  *notices
+	metrics  *metrics
+	letters  *deadLetters     // nil if not configured
+	reports  *deliveryReports // nil if not configured
 	traces   traces
 
 	mu    sync.RWMutex
@@ -65,13 +67,16 @@ func newOutput(conf *service.ParsedConfig, mgr *service.Resources) (*output, err
 	o := &output{
 		client:  client,
 		records: records,
-		notices: notices{mgr.Logger()},
+		notices: newNotices(mgr.Logger()),
 		metrics: newMetrics(mgr.Metrics()),
 	}
 	if o.traces, err = tracesFrom(conf); err != nil {
 		return nil, err
 	}
-	if o.letters, err = deadLettersFrom(conf, client.guard, o.notices, &o.metrics); err != nil {
+	if o.letters, err = deadLettersFrom(conf, client.guard, o.notices, o.metrics); err != nil {
+		return nil, err
+	}
+	if o.reports, err = deliveryReportsFrom(conf, client, o.notices, o.metrics); err != nil {
 		return nil, err
 	}
 	policy, err := batchingFrom(conf)
@@ -102,8 +107,8 @@ func (o *output) Connect(ctx context.Context) error {
 	if o.guard != nil {
 		return nil
 	}
-	if o.letters != nil {
-		if err := o.letters.open(); err != nil {
+	for _, c := range o.children() {
+		if err := c.open(); err != nil {
 			return err
 		}
 	}
@@ -155,6 +160,9 @@ func (o *output) WriteBatch(ctx context.Context, batch service.MessageBatch) err
 		taken = o.letters.deliver(ctx, batch, records, verdicts)
 	}
 	o.metrics.count(verdicts)
+	if o.reports != nil {
+		o.reports.deliver(ctx, batch, records, verdicts)
+	}
 	return o.reporter().report(ctx, batch, verdicts, taken)
 }
 
@@ -166,8 +174,22 @@ func (o *output) Close(ctx context.Context) error {
 		o.guard.Close()
 		o.guard = nil
 	}
-	if o.letters != nil {
-		return o.letters.close(ctx)
+	var errs []error
+	for _, c := range o.children() {
+		errs = append(errs, c.close(ctx))
 	}
-	return nil
+	o.notices.close()
+	o.client.log.close()
+	return errors.Join(errs...)
+}
+
+// children returns the outputs that this one writes to.
+func (o *output) children() (all []*child) {
+	if o.letters != nil {
+		all = append(all, o.letters.child)
+	}
+	if o.reports != nil {
+		all = append(all, o.reports.child)
+	}
+	return all
 }

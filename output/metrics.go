@@ -16,12 +16,17 @@ type metrics struct {
 	retried          *service.MetricCounter // by class
 	deadLettered     *service.MetricCounter // by class
 	deadLetterFailed *service.MetricCounter // tries
-	topicMaxBytes    *service.MetricGauge   // by topic
-	latency          *service.MetricTimer   // of batches, until Kafka is done with them
+	reportFailed     *service.MetricCounter // tries
+	reportGivenUp    *service.MetricCounter
+	waiting          *service.MetricGauge // by class, or by what else they wait for
+	topicMaxBytes    *service.MetricGauge // by topic
+	latency          *service.MetricTimer // of batches, until Kafka is done with them
 }
 
-func newMetrics(m *service.Metrics) metrics {
-	return metrics{
+// newMetrics makes the metrics, each with a value from the start: what appears with
+// its first event can't be told from what is not there, and no alert sees it rise.
+func newMetrics(m *service.Metrics) *metrics {
+	all := &metrics{
 		delivered:        m.NewCounter("kafka_guarded_delivered"),
 		failed:           m.NewCounter("kafka_guarded_failed", "class"),
 		culprits:         m.NewCounter("kafka_guarded_culprits"),
@@ -30,10 +35,41 @@ func newMetrics(m *service.Metrics) metrics {
 		retried:          m.NewCounter("kafka_guarded_retried", "class"),
 		deadLettered:     m.NewCounter("kafka_guarded_dead_lettered", "class"),
 		deadLetterFailed: m.NewCounter("kafka_guarded_dead_letter_failed"),
+		reportFailed:     m.NewCounter("kafka_guarded_delivery_report_failed"),
+		reportGivenUp:    m.NewCounter("kafka_guarded_delivery_report_given_up"),
+		waiting:          m.NewGauge("kafka_guarded_waiting", "class"),
 		topicMaxBytes:    m.NewGauge("kafka_guarded_topic_max_bytes", "topic"),
 		latency:          m.NewTimer("kafka_guarded_latency_ns"),
 	}
+	for _, c := range []*service.MetricCounter{all.delivered, all.culprits, all.innocentsCleared, all.uncertain, all.deadLetterFailed, all.reportFailed, all.reportGivenUp} {
+		c.Incr(0)
+	}
+	for class := guard.None + 1; class <= guard.Transient; class++ {
+		for _, c := range []*service.MetricCounter{all.failed, all.retried, all.deadLettered} {
+			c.Incr(0, class.String())
+		}
+		all.waiting.Set(0, class.String())
+	}
+	for _, why := range []string{waitingForRoom, fieldDeadLetter, fieldDeliveryReport} {
+		all.waiting.Set(0, why)
+	}
+	return all
 }
+
+// waitingForRoom is why messages wait that do not fit into the buffer yet.
+const waitingForRoom = "buffer"
+
+// childFailed counts messages that a child output did not take, per try.
+func (m *metrics) childFailed(field string, messages int) {
+	if field == fieldDeadLetter {
+		m.deadLetterFailed.Incr(int64(messages))
+	} else {
+		m.reportFailed.Incr(int64(messages))
+	}
+}
+
+// childGaveUp counts messages that a child output is not asked to take any more.
+func (m *metrics) childGaveUp(_ string, messages int) { m.reportGivenUp.Incr(int64(messages)) }
 
 func (m *metrics) count(verdicts []guard.Verdict) {
 	var delivered, cleared, culprits, uncertain int64

@@ -193,3 +193,43 @@ func TestMetricsCountTheUncertain(t *testing.T) {
 	}, m.own())
 	require.Equal(t, once("m0", "m1"), c.Values("t"), "it may have been written, and was")
 }
+
+// What appears with its first event can't be told from what is not there: an
+// alert on its rise would miss the first.
+func TestMetricsAreThereFromTheStart(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	m := newCounted()
+	s := &streamtest.Stream{Config: streamtest.Config{Metrics: m}}
+	require.True(t, s.Run(t, t.Context(), c.alone("topic: t")))
+	require.Empty(t, m.own())
+	for _, series := range []string{
+		"kafka_guarded_delivered", "kafka_guarded_uncertain", "kafka_guarded_dead_letter_failed",
+		"kafka_guarded_delivery_report_failed", "kafka_guarded_delivery_report_given_up",
+		"kafka_guarded_failed{class=size_exceeded}", "kafka_guarded_retried{class=transient}", "kafka_guarded_dead_lettered{class=unroutable}",
+		"kafka_guarded_waiting{class=unknown_topic}", "kafka_guarded_waiting{class=transient}", "kafka_guarded_waiting{class=buffer}",
+		"kafka_guarded_waiting{class=dead_letter}", "kafka_guarded_waiting{class=delivery_report}",
+	} {
+		require.Contains(t, m.values, series)
+	}
+}
+
+func TestMetricsShowWhatWaitsForAChild(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.Topic("t", 1, limited)
+	m := newCounted()
+	var waiting []int64
+	s := &streamtest.Stream{Batches: [][]string{{big + "1", "m1", big + "2"}}, Config: streamtest.Config{Metrics: m}}
+	s.Refuse = func(service.MessageBatch) error {
+		waiting = append(waiting, m.own()["kafka_guarded_waiting{class=dead_letter}"])
+		if len(waiting) <= 2 {
+			return kerr.UnknownServerError
+		}
+		return nil
+	}
+	require.True(t, s.Run(t, t.Context(), c.withDeadLetter("capture: {}", "topic: t")))
+	// The batch, then the first letter, the second, and the first again.
+	require.Equal(t, []int64{0, 2, 2, 1}, waiting)
+	require.NotContains(t, m.own(), "kafka_guarded_waiting{class=dead_letter}")
+}

@@ -4,21 +4,37 @@ import (
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/kafka-guarded/kafka-guarded/guard"
 )
 
 // notices is all that the output says in the log. Nothing of it has a part of a
 // message, and nothing comes more often than once a minute per cause.
-type notices struct{ log *service.Logger }
+type notices struct {
+	log     *service.Logger
+	letters *gather[letterKind, *guard.Failure]
+}
+
+// letterKind is what dead letters are told of together by.
+type letterKind struct {
+	topic string // empty if it is no legal one: then it may be any part of a message
+	class guard.Class
+}
+
+func newNotices(log *service.Logger) *notices {
+	n := &notices{log: log}
+	n.letters = newGather(n.sayDeadLettered, func(_, next *guard.Failure) *guard.Failure { return next })
+	return n
+}
+
+func (n *notices) close() { n.letters.close() }
 
 // noticeInterval is how often what lasts is said again.
 const noticeInterval = time.Minute
 
 // start says what a config that works does not do, and where it is not obvious,
 // which message goes where.
-func (n notices) start(c clientConfig, around surroundings, policy batching, deadLetter bool) {
+func (n *notices) start(c clientConfig, around surroundings, policy batching, deadLetter bool) {
 	switch c.acks {
 	case acksLeader:
 		n.log.Warnf("%s is %s: what the leader of a partition has acknowledged is lost if it fails before another replica has it, and counts as delivered all the same. With %q it does not", fieldAcks, c.acks, acksAll)
@@ -42,7 +58,7 @@ func (n notices) start(c clientConfig, around surroundings, policy batching, dea
 }
 
 // rules says what a topic accepts, when it is read first and when it has changed.
-func (n notices) rules(old, now *guard.Rules, maxMessageBytes int) {
+func (n *notices) rules(old, now *guard.Rules, maxMessageBytes int) {
 	switch {
 	case old != nil && (old.Known || now.Known):
 		n.log.Infof("What topic %s accepts has changed: it was %s, now it is %s", now.Topic, old, now)
@@ -65,7 +81,7 @@ func (n notices) rules(old, now *guard.Rules, maxMessageBytes int) {
 
 // requestLimit warns when requests may be larger than a broker takes: it would
 // close the connection without a word.
-func (n notices) requestLimit(own, limit int) {
+func (n *notices) requestLimit(own, limit int) {
 	if own > limit {
 		n.log.Warnf("%s (%d) is more than the brokers take (socket.request.max.bytes %d): they close the connection on larger requests, so lower the one or raise the other", fieldBrokerWriteMaxBytes, own, limit)
 	}
@@ -73,7 +89,7 @@ func (n notices) requestLimit(own, limit int) {
 
 // waiting says what holds messages up: when it begins, once a minute while it
 // lasts, and when it is over.
-func (n notices) waiting(w guard.Waiting) {
+func (n *notices) waiting(w guard.Waiting) {
 	lasted := time.Since(w.Since).Round(time.Second)
 	switch {
 	case w.Over:
@@ -86,35 +102,37 @@ func (n notices) waiting(w guard.Waiting) {
 }
 
 // uncertain says that messages are reported whose fate is not known.
-func (n notices) uncertain(unknown, all int) {
+func (n *notices) uncertain(unknown, all int) {
 	n.log.Warnf("%d of the %d messages of a batch may have been written or not: sending them again may duplicate them", unknown, all)
 }
 
 // childFails says that messages wait for a child output.
-func (n notices) childFails(field string, messages int, err error) {
+func (n *notices) childFails(field string, messages int, err error) {
 	n.log.Warnf("The output of %s did not take %d messages, which are tried again while their batches wait: %v", field, messages, err)
 }
 
-func (n notices) childTakes(field string) {
+func (n *notices) childTakes(field string) {
 	n.log.Infof("The output of %s takes messages again", field)
 }
 
-// clientLog passes what kgo logs on. What is routine to kgo is a level lower
-// here, as in kafka_franz.
-type clientLog struct{ log *service.Logger }
+// childGaveUp says that messages are missing in a child output.
+func (n *notices) childGaveUp(field string, messages int, err error) {
+	n.log.Errorf("The output of %s did not take %d messages for too long, and they are missing there: %v", field, messages, err)
+}
 
-func (clientLog) Level() kgo.LogLevel { return kgo.LogLevelInfo }
-
-func (l clientLog) Log(level kgo.LogLevel, text string, keyvals ...any) {
-	switch level {
-	case kgo.LogLevelError:
-		l.log.With(keyvals...).Error(text)
-	case kgo.LogLevelWarn:
-		l.log.With(keyvals...).Warn(text)
-	case kgo.LogLevelInfo:
-		// There is such a line for each batch that is refused, and few
-		// people read it: a logger with these fields would cost more than
-		// the rest of what a refusal takes.
-		l.log.Debugf("%s: %v", text, keyvals)
+// deadLettered says that the dead-letter output took a message.
+func (n *notices) deadLettered(f *guard.Failure) {
+	kind := letterKind{f.Topic, f.Class}
+	if !guard.LegalTopic(f.Topic) {
+		kind.topic = ""
 	}
+	n.letters.add(kind, 1, f)
+}
+
+func (n *notices) sayDeadLettered(kind letterKind, messages int, last *guard.Failure) {
+	if kind.topic == "" {
+		n.log.Warnf("%d messages without a legal topic failed for good, and are in the output of %s: %s", messages, fieldDeadLetter, kind.class)
+		return
+	}
+	n.log.Warnf("%d messages for topic %s failed for good, and are in the output of %s: %v", messages, kind.topic, fieldDeadLetter, last)
 }

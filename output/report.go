@@ -19,7 +19,7 @@ import (
 // one that loses nothing. It costs duplicates: what was delivered of the batch is
 // sent again with it, or goes to the next output of a fallback as well.
 type reporter struct {
-	notices    notices
+	notices    *notices
 	perMessage bool
 	// unrouted has the pauses before an error is reported that nothing takes:
 	// the batch then comes again, with all that was delivered of it. It is nil
@@ -27,7 +27,7 @@ type reporter struct {
 	unrouted *pacer
 }
 
-func newReporter(c clientConfig, around surroundings, policy batching, deadLetter bool, n notices) *reporter {
+func newReporter(c clientConfig, around surroundings, policy batching, deadLetter bool, n *notices) *reporter {
 	r := &reporter{notices: n}
 	switch c.reports {
 	case reportPerMessage:

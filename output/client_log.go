@@ -1,0 +1,105 @@
+package output
+
+import (
+	"fmt"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// clientLog passes what kgo logs on: each kind of line at once, and then at most
+// once a minute with how many there were, and about how many partitions and
+// brokers. With a broker away there is one for each partition, several times a
+// second.
+type clientLog struct {
+	log   *service.Logger
+	lines *gather[clientLine, clientLines]
+}
+
+// clientLine is a kind of line.
+type clientLine struct {
+	level kgo.LogLevel
+	text  string
+}
+
+// clientLines are the fields of the latest line of a kind, and what all of them
+// were about.
+type clientLines struct {
+	fields              []any
+	partitions, brokers map[string]struct{}
+}
+
+func newClientLog(log *service.Logger) clientLog {
+	return clientLog{log, newGather(func(line clientLine, n int, lines clientLines) {
+		fields := lines.fields
+		if n > 1 {
+			fields = append(fields[:len(fields):len(fields)], "times", n)
+			if len(lines.partitions) > 0 {
+				fields = append(fields, "partitions", len(lines.partitions))
+			}
+			if len(lines.brokers) > 0 {
+				fields = append(fields, "brokers", len(lines.brokers))
+			}
+		}
+		if line.level == kgo.LogLevelError {
+			log.With(fields...).Error(line.text)
+		} else {
+			log.With(fields...).Warn(line.text)
+		}
+	}, clientLines.and)}
+}
+
+func linesOf(fields []any) clientLines {
+	lines := clientLines{fields: fields}
+	var topic, partition string
+	for i := 0; i+1 < len(fields); i += 2 {
+		switch value := fmt.Sprint(fields[i+1]); fields[i] {
+		case "topic":
+			topic = value
+		case "partition":
+			partition = value
+		case "broker":
+			lines.brokers = map[string]struct{}{value: {}}
+		}
+	}
+	if partition != "" {
+		lines.partitions = map[string]struct{}{topic + "/" + partition: {}}
+	}
+	return lines
+}
+
+// and adds a later line.
+func (l clientLines) and(next clientLines) clientLines {
+	l.fields = next.fields
+	l.partitions = union(l.partitions, next.partitions)
+	l.brokers = union(l.brokers, next.brokers)
+	return l
+}
+
+func union(into, from map[string]struct{}) map[string]struct{} {
+	if into == nil {
+		return from
+	}
+	for k := range from {
+		into[k] = struct{}{}
+	}
+	return into
+}
+
+func (l clientLog) close() { l.lines.close() }
+
+func (clientLog) Level() kgo.LogLevel { return kgo.LogLevelInfo }
+
+// Log logs what is routine to kgo a level lower, as kafka_franz does.
+func (l clientLog) Log(level kgo.LogLevel, text string, fields ...any) {
+	switch level {
+	case kgo.LogLevelError, kgo.LogLevelWarn:
+		l.lines.add(clientLine{level, text}, 1, linesOf(fields))
+	case kgo.LogLevelInfo:
+		// There is such a line for each batch that is refused, and few
+		// people read it: a logger with these fields would cost more than
+		// the rest of what a refusal takes.
+		l.log.Debugf("%s: %v", text, fields)
+	case kgo.LogLevelNone, kgo.LogLevelDebug:
+	}
+}

@@ -1,0 +1,139 @@
+package output
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/stretchr/testify/require"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
+)
+
+func TestADeliveryReportTellsEveryFate(t *testing.T) {
+	t.Parallel()
+	for _, dead := range []string{"", "dead_letter: { drop: {} }"} {
+		t.Run(dead, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t)
+			c.Topic("t", 3, limited)
+			s := &streamtest.Stream{Batches: [][]string{{"m0", big, "m1", "bad", "m2"}, {"m3"}}}
+			s.Run(t, t.Context(), c.alone(topicByContent, quickRetry, "max_in_flight: 1", "key: '${! content() }'", "delivery_report: { capture: {} }", dead))
+			if dead != "" {
+				require.Equal(t, map[int]error{0: nil, 1: nil}, s.Acked())
+			}
+			var order []string
+			at := map[string]string{} // where each message is said to be
+			for _, m := range s.Captured() {
+				order = append(order, m.Content)
+				switch m.Content {
+				case big, "bad":
+					require.Equal(t, "not_written", m.Meta[metaOutcome])
+					require.Equal(t, map[string]string{big: "size_exceeded", "bad": "unroutable"}[m.Content], m.Meta[metaClass])
+					require.Contains(t, m.Meta[metaError], m.Meta[metaClass]+":")
+					require.NotContains(t, m.Meta, metaOffset)
+				default:
+					require.Equal(t, "delivered", m.Meta[metaOutcome])
+					require.NotContains(t, m.Meta, metaClass)
+					require.NotContains(t, m.Meta, metaError)
+					at[m.Meta[metaTopic]+"/"+m.Meta[metaPartition]+"/"+m.Meta[metaOffset]+"/"+m.Meta[metaTimestampMs]] = m.Content
+				}
+			}
+			require.Equal(t, []string{"m0", big, "m1", "bad", "m2", "m3"}, order)
+			log := map[string]string{}
+			for _, r := range c.Log("t") {
+				log["t/"+strconv.Itoa(int(r.Partition))+"/"+strconv.Itoa(int(r.Offset))+"/"+strconv.FormatInt(r.Timestamp.UnixMilli(), 10)] = string(r.Value)
+			}
+			require.Equal(t, log, at, "each message is where its report says")
+		})
+	}
+}
+
+// A report that fails is tried again as a whole, and given up after its own time.
+// Neither changes what becomes of the messages.
+func TestAFailingDeliveryReportChangesNoFate(t *testing.T) {
+	t.Parallel()
+	for name, tries := range map[string]int{"for a while": 3, "for ever": -1} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t)
+			c.Topic("t", 1, limited)
+			left := tries
+			s := &streamtest.Stream{Batches: [][]string{{"m0", big, "m1"}}, Refuse: func(service.MessageBatch) error {
+				if left == 0 {
+					return nil
+				}
+				left--
+				return errors.New("down")
+			}}
+			require.True(t, s.Run(t, t.Context(), c.alone("topic: t", quickRetry, "dead_letter: { drop: {} }", "delivery_report: { capture: {} }", "delivery_report_max_elapsed_time: 200ms")))
+			require.Equal(t, map[int]error{0: nil}, s.Acked())
+			require.Equal(t, once("m0", "m1"), c.Values("t"))
+			if tries < 0 {
+				require.Empty(t, s.Captured())
+				require.Contains(t, s.Log.String(), "The output of delivery_report did not take 3 messages for too long")
+				return
+			}
+			require.Len(t, s.Captured(), 3)
+		})
+	}
+}
+
+// A message that gets here from a report has nothing left of that.
+func TestADeliveryReportForgetsAnEarlierOne(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.Topic("t", 1)
+	s := &streamtest.Stream{Batches: [][]string{{"m0"}}}
+	s.Processors = []string{"mapping: 'meta " + metaError + " = \"old\"'", "mapping: 'meta " + metaClass + " = \"old\"'"}
+	require.True(t, s.Run(t, t.Context(), c.alone("topic: t", "delivery_report: { capture: {} }")))
+	require.NotContains(t, s.Captured()[0].Meta, metaError)
+	require.NotContains(t, s.Captured()[0].Meta, metaClass)
+}
+
+func TestShutdownReportsOpenMessagesAsSuch(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	conf, err := Spec().ParseYAML(c.config("topic: missing", "allow_auto_topic_creation: false", "delivery_report: { drop: {} }"), nil)
+	require.NoError(t, err)
+	o, err := newOutput(conf, conf.Resources())
+	require.NoError(t, err)
+	var got []streamtest.Captured
+	o.reports.out, err = conf.Resources().ManagedBatchOutput("report", 1, streamtest.Sink(func(_ context.Context, batch service.MessageBatch) (err error) {
+		got, err = streamtest.Capture(batch)
+		return err
+	}))
+	require.NoError(t, err)
+	require.NoError(t, o.Connect(t.Context()))
+	require.Error(t, o.WriteBatch(ctx, streamtest.Batch("m0")))
+	require.NoError(t, o.Close(context.Background()))
+	require.Len(t, got, 1)
+	require.NotEqual(t, "delivered", got[0].Meta[metaOutcome])
+}
+
+// Without a delivery_report there is nothing to pay for it.
+func BenchmarkDeliveryReport(b *testing.B) {
+	c := newCluster(b)
+	c.Topic("t", 1)
+	batch := make([]string, 500)
+	for i := range batch {
+		batch[i] = strconv.Itoa(i)
+	}
+	for name, line := range map[string]string{"none": "", "drop": "delivery_report: { drop: {} }"} {
+		b.Run(name, func(b *testing.B) {
+			o := c.output("topic: t", line)
+			messages := streamtest.Batch(batch...)
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := o.WriteBatch(b.Context(), messages); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,83 @@
+package output
+
+import (
+	"sync"
+	"time"
+)
+
+// gather bounds how often the log says what may happen thousands of times a
+// second: the first event of a kind is said at once, and those that follow once a
+// minute together.
+type gather[K comparable, E any] struct {
+	// say says that there were n events, all of which events is about.
+	say func(kind K, n int, events E)
+	and func(events, next E) E // takes them together
+
+	mu     sync.Mutex
+	kinds  map[K]*gathered[E]
+	closed bool
+}
+
+// gathered is what there was of a kind since it was last said.
+type gathered[E any] struct {
+	n      int
+	events E
+	timer  *time.Timer
+}
+
+func newGather[K comparable, E any](say func(kind K, n int, events E), and func(events, next E) E) *gather[K, E] {
+	return &gather[K, E]{say: say, and: and, kinds: map[K]*gathered[E]{}}
+}
+
+// add adds n events of a kind.
+func (g *gather[K, E]) add(kind K, n int, event E) {
+	g.mu.Lock()
+	k, known := g.kinds[kind]
+	if known {
+		if k.n > 0 {
+			event = g.and(k.events, event)
+		}
+		k.n, k.events = k.n+n, event
+		g.mu.Unlock()
+		return
+	}
+	if !g.closed {
+		k = &gathered[E]{}
+		k.timer = time.AfterFunc(noticeInterval, func() { g.flush(kind) })
+		g.kinds[kind] = k
+	}
+	g.mu.Unlock()
+	g.say(kind, n, event)
+}
+
+// flush says what came of a kind since it was last said, and forgets a kind of
+// which nothing came.
+func (g *gather[K, E]) flush(kind K) {
+	g.mu.Lock()
+	k := g.kinds[kind]
+	if k == nil || k.n == 0 {
+		delete(g.kinds, kind)
+		g.mu.Unlock()
+		return
+	}
+	n, events := k.n, k.events
+	k.n = 0
+	k.timer.Reset(noticeInterval)
+	g.mu.Unlock()
+	g.say(kind, n, events)
+}
+
+// close says what is left to say, and has no timer run on.
+func (g *gather[K, E]) close() {
+	g.mu.Lock()
+	g.closed = true
+	kinds := g.kinds
+	g.kinds = map[K]*gathered[E]{}
+	g.mu.Unlock()
+	for kind, k := range kinds {
+		k.timer.Stop()
+		if k.n > 0 {
+			g.say(kind, k.n, k.events)
+		}
+	}
+}
