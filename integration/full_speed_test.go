@@ -12,6 +12,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
 )
@@ -86,16 +89,15 @@ func (l speedLoad) feed() feed {
 	}
 }
 
-// speedKafka returns a cluster on which alice may do what a test grants her.
-func speedKafka(t *testing.T, version string, nodes int) *kafkatest.Cluster {
-	t.Helper()
-	return shared(t, kafkatest.Options{
+// speedOptions are of a cluster on which alice may do what a test grants her.
+func speedOptions(version string, nodes int) kafkatest.Options {
+	return kafkatest.Options{
 		Version: version,
 		Nodes:   nodes,
 		SASL:    []string{kafkatest.Plain},
 		Users:   map[string]string{alice: alicePassword},
 		ACLs:    true,
-	})
+	}
 }
 
 // atFullSpeed runs the load, has meanwhile happen while it runs, accounts for
@@ -138,7 +140,7 @@ func TestAllIsDeliveredAtFullSpeed(t *testing.T) {
 					if rules != rulesRead {
 						knownBreak(t, 1, "requests with null records are never answered: 700 to 10,000 of 20,000 clean messages with keys and gzip in the fallback")
 					}
-					c := speedKafka(t, version, 1)
+					c := shared(t, speedOptions(version, 1))
 					var all []time.Duration
 					for run := range *speedRuns {
 						t.Run(fmt.Sprint("run ", run+1), func(t *testing.T) {
@@ -157,6 +159,36 @@ func TestAllIsDeliveredAtFullSpeed(t *testing.T) {
 	}
 }
 
+// Kafka never answers a request with null records, but it does answer one with
+// empty records, and appends those of the other partitions. It is one byte on the
+// wire.
+func TestKafkaAnswersEmptyRecords(t *testing.T) {
+	for _, version := range []string{kafkatest.DefaultVersion, kafkatest.Version39} {
+		t.Run(version, func(t *testing.T) {
+			c, relay := relayed(t, kafkatest.Options{Version: version})
+			c.CreateTopic("empty", 2, 1, nil)
+			relay.follow(rules{request: func(req *kmsg.ProduceRequest) bool {
+				for i := range req.Topics[0].Partitions {
+					if p := &req.Topics[0].Partitions[i]; p.Partition == 0 {
+						p.Records = []byte{}
+					}
+				}
+				return true
+			}})
+			client, err := kgo.NewClient(append(c.ClientOpts(""), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(time.Second))...)
+			require.NoError(t, err)
+			defer client.Close()
+			results := client.ProduceSync(t.Context(), &kgo.Record{Topic: "empty"}, &kgo.Record{Topic: "empty", Partition: 1})
+			got := map[int32]error{}
+			for _, r := range results {
+				got[r.Record.Partition] = r.Err
+			}
+			require.Equal(t, map[int32]error{0: kerr.InvalidRecord, 1: nil}, got)
+			require.Len(t, c.ReadAll("empty"), 1)
+		})
+	}
+}
+
 func TestAllIsDeliveredAtFullSpeedWhileALeaderIsKilled(t *testing.T) {
 	for _, rules := range []speedRules{rulesRead, rulesForbidden} {
 		for _, load := range speedLoads[1:3] {
@@ -164,7 +196,7 @@ func TestAllIsDeliveredAtFullSpeedWhileALeaderIsKilled(t *testing.T) {
 				if rules != rulesRead {
 					knownBreak(t, 1, "requests with null records are never answered")
 				}
-				c := speedKafka(t, kafkatest.DefaultVersion, 3)
+				c := shared(t, speedOptions(kafkatest.DefaultVersion, 3))
 				for run := range *speedRuns {
 					t.Run(fmt.Sprint("run ", run+1), func(t *testing.T) {
 						c := c.With(t)

@@ -1,0 +1,233 @@
+//go:build linux || darwin
+
+package integration
+
+import (
+	"encoding/binary"
+	"io"
+	"net"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
+)
+
+// relay is a network between clients and a node that knows the requests and
+// answers of Produce, and may change them. It takes a node without TLS.
+type relay struct {
+	listener net.Listener
+
+	mu sync.Mutex
+	to string // address of the node, empty for no way to it
+	rules
+	conns    map[net.Conn]struct{}
+	accepted int // connections so far
+	most     int // connections at a time
+}
+
+// rules are what a relay does with what passes. The zero value changes nothing.
+type rules struct {
+	// request may change a produce request. If it returns false, the
+	// connection ends before any of it has reached the node. May be nil.
+	request func(*kmsg.ProduceRequest) bool
+	// answer may change the answer to a produce request. If it returns false,
+	// the connection ends and the client hears nothing. May be nil.
+	answer func(*kmsg.ProduceRequest, *kmsg.ProduceResponse) bool
+	// largest is the size in bytes from which on a request of any kind ends
+	// the connection, 0 for any size.
+	largest int
+}
+
+func newRelay(t *testing.T) *relay {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { l.Close() })
+	r := &relay{listener: l, conns: map[net.Conn]struct{}{}}
+	go r.accept()
+	return r
+}
+
+// relayed starts a cluster of a node that clients reach by way of a relay.
+func relayed(t *testing.T, opts kafkatest.Options) (*kafkatest.Cluster, *relay) {
+	t.Helper()
+	skipShort(t)
+	r := newRelay(t)
+	opts.AdvertisedPorts = map[int]int{1: r.port()}
+	c := kafkatest.Start(t, opts)
+	r.connect(c.ClientAddr(1))
+	return c, r
+}
+
+func (r *relay) port() int { return r.listener.Addr().(*net.TCPAddr).Port }
+
+// connect lets clients reach the node.
+func (r *relay) connect(node string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.to = node
+}
+
+// cut ends all connections, and each new one as soon as it is accepted.
+func (r *relay) cut() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.to = ""
+	for conn := range r.conns {
+		conn.Close()
+	}
+}
+
+// follow has the relay follow other rules from the next request on.
+func (r *relay) follow(now rules) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.rules = now
+}
+
+func (r *relay) now() rules {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.rules
+}
+
+func (r *relay) accept() {
+	for {
+		client, err := r.listener.Accept()
+		if err != nil {
+			return
+		}
+		r.mu.Lock()
+		to := r.to
+		r.accepted++
+		r.mu.Unlock()
+		node, err := net.Dial("tcp", to)
+		if err != nil {
+			client.Close()
+			continue
+		}
+		c := &relayedConn{relay: r, client: client, node: node, open: map[uint32]*kmsg.ProduceRequest{}}
+		r.mu.Lock()
+		r.conns[client] = struct{}{}
+		r.most = max(r.most, len(r.conns))
+		if r.to == "" {
+			client.Close()
+		}
+		r.mu.Unlock()
+		go c.run(c.requests)
+		go c.run(c.answers)
+	}
+}
+
+// relayedConn is a connection of a client.
+type relayedConn struct {
+	relay        *relay
+	client, node net.Conn
+
+	mu   sync.Mutex
+	open map[uint32]*kmsg.ProduceRequest // that wait for an answer, by correlation ID
+}
+
+func (c *relayedConn) run(way func() error) {
+	_ = way() // that the connection has ended is all there is to know
+	c.client.Close()
+	c.node.Close()
+	c.relay.mu.Lock()
+	defer c.relay.mu.Unlock()
+	delete(c.relay.conns, c.client)
+}
+
+// frame reads the length of a request or an answer, and what it is of.
+func frame(from io.Reader, largest int) ([]byte, error) {
+	var size [4]byte
+	if _, err := io.ReadFull(from, size[:]); err != nil {
+		return nil, err
+	}
+	n := int(binary.BigEndian.Uint32(size[:]))
+	if largest > 0 && n >= largest {
+		return nil, io.EOF
+	}
+	p := make([]byte, n)
+	_, err := io.ReadFull(from, p)
+	return p, err
+}
+
+func send(to io.Writer, p []byte) error {
+	_, err := to.Write(append(binary.BigEndian.AppendUint32(nil, uint32(len(p))), p...))
+	return err
+}
+
+func (c *relayedConn) requests() error {
+	for {
+		p, err := frame(c.client, c.relay.now().largest)
+		if err != nil {
+			return err
+		}
+		if binary.BigEndian.Uint16(p) == uint16(kmsg.Produce) {
+			if p, err = c.request(p); err != nil {
+				return err
+			}
+		}
+		if err := send(c.node, p); err != nil {
+			return err
+		}
+	}
+}
+
+// request reads a produce request, and returns it as it is to be passed on.
+func (c *relayedConn) request(p []byte) ([]byte, error) {
+	req := new(kmsg.ProduceRequest)
+	req.SetVersion(int16(binary.BigEndian.Uint16(p[2:])))
+	head := 10 + max(0, int(int16(binary.BigEndian.Uint16(p[8:])))) // with the client ID
+	if req.IsFlexible() {
+		head++ // kgo sends no tags
+	}
+	if err := req.ReadFrom(p[head:]); err != nil {
+		return nil, err
+	}
+	c.mu.Lock()
+	c.open[binary.BigEndian.Uint32(p[4:])] = req
+	c.mu.Unlock()
+	change := c.relay.now().request
+	if change == nil {
+		return p, nil
+	}
+	if !change(req) {
+		return nil, io.EOF
+	}
+	return req.AppendTo(p[:head:head]), nil
+}
+
+func (c *relayedConn) answers() error {
+	for {
+		p, err := frame(c.node, 0)
+		if err != nil {
+			return err
+		}
+		id := binary.BigEndian.Uint32(p)
+		c.mu.Lock()
+		req := c.open[id]
+		delete(c.open, id)
+		c.mu.Unlock()
+		if change := c.relay.now().answer; req != nil && change != nil {
+			resp := req.ResponseKind().(*kmsg.ProduceResponse)
+			head := 4
+			if resp.IsFlexible() {
+				head++ // brokers send no tags
+			}
+			if err := resp.ReadFrom(p[head:]); err != nil {
+				return err
+			}
+			if !change(req, resp) {
+				return io.EOF
+			}
+			p = resp.AppendTo(p[:head:head])
+		}
+		if err := send(c.client, p); err != nil {
+			return err
+		}
+	}
+}
