@@ -7,7 +7,7 @@ tool = go tool -modfile=$(CURDIR)/tools/$(1)/go.mod $(1)
 # Runs a command in each module.
 each = set -e; for module in $(MODULES); do echo "-- $$module: $(1)"; (cd $$module && $(1)); done
 
-.PHONY: test integration race vet lint tidy vuln fuzz cover docs bench bench-guard ci
+.PHONY: test integration race vet lint tidy vuln fuzz cover docs sim bench bench-guard ci
 
 test:
 	@$(call each,go test -short ./...)
@@ -44,6 +44,12 @@ cover:
 # What is generated out of the code.
 docs:
 	go test ./output -run TestReferenceIsUpToDate -update
+
+# The adversary in virtual time: MESSAGES in random worlds, from the seed FIRST on.
+MESSAGES ?= 10000000
+FIRST ?= 1
+sim:
+	go test ./sim -timeout 0 -run TestRandom -messages $(MESSAGES) -first $(FIRST) -keep-on -v
 
 bench:
 	cd connect && go run ./bench $(if $(wildcard /dev/shm),-data /dev/shm) -write ../docs/performance.md

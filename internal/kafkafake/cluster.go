@@ -145,9 +145,14 @@ func (c *Cluster) Log(topic string) []*kgo.Record {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	log, err := Read(ctx, c.Cluster, topic, append(c.dial, kgo.ClientID(observer))...)
+	log, err := c.Read(ctx, topic)
 	require.NoError(c.t, err)
 	return log
+}
+
+// Read is Log for who wants the error.
+func (c *Cluster) Read(ctx context.Context, topic string) ([]*kgo.Record, error) {
+	return Read(ctx, c.Cluster, topic, append(c.dial, kgo.ClientID(observer))...)
 }
 
 // Read reads all that is in a topic of a cluster, by partition and

@@ -104,7 +104,7 @@ const (
 
 // Dialects returns all dialects that differ in how they judge.
 func Dialects() []Dialect {
-	return []Dialect{Kafka(), Kafka24(), Registry(), Redpanda(), RedpandaOfOld(), Gateway(), BlurringGateway(), EventHubs(), Unreadable(), Hanging(), Uneven()}
+	return []Dialect{Kafka(), Kafka24(), Registry(), Redpanda(), RedpandaOfOld(), Gateway(), BlurringGateway(), EventHubs(), Unreadable(), Hanging(), Uneven(), SmallSockets()}
 }
 
 // Kafka is Apache Kafka 2.5 and newer.
@@ -167,6 +167,10 @@ func Hanging() Dialect { return Dialect{Name: "hanging", Configs: Silent} }
 func Uneven() Dialect {
 	return Dialect{Name: "uneven", Limits: []int{50_000, 20_000, 100_000}}
 }
+
+// SmallSockets is Kafka with a socket.request.max.bytes that is less than a batch
+// may have.
+func SmallSockets() Dialect { return Dialect{Name: "small_sockets", MaxRequest: 200_000} }
 
 // producingAtMost is what kfake speaks, with produce up to the version.
 func producingAtMost(version int16) *kversion.Versions {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -25,7 +26,13 @@ type Network struct {
 	Rate int
 	// Rand is nil for no jitter.
 	Rand *rand.Rand
+	// OnlyProduce has nothing take time but produce requests and their answers.
+	// In a bubble that is needed where a client has several brokers to produce
+	// to: kgo waits for a producer ID with a mutex locked, for which others
+	// wait, too, and a bubble lets no time pass while anybody waits for a mutex.
+	OnlyProduce bool
 
+	calm      atomic.Bool
 	mu        sync.Mutex
 	listeners map[string]*listener
 	open      map[*conn]struct{} // the clients' ends
@@ -73,13 +80,16 @@ func (n *Network) Dial(ctx context.Context, _, host string) (net.Conn, error) {
 	n.mu.Lock()
 	l := n.listeners[host]
 	n.mu.Unlock()
-	n.travel(0)
+	if !n.OnlyProduce {
+		n.travel(0)
+	}
 	if l == nil {
 		return nil, fmt.Errorf("dial %s: %w", host, errRefused)
 	}
-	there, back := newStream(), newStream()
-	client := &conn{network: n, in: back, out: there, local: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2), Port: 1}, remote: l.at}
-	server := &conn{network: n, in: there, out: back, local: l.at, remote: client.local}
+	there, back, produces := newStream(), newStream(), &atomic.Bool{}
+	produces.Store(!n.OnlyProduce)
+	client := &conn{network: n, produces: produces, in: back, out: there, local: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2), Port: 1}, remote: l.at}
+	server := &conn{network: n, produces: produces, in: there, out: back, local: l.at, remote: client.local}
 	select {
 	case l.dials <- server:
 	case <-l.closed:
@@ -95,8 +105,14 @@ func (n *Network) Dial(ctx context.Context, _, host string) (net.Conn, error) {
 	return client, nil
 }
 
+// Calm has nothing take time any more.
+func (n *Network) Calm() { n.calm.Store(true) }
+
 // travel takes as long as bytes do.
 func (n *Network) travel(size int) {
+	if n.calm.Load() {
+		return
+	}
 	d := n.Latency
 	if n.Rate > 0 {
 		d += time.Duration(size) * time.Second / time.Duration(n.Rate)
@@ -141,12 +157,18 @@ type conn struct {
 	in, out       *stream
 	local, remote net.Addr
 	counted       bool
+	produces      *atomic.Bool // or the network has all take time
 }
 
 func (c *conn) Read(p []byte) (int, error) { return c.in.read(p) }
 
 func (c *conn) Write(p []byte) (int, error) {
-	c.network.travel(len(p))
+	if len(p) > 6 && c.counted && p[4] == 0 && p[5] == 0 { // the key of a produce request
+		c.produces.Store(true)
+	}
+	if c.produces.Load() {
+		c.network.travel(len(p))
+	}
 	return c.out.write(p)
 }
 

@@ -38,16 +38,18 @@ func (c *Cluster) Away(node int32, away bool) {
 	c.away[node] = away
 	c.mu.Unlock()
 	if away {
-		c.Cut(node)
+		c.cut(node, false)
 	}
 }
 
-// Cut closes all connections to a node.
-func (c *Cluster) Cut(node int32) {
+// Cut closes all connections to a node on which there were produce requests.
+func (c *Cluster) Cut(node int32) { c.cut(node, true) }
+
+func (c *Cluster) cut(node int32, producing bool) {
 	c.mu.Lock()
 	var cut []*front
 	for f := range c.fronted {
-		if f.node == node {
+		if f.node == node && (!producing || f.produced.Load()) {
 			cut = append(cut, f)
 		}
 	}

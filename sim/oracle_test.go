@@ -1,0 +1,202 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/kafka-guarded/kafka-guarded/guard"
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
+)
+
+// judge holds the verdicts against the log and against the dialect's rules. It
+// returns the first break, and what kind it is of.
+func (w *world) judge() (kind, broken string) {
+	log, err := w.log()
+	if err != nil {
+		return "oracle", err.Error()
+	}
+	for _, x := range w.written {
+		if len(x.verdicts) != len(x.records) {
+			return "verdicts", fmt.Sprintf("%d verdicts for %d records", len(x.verdicts), len(x.records))
+		}
+		for i := range x.records {
+			if kind, broken := w.judgeRecord(x, i, log); broken != "" {
+				return kind, fmt.Sprintf("record %d (%s) of write %d of writer %d: %s; the verdict is %s %v", i, x.runs[i].Shape, x.nth, x.writer, broken, x.verdicts[i].Outcome, x.verdicts[i].Err())
+			}
+		}
+	}
+	return w.judgeOrder(log)
+}
+
+// log returns what is in the topic, by value.
+func (w *world) log() (map[string][]*kgo.Record, error) {
+	w.network.Calm()
+	for node := range max(1, w.plan.Nodes) {
+		w.cluster.Away(int32(node), false)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+	defer cancel()
+	read, err := w.cluster.Read(ctx, "t")
+	log := map[string][]*kgo.Record{}
+	for _, r := range read {
+		log[string(r.Value)] = append(log[string(r.Value)], r)
+	}
+	return log, err
+}
+
+func (w *world) judgeRecord(x *written, i int, log map[string][]*kgo.Record) (kind, broken string) {
+	r, v := x.records[i], x.verdicts[i]
+	found := log[string(r.Value)]
+	if (v.Outcome == guard.Delivered) != (v.Failure == nil) {
+		return "verdicts", "a failure, or none, that does not fit the outcome"
+	}
+	switch {
+	case len(found) > 1 && !w.mayRepeat():
+		return "duplicate", fmt.Sprintf("it is in the log %d times", len(found))
+	case v.Outcome == guard.Delivered && len(found) == 0 && !w.deleted():
+		return "lost", "it is not in the log"
+	case v.Outcome == guard.Delivered && len(found) > 0 && found[0].Partition != v.Partition:
+		return "verdicts", fmt.Sprintf("it is in partition %d", found[0].Partition)
+	case v.Outcome == guard.NotWritten && len(found) > 0:
+		return "written", "it is in the log"
+	}
+	may, surely := w.bad(r, x.runs[i])
+	switch {
+	case v.Outcome != guard.Delivered && v.Class.Permanent() && !may && !w.lied(v.Class, x.runs[i]):
+		if v.Outcome == guard.Unknown {
+			return "blame_in_doubt", "no rule is against it"
+		}
+		return "blame", "no rule is against it"
+	case v.Outcome == guard.Delivered:
+		return "", ""
+	case w.givenUp(x) || w.plan.doubtful() || w.deleted():
+		return "", ""
+	case v.Outcome == guard.Unknown:
+		return "doubt", "nothing was in doubt"
+	case surely && !v.Class.Permanent() && w.quiet():
+		return "acquitted", "the rules are against it, and nothing else happened"
+	case !may && (!w.plan.NoRetry || w.quiet()) && !w.lied(v.Class, x.runs[i]):
+		return "undelivered", "nothing is against it"
+	}
+	return "", ""
+}
+
+// mayRepeat reports whether the client by itself may write a record twice: what
+// is in doubt is sent again, and nothing tells the broker that it has it.
+func (w *world) mayRepeat() bool {
+	return w.plan.doubtful() && (w.plan.NotIdempotent || w.plan.LeaderAck || w.plan.Expiry > 0)
+}
+
+// lied reports whether a broker has refused records for a reason that it did not
+// have, in a way that nobody can see through: with a code that says what is wrong
+// with a record, or, for a code that does not, again and again with others taken
+// in between.
+func (w *world) lied(class guard.Class, of run) bool {
+	unclear := 0
+	for i, t := range w.plan.Troubles {
+		if t.Do != "refuse" || w.troubles[i].Hits() == 0 {
+			continue
+		}
+		switch t.Code {
+		case "MESSAGE_TOO_LARGE":
+			if class == guard.SizeExceeded {
+				return true
+			}
+		case "INVALID_RECORD":
+			if class == guard.InvalidRecord {
+				return true
+			}
+		case "INVALID_TIMESTAMP":
+			if class == guard.InvalidRecord && (of.Shape == late || of.Shape == early || of.Shape == beforeEpoch) {
+				return true
+			}
+			unclear++
+		case "UNKNOWN_SERVER_ERROR", "CORRUPT_MESSAGE":
+			unclear++
+		}
+	}
+	return class == guard.InvalidRecord && unclear > 1
+}
+
+// bad returns whether the dialect's rules may be against a record, and whether
+// they surely are. They may change, and so may the leader.
+func (w *world) bad(r *kgo.Record, of run) (may, surely bool) {
+	switch {
+	case of.Shape == illegal, of.Shape == noPartition && !w.plan.Keyed:
+		return true, true
+	}
+	alone := *r
+	if of.Shape != late && of.Shape != early && of.Shape != beforeEpoch {
+		alone.Timestamp = time.Now().Add(w.plan.Clock) // ours to choose, and to choose again
+	}
+	d, surely := w.cluster.Dialect(), true
+	c := w.plan.compressor()
+	for _, configs := range w.plan.configs() {
+		for node := range max(1, w.plan.Nodes) {
+			refusal := d.Alone(kafkafake.Topic{Name: r.Topic, Configs: configs}, of.Partition, int32(node), &alone, c)
+			may = may || refusal != nil
+			surely = surely && refusal != nil
+		}
+	}
+	if d.MaxRequest > 0 && len(r.Value) > d.MaxRequest-1000 {
+		may = true
+	}
+	if w.plan.MaxRequest > 0 && len(r.Value) > w.plan.MaxRequest-1000 {
+		may = true
+	}
+	return may, surely
+}
+
+// deleted reports whether the topic is, at some time: with it goes its log.
+func (w *world) deleted() bool {
+	for _, e := range w.plan.Events {
+		if e.Do == "delete" {
+			return true
+		}
+	}
+	return false
+}
+
+// givenUp reports whether somebody gave up on a write before it was done.
+func (w *world) givenUp(x *written) bool {
+	return x.ended || w.plan.MaxElapsed > 0 || !w.closed.IsZero() && w.closed.Before(x.end.Add(time.Millisecond))
+}
+
+// quiet reports whether nothing goes wrong but what is wrong with the records.
+func (w *world) quiet() bool { return len(w.plan.Troubles) == 0 && len(w.plan.Events) == 0 }
+
+// judgeOrder looks at the order of each writer's records in each partition.
+func (w *world) judgeOrder(log map[string][]*kgo.Record) (kind, broken string) {
+	if (w.plan.NotIdempotent || w.plan.LeaderAck) && w.plan.doubtful() || w.deleted() || w.plan.Expiry > 0 {
+		return "", ""
+	}
+	type lane struct {
+		writer    int
+		partition int32
+		key       string
+	}
+	last := map[lane]int64{}
+	for _, x := range w.written { // a writer's are in its order
+		for i, v := range x.verdicts {
+			found := log[string(x.records[i].Value)]
+			if v.Outcome != guard.Delivered || len(found) != 1 {
+				continue
+			}
+			of := lane{writer: x.writer, partition: found[0].Partition}
+			if w.plan.Keyed {
+				if found[0].Key == nil {
+					continue
+				}
+				of.key = string(found[0].Key)
+			}
+			if before, ok := last[of]; ok && found[0].Offset < before {
+				return "order", fmt.Sprintf("record %d of write %d of writer %d is at offset %d of partition %d, after one that comes later", i, x.nth, x.writer, found[0].Offset, of.partition)
+			}
+			last[of] = found[0].Offset
+		}
+	}
+	return "", ""
+}

@@ -1,0 +1,337 @@
+package sim
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/kafka-guarded/kafka-guarded/guard"
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
+)
+
+// plan is a world, and what happens in it. It is all that a run depends on, up to
+// the order in which the scheduler runs what happens in the same instant.
+type plan struct {
+	// The cluster.
+	Dialect    string
+	Nodes      int           `json:",omitempty"` // 0 is 1
+	Partitions int           // of the topic "t"
+	Configs    []string      `json:",omitempty"` // of the topic, "key=value"
+	Expiry     time.Duration `json:",omitempty"` // of idle producers
+	Clock      time.Duration `json:",omitempty"` // by which the brokers' is ahead
+
+	// The network.
+	Latency, Jitter time.Duration `json:",omitempty"`
+	Rate            int           `json:",omitempty"`
+	Seed            uint64        `json:",omitempty"` // of the jitter
+
+	// guard, and the options of kgo.
+	IgnoreRules    bool          `json:",omitempty"`
+	RulesMaxAge    time.Duration `json:",omitempty"`
+	MaxElapsed     time.Duration `json:",omitempty"`
+	NoRetry        bool          `json:",omitempty"`
+	NotIdempotent  bool          `json:",omitempty"`
+	LeaderAck      bool          `json:",omitempty"`
+	Keyed          bool          `json:",omitempty"` // partitions by the hash of keys, not by hand
+	Codec          string        `json:",omitempty"` // "" is none
+	MaxBuffered    int           `json:",omitempty"` // records
+	MaxRequest     int           `json:",omitempty"` // bytes
+	UnknownRetries int           `json:",omitempty"`
+	HandOver       time.Duration `json:",omitempty"` // what a hook takes for each record
+
+	Writers  []writer
+	Troubles []trouble `json:",omitempty"`
+	Events   []event   `json:",omitempty"`
+}
+
+// writer writes one batch after the other.
+type writer struct{ Writes []write }
+
+// write is one call of guard.Write.
+type write struct {
+	After   time.Duration `json:",omitempty"` // the one before it
+	Ends    time.Duration `json:",omitempty"` // its context, 0 never
+	Records []run
+}
+
+// run is a number of records of the same shape.
+type run struct {
+	Shape     shape
+	Partition int32  `json:",omitempty"` // or key
+	Size      int    `json:",omitempty"` // of the value, 0 is a few bytes
+	Times     int    `json:",omitempty"` // 0 is 1
+	Topic     string `json:",omitempty"` // "" is "t"
+}
+
+type shape string
+
+const (
+	good        shape = "good"
+	noise       shape = "noise" // does not compress
+	zeros       shape = "zeros" // compresses well
+	noKey       shape = "no_key"
+	late        shape = "late"         // two hours behind
+	early       shape = "early"        // two hours ahead
+	beforeEpoch shape = "before_epoch" // of 1970
+	marked      shape = "marked"       // content that a check refuses
+	illegal     shape = "illegal"      // topic
+	noPartition shape = "no_partition"
+)
+
+var shapes = []shape{good, noise, zeros, noKey, late, early, beforeEpoch, marked, illegal, noPartition}
+
+// trouble is a kafkafake.Trouble as data.
+type trouble struct {
+	Key        string        `json:",omitempty"` // "" is produce
+	Nodes      []int32       `json:",omitempty"`
+	Partitions []int32       `json:",omitempty"`
+	Skip       int           `json:",omitempty"`
+	Count      int           `json:",omitempty"`
+	For        time.Duration `json:",omitempty"`
+	Do         string
+	Code       string        `json:",omitempty"`
+	Pause      time.Duration `json:",omitempty"`
+}
+
+// event happens at a time.
+type event struct {
+	At        time.Duration
+	Do        string // move, away, back, cut, set, delete, create, close
+	Node      int32  `json:",omitempty"`
+	Partition int32  `json:",omitempty"`
+	Config    string `json:",omitempty"`
+}
+
+func (p plan) String() string {
+	b, err := json.Marshal(p)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}
+
+func (p plan) messages() (n int) {
+	for _, w := range p.Writers {
+		for _, wr := range w.Writes {
+			for _, r := range wr.Records {
+				n += max(1, r.Times)
+			}
+		}
+	}
+	return n
+}
+
+func (p plan) dialect() kafkafake.Dialect {
+	for _, d := range kafkafake.Dialects() {
+		if d.Name == p.Dialect {
+			d.ProducerExpiry, d.ClockAhead = p.Expiry, p.Clock
+			return d
+		}
+	}
+	panic("no dialect is named " + p.Dialect)
+}
+
+// codecs are those that can be used in a bubble. The coders of zstd are not: they
+// have channels, which their finalizers close from outside.
+var codecs = map[string]kgo.CompressionCodec{
+	"": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(),
+}
+
+func (p plan) compressor() kgo.Compressor {
+	if p.Codec == "" {
+		return nil
+	}
+	c, err := kgo.DefaultCompressor(codecs[p.Codec])
+	if err != nil {
+		panic(err)
+	}
+	return c
+}
+
+// guard returns the config and kgo's options.
+func (p plan) guard() (guard.Config, []kgo.Opt) {
+	config := guard.Config{IgnoreRules: p.IgnoreRules, RulesMaxAge: p.RulesMaxAge}
+	if !p.NoRetry {
+		config.Retry = guard.Retry{InitialInterval: 50 * time.Millisecond, MaxInterval: time.Second, MaxElapsedTime: p.MaxElapsed}
+	}
+	opts := []kgo.Opt{kgo.ProducerBatchCompression(codecs[p.Codec]), kgo.RecordPartitioner(kgo.ManualPartitioner())}
+	if p.Keyed {
+		opts = append(opts, kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))
+	}
+	if p.NotIdempotent {
+		opts = append(opts, kgo.DisableIdempotentWrite())
+	}
+	if p.LeaderAck {
+		opts = append(opts, kgo.RequiredAcks(kgo.LeaderAck()), kgo.DisableIdempotentWrite())
+	}
+	if p.MaxBuffered > 0 {
+		opts = append(opts, kgo.MaxBufferedRecords(p.MaxBuffered))
+	}
+	if p.MaxRequest > 0 {
+		opts = append(opts, kgo.BrokerMaxWriteBytes(int32(p.MaxRequest)))
+	}
+	if p.UnknownRetries > 0 {
+		opts = append(opts, kgo.UnknownTopicRetries(p.UnknownRetries-1))
+	}
+	if p.HandOver > 0 {
+		opts = append(opts, kgo.WithHooks(slow(p.HandOver)))
+	}
+	return config, opts
+}
+
+// slow is a hook that takes its time for each record, as a busy machine does.
+type slow time.Duration
+
+func (s slow) OnProduceRecordBuffered(*kgo.Record) { time.Sleep(time.Duration(s)) }
+
+// records makes the records of a write. Each value is in one record only.
+func (p plan) records(writer, nth int) (rs []*kgo.Record, of []run) {
+	rnd := rand.New(rand.NewPCG(uint64(writer), uint64(nth)))
+	for _, r := range p.Writers[writer].Writes[nth].Records {
+		for range max(1, r.Times) {
+			rs, of = append(rs, p.record(r, fmt.Sprintf("w%d-%04d-%05d.", writer, nth, len(rs)), rnd)), append(of, r)
+		}
+	}
+	return rs, of
+}
+
+func (p plan) record(r run, id string, rnd *rand.Rand) *kgo.Record {
+	value := []byte(id)
+	if r.Shape == marked {
+		value = append(value, kafkafake.Mark...)
+	}
+	if more := r.Size - len(value); more > 0 {
+		pad := slices.Repeat([]byte{'x'}, more)
+		if r.Shape == noise {
+			for i := range pad {
+				pad[i] = byte(rnd.Uint32())
+			}
+		}
+		value = append(value, pad...)
+	}
+	topic := r.Topic
+	if topic == "" {
+		topic = "t"
+	}
+	out := &kgo.Record{Topic: topic, Key: fmt.Appendf(nil, "k%d", r.Partition), Value: value, Partition: r.Partition}
+	switch r.Shape {
+	case noKey:
+		out.Key = nil
+	case late:
+		out.Timestamp = time.Now().Add(-2 * time.Hour)
+	case early:
+		out.Timestamp = time.Now().Add(2 * time.Hour)
+	case beforeEpoch:
+		out.Timestamp = time.UnixMilli(-1_000_000)
+	case illegal:
+		out.Topic = "a b"
+	case noPartition:
+		out.Partition = int32(p.Partitions) + 7
+	default:
+	}
+	return out
+}
+
+var keys = map[string]kmsg.Key{"": kmsg.Produce, "produce": kmsg.Produce, "metadata": kmsg.Metadata, "init": kmsg.InitProducerID, "configs": kmsg.DescribeConfigs}
+
+// on makes the trouble for a cluster.
+func (t trouble) on() kafkafake.Trouble {
+	out := kafkafake.Trouble{Keys: []kmsg.Key{keys[t.Key]}, Nodes: t.Nodes, Partitions: t.Partitions, Skip: t.Skip, Count: t.Count, For: t.For, Code: codeNamed(t.Code), Pause: t.Pause}
+	if t.Key == "metadata" { // a request for all topics can't be refused
+		out.When = func(r kmsg.Request) bool { return len(r.(*kmsg.MetadataRequest).Topics) > 0 }
+	}
+	for _, d := range kafkafake.Deeds() {
+		if d.String() == t.Do {
+			out.Do = d
+		}
+	}
+	return out
+}
+
+// codeNamed returns the error code with a name such as INVALID_RECORD.
+func codeNamed(name string) *kerr.Error {
+	for code := int16(-1); code < 140; code++ {
+		var e *kerr.Error
+		if err, ok := kerr.ErrorForCode(code).(*kerr.Error); ok { //nolint:errorlint // it is one
+			e = err
+		}
+		if e != nil && e.Message == name {
+			return e
+		}
+	}
+	return nil
+}
+
+// doubtful reports whether the trouble may leave guard in doubt about a record's
+// fate: it cuts off an answer, or answers what may be said after an append.
+func (t trouble) doubtful() bool {
+	if t.Key != "" && t.Key != "produce" {
+		return false
+	}
+	switch t.Do {
+	case "refuse", "rewrite":
+		return t.Do == "rewrite" || slices.Contains(vague, t.Code)
+	case "delay", "delay_answer", "trickle":
+		return t.Pause >= 5*time.Second // a client that waits no longer
+	}
+	return true
+}
+
+// vague are the codes that a broker may answer whether it has appended or not.
+var vague = []string{
+	"REQUEST_TIMED_OUT", "NOT_ENOUGH_REPLICAS_AFTER_APPEND", "NETWORK_EXCEPTION", "KAFKA_STORAGE_ERROR", "UNKNOWN_SERVER_ERROR",
+	"OUT_OF_ORDER_SEQUENCE_NUMBER", "INVALID_PRODUCER_EPOCH", "UNKNOWN_PRODUCER_ID", "CORRUPT_MESSAGE",
+}
+
+// doubtful reports whether anything in the plan may leave guard in doubt.
+func (p plan) doubtful() bool {
+	return p.Expiry > 0 || slices.ContainsFunc(p.Troubles, trouble.doubtful) ||
+		slices.ContainsFunc(p.Events, func(e event) bool { return slices.Contains([]string{"away", "cut", "delete"}, e.Do) })
+}
+
+// calm is when the last of the troubles and events is over, or when all ends.
+func (p plan) calm() (end time.Duration) {
+	for _, e := range p.Events {
+		end = max(end, e.At)
+		if e.Do == "close" {
+			return e.At
+		}
+	}
+	for _, t := range p.Troubles {
+		end = max(end, t.For+time.Duration(max(1, t.Count))*(t.Pause+time.Minute))
+	}
+	return end
+}
+
+// configs returns all sets of configs that the topic has in the course of time.
+func (p plan) configs() []map[string]string {
+	now := map[string]string{}
+	for _, c := range p.Configs {
+		k, v, _ := strings.Cut(c, "=")
+		now[k] = v
+	}
+	all := []map[string]string{clone(now)}
+	for _, e := range p.Events {
+		if e.Do == "set" || e.Do == "create" && e.Config != "" {
+			k, v, _ := strings.Cut(e.Config, "=")
+			now[k] = v
+			all = append(all, clone(now))
+		}
+	}
+	return all
+}
+
+func clone(m map[string]string) map[string]string {
+	out := map[string]string{}
+	for k, v := range m {
+		out[k] = v
+	}
+	return out
+}

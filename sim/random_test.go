@@ -1,0 +1,337 @@
+package sim
+
+import (
+	"encoding/json"
+	"flag"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+var (
+	flagMessages = flag.Int("messages", 0, "how many messages the random worlds take in all, 0 for what CI can afford")
+	flagSeed     = flag.Uint64("seed", 0, "run the one random world of this seed, again and again until it breaks, at most -times")
+	flagPlan     = flag.String("plan", "", "run the one world of this file, again and again until it breaks, at most -times")
+	flagTimes    = flag.Int("times", 50, "how often -seed and -plan are run")
+	flagFirst    = flag.Uint64("first", 1, "the seed of the first random world")
+	flagKeepOn   = flag.Bool("keep-on", false, "go on after a break, and list all at the end")
+)
+
+// TestRandom lives through random worlds until they have had the messages asked
+// for. A break comes with the seed of its world:
+//
+//	go test ./sim -run TestRandom -seed 123 -v
+func TestRandom(t *testing.T) {
+	switch {
+	case *flagSeed != 0:
+		again(t, random(*flagSeed))
+		return
+	case *flagPlan != "":
+		again(t, load(t, *flagPlan))
+		return
+	}
+	messages := *flagMessages
+	if messages == 0 {
+		messages = 2_000_000
+		if testing.Short() {
+			messages = 30_000
+		}
+	}
+	var next, seen, virtual, worlds atomic.Int64
+	var mu sync.Mutex
+	broken, known := map[string][]uint64{}, map[string]int{}
+	next.Store(int64(*flagFirst) - 1)
+	begin := time.Now()
+	t.Run("worlds", func(t *testing.T) {
+		for range runtime.GOMAXPROCS(0) {
+			t.Run("", func(t *testing.T) {
+				t.Parallel()
+				for seen.Load() < int64(messages) {
+					seed := uint64(next.Add(1))
+					r := live(t, random(seed))
+					seen.Add(int64(r.seen))
+					virtual.Add(int64(r.virtual))
+					worlds.Add(1)
+					if r.broken == "" {
+						continue
+					}
+					b := knownTo(random(seed), r)
+					mu.Lock()
+					if b != nil {
+						known[b.name]++
+					} else {
+						broken[r.kind] = append(broken[r.kind], seed)
+					}
+					mu.Unlock()
+					if b != nil {
+						continue
+					}
+					if !*flagKeepOn {
+						t.Errorf("seed %d: %s: %s\n%s", seed, r.kind, r.broken, random(seed))
+						return
+					}
+					t.Logf("seed %d: %s: %s", seed, r.kind, r.broken)
+				}
+			})
+		}
+	})
+	took := time.Since(begin)
+	t.Logf("%d worlds, %d messages in %s: %.0f messages/s, %.1f virtual hours per real minute", worlds.Load(), seen.Load(), took.Round(time.Millisecond),
+		float64(seen.Load())/took.Seconds(), time.Duration(virtual.Load()).Hours()/took.Minutes())
+	t.Logf("known breaks: %v", known)
+	for kind, seeds := range broken {
+		slices.Sort(seeds)
+		t.Errorf("%s: %d worlds, for example seeds %v", kind, len(seeds), seeds[:min(10, len(seeds))])
+	}
+}
+
+// again runs a plan until it breaks.
+func again(t *testing.T, p plan) {
+	t.Log(p)
+	for i := range *flagTimes {
+		if r := live(t, p); r.broken != "" {
+			t.Fatalf("run %d: %s: %s", i+1, r.kind, r.broken)
+		}
+	}
+	t.Logf("it did not break in %d runs", *flagTimes)
+}
+
+func load(t *testing.T, file string) (p plan) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Clean(file))
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(b, &p))
+	return p
+}
+
+// random makes a plan from a seed.
+func random(seed uint64) plan {
+	r := maker{rand.New(rand.NewPCG(seed, 7))}
+	p := plan{
+		Dialect: r.of("kafka", "kafka", "kafka", "kafka24", "registry", "redpanda", "redpanda_of_old", "gateway", "blurring_gateway", "event_hubs", "unreadable", "hanging", "uneven", "small_sockets"),
+		Nodes:   []int{1, 1, 1, 2, 3}[r.IntN(5)], Partitions: 1 + r.IntN(6),
+		Seed: seed, Latency: time.Duration(r.IntN(5)) * time.Millisecond, Jitter: time.Duration(1+r.IntN(5000)) * time.Microsecond,
+		IgnoreRules: r.one(3), Keyed: r.one(2), Codec: r.of("", "", "gzip", "snappy", "lz4"),
+	}
+	if r.one(4) {
+		p.RulesMaxAge = r.some()
+	}
+	if p.Dialect == "event_hubs" {
+		p.Codec = r.of("", "gzip")
+	}
+	if r.one(2) {
+		p.Rate = 1 << (16 + r.IntN(9))
+	}
+	if r.one(6) {
+		p.NotIdempotent = true
+		p.LeaderAck = r.one(2)
+	}
+	if r.one(8) {
+		p.NoRetry = true
+	}
+	if r.one(8) {
+		p.MaxElapsed = time.Duration(1+r.IntN(20)) * time.Second
+	}
+	if r.one(6) {
+		p.MaxBuffered = 50 + r.IntN(1000)
+	}
+	if r.one(6) {
+		p.HandOver = time.Duration(1+r.IntN(3000)) * time.Microsecond
+	}
+	if r.one(4) {
+		p.UnknownRetries = 1 + r.IntN(4)
+	}
+	if r.one(10) {
+		p.Expiry = time.Duration(1+r.IntN(60)) * time.Second
+	}
+	if r.one(10) {
+		p.Clock = time.Duration(r.IntN(480)-240) * time.Second
+	}
+	if r.one(2) || p.Dialect == "uneven" && r.one(4) {
+		p.Configs = append(p.Configs, "max.message.bytes="+r.of("20000", "50000", "100000"))
+	}
+	if r.one(4) {
+		p.Configs = append(p.Configs, "cleanup.policy=compact")
+	}
+	if r.one(4) {
+		p.Configs = append(p.Configs, "message.timestamp.before.max.ms="+r.of("3600000", "600000"))
+	}
+	if r.one(5) {
+		p.Configs = append(p.Configs, "compression.type="+r.of("uncompressed", "gzip", "lz4"))
+	}
+	if r.one(12) {
+		r.fullSpeed(&p)
+		return p
+	}
+	r.writers(&p)
+	if r.one(2) {
+		for range 1 + r.IntN(3) {
+			p.Troubles = append(p.Troubles, r.trouble(&p))
+		}
+	}
+	if r.one(3) {
+		for range 1 + r.IntN(3) {
+			p.Events = append(p.Events, r.event(&p))
+		}
+		slices.SortFunc(p.Events, func(a, b event) int { return int(a.At - b.At) })
+		p.Events = balanced(p.Events, p.Configs)
+	}
+	return p
+}
+
+// balanced has whatever goes away come back, and nothing happen after the end.
+func balanced(events []event, configs []string) (out []event) {
+	away, deleted := map[int32]bool{}, false
+	for _, e := range events {
+		switch e.Do {
+		case "close":
+			return append(out, e)
+		case "away":
+			away[e.Node] = true
+		case "delete":
+			deleted = true
+		}
+		out = append(out, e)
+	}
+	last := out[len(out)-1].At
+	for node := range away {
+		out = append(out, event{At: last + 7*time.Second, Do: "back", Node: node})
+	}
+	if deleted {
+		out = append(out, event{At: last + 3*time.Second, Do: "create"})
+	}
+	return out
+}
+
+type maker struct{ *rand.Rand }
+
+func (r maker) one(in int) bool             { return r.IntN(in) == 0 }
+func (r maker) of(choices ...string) string { return choices[r.IntN(len(choices))] }
+
+// some returns a time, more often a short one.
+func (r maker) some() time.Duration {
+	return time.Duration(1+r.IntN(100)) * []time.Duration{time.Millisecond, 10 * time.Millisecond, 100 * time.Millisecond, time.Second}[r.IntN(4)]
+}
+
+func (r maker) writers(p *plan) {
+	bad := []int{0, 200, 50, 10, 3}[r.IntN(5)] // one in so many
+	size := []int{0, 0, 100, 1000, 1000}[r.IntN(5)]
+	batch := []int{1, 4, 20, 100, 500}[r.IntN(5)]
+	if r.one(12) {
+		batch = 2000
+	}
+	ends, pauses := r.one(5), r.one(2)
+	for range 1 + r.IntN(8) {
+		var w writer
+		for range 1 + r.IntN(6) {
+			var x write
+			if pauses {
+				x.After = r.some()
+			}
+			if ends && r.one(2) {
+				x.Ends = r.some()
+			}
+			for left := 1 + r.IntN(batch); left > 0; {
+				n := 1 + r.IntN(min(left, 40))
+				left -= n
+				x.Records = append(x.Records, run{Shape: good, Size: size, Times: n, Partition: r.Int32N(int32(p.Partitions))})
+				if bad > 0 && r.IntN(max(1, bad/n)) == 0 {
+					x.Records = append(x.Records, r.bad(p))
+				}
+			}
+			w.Writes = append(w.Writes, x)
+		}
+		p.Writers = append(p.Writers, w)
+	}
+}
+
+// fullSpeed has many writers write large batches without a pause, most of them
+// clean, to a topic with a low limit: refusals meet requests that are under way.
+func (r maker) fullSpeed(p *plan) {
+	p.Configs = []string{"max.message.bytes=" + r.of("50000", "100000", "200000")}
+	p.Codec, p.NoRetry, p.MaxElapsed, p.HandOver, p.MaxBuffered, p.Rate = "", false, 0, 0, 0, 1<<(18+r.IntN(7))
+	poison := r.one(2)
+	for range 4 + r.IntN(9) {
+		var w writer
+		for range 2 + r.IntN(6) {
+			var x write
+			for range 10 + r.IntN(40) {
+				x.Records = append(x.Records, run{Shape: good, Size: 1000, Times: 1 + r.IntN(20), Partition: r.Int32N(int32(p.Partitions))})
+			}
+			if poison && r.one(3) {
+				x.Records = append(x.Records, r.bad(p))
+			}
+			w.Writes = append(w.Writes, x)
+		}
+		p.Writers = append(p.Writers, w)
+	}
+}
+
+func (r maker) bad(p *plan) run {
+	out := run{Shape: shapes[1+r.IntN(len(shapes)-1)], Partition: r.Int32N(int32(p.Partitions))}
+	if out.Shape == noise || out.Shape == zeros {
+		out.Size = []int{15_000, 30_000, 60_000, 120_000, 1_100_000}[r.IntN(5)]
+	}
+	return out
+}
+
+func (r maker) trouble(p *plan) trouble {
+	t := trouble{
+		Key:  r.of("", "", "", "metadata", "init", "configs"),
+		Do:   r.of("refuse", "refuse", "refuse", "rewrite", "cut_before", "cut_after", "cut_within", "swallow", "swallow_answer", "delay", "delay_answer", "trickle"),
+		Skip: r.IntN(6), Count: 1 + r.IntN(4),
+	}
+	if p.Nodes > 1 { // see kafkafake.Network.OnlyProduce
+		t.Key = ""
+	}
+	if r.one(3) {
+		t.Count, t.For = -1, r.some()/10+time.Millisecond
+	}
+	if p.Nodes > 1 && r.one(3) {
+		t.Nodes = []int32{r.Int32N(int32(p.Nodes))}
+	}
+	if t.Key == "" && r.one(3) {
+		t.Partitions = []int32{r.Int32N(int32(p.Partitions))}
+	}
+	switch t.Do {
+	case "delay", "delay_answer":
+		t.Pause = r.some() / 2
+	case "trickle":
+		t.Pause = time.Millisecond
+	case "rewrite":
+		t.Key, t.Code = "", r.of("KAFKA_STORAGE_ERROR", "NETWORK_EXCEPTION", "UNKNOWN_SERVER_ERROR", "REQUEST_TIMED_OUT", "NOT_ENOUGH_REPLICAS_AFTER_APPEND")
+	case "refuse":
+		switch t.Key {
+		case "":
+			t.Code = r.of("UNKNOWN_SERVER_ERROR", "CORRUPT_MESSAGE", "INVALID_RECORD", "MESSAGE_TOO_LARGE", "INVALID_TIMESTAMP",
+				"NOT_ENOUGH_REPLICAS", "NOT_ENOUGH_REPLICAS_AFTER_APPEND", "REQUEST_TIMED_OUT", "KAFKA_STORAGE_ERROR", "NETWORK_EXCEPTION",
+				"TOPIC_AUTHORIZATION_FAILED", "POLICY_VIOLATION", "NOT_LEADER_FOR_PARTITION", "UNKNOWN_TOPIC_OR_PARTITION")
+		case "metadata":
+			t.Code = r.of("UNKNOWN_TOPIC_OR_PARTITION", "TOPIC_AUTHORIZATION_FAILED", "LEADER_NOT_AVAILABLE")
+		case "init":
+			t.Code = r.of("CLUSTER_AUTHORIZATION_FAILED", "COORDINATOR_LOAD_IN_PROGRESS", "NOT_COORDINATOR")
+		default:
+			t.Code = r.of("TOPIC_AUTHORIZATION_FAILED", "UNKNOWN_SERVER_ERROR", "REQUEST_TIMED_OUT")
+		}
+	}
+	return t
+}
+
+func (r maker) event(p *plan) event {
+	e := event{At: r.some() / 4, Do: r.of("move", "away", "cut", "set", "set", "delete", "close"), Node: r.Int32N(int32(p.Nodes)), Partition: r.Int32N(int32(p.Partitions))}
+	if e.Do == "away" && p.Nodes > 1 { // see kafkafake.Network.OnlyProduce
+		e.Do = "cut"
+	}
+	if e.Do == "set" {
+		e.Config = "max.message.bytes=" + r.of("10000", "20000", "50000", "100000")
+	}
+	return e
+}

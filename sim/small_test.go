@@ -1,0 +1,263 @@
+package sim
+
+import (
+	"flag"
+	"iter"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
+)
+
+var flagAll = flag.Bool("all", false, "enumerate the whole of the small scope: hours")
+
+// scope is how much of the small scope is enumerated.
+type scope struct {
+	records        int // without faults: all batches of up to so many
+	onlyKafka      int // the same, for Kafka with rules that are told
+	faults         int // at once
+	faultyDialects []string
+}
+
+// TestSmallScope enumerates small worlds: which records there are, in which
+// partitions, which dialect the broker speaks, and what goes wrong at which step of
+// the protocol. Each part says how many there were.
+func TestSmallScope(t *testing.T) {
+	s := scope{records: 2, onlyKafka: 3, faults: 2, faultyDialects: []string{"kafka"}}
+	switch {
+	case *flagAll:
+		s = scope{records: 4, onlyKafka: 4, faults: 2}
+	case testing.Short():
+		s = scope{records: 1, onlyKafka: 2, faults: 1, faultyDialects: []string{"kafka"}}
+	}
+	for _, part := range []struct {
+		name  string
+		plans iter.Seq[plan]
+	}{
+		{"records", s.batches(kafkafake.Dialects(), s.records, []bool{false, true}, []string{"", "not_idempotent"})},
+		{"more records", s.batches([]kafkafake.Dialect{kafkafake.Kafka()}, s.onlyKafka, []bool{false}, []string{""})},
+		{"one fault", s.faulty(1, nil)},
+		{"several faults", s.faulty(s.faults, s.faultyDialects)},
+	} {
+		if part.name == "several faults" && s.faults < 2 {
+			continue
+		}
+		t.Run(part.name, func(t *testing.T) { each(t, part.plans) })
+	}
+}
+
+// each lives through all plans.
+func each(t *testing.T, plans iter.Seq[plan]) {
+	t.Helper()
+	feed := make(chan plan)
+	go func() {
+		defer close(feed)
+		for p := range plans {
+			feed <- p
+		}
+	}()
+	var worlds, failed atomic.Int64
+	var mu sync.Mutex
+	known := map[string]int{}
+	begin := time.Now()
+	t.Run("worlds", func(t *testing.T) {
+		for range runtime.GOMAXPROCS(0) {
+			t.Run("", func(t *testing.T) {
+				t.Parallel()
+				for p := range feed {
+					worlds.Add(1)
+					r := live(t, p)
+					if r.broken == "" {
+						continue
+					}
+					if b := knownTo(p, r); b != nil {
+						mu.Lock()
+						known[b.name]++
+						mu.Unlock()
+						continue
+					}
+					if failed.Add(1) <= 20 {
+						t.Errorf("%s: %s\n%s", r.kind, r.broken, p)
+					}
+				}
+			})
+		}
+	})
+	t.Logf("%d worlds in %s, %d broken, known breaks: %v", worlds.Load(), time.Since(begin).Round(time.Millisecond), failed.Load(), known)
+}
+
+// letters are the records of the small scope.
+func letters(partitions int32) (out []run) {
+	for p := range partitions {
+		out = append(out, run{Shape: good, Partition: p}, run{Shape: noise, Partition: p, Size: 3000}, run{Shape: zeros, Partition: p, Size: 3000},
+			run{Shape: noKey, Partition: p}, run{Shape: late, Partition: p}, run{Shape: marked, Partition: p})
+	}
+	return append(out, run{Shape: illegal})
+}
+
+// small is a world in which all of the letters but the good are bad, by one
+// dialect or another.
+func small(d kafkafake.Dialect, ignore bool, mode string) plan {
+	p := plan{
+		Dialect: d.Name, Partitions: 2, IgnoreRules: ignore, NotIdempotent: mode == "not_idempotent", LeaderAck: mode == "leader_ack",
+		Configs: []string{"max.message.bytes=2000", "cleanup.policy=compact", "message.timestamp.before.max.ms=3600000"},
+		Latency: time.Millisecond,
+	}
+	if p.Dialect == "uneven" {
+		p.Nodes, p.Configs = 2, p.Configs[1:]
+	}
+	return p
+}
+
+// words yields all sequences of up to n letters, the first of which is in
+// partition 0: the partitions are alike.
+func words(n int) iter.Seq[[]run] {
+	all := letters(2)
+	var extend func(word []run, yield func([]run) bool) bool
+	extend = func(word []run, yield func([]run) bool) bool {
+		if len(word) > 0 && !yield(word) {
+			return false
+		}
+		if len(word) == n {
+			return true
+		}
+		for _, l := range all {
+			if len(word) == 0 && l.Partition > 0 {
+				continue
+			}
+			if !extend(append(slices.Clone(word), l), yield) {
+				return false
+			}
+		}
+		return true
+	}
+	return func(yield func([]run) bool) { extend(nil, yield) }
+}
+
+func (scope) batches(dialects []kafkafake.Dialect, n int, ignore []bool, modes []string) iter.Seq[plan] {
+	return func(yield func(plan) bool) {
+		for _, d := range dialects {
+			for _, ignore := range ignore {
+				for _, mode := range modes {
+					for word := range words(n) {
+						for _, codec := range []string{"", "lz4"} {
+							if codec != "" && (!has(word, zeros) || d.Codecs != nil) {
+								continue
+							}
+							p := small(d, ignore, mode)
+							p.Codec = codec
+							p.Writers = []writer{{Writes: []write{{Records: word}}}}
+							if !yield(p) {
+								return
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+func has(word []run, s shape) bool {
+	return slices.ContainsFunc(word, func(r run) bool { return r.Shape == s })
+}
+
+// faults are what goes wrong at a step of the protocol. OUT_OF_ORDER_SEQUENCE_NUMBER
+// is none of them: a broker that has appended a batch and then answers so has lost
+// it, which kfake does not, and kgo relies on.
+func faults() (out []trouble) {
+	for skip := range 3 {
+		for _, do := range []string{"cut_before", "cut_after", "cut_within", "swallow", "swallow_answer"} {
+			out = append(out, trouble{Do: do, Skip: skip})
+		}
+		out = append(out, trouble{Do: "delay", Pause: 3 * time.Second, Skip: skip}, trouble{Do: "delay_answer", Pause: 3 * time.Second, Skip: skip})
+		for _, code := range []string{"NOT_ENOUGH_REPLICAS", "TOPIC_AUTHORIZATION_FAILED", "UNKNOWN_SERVER_ERROR", "INVALID_RECORD", "MESSAGE_TOO_LARGE"} {
+			out = append(out, trouble{Do: "refuse", Code: code, Skip: skip})
+		}
+		for _, code := range []string{"REQUEST_TIMED_OUT", "KAFKA_STORAGE_ERROR", "UNKNOWN_SERVER_ERROR"} {
+			out = append(out, trouble{Do: "rewrite", Code: code, Skip: skip})
+		}
+	}
+	for skip := range 2 {
+		for _, key := range []string{"metadata", "init", "configs"} {
+			for _, do := range []string{"cut_before", "cut_after", "swallow"} {
+				out = append(out, trouble{Key: key, Do: do, Skip: skip})
+			}
+		}
+		out = append(out,
+			trouble{Key: "metadata", Do: "refuse", Code: "UNKNOWN_TOPIC_OR_PARTITION", Skip: skip},
+			trouble{Key: "metadata", Do: "refuse", Code: "TOPIC_AUTHORIZATION_FAILED", Skip: skip},
+			trouble{Key: "init", Do: "refuse", Code: "CLUSTER_AUTHORIZATION_FAILED", Skip: skip},
+			trouble{Key: "configs", Do: "refuse", Code: "TOPIC_AUTHORIZATION_FAILED", Skip: skip},
+		)
+	}
+	return out
+}
+
+// faultyWrites are the writes that faults befall: a batch, one with a culprit, and
+// two at a time.
+func faultyWrites() [][]writer {
+	clean := write{Records: []run{{Shape: good, Times: 2}, {Shape: good, Partition: 1}}}
+	mixed := write{Records: []run{{Shape: good}, {Shape: noKey}, {Shape: good, Partition: 1}, {Shape: good}}}
+	return [][]writer{
+		{{Writes: []write{clean, clean}}},
+		{{Writes: []write{mixed, clean}}},
+		{{Writes: []write{mixed}}, {Writes: []write{clean}}},
+	}
+}
+
+// faulty yields worlds with n faults, with rules known and not, for the dialects
+// with the names, or all.
+func (scope) faulty(n int, dialects []string) iter.Seq[plan] {
+	return func(yield func(plan) bool) {
+		for _, d := range kafkafake.Dialects() {
+			if len(dialects) > 0 && !slices.Contains(dialects, d.Name) || d.Name == "uneven" {
+				continue
+			}
+			for _, ignore := range []bool{false, true} {
+				for _, mode := range []string{"", "not_idempotent", "leader_ack"} {
+					for _, writers := range faultyWrites() {
+						for combination := range combinations(faults(), n) {
+							if testing.Short() && (mode != "" || d.Name != "kafka" && combination[0].Skip > 0) {
+								continue
+							}
+							if n > 1 && !*flagAll && (mode != "" || !ignore) {
+								continue
+							}
+							p := small(d, ignore, mode)
+							p.Writers, p.Troubles = writers, combination
+							if !yield(p) {
+								return
+							}
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// combinations yields all ways to have n of the faults, in either order.
+func combinations(of []trouble, n int) iter.Seq[[]trouble] {
+	return func(yield func([]trouble) bool) {
+		if n == 1 {
+			for _, a := range of {
+				if !yield([]trouble{a}) {
+					return
+				}
+			}
+			return
+		}
+		for _, a := range of {
+			for _, b := range of {
+				if !yield([]trouble{a, b}) {
+					return
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,297 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/kafka-guarded/kafka-guarded/guard"
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
+)
+
+// result is what came of a plan.
+type result struct {
+	broken  string // what the oracle has against it, "" for nothing
+	kind    string // of break, a word
+	virtual time.Duration
+	seen    int // messages
+}
+
+// patience is how much virtual time writes have once nothing goes wrong any more.
+const patience = 10 * time.Minute
+
+// run lives through a plan in a bubble of its own. What guard leaves behind
+// there, such as a goroutine that waits for ever, is a break, too.
+func live(t *testing.T, p plan) (out result) {
+	out.seen = p.messages()
+	// Outside of the bubble: a mutex that is never unlocked stops its time.
+	stuck := time.AfterFunc(time.Minute, func() {
+		fmt.Fprintf(os.Stderr, "the clock of this world stands still: %s\n", p)
+		panic("stuck")
+	})
+	defer stuck.Stop()
+	defer func() {
+		if r := recover(); r != nil && out.broken == "" {
+			text := fmt.Sprint(r)
+			out.kind, out.broken = "leak", text
+			if !strings.Contains(text, "deadlock") {
+				out.kind = "panic"
+			}
+		}
+	}()
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		w := newWorld(t, p)
+		out.kind, out.broken = w.live()
+		out.virtual = time.Since(begin)
+	})
+	return out
+}
+
+// world is a plan that is lived through.
+type world struct {
+	plan    plan
+	t       *testing.T
+	network *kafkafake.Network
+	cluster *kafkafake.Cluster
+	guard   *guard.Guard
+	begin   time.Time
+
+	troubles []*kafkafake.TroubleHandle // as planned
+
+	mu      sync.Mutex
+	notices []time.Time
+	written []*written
+	closed  time.Time
+}
+
+// written is a write, and what guard said of it.
+type written struct {
+	writer, nth int
+	records     []*kgo.Record
+	runs        []run
+	verdicts    []guard.Verdict // nil while it is under way
+	begin, end  time.Time
+	ended       bool // its context
+}
+
+func newWorld(t *testing.T, p plan) *world {
+	w := &world{plan: p, t: t, begin: time.Now()}
+	w.network = &kafkafake.Network{Latency: p.Latency, Jitter: p.Jitter, Rate: p.Rate, OnlyProduce: p.Nodes > 1, Rand: rand.New(rand.NewPCG(p.Seed, 1))}
+	w.cluster = kafkafake.Speak(t, p.dialect(), w.network, kfake.NumBrokers(max(1, p.Nodes)))
+	w.cluster.Topic("t", int32(p.Partitions), p.Configs...)
+	for i := range p.Partitions {
+		if err := w.cluster.MoveTopicPartition("t", int32(i), int32(i%max(1, p.Nodes))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, tr := range p.Troubles {
+		w.troubles = append(w.troubles, w.cluster.Trouble(tr.on()))
+	}
+	config, opts := p.guard()
+	config.OnWaiting = func(guard.Waiting) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.notices = append(w.notices, time.Now())
+	}
+	g, err := guard.New(config, append(w.cluster.Opts(), opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.guard = g
+	return w
+}
+
+// live writes all that is planned, and returns what the oracle says.
+func (w *world) live() (kind, broken string) {
+	stop := make(chan struct{})
+	var events sync.WaitGroup
+	for _, e := range w.plan.Events {
+		events.Go(func() {
+			select {
+			case <-time.After(e.At):
+				w.happen(e)
+			case <-stop:
+			}
+		})
+	}
+	done := make(chan struct{})
+	var writers sync.WaitGroup
+	for i := range w.plan.Writers {
+		writers.Go(func() { w.write(i) })
+	}
+	go func() {
+		writers.Wait()
+		close(done)
+	}()
+	kind, broken = w.watch(done)
+	close(stop)
+	events.Wait()
+	if broken == "" {
+		kind, broken = w.judge()
+	}
+	w.close()
+	// What is under way in the network comes to an end.
+	time.Sleep(2 * time.Minute)
+	return kind, broken
+}
+
+func (w *world) close() {
+	w.mu.Lock()
+	first := w.closed.IsZero()
+	if first {
+		w.closed = time.Now()
+	}
+	w.mu.Unlock()
+	if first {
+		w.guard.Close()
+	}
+}
+
+// watch waits for the writers, and has no endless patience.
+func (w *world) watch(done <-chan struct{}) (kind, broken string) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-done:
+			return "", ""
+		case <-tick.C:
+		}
+		if conns := w.network.Open(); conns > w.connections() {
+			return "churn", fmt.Sprintf("%d connections are open", conns)
+		}
+		if dialed := w.network.Dialed(); dialed > 50*w.connections()+int(time.Since(w.begin)/time.Second)*20 {
+			return "churn", fmt.Sprintf("%d connections were made in %s", dialed, time.Since(w.begin))
+		}
+		w.mu.Lock()
+		closed, writing := w.closed, slices.ContainsFunc(w.written, func(x *written) bool { return x.verdicts == nil })
+		w.mu.Unlock()
+		switch {
+		case writing && !closed.IsZero() && time.Since(closed) > 15*time.Second:
+			return "close", fmt.Sprintf("a write has not returned %s after Close", time.Since(closed))
+		case time.Since(w.begin) > w.plan.calm()+w.longest()+patience:
+			w.close()
+			return "hang", fmt.Sprintf("a write has not returned after %s", time.Since(w.begin))
+		}
+		if kind, broken := w.overdue(); broken != "" {
+			return kind, broken
+		}
+	}
+}
+
+// connections is how many connections are plenty: three clients (control, bulk,
+// solo), some generations of two of them, and kgo's few for each broker.
+func (w *world) connections() int { return 20 * (max(1, w.plan.Nodes) + 1) }
+
+// longest returns how long the plan itself takes.
+func (w *world) longest() (d time.Duration) {
+	for _, wr := range w.plan.Writers {
+		var one time.Duration
+		for _, x := range wr.Writes {
+			one += x.After + time.Duration(len(x.Records))*w.plan.HandOver
+			for _, r := range x.Records {
+				one += time.Duration(r.Times) * w.plan.HandOver
+			}
+		}
+		d = max(d, one)
+	}
+	return d
+}
+
+// overdue looks for writes that keep quiet, or that go on after their time.
+func (w *world) overdue() (kind, broken string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, x := range w.written {
+		if x.verdicts != nil {
+			continue
+		}
+		age := time.Since(x.begin)
+		if most := w.plan.MaxElapsed; most > 0 && age > most+time.Minute {
+			return "overdue", fmt.Sprintf("write %d of writer %d goes on after %s with a max_elapsed_time of %s", x.nth, x.writer, age, most)
+		}
+		told := false
+		for _, n := range w.notices {
+			told = told || n.After(x.begin) || time.Since(n) < 90*time.Second
+		}
+		if age > 90*time.Second && !told {
+			return "silence", fmt.Sprintf("write %d of writer %d goes on after %s without a word", x.nth, x.writer, age)
+		}
+	}
+	return "", ""
+}
+
+// write lives through the writes of one writer.
+func (w *world) write(i int) {
+	for n, planned := range w.plan.Writers[i].Writes {
+		if planned.After > 0 {
+			time.Sleep(planned.After)
+		}
+		rs, runs := w.plan.records(i, n)
+		x := &written{writer: i, nth: n, records: rs, runs: runs, begin: time.Now()}
+		w.mu.Lock()
+		w.written = append(w.written, x)
+		w.mu.Unlock()
+		ctx, cancel := context.WithCancel(context.Background())
+		if planned.Ends > 0 {
+			ctx, cancel = context.WithTimeout(ctx, planned.Ends)
+		}
+		verdicts := w.guard.Write(ctx, rs)
+		ended := ctx.Err() != nil
+		cancel()
+		w.mu.Lock()
+		x.verdicts, x.end, x.ended = verdicts, time.Now(), ended
+		w.mu.Unlock()
+	}
+}
+
+// happen does what an event says.
+func (w *world) happen(e event) {
+	switch e.Do {
+	case "move":
+		_ = w.cluster.MoveTopicPartition("t", e.Partition, e.Node)
+	case "away":
+		w.cluster.Away(e.Node, true)
+	case "back":
+		w.cluster.Away(e.Node, false)
+	case "cut":
+		w.cluster.Cut(e.Node)
+	case "set":
+		w.set(e.Config)
+	case "delete":
+		_ = w.cluster.DeleteTopic("t")
+	case "create":
+		w.cluster.Topic("t", int32(w.plan.Partitions), w.plan.Configs...)
+	case "close":
+		w.close()
+	default:
+		panic("no event is named " + e.Do)
+	}
+}
+
+// set changes a property of the topic, once the cluster is there to be asked.
+func (w *world) set(config string) {
+	k, v, _ := strings.Cut(config, "=")
+	for range 120 {
+		if w.cluster.TopicInfo("t") == nil {
+			return
+		}
+		res, err := w.cluster.Admin.AlterTopicConfigs(context.Background(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: k, Value: &v}}, "t")
+		if err == nil && res[0].Err == nil {
+			return
+		}
+		time.Sleep(time.Second)
+	}
+}
