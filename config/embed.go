@@ -15,3 +15,10 @@ var Example []byte
 //
 //go:embed dead-letter.yaml
 var DeadLetter []byte
+
+// HTTPGateway is http_gateway.yaml: records that are posted over HTTP to Kafka, and
+// what became of each as the answer. It reads the environment variables
+// KAFKA_BROKERS, HTTP_ADDRESS, HTTP_TIMEOUT and GIVE_UP_AFTER.
+//
+//go:embed http_gateway.yaml
+var HTTPGateway []byte

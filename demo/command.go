@@ -26,14 +26,15 @@ func Command() *cli.Command {
 Starts a broker in the process, runs config/example.yaml against it, and then
 reads the topics and the dead letters to say what became of every message. Fails
 if any is lost, duplicated or not where it should be. With --recipe dead-letter,
-runs config/dead-letter.yaml instead, and the accounts must be the same.
+runs config/dead-letter.yaml instead, and the accounts must be the same. With
+--recipe http, starts config/http_gateway.yaml, and says what to send to it.
 
 With --config, runs a config of your own instead. ${KAFKA_BROKERS} in it is the
 broker, and topics are created as they are needed. Prints what they hold then.`[1:],
 		Flags: []cli.Flag{
 			&cli.IntFlag{Name: messages, Value: 10_000, Usage: "how many messages to send; with --config, the environment variable MESSAGES"},
 			&cli.Float64Flag{Name: poison, Value: 0.01, Usage: "the share of them that Kafka can't take, from 0 to 1; with --config, the environment variable POISON"},
-			&cli.StringFlag{Name: recipe, Value: Recipes[0], Usage: "which config to run: " + strings.Join(Recipes, " or ") + ", for what Kafka can't take"},
+			&cli.StringFlag{Name: recipe, Value: Recipes[0], Usage: "which config to run: " + strings.Join(Recipes, " or ") + ", for what Kafka can't take, or " + GatewayRecipe + ", for results per record over HTTP"},
 			&cli.StringFlag{Name: config, Usage: "the path of a config to run instead of config/example.yaml"},
 			&cli.BoolFlag{Name: keep, Usage: "leave the broker up until Ctrl-C, and print its address"},
 			&cli.BoolFlag{Name: verbose, Usage: "log what the engine does, to stderr"},
@@ -65,6 +66,8 @@ broker, and topics are created as they are needed. Prints what they hold then.`[
 					env["POISON"] = strconv.FormatFloat(o.Poison, 'f', -1, 64)
 				}
 				err = Own(ctx, o, path, env)
+			} else if o.Recipe == GatewayRecipe {
+				err = Gateway(ctx, o)
 			} else {
 				_, err = Example(ctx, o)
 			}
