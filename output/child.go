@@ -57,7 +57,7 @@ func childFrom(conf *service.ParsedConfig, field string, retry guard.Retry, n *n
 	}
 	out, err := conf.FieldOutput(field)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%s can't be made: %s", field, plain(err))
 	}
 	return &child{
 		field: field, out: out, keepsPlaces: placement.KeepsPlaces(config), retry: retry,

@@ -129,9 +129,7 @@ func TestDialsHaveATimeOut(t *testing.T) {
 	for field, want := range map[string]time.Duration{"": dialTimeout, "tcp: { tcp_user_timeout: 1s }": dialTimeout, "tcp: { connect_timeout: 3s }": 3 * time.Second} {
 		conf, err := Spec().ParseYAML("topic: t\nseed_brokers: [ a:1 ]\n"+field, nil)
 		require.NoError(t, err)
-		d, err := newDialer(conf)
-		require.NoError(t, err)
-		require.Equal(t, want, d.timeout)
+		require.Equal(t, want, newParser(conf).dialer().timeout)
 	}
 	o := outputOf(t, "topic: t\nseed_brokers: [ '"+deaf(t)+"' ]\ntls: { enabled: true }\ntcp: { connect_timeout: 10ms }\n")
 	require.ErrorContains(t, o.Connect(t.Context()), "no connection within 10ms (tcp.connect_timeout)", "a handshake that never ends counts")

@@ -35,7 +35,7 @@ type deadLetters struct {
 }
 
 func deadLettersFrom(conf *service.ParsedConfig, config guard.Config, n *notices, m *metrics) (*deadLetters, error) {
-	if !conf.Contains(fieldDeadLetter) {
+	if !newParser(conf).has(fieldDeadLetter) {
 		return nil, nil
 	}
 	retry := config.Retry

@@ -23,7 +23,7 @@ const (
 type deliveryReports struct{ *child }
 
 func deliveryReportsFrom(conf *service.ParsedConfig, config clientConfig, n *notices, m *metrics) (*deliveryReports, error) {
-	if !conf.Contains(fieldDeliveryReport) {
+	if !newParser(conf).has(fieldDeliveryReport) {
 		return nil, nil
 	}
 	retry := config.guard.Retry

@@ -3,10 +3,11 @@ package output
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"net"
+	"os"
 	"time"
 
-	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/redpanda-data/benthos/v4/public/utils/netutil"
 )
 
@@ -23,29 +24,59 @@ type dialer struct {
 	timeout time.Duration
 }
 
-func newDialer(conf *service.ParsedConfig) (*dialer, error) {
-	tlsConf, enabled, err := conf.FieldTLSToggled(fieldTLS)
-	if err != nil {
-		return nil, err
-	}
+func (p *parser) dialer() *dialer {
+	d := &dialer{timeout: dialTimeout}
 	tcp := &net.Dialer{}
-	if conf.Contains(fieldTCP) {
-		c, err := netutil.DialerConfigFromParsed(conf.Namespace(fieldTCP))
-		if err != nil {
-			return nil, err
+	if p.has(fieldTCP) {
+		in := p.in(fieldTCP)
+		if timeout := in.orZero("connect_timeout"); timeout > 0 {
+			d.timeout = timeout
 		}
-		if err := netutil.DecorateDialer(tcp, c); err != nil {
-			return nil, err
+		in.orZero("tcp_user_timeout")
+		if len(p.found.texts) == 0 {
+			c := parse(p, fieldTCP, func(...string) (netutil.DialerConfig, error) { return netutil.DialerConfigFromParsed(in.conf) })
+			if err := netutil.DecorateDialer(tcp, c); err != nil {
+				p.fail(fieldTCP, "can't be used: %v", err)
+			}
 		}
 	}
-	d := &dialer{open: tcp.DialContext, timeout: tcp.Timeout}
-	if d.timeout == 0 {
-		d.timeout = dialTimeout
+	d.open = tcp.DialContext
+	if conf := p.tls(); conf != nil {
+		d.open = (&tls.Dialer{NetDialer: tcp, Config: conf}).DialContext
 	}
-	if enabled {
-		d.open = (&tls.Dialer{NetDialer: tcp, Config: tlsConf}).DialContext
+	return d
+}
+
+// tls returns nil if TLS is not enabled. Benthos takes a file for certificates that
+// has none, and all brokers are then of an unknown authority.
+func (p *parser) tls() *tls.Config {
+	in := p.in(fieldTLS)
+	if !in.bool("enabled") {
+		return nil
 	}
-	return d, nil
+	certificates := func(field string, pem []byte) {
+		if !x509.NewCertPool().AppendCertsFromPEM(pem) {
+			in.fail(field, "has no certificate in PEM (-----BEGIN CERTIFICATE-----)")
+		}
+	}
+	if text := in.string("root_cas"); text != "" {
+		certificates("root_cas", []byte(text))
+	}
+	if path := in.string("root_cas_file"); path != "" {
+		if pem, err := os.ReadFile(path); err != nil {
+			in.fail("root_cas_file", "can't be read: %v", err)
+		} else {
+			certificates("root_cas_file", pem)
+		}
+	}
+	if !in.fine("root_cas", "root_cas_file") {
+		return nil
+	}
+	conf, _, err := p.conf.FieldTLSToggled(fieldTLS)
+	if err != nil {
+		p.fail(fieldTLS, "can't be used: %v", err)
+	}
+	return conf
 }
 
 func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, error) {

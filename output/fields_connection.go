@@ -1,8 +1,11 @@
 package output
 
 import (
+	"errors"
+	"fmt"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,12 +26,9 @@ const (
 	fieldTCP                    = "tcp"
 )
 
-const lintBrokers = `root = if this.type() == "array" && (this.length() == 0 || this.map_each(b -> b.string()).all(b -> b != "" && b.re_match("^[, ]*$"))) { ["name at least one broker as host:port"] }`
-
 func connectionFields() []*service.ConfigField {
 	return []*service.ConfigField{
 		service.NewStringListField(fieldSeedBrokers).
-			LintRule(lintBrokers).
 			Description("A list of broker addresses to connect to in order to establish connections. If an item of the list contains commas it is expanded into multiple addresses. Kafka's `bootstrap.servers`.").
 			Example([]string{"localhost:9092"}).
 			Example([]string{"foo:9092", "bar:9092"}).
@@ -39,15 +39,15 @@ func connectionFields() []*service.ConfigField {
 			Advanced(),
 		service.NewTLSToggledField(fieldTLS),
 		saslField(),
-		durationField(fieldMetadataMaxAge).
+		service.NewDurationField(fieldMetadataMaxAge).
 			Description("The maximum age of metadata before it is refreshed. Kafka's `metadata.max.age.ms`.").
 			Default("1m").
 			Advanced(),
-		durationField(fieldRequestTimeoutOverhead).
+		service.NewDurationField(fieldRequestTimeoutOverhead).
 			Description("How long to wait for an answer to a request, on top of the time-out that the request itself carries. Roughly Kafka's `request.timeout.ms`.").
 			Default("10s").
 			Advanced(),
-		durationField(fieldConnIdleTimeout).
+		service.NewDurationField(fieldConnIdleTimeout).
 			Description("The rough time after which idle connections are closed. Kafka's `connections.max.idle.ms`.").
 			Default("20s").
 			Advanced(),
@@ -79,56 +79,88 @@ type clientConfig struct {
 	maxRequestBytes int
 }
 
-func clientConfigFrom(conf *service.ParsedConfig, log *service.Logger) (clientConfig, error) {
-	p := newParser(conf)
-	c := clientConfig{log: newClientLog(log)}
-	c.opts = append(c.opts, kgo.WithLogger(c.log))
-	c.connection(p)
+// read reads what the clients are made of.
+func (c *clientConfig) read(p *parser, log *service.Logger, linting bool) {
+	if log != nil {
+		c.log = newClientLog(log)
+		c.opts = []kgo.Opt{kgo.WithLogger(c.log)}
+	}
+	c.connection(p, linting)
 	c.producer(p)
 	c.fates(p)
-	if *p.err != nil {
-		return clientConfig{}, *p.err
+	if len(p.found.texts) > 0 {
+		return
 	}
 	// A client that never connects finds what only kgo would object to, so
 	// that a bad config ends the start instead of being retried for ever.
 	probe, err := guard.New(c.guard, c.opts...)
 	if err != nil {
-		return clientConfig{}, err
+		p.found.texts = append(p.found.texts, err.Error())
+		return
 	}
 	probe.Close()
-	return c, nil
 }
 
 // connection reads how to reach the brokers.
-func (c *clientConfig) connection(p *parser) {
-	for _, item := range p.strings(fieldSeedBrokers) {
-		for seed := range strings.SplitSeq(item, ",") {
-			if seed = strings.TrimSpace(seed); seed != "" {
-				if _, _, err := net.SplitHostPort(seed); err != nil {
-					seed = net.JoinHostPort(strings.Trim(seed, "[]"), defaultPort)
-				}
-				if !slices.Contains(c.seeds, seed) {
-					c.seeds = append(c.seeds, seed)
-				}
-			}
-		}
-	}
-	if len(c.seeds) == 0 {
-		p.fail("%s is empty: name at least one broker as host:port", fieldSeedBrokers)
-	}
-	c.sasl = parse(p, fieldSASL, func(...string) (*mechanisms, error) { return saslFrom(p.conf) })
+func (c *clientConfig) connection(p *parser, linting bool) {
+	c.readSeeds(p)
+	c.sasl = p.sasl(linting)
 	c.opts = append(c.opts,
 		kgo.SeedBrokers(c.seeds...),
 		kgo.ClientID(p.string(fieldClientID)),
-		kgo.MetadataMaxAge(p.duration(fieldMetadataMaxAge)),
+		kgo.MetadataMaxAge(p.duration(fieldMetadataMaxAge, metadataMinAge, time.Hour)),
 		kgo.MetadataMinAge(metadataMinAge),
-		kgo.RequestTimeoutOverhead(p.duration(fieldRequestTimeoutOverhead)),
-		kgo.ConnIdleTimeout(p.duration(fieldConnIdleTimeout)),
+		kgo.RequestTimeoutOverhead(p.duration(fieldRequestTimeoutOverhead, 100*time.Millisecond, 15*time.Minute)),
+		kgo.ConnIdleTimeout(p.duration(fieldConnIdleTimeout, 100*time.Millisecond, 15*time.Minute)),
 	)
 	if c.sasl != nil {
 		c.opts = append(c.opts, kgo.SASL(c.sasl))
 	}
-	if c.dialer = parse(p, fieldTCP, func(...string) (*dialer, error) { return newDialer(p.conf) }); c.dialer != nil {
-		c.opts = append(c.opts, kgo.Dialer(c.sasl.listen(c.dialer.dial)))
+	c.dialer = p.dialer()
+	c.opts = append(c.opts, kgo.Dialer(c.sasl.listen(c.dialer.dial)))
+}
+
+// readSeeds reads the seed brokers, of which several may be in one item.
+func (c *clientConfig) readSeeds(p *parser) {
+	const wanted = "name each broker as host:port"
+	for i, item := range p.strings(fieldSeedBrokers) {
+		name := fmt.Sprintf("%s[%d]", fieldSeedBrokers, i)
+		if strings.Trim(item, ", ") == "" {
+			p.fail(name, "is empty, perhaps for an environment variable that is: %s", wanted)
+			continue
+		}
+		for seed := range strings.SplitSeq(item, ",") {
+			if seed = strings.TrimSpace(seed); seed == "" {
+				continue
+			}
+			seed, err := withPort(seed)
+			if err != nil {
+				p.fail(name, "has %q, %v: %s", seed, err, wanted)
+			}
+			if !slices.Contains(c.seeds, seed) {
+				c.seeds = append(c.seeds, seed)
+			}
+		}
 	}
+	if len(c.seeds) == 0 && p.fine(fieldSeedBrokers, fieldSeedBrokers+"[0]") {
+		p.fail(fieldSeedBrokers, "is empty: %s", wanted)
+	}
+}
+
+// withPort returns the address of a broker with its port.
+func withPort(seed string) (string, error) {
+	host, port, err := net.SplitHostPort(seed)
+	if err != nil {
+		host, port = strings.Trim(seed, "[]"), defaultPort
+		if strings.Contains(host, "/") {
+			return seed, errors.New("which is no address, but a URL")
+		}
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return seed, errors.New("whose port is no number from 1 to 65535")
+	}
+	if host == "" || strings.ContainsAny(host, " /") {
+		return seed, errors.New("which has no legal host name")
+	}
+	return net.JoinHostPort(host, port), nil
 }

@@ -1,6 +1,9 @@
 package output
 
 import (
+	"fmt"
+	"strings"
+
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/kafka-guarded/kafka-guarded/guard"
@@ -24,10 +27,6 @@ const (
 	fieldDeliveryReportMaxElapsedTime = "delivery_report_max_elapsed_time"
 )
 
-const fateLints = `
-  if this.permanent.or([]).contains("transient") { "permanent: the class transient can't be permanent, it passes" },
-  if this.permanent.or([]).any(c -> !["size_exceeded", "invalid_record", "unroutable", "unknown_topic", "unauthorized", "refused", "transient"].contains(c)) { "permanent: there are the classes size_exceeded, invalid_record, unroutable, unknown_topic, unauthorized and refused" },`
-
 // reporting is how failures are reported.
 type reporting int
 
@@ -50,22 +49,20 @@ func fateFields() []*service.ConfigField {
 			service.NewBoolField(fieldTopicRulesEnabled).
 				Description("Whether to ask. Without, what brokers refuse decides, and it takes extra requests to find the messages to blame.").
 				Default(true),
-			durationField(fieldTopicRulesMaxAge).
-				LintRule(lintMoreThanZero).
+			service.NewDurationField(fieldTopicRulesMaxAge).
 				Description("How old the answer may be before it is asked for again, in the background. It is asked for at once when a broker refuses a message, or the answer would.").
 				Default("5m"),
 		).
 			Description("Ask the cluster what each topic accepts: `max.message.bytes`, `segment.bytes`, `cleanup.policy`, `compression.type` and the bounds of timestamps. It takes the right to `DESCRIBE_CONFIGS` on the topic. What a topic would refuse is then found without sending it, and batches are made as large as the topic accepts.").
 			Advanced(),
 		service.NewObjectField(fieldRetry,
-			durationField(fieldRetryInitialInterval).
-				LintRule(lintMoreThanZero).
+			service.NewDurationField(fieldRetryInitialInterval).
 				Description("The time before the first retry. It doubles, with some jitter, with each that follows.").
 				Default("100ms"),
-			durationField(fieldRetryMaxInterval).
+			service.NewDurationField(fieldRetryMaxInterval).
 				Description("The longest time between two retries.").
 				Default("5s"),
-			durationField(fieldRetryMaxElapsedTime).
+			service.NewDurationField(fieldRetryMaxElapsedTime).
 				Description("After how long to give up, and report the messages as failed. `0s` is never: then only a shutdown ends the retries.").
 				Default("0s"),
 		).
@@ -86,8 +83,7 @@ func fateFields() []*service.ConfigField {
 			Description("An optional output, of any kind, for every message once its fate is known: Kafka's callback per record. It gets each batch as it came, in its order, with the metadata `kafka_guarded_outcome` (`delivered`, `not_written` or `unknown`), `kafka_guarded_topic`, `kafka_guarded_partition`, `kafka_guarded_offset` and `kafka_guarded_timestamp_ms` where they are known, and for failures `kafka_guarded_class` and `kafka_guarded_error`. A report changes no fate: if this output fails, only the report is tried again, as a whole, so that it may be there twice, and the batch waits for it no longer than `delivery_report_max_elapsed_time`.").
 			Advanced().
 			Optional(),
-		durationField(fieldDeliveryReportMaxElapsedTime).
-			LintRule(lintMoreThanZero).
+		service.NewDurationField(fieldDeliveryReportMaxElapsedTime).
 			Description("After how long to give up a report that `delivery_report` does not take. It is then missing there, which the log says and `kafka_guarded_delivery_report_given_up` counts.").
 			Default("30s").
 			Advanced(),
@@ -102,17 +98,29 @@ func (c *clientConfig) fates(p *parser) {
 	retry := p.in(fieldRetry)
 	c.guard.Retry = guard.Retry{
 		InitialInterval: retry.moreThanZero(fieldRetryInitialInterval),
-		MaxInterval:     retry.duration(fieldRetryMaxInterval),
-		MaxElapsedTime:  retry.duration(fieldRetryMaxElapsedTime),
+		MaxInterval:     retry.moreThanZero(fieldRetryMaxInterval),
+		MaxElapsedTime:  retry.orZero(fieldRetryMaxElapsedTime),
+	}
+	if first, most := c.guard.Retry.InitialInterval, c.guard.Retry.MaxInterval; retry.fine(fieldRetryInitialInterval, fieldRetryMaxInterval) && first > most {
+		retry.fail(fieldRetryInitialInterval, "is %s, which is more than %s (%s)", brief(first), fieldRetryMaxInterval, brief(most))
 	}
 	c.guard.Permanent = []guard.Class{}
-	for _, name := range p.strings(fieldPermanent) {
+	for i, name := range p.strings(fieldPermanent) {
 		class, err := guard.ParseClass(name)
-		if err != nil {
-			p.fail("reading %s: %w", fieldPermanent, err)
+		if err != nil || class == guard.Transient {
+			p.fail(fmt.Sprintf("%s[%d]", fieldPermanent, i), "is %q, it must be one of %s", name, permanentClasses())
 		}
 		c.guard.Permanent = append(c.guard.Permanent, class)
 	}
 	c.reports = pick(p, fieldReportFailures, reports)
 	c.reportMaxElapsedTime = p.moreThanZero(fieldDeliveryReportMaxElapsedTime)
+}
+
+// permanentClasses lists the classes that can be made permanent.
+func permanentClasses() string {
+	var names []string
+	for class := guard.SizeExceeded; class < guard.Transient; class++ {
+		names = append(names, class.String())
+	}
+	return strings.Join(names, ", ")
 }

@@ -2,6 +2,7 @@ package output
 
 import (
 	"math"
+	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -22,10 +23,6 @@ const (
 	fieldRecordRetries          = "record_retries"
 	fieldRecordDeliveryTimeout  = "record_delivery_timeout"
 )
-
-const producerLints = `
-  if this.idempotent_write.or(true) == true && this.acks.or("all") != "all" { "idempotent_write requires acks to be set to all" },
-  if this.idempotent_write.or(true) == true && this.max_in_flight_requests.or(1) != 1 { "idempotent_write requires max_in_flight_requests to be 1, set idempotent_write to false to use higher values" },`
 
 const partitionerManual = "manual"
 
@@ -74,50 +71,42 @@ func producerFields() []*service.ConfigField {
 			Optional().
 			Advanced(),
 		service.NewBoolField(fieldAllowAutoTopicCreation).
-			Description("Have brokers whose `auto.create.topics.enable` is set create topics that do not exist. Kafka's `allow.auto.create.topics`.").
+			Description("Have brokers whose `auto.create.topics.enable` is set create topics that do not exist. A topic that is deleted while there are messages for it then comes back, with the brokers' own defaults. Kafka's `allow.auto.create.topics`.").
 			Default(true).
 			Advanced(),
-		durationField(fieldTimeout).
+		service.NewDurationField(fieldTimeout).
 			Description("How long a broker may wait for its followers to have a message before it gives up and is asked again. Kafka's `request.timeout.ms`, as it is sent along with produce requests.").
 			Default("10s").
 			Advanced(),
 		service.NewStringField(fieldMaxMessageBytes).
-			LintRule(lintSize).
 			Description("A further ceiling on the size of a batch as it is sent, compressed, and so of a message with the few bytes that surround it, below what its topic accepts. What is larger is `size_exceeded` without being sent. Leave it out to go by the topics' own `max.message.bytes`; where these can't be read it is then 1MiB. Kafka's `max.request.size`.").
 			Optional().
-			Advanced().
-			Example("100MB").
-			Example("50mib"),
+			Advanced(),
 		service.NewStringField(fieldBrokerWriteMaxBytes).
-			LintRule(lintSize).
 			Description("The upper bound for the size of a request. It must not exceed the broker's `socket.request.max.bytes`: brokers close the connection on larger ones.").
 			Advanced().
 			Default("100MiB").
 			Example("128MB").
 			Example("50mib"),
 		service.NewIntField(fieldMaxBufferedRecords).
-			LintRule(lintAtLeast(1)).
 			Description("The maximum number of messages to buffer before writing blocks.").
 			Advanced().
 			Default(10000),
 		service.NewStringField(fieldMaxBufferedBytes).
-			LintRule(lintSize).
 			Description("The maximum number of bytes to buffer before writing blocks, `0` for no limit. A message that is larger by itself is `size_exceeded`. Kafka's `buffer.memory`.").
 			Advanced().
 			Default("0").
 			Example("256MB").
 			Example("50mib"),
 		service.NewIntField(fieldMaxInFlightRequests).
-			LintRule(lintAtLeast(1)).
-			Description("The maximum number of produce requests in flight per broker without `idempotent_write`. With it, this must be `1`, and sequence numbers allow for five. Kafka's `max.in.flight.requests.per.connection`.").
+			Description("The maximum number of produce requests in flight per broker without `idempotent_write`. With it, this must be `1`, and up to five requests are under way per broker, whose order is kept by sequence numbers. Kafka's `max.in.flight.requests.per.connection`.").
 			Advanced().
 			Default(1),
 		service.NewIntField(fieldRecordRetries).
-			LintRule(lintAtLeast(0)).
 			Description("How often the client tries to send a message again, where it can tell that this is safe. `0` is without end (the default). Kafka's `retries`.").
 			Advanced().
 			Default(0),
-		durationField(fieldRecordDeliveryTimeout).
+		service.NewDurationField(fieldRecordDeliveryTimeout).
 			Description("How long a message may wait in the client, where the client can tell that giving up is safe. It is counted from the message's timestamp, so that it can't be used together with `timestamp_ms` or `timestamp`. `0s` is without end (the default). What the client gives up may have been written. Kafka's `delivery.timeout.ms`.").
 			Advanced().
 			Default("0s"),
@@ -126,45 +115,59 @@ func producerFields() []*service.ConfigField {
 
 // producer reads how to produce.
 func (c *clientConfig) producer(p *parser) {
-	c.maxRequestBytes = p.bytes(fieldBrokerWriteMaxBytes, 1<<30)
+	c.maxRequestBytes = p.bytes(fieldBrokerWriteMaxBytes, 1<<10, 1<<30)
 	c.acks = p.string(fieldAcks)
 	c.opts = append(c.opts,
-		kgo.ProduceRequestTimeout(p.duration(fieldTimeout)),
+		kgo.ProduceRequestTimeout(p.duration(fieldTimeout, 100*time.Millisecond, 24*time.Hour)),
 		kgo.BrokerMaxWriteBytes(int32(c.maxRequestBytes)),
-		kgo.MaxBufferedBytes(p.bytes(fieldMaxBufferedBytes, math.MaxInt)),
+		kgo.MaxBufferedBytes(p.bytes(fieldMaxBufferedBytes, 0, math.MaxInt)),
 		kgo.MaxBufferedRecords(p.int(fieldMaxBufferedRecords, 1)),
 		kgo.RequiredAcks(pick(p, fieldAcks, acks)),
 	)
-	if p.conf.Contains(fieldMaxMessageBytes) {
-		c.guard.MaxMessageBytes = p.bytes(fieldMaxMessageBytes, 1<<30)
-		if c.guard.MaxMessageBytes == 0 {
-			p.fail("%s is 0: leave it out for the default", fieldMaxMessageBytes)
-		}
-	}
+	c.readMaxMessageBytes(p)
 	if n := p.int(fieldRecordRetries, 0); n > 0 {
 		c.opts = append(c.opts, kgo.RecordRetries(n))
 	}
-	if d := p.duration(fieldRecordDeliveryTimeout); d > 0 {
+	switch d := p.orZero(fieldRecordDeliveryTimeout); {
+	case 0 < d && d < time.Second:
+		p.fail(fieldRecordDeliveryTimeout, "is %s, it must be 0s, or at least 1s", brief(d))
+	case d > 0:
 		c.opts = append(c.opts, kgo.RecordDeliveryTimeout(d))
 	}
 	if p.bool(fieldAllowAutoTopicCreation) {
 		c.opts = append(c.opts, kgo.AllowAutoTopicCreation())
 	}
 	partitioner := kgo.StickyKeyPartitioner(nil)
-	if p.conf.Contains(fieldPartitioner) {
+	if p.has(fieldPartitioner) {
 		partitioner = pick(p, fieldPartitioner, partitioners)
 	}
 	c.opts = append(c.opts, kgo.RecordPartitioner(partitioner))
-	if p.conf.Contains(fieldCompression) {
+	if p.has(fieldCompression) {
 		c.opts = append(c.opts, kgo.ProducerBatchCompression(pick(p, fieldCompression, codecs)))
 	}
 	idempotent, requests := p.bool(fieldIdempotentWrite), p.int(fieldMaxInFlightRequests, 1)
-	switch {
-	case !idempotent:
+	if !idempotent {
 		c.opts = append(c.opts, kgo.DisableIdempotentWrite(), kgo.MaxProduceRequestsInflightPerBroker(requests))
-	case c.acks != acksAll:
-		p.fail("%s requires %s to be %q, got %q", fieldIdempotentWrite, fieldAcks, acksAll, c.acks)
-	case requests != 1:
-		p.fail("%s requires %s to be 1, got %d (set %s to false to use higher values, at the cost of possible duplicate and out-of-order delivery on retries)", fieldIdempotentWrite, fieldMaxInFlightRequests, requests, fieldIdempotentWrite)
+		return
+	}
+	if p.fine(fieldAcks) && c.acks != acksAll {
+		p.fail(fieldIdempotentWrite, "requires %s to be %q, got %q", fieldAcks, acksAll, c.acks)
+	}
+	if p.fine(fieldMaxInFlightRequests) && requests != 1 {
+		p.fail(fieldIdempotentWrite, "requires %s to be 1, got %d: set %s to false to use higher values, at the cost of possible duplicates and another order when something is sent again", fieldMaxInFlightRequests, requests, fieldIdempotentWrite)
+	}
+}
+
+func (c *clientConfig) readMaxMessageBytes(p *parser) {
+	if !p.has(fieldMaxMessageBytes) {
+		return
+	}
+	if p.string(fieldMaxMessageBytes) == "0" {
+		p.fail(fieldMaxMessageBytes, "is 0: leave it out to go by what each topic accepts")
+		return
+	}
+	c.guard.MaxMessageBytes = p.bytes(fieldMaxMessageBytes, 512, 1<<30)
+	if p.fine(fieldMaxMessageBytes, fieldBrokerWriteMaxBytes) && c.guard.MaxMessageBytes > c.maxRequestBytes {
+		p.fail(fieldMaxMessageBytes, "is %d, which does not fit into a request of %s (%d)", c.guard.MaxMessageBytes, fieldBrokerWriteMaxBytes, c.maxRequestBytes)
 	}
 }

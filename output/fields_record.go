@@ -1,7 +1,7 @@
 package output
 
 import (
-	"errors"
+	"math"
 	"strconv"
 	"time"
 
@@ -22,53 +22,32 @@ const (
 	fieldTimestampMs = "timestamp_ms"
 )
 
-const (
-	lintTopic = `root = if this != "" && !this.contains("${") && (this == "." || this == ".." || !this.re_match("^[a-zA-Z0-9._-]{1,249}$")) { ["this is no legal topic name: it takes 1 to 249 letters, digits, dots, underscores and hyphens"] }`
-
-	lintPartition = `root = if this.string() != "" && !this.string().contains("${") && !this.string().re_match("^[0-9]{1,10}$") { ["this must be a whole number"] }`
-
-	recordLints = `
-  if this.partitioner == "manual" && this.partition.or("") == "" { "a partition must be specified when the partitioner is set to manual" },
-  if this.partitioner != "manual" && this.partition.or("") != "" { "a partition cannot be specified unless the partitioner is set to manual" },
-  if this.timestamp.or("") != "" && this.timestamp_ms.or("") != "" { "both timestamp and timestamp_ms cannot be specified simultaneously" },
-  if this.record_delivery_timeout.or("0s").parse_duration().catch(0) > 0 && (this.timestamp.or("") != "" || this.timestamp_ms.or("") != "") { "record_delivery_timeout cannot be used together with timestamp or timestamp_ms: it is counted from the timestamp of a message" },`
-)
-
 func recordFields() []*service.ConfigField {
 	return []*service.ConfigField{
 		service.NewInterpolatedStringField(fieldTopic).
-			LintRule(lintTopic).
 			Description("The topic to write a message to. A message for which this gives no legal topic name is `unroutable`."),
 		service.NewInterpolatedStringField(fieldKey).
-			Description("An optional key for each message. A key that is configured is never null, though it may be empty: see `null_key`.").
+			Description("An optional key for each message; left out or empty, messages have none (null). Mind that in Benthos an interpolation that finds nothing gives the text `null`: with `${! json(\"customer\") }`, all messages without a customer have the key `null`, which is one partition for all of them, and no missing key to a compacted topic. Have `null_key` say which messages have none, such as `this.customer == null`, or give them another with `${! json(\"customer\").or(\"nobody\") }`. It is evaluated for each message by itself, so that `batch_index()` is always 0.").
 			Optional(),
 		service.NewBloblangField(fieldNullKey).
-			Description("An optional check: a message for which it is true has no key (null), whatever `key` gives. Topics with `cleanup.policy: compact` refuse messages without a key.").
-			Example(`@k == null`).
+			Description("An optional check, such as `this.customer == null` or `@key == null`: a message for which it is true has no key (null), whatever `key` gives. Topics with `cleanup.policy: compact` refuse messages without a key.").
 			Optional(),
 		service.NewBloblangField(fieldTombstone).
-			Description("An optional check: a message for which it is true is written with a null value. Topics with `cleanup.policy: compact` take that as the deletion of its key.").
-			Example(`content().length() == 0`).
+			Description("An optional check, such as `content().length() == 0`: a message for which it is true is written with a null value. Topics with `cleanup.policy: compact` take that as the deletion of its key.").
 			Optional(),
 		service.NewInterpolatedStringField(fieldPartition).
-			LintRule(lintPartition).
-			Description("An optional explicit partition for each message. Only relevant when the `partitioner` is `manual`. It must give a whole number; a message for which it does not, or gives a partition that the topic does not have, is `unroutable`.").
-			Example(`${! meta("partition") }`).
+			Description("An optional explicit partition for each message, such as `${! @partition }`. Only relevant when the `partitioner` is `manual`. It must give a whole number; a message for which it does not, or gives a partition that the topic does not have, is `unroutable`.").
 			Optional(),
 		service.NewMetadataFilterField(fieldMetadata).
 			Description("Determine which (if any) metadata values should be added to messages as headers.").
 			Optional(),
 		service.NewInterpolatedStringField(fieldTimestamp).
-			Description("An optional timestamp for each message, in seconds since the Unix epoch. When left empty, the current time is used.").
-			Example(`${! timestamp_unix() }`).
-			Example(`${! metadata("kafka_timestamp_unix") }`).
+			Description("An optional timestamp for each message, in seconds since the Unix epoch. Left out, the current time is used. It must give a whole number: a message for which it does not is `invalid_record`.").
 			Optional().
 			Advanced().
 			Deprecated(),
 		service.NewInterpolatedStringField(fieldTimestampMs).
-			Description("An optional timestamp for each message, in milliseconds since the Unix epoch. When left empty, the current time is used. Kafka refuses messages with timestamps outside of the topic's `message.timestamp.before.max.ms` and `message.timestamp.after.max.ms`.").
-			Example(`${! timestamp_unix_milli() }`).
-			Example(`${! metadata("kafka_timestamp_ms") }`).
+			Description("An optional timestamp for each message, in milliseconds since the Unix epoch, such as `${! @kafka_timestamp_ms }`. Left out, the current time is used. It must give a whole number: a message for which it does not, because it has no such metadata for example, is `invalid_record`. Kafka refuses messages with timestamps outside of the topic's `message.timestamp.before.max.ms` and `message.timestamp.after.max.ms`.").
 			Optional().
 			Advanced(),
 		service.NewInjectTracingSpanMappingField().
@@ -89,43 +68,44 @@ type recordConfig struct {
 	tombstone *bloblang.Executor
 }
 
-func recordConfigFrom(conf *service.ParsedConfig) (c recordConfig, err error) {
-	p := newParser(conf)
-	c.topic = parse(p, fieldTopic, conf.FieldInterpolatedString)
-	c.key = optional(p, fieldKey, conf.FieldInterpolatedString)
-	c.nullKey = optional(p, fieldNullKey, conf.FieldBloblang)
-	c.tombstone = optional(p, fieldTombstone, conf.FieldBloblang)
-	if c.metadata = optional(p, fieldMetadata, conf.FieldMetadataFilter); c.metadata.IsEmpty() {
-		c.metadata = nil
-	}
+// read reads what records are made of.
+func (c *recordConfig) read(p *parser) {
+	c.topic = parse(p, fieldTopic, p.conf.FieldInterpolatedString)
 	if c.topic != nil {
-		if name, ok := c.topic.Static(); ok && !guard.LegalTopic(name) {
-			p.fail("%s is %q, which is no legal topic name: it takes 1 to %d letters, digits, dots, underscores and hyphens", fieldTopic, name, guard.MaxTopicLength)
+		switch name, static := c.topic.Static(); {
+		case !static:
+		case name == "":
+			p.fail(fieldTopic, "is empty, perhaps for an environment variable that is")
+		case !guard.LegalTopic(name):
+			p.fail(fieldTopic, "is %q, which is no legal topic name: it takes 1 to %d letters, digits, dots, underscores and hyphens", name, guard.MaxTopicLength)
 		}
+	}
+	c.key = optional(p, fieldKey, p.conf.FieldInterpolatedString)
+	c.nullKey = optional(p, fieldNullKey, p.conf.FieldBloblang)
+	c.tombstone = optional(p, fieldTombstone, p.conf.FieldBloblang)
+	if c.metadata = optional(p, fieldMetadata, p.conf.FieldMetadataFilter); c.metadata.IsEmpty() {
+		c.metadata = nil
 	}
 	c.readPartition(p)
 	c.readTimestamp(p)
-	return c, *p.err
 }
 
 // readPartition reads the field partition, which goes with one partitioner only.
 func (c *recordConfig) readPartition(p *parser) {
 	c.partition = optional(p, fieldPartition, p.conf.FieldInterpolatedString)
-	if c.partition != nil {
-		switch text, ok := c.partition.Static(); {
-		case ok && text == "":
-			c.partition = nil
-		case ok:
-			if _, err := parsePartition(text); err != nil {
-				p.fail("%s is %q, it must be a whole number", fieldPartition, text)
-			}
+	if text, static := static(c.partition); static {
+		if n, err := strconv.ParseInt(text, 10, 32); err != nil || n < 0 {
+			p.fail(fieldPartition, "is %q, it must be a whole number from 0 to %d", text, math.MaxInt32)
 		}
+	}
+	if !p.fine(fieldPartition, fieldPartitioner) {
+		return
 	}
 	switch manual := optional(p, fieldPartitioner, p.conf.FieldString) == partitionerManual; {
 	case manual && c.partition == nil:
-		p.fail("a partition must be specified when the partitioner is set to manual")
+		p.fail(fieldPartition, "must be specified when the %s is %s", fieldPartitioner, partitionerManual)
 	case !manual && c.partition != nil:
-		p.fail("a partition cannot be specified unless the partitioner is set to manual")
+		p.fail(fieldPartition, "cannot be specified unless the %s is %s", fieldPartitioner, partitionerManual)
 	}
 }
 
@@ -135,23 +115,27 @@ func (c *recordConfig) readTimestamp(p *parser) {
 	c.timestamp, c.unit = optional(p, fieldTimestamp, p.conf.FieldInterpolatedString), time.Second
 	if millis := optional(p, fieldTimestampMs, p.conf.FieldInterpolatedString); millis != nil {
 		if c.timestamp != nil {
-			p.fail("both timestamp and timestamp_ms cannot be specified simultaneously")
+			p.fail(fieldTimestampMs, "and %s cannot both be specified", fieldTimestamp)
 		}
 		c.timestamp, c.unit = millis, time.Millisecond
 	}
-	if c.timestamp != nil && p.duration(fieldRecordDeliveryTimeout) > 0 {
-		p.fail("%s cannot be used together with %s: it is counted from the timestamp of a message", fieldRecordDeliveryTimeout, c.timestampField())
+	if c.timestamp == nil {
+		return
+	}
+	if text, static := static(c.timestamp); static {
+		if _, err := strconv.ParseInt(text, 10, 64); err != nil {
+			p.fail(c.timestampField(), "is %q, it must be a whole number", text)
+		}
+	}
+	if p.fine(fieldRecordDeliveryTimeout) && p.orZero(fieldRecordDeliveryTimeout) > 0 {
+		p.fail(fieldRecordDeliveryTimeout, "cannot be used together with %s: it is counted from the timestamp of a message", c.timestampField())
 	}
 }
 
-// parsePartition reads a partition that every message goes to.
-func parsePartition(text string) (int32, error) {
-	n, err := strconv.ParseInt(text, 10, 32)
-	if err != nil {
-		return 0, err
+// static returns the text that a field gives for every message.
+func static(field *service.InterpolatedString) (string, bool) {
+	if field == nil {
+		return "", false
 	}
-	if n < 0 {
-		return 0, errors.New("it is negative")
-	}
-	return int32(n), nil
+	return field.Static()
 }

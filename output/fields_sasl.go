@@ -7,7 +7,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/utils/netutil"
 	"github.com/twmb/franz-go/pkg/sasl"
 	"github.com/twmb/franz-go/pkg/sasl/oauth"
-	"github.com/twmb/franz-go/pkg/sasl/plain"
+	saslplain "github.com/twmb/franz-go/pkg/sasl/plain"
 	"github.com/twmb/franz-go/pkg/sasl/scram"
 )
 
@@ -129,46 +129,59 @@ func awsField() *service.ConfigField {
 		Optional()
 }
 
-// saslFrom returns the configured mechanisms, nil if there are none.
-func saslFrom(conf *service.ParsedConfig) (*mechanisms, error) {
-	if !conf.Contains(fieldSASL) {
-		return nil, nil
-	}
-	list, err := conf.FieldObjectList(fieldSASL)
-	if err != nil {
-		return nil, err
-	}
+// sasl returns the configured mechanisms, nil if there are none.
+func (p *parser) sasl(linting bool) *mechanisms {
 	var all []sasl.Mechanism
-	for i, c := range list {
-		p := newParser(c)
-		name := p.string(fieldSASLMechanism)
-		user, password, token := p.string(fieldSASLUsername), p.string(fieldSASLPassword), p.string(fieldSASLToken)
-		extensions := optional(p, fieldSASLExtensions, c.FieldStringMap)
-		if *p.err != nil {
-			return nil, fmt.Errorf("sasl mechanism %d: %w", i, *p.err)
-		}
-		switch name {
-		case "", saslNone:
-		case saslPlain:
-			all = append(all, plain.Auth{User: user, Pass: password}.AsMechanism())
-		case saslScramSHA256:
-			all = append(all, scram.Auth{User: user, Pass: password}.AsSha256Mechanism())
-		case saslScramSHA512:
-			all = append(all, scram.Auth{User: user, Pass: password}.AsSha512Mechanism())
-		case saslOAuthBearer:
-			all = append(all, oauth.Auth{Token: token, Extensions: extensions}.AsMechanism())
-		case saslAWSMSKIAM:
-			if awsMechanism == nil {
-				return nil, fmt.Errorf("sasl mechanism %d is %s, which this binary is built without: it takes the import of github.com/kafka-guarded/kafka-guarded/connect/aws", i, name)
-			}
-			m, err := awsMechanism(c.Namespace(fieldSASLAWS))
-			if err != nil {
-				return nil, fmt.Errorf("sasl mechanism %d: %w", i, err)
-			}
+	for i, c := range optional(p, fieldSASL, p.conf.FieldObjectList) {
+		in := p.of(c, fmt.Sprintf("%s[%d]", fieldSASL, i))
+		if m := in.mechanism(linting); m != nil {
 			all = append(all, m)
-		default:
-			return nil, fmt.Errorf("sasl mechanism %d is %q, which it can't be", i, name)
 		}
 	}
-	return newMechanisms(all), nil
+	return newMechanisms(all)
+}
+
+// mechanism returns nil if there is none, or it is wrong.
+func (p *parser) mechanism(linting bool) sasl.Mechanism {
+	needs := func(field, mechanism, needs string) string {
+		value := p.string(field)
+		if value == "" {
+			p.fail(field, "is empty: %s takes %s", mechanism, needs)
+		}
+		return value
+	}
+	switch name := p.string(fieldSASLMechanism); name {
+	case "", saslNone:
+		return nil
+	case saslPlain, saslScramSHA256, saslScramSHA512:
+		const both = "a username and a password"
+		user, password := needs(fieldSASLUsername, name, both), needs(fieldSASLPassword, name, both)
+		switch name {
+		case saslPlain:
+			return saslplain.Auth{User: user, Pass: password}.AsMechanism()
+		case saslScramSHA256:
+			return scram.Auth{User: user, Pass: password}.AsSha256Mechanism()
+		default:
+			return scram.Auth{User: user, Pass: password}.AsSha512Mechanism()
+		}
+	case saslOAuthBearer:
+		return oauth.Auth{Token: needs(fieldSASLToken, name, "a token"), Extensions: optional(p, fieldSASLExtensions, p.conf.FieldStringMap)}.AsMechanism()
+	case saslAWSMSKIAM:
+		if awsMechanism == nil {
+			p.fail(fieldSASLMechanism, "is %s, which this binary is built without: it takes kafka-guarded-connect, or the import of github.com/kafka-guarded/kafka-guarded/connect/aws", name)
+			return nil
+		}
+		if linting {
+			return nil // it might look for credentials in the network
+		}
+		m, err := awsMechanism(p.conf.Namespace(fieldSASLAWS))
+		if err != nil {
+			p.fail(fieldSASLAWS, "can't be used: %v", err)
+			return nil
+		}
+		return m
+	default:
+		p.fail(fieldSASLMechanism, "is %q, it must be one of %s, %s, %s, %s, %s, %s", name, saslPlain, saslScramSHA256, saslScramSHA512, saslOAuthBearer, saslAWSMSKIAM, saslNone)
+		return nil
+	}
 }

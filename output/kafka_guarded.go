@@ -20,19 +20,20 @@ import (
 const name = "kafka_guarded"
 
 func init() {
+	registerLint()
 	service.MustRegisterBatchOutput(name, Spec(), func(conf *service.ParsedConfig, mgr *service.Resources) (service.BatchOutput, service.BatchPolicy, int, error) {
 		fail := func(err error) (service.BatchOutput, service.BatchPolicy, int, error) {
 			return nil, service.BatchPolicy{}, 0, err
+		}
+		o, err := newOutput(conf, mgr)
+		if err != nil {
+			return fail(err)
 		}
 		maxInFlight, err := conf.FieldInt(fieldMaxInFlight)
 		if err != nil {
 			return fail(err)
 		}
 		policy, err := conf.FieldBatchPolicy(fieldBatching)
-		if err != nil {
-			return fail(err)
-		}
-		o, err := newOutput(conf, mgr)
 		if err != nil {
 			return fail(err)
 		}
@@ -56,12 +57,10 @@ type output struct {
 }
 
 func newOutput(conf *service.ParsedConfig, mgr *service.Resources) (*output, error) {
-	client, err := clientConfigFrom(conf, mgr.Logger())
-	if err != nil {
-		return nil, err
-	}
-	records, err := recordConfigFrom(conf)
-	if err != nil {
+	p := newParser(conf)
+	client, records := p.config(mgr.Logger(), false)
+	policy := p.batching()
+	if err := p.err(); err != nil {
 		return nil, err
 	}
 	o := &output{
@@ -70,6 +69,7 @@ func newOutput(conf *service.ParsedConfig, mgr *service.Resources) (*output, err
 		notices: newNotices(mgr.Logger()),
 		metrics: newMetrics(mgr.Metrics()),
 	}
+	var err error
 	if o.traces, err = tracesFrom(conf); err != nil {
 		return nil, err
 	}
@@ -77,10 +77,6 @@ func newOutput(conf *service.ParsedConfig, mgr *service.Resources) (*output, err
 		return nil, err
 	}
 	if o.reports, err = deliveryReportsFrom(conf, client, o.notices, o.metrics); err != nil {
-		return nil, err
-	}
-	policy, err := batchingFrom(conf)
-	if err != nil {
 		return nil, err
 	}
 	o.reporter = sync.OnceValue(func() *reporter {

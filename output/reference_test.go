@@ -94,6 +94,17 @@ func walkReference(fields []specField, prefix string, do func(string, specField)
 // fields that come with Benthos.
 var crossReference = regexp.MustCompile(`(?:xref|https?):[^\s\[\]]*\[([^\]^]*)\^?\]`)
 
+// allOptional reports whether a field is an object that need not be given, since
+// nothing in it need be.
+func allOptional(f specField) bool {
+	for _, child := range f.Children {
+		if child.Default == nil && !child.IsOptional {
+			return false
+		}
+	}
+	return len(f.Children) > 0 && f.Kind != "array"
+}
+
 func printField(b *bytes.Buffer, path string, f specField, examples []string) {
 	kind := f.Type
 	switch f.Kind {
@@ -115,7 +126,7 @@ func printField(b *bytes.Buffer, path string, f specField, examples []string) {
 		facts = append(facts, "default `"+string(f.Default)+"`")
 	case f.IsOptional || f.IsDeprecated:
 		facts = append(facts, "optional")
-	case f.Type == "object" && f.Kind == "scalar":
+	case f.Type == "object" && f.Kind == "scalar", allOptional(f):
 	default:
 		facts = append(facts, "**required**")
 	}

@@ -28,12 +28,9 @@ type View struct {
 // ViewOf returns the view of a config that was parsed by Spec. Its error is that
 // of the start.
 func ViewOf(conf *service.ParsedConfig) (View, error) {
-	client, err := clientConfigFrom(conf, conf.Resources().Logger())
-	if err != nil {
-		return View{}, err
-	}
-	records, err := recordConfigFrom(conf)
-	if err != nil {
+	p := newParser(conf)
+	client, records := p.config(nil, false)
+	if err := p.err(); err != nil {
 		return View{}, err
 	}
 	v := View{

@@ -1,0 +1,168 @@
+package output
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/redpanda-data/benthos/v4/public/service"
+)
+
+// parser reads fields, and notes all that is wrong with them.
+type parser struct {
+	conf   *service.ParsedConfig
+	prefix string // of the fields' names in errors
+	found  *mistakes
+}
+
+// mistakes is what parsers of one config have found.
+type mistakes struct {
+	texts  []string
+	fields map[string]struct{} // that they are in
+}
+
+func newParser(conf *service.ParsedConfig) *parser {
+	return &parser{conf: conf, found: &mistakes{fields: map[string]struct{}{}}}
+}
+
+// in returns the parser of an object field's fields.
+func (p *parser) in(field string) *parser { return p.of(p.conf.Namespace(field), field) }
+
+// of returns the parser of an object, which is the value of field.
+func (p *parser) of(conf *service.ParsedConfig, field string) *parser {
+	return &parser{conf: conf, prefix: p.prefix + field + ".", found: p.found}
+}
+
+// fail notes a mistake in a field. The text goes on where the field's name ends.
+func (p *parser) fail(field, text string, args ...any) {
+	name := p.prefix + field
+	p.found.fields[name] = struct{}{}
+	p.found.texts = append(p.found.texts, name+" "+fmt.Sprintf(text, args...))
+}
+
+// fine reports whether no mistake was found in these fields, so that they can be
+// compared with each other.
+func (p *parser) fine(fields ...string) bool {
+	for _, field := range fields {
+		if _, wrong := p.found.fields[p.prefix+field]; wrong {
+			return false
+		}
+	}
+	return true
+}
+
+// err returns all mistakes.
+func (p *parser) err() error {
+	if len(p.found.texts) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(p.found.texts, "; "))
+}
+
+// has reports whether a field is set. Null is not, and nor is an empty text: that
+// is what configs have that were made by the command create.
+func (p *parser) has(field string) bool {
+	if !p.conf.Contains(field) {
+		return false
+	}
+	v, err := p.conf.FieldAny(field)
+	if node, ok := v.(interface{ Decode(any) error }); ok {
+		err = node.Decode(&v)
+	}
+	return err != nil || v != nil && v != ""
+}
+
+func parse[T any](p *parser, field string, get func(...string) (T, error)) T {
+	v, err := get(field)
+	if err != nil {
+		p.fail(field, "can't be read: %s", plain(err))
+	}
+	return v
+}
+
+// around is what the config parser puts around what is wrong: the field, which is
+// named already, and the place in a text that the user does not see.
+var around = regexp.MustCompile(`^field '[^']*': |yaml: unmarshal errors:\s*|line \d+: |^\(\d+,\d+\) |failed to parse (interpolated field|bloblang mapping) '[^']*': `)
+
+func plain(err error) string { return around.ReplaceAllString(err.Error(), "") }
+
+// optional is parse for a field that may be left out.
+func optional[T any](p *parser, field string, get func(...string) (T, error)) (v T) {
+	if p.has(field) {
+		v = parse(p, field, get)
+	}
+	return v
+}
+
+func (p *parser) string(field string) string    { return parse(p, field, p.conf.FieldString) }
+func (p *parser) strings(field string) []string { return parse(p, field, p.conf.FieldStringList) }
+func (p *parser) bool(field string) bool        { return parse(p, field, p.conf.FieldBool) }
+
+// duration reads a duration that must be within bounds.
+func (p *parser) duration(field string, least, most time.Duration) time.Duration {
+	d := p.durationOf(field, p.string(field))
+	if p.fine(field) && (d < least || d > most) {
+		p.fail(field, "is %s, it must be from %s to %s", brief(d), brief(least), brief(most))
+	}
+	return d
+}
+
+func (p *parser) durationOf(field, text string) time.Duration {
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		p.fail(field, "is %q, it must be a duration such as 10s", text)
+	}
+	return d
+}
+
+// brief is 15m instead of 15m0s.
+func brief(d time.Duration) string {
+	text := strings.TrimSuffix(d.String(), "m0s")
+	if text != d.String() {
+		text += "m"
+	}
+	return strings.TrimSuffix(text, "h0m") + map[bool]string{true: "h"}[strings.HasSuffix(text, "h0m")]
+}
+
+// moreThanZero reads a duration that must be.
+func (p *parser) moreThanZero(field string) time.Duration {
+	d := p.durationOf(field, p.string(field))
+	if p.fine(field) && d <= 0 {
+		p.fail(field, "is %s, it must be more than 0", brief(d))
+	}
+	return d
+}
+
+// orZero reads a duration, 0 for none.
+func (p *parser) orZero(field string) time.Duration {
+	d := p.durationOf(field, p.string(field))
+	if d < 0 {
+		p.fail(field, "is %s, it must not be negative", brief(d))
+	}
+	return d
+}
+
+// int reads a number that must be at least least.
+func (p *parser) int(field string, least int) int {
+	n := parse(p, field, p.conf.FieldInt)
+	if p.fine(field) && n < least {
+		p.fail(field, "is %d, it must be at least %d", n, least)
+	}
+	return n
+}
+
+// bytes reads a size such as "1MiB" that must be within bounds.
+func (p *parser) bytes(field string, least, most uint64) int {
+	text := p.string(field)
+	n, err := humanize.ParseBytes(text)
+	switch {
+	case err != nil:
+		p.fail(field, "is %q, it must be a size such as 1MiB", text)
+	case n < least || n > most:
+		p.fail(field, "is %s, it must be from %d to %d bytes", text, least, most)
+	}
+	return int(n)
+}
