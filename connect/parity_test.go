@@ -24,7 +24,12 @@ var intended = map[string]string{
 	"retry: new":              "what fails for a while is sent again by the output",
 	"permanent: new":          "which failures are for good",
 	"dead_letter: new":        "where those go",
-	"sasl.token: secret":      "a bearer token is a credential, and appears in no printed config",
+	"report_failures: new":    "how those are reported that go nowhere",
+	"delivery_report: new":    "the fate of every message",
+
+	"delivery_report_max_elapsed_time: new": "a report changes no fate, and so holds nothing up for ever",
+
+	"sasl.token: secret": "a bearer token is a credential, and appears in no printed config",
 
 	"max_message_bytes: default":     "the topic's own limit is learned; this is a further ceiling",
 	"max_message_bytes: is_optional": "the topic's own limit is learned; this is a further ceiling",
