@@ -8,11 +8,14 @@ package main
 
 import (
 	_ "github.com/redpanda-data/benthos/v4/public/components/pure"
+	"github.com/redpanda-data/benthos/v4/public/service"
 	_ "github.com/redpanda-data/connect/v4/public/components/io"
 	_ "github.com/redpanda-data/connect/v4/public/components/kafka"
 	_ "github.com/redpanda-data/connect/v4/public/components/prometheus"
 
+	"github.com/kafka-guarded/kafka-guarded/check"
 	_ "github.com/kafka-guarded/kafka-guarded/connect/aws"
+	_ "github.com/kafka-guarded/kafka-guarded/connect/otlp"
 	"github.com/kafka-guarded/kafka-guarded/internal/binary"
 	_ "github.com/kafka-guarded/kafka-guarded/output"
 )
@@ -22,5 +25,5 @@ import (
 var version, date string
 
 func main() {
-	binary.Run("kafka-guarded-connect", version, date)
+	binary.Run("kafka-guarded-connect", version, date, service.CLIOptAddCommand(check.Command()))
 }

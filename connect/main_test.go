@@ -36,6 +36,7 @@ func TestProgramHasTheComponents(t *testing.T) {
 		"inputs":  {"redpanda", "generate", "file"},
 		"outputs": {"kafka", "kafka_franz", "kafka_guarded", "redpanda", "file"},
 		"metrics": {"prometheus"},
+		"tracers": {"open_telemetry_collector"},
 	} {
 		out, err := program(nil, "list", kind).CombinedOutput()
 		require.NoError(t, err, string(out))
@@ -43,6 +44,13 @@ func TestProgramHasTheComponents(t *testing.T) {
 			require.Contains(t, string(out), "- "+name+"\n", kind)
 		}
 	}
+}
+
+func TestProgramChecksConfigs(t *testing.T) {
+	t.Parallel()
+	out, err := program(nil, "check", "config/missing.yaml").CombinedOutput()
+	require.Error(t, err)
+	require.Contains(t, string(out), "reading the config")
 }
 
 // kafka returns the cluster that the tests share.
