@@ -25,7 +25,7 @@ func TestEveryConfigPassesTheLinter(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("config/*.yaml")
 	require.NoError(t, err)
-	require.Len(t, files, 3)
+	require.Subset(t, files, []string{"config/claim_check.yaml", "config/kafka_to_kafka.yaml", "config/redrive.yaml"})
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			t.Parallel()
