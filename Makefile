@@ -1,5 +1,6 @@
-# Both modules: the plugin, and the one beside Redpanda Connect's components.
-MODULES := . connect
+# The plugin, the module beside Redpanda Connect's components, and the example that
+# users copy.
+MODULES := . connect examples/custom-binary
 
 # A tool by the go.mod that has its version: $(call tool,golangci-lint) run
 tool = go tool -modfile=$(CURDIR)/tools/$(1)/go.mod $(1)
@@ -7,7 +8,7 @@ tool = go tool -modfile=$(CURDIR)/tools/$(1)/go.mod $(1)
 # Runs a command in each module.
 each = set -e; for module in $(MODULES); do echo "-- $$module: $(1)"; (cd $$module && $(1)); done
 
-.PHONY: test integration race vet lint tidy vuln fuzz cover docs sim bench bench-guard ci
+.PHONY: test integration race fmt vet lint tidy vuln fuzz cover docs sim bench bench-guard snapshot ci
 
 test:
 	@$(call each,go test -short ./...)
@@ -17,6 +18,9 @@ integration:
 
 race:
 	@$(call each,go test -short -race -shuffle=on ./...)
+
+fmt:
+	@test -z "$$(gofmt -l . | tee /dev/stderr)"
 
 vet:
 	@$(call each,go vet ./...)
@@ -56,6 +60,13 @@ bench:
 
 bench-guard:
 	go test ./guard -run '^$$' -bench WriteRatio -benchtime 60x
+
+# A release in dist/, for this machine alone, of what is in the folder.
+snapshot:
+	sed 's/goos: \[.*/goos: [ $(shell go env GOOS) ]/; s/goarch: \[.*/goarch: [ $(shell go env GOARCH) ]/' .goreleaser.yaml > dist.yaml
+	$(call tool,goreleaser) check
+	$(call tool,goreleaser) release --config dist.yaml --snapshot --clean
+	rm dist.yaml
 
 ci:
 	.ci/run
