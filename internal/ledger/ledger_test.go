@@ -95,6 +95,7 @@ func TestWhatAPromiseAllows(t *testing.T) {
 	l.Bury("m", "", "transient: topic t: may have been written: x")
 	require.Error(t, l.Check(Promise{}))
 	require.NoError(t, l.Check(Promise{Uncertain: true}))
+	require.NoError(t, l.Check(Promise{Diverted: true}))
 	require.Equal(t, 1, l.Tally().Uncertain)
 
 	l.Bury("bad", "file", "size_exceeded: because")

@@ -82,11 +82,15 @@ type Promise struct {
 	// Sure promises that there is always a word that can be relied on. So
 	// every message is in one place, once.
 	Sure bool
-	// Uncertain allows that innocents are among the dead letters if their text
-	// says that they may have been written. Then they may be in a topic, too.
+	// Uncertain allows that innocents are among the dead letters, and others for
+	// another reason than their own, if their text says that they may have been
+	// written. Then innocents may be in a topic, too.
 	Uncertain bool
 	// Again allows so many more copies of each dead letter.
 	Again int
+	// Diverted allows that whole batches are among the dead letters, for the
+	// reason of one of their messages, and that others are in a topic as well.
+	Diverted bool
 }
 
 // Check returns what is wrong, with the first few messages that it is about:
@@ -133,8 +137,9 @@ func (f *Fate) kind() string {
 // wrong returns what is wrong with a fate, and nothing if it is as promised.
 func (f *Fate) wrong(p Promise) string {
 	copies, most := f.Delivered+f.Dead, f.Done+f.Unsure
-	uncertain := p.Uncertain && f.Class == "" && f.uncertain() && f.Delivered <= 1 && f.Dead <= 1
-	if uncertain {
+	innocent := f.Class == "" && f.Dead > 0
+	diverted := p.Diverted && innocent || p.Uncertain && innocent && f.uncertain() && f.Delivered <= 1 && f.Dead <= 1
+	if diverted {
 		most++
 	}
 	if f.Class != "" {
@@ -143,11 +148,11 @@ func (f *Fate) wrong(p Promise) string {
 	switch {
 	case !f.Acked:
 		return "is not acknowledged"
-	case f.Class == "" && f.Dead > 0 && !uncertain:
+	case innocent && !diverted:
 		return "is dead-lettered, and innocent"
 	case f.Class != "" && f.Delivered > 0:
 		return "is delivered, and should be dead-lettered"
-	case f.misfiled():
+	case f.misfiled() && !p.Diverted && !(p.Uncertain && f.uncertain()):
 		return "is in the wrong place, or has the wrong class"
 	case f.Caught > f.Unsure:
 		return "got to where it must not get"

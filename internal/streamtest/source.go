@@ -106,8 +106,8 @@ func (s *spying) Connect(context.Context) (err error) {
 func (s *spying) Close(ctx context.Context) error { return s.child.Close(ctx) }
 
 func (s *spying) WriteBatch(ctx context.Context, batch service.MessageBatch) error {
-	index := batch.Index()
+	asItWas, index := batch.Copy(), batch.Index() // processors may change it
 	err := s.child.WriteBatch(context.WithoutCancel(ctx), batch)
-	s.spy(batch, words(len(batch), index, err))
+	s.spy(asItWas, words(len(batch), index, err))
 	return err
 }

@@ -1,0 +1,182 @@
+package model
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+)
+
+// kind says what is wrong with a message.
+type kind int
+
+const (
+	good     kind = iota
+	oversize      // it is larger than the topic takes
+	illegal       // its topic can't exist, or not yet
+	poison        // the broker refuses its content
+)
+
+var kindNames = [...]string{"good", "oversize", "illegal", "poison"}
+
+func (k kind) String() string { return kindNames[k] }
+
+// class returns the class of failure of a kind.
+func (k kind) class() string {
+	return [...]string{"", "size_exceeded", "unroutable", "invalid_record"}[k]
+}
+
+// The topic refuses batches that are larger, or have the mark in them.
+const (
+	topicLimit = 20_000
+	poisonMark = "POISON"
+)
+
+// content is what a message has in it. Processors may make several messages of
+// one, which differ by copy, or by letter if that happens to a dead letter, and
+// one message of several, whose content is a list then.
+type content struct {
+	ID     int    `json:"id"`
+	Kind   string `json:"kind"`
+	Copy   int    `json:"copy"`
+	Letter int    `json:"letter"`
+	Pad    string `json:"pad"`
+}
+
+func (c content) unit() string { return unit(c.ID, c.Copy, c.Letter) }
+
+// unit names what the ledger accounts for: a message, or one of those that
+// processors have made of it.
+func unit(id, copy, letter int) string { return fmt.Sprintf("%d.%d.%d", id, copy, letter) }
+
+// message makes the message with the ID.
+func (p *plan) message(id int) *service.Message {
+	c := content{ID: id, Kind: p.kinds[id].String(), Pad: strings.Repeat("x", p.pads[id])}
+	if p.kinds[id] == poison {
+		c.Pad = poisonMark + c.Pad
+	}
+	text, err := json.Marshal(c)
+	if err != nil {
+		panic(err)
+	}
+	return service.NewMessage(text)
+}
+
+// contents reads what is in a message: one, or a list, also of lists.
+func contents(text []byte) (all []content, err error) {
+	if len(text) == 0 || text[0] != '[' {
+		all = make([]content, 1)
+		err = json.Unmarshal(text, &all[0])
+	} else {
+		var list []json.RawMessage
+		err = json.Unmarshal(text, &list)
+		for _, one := range list {
+			some, oneErr := contents(one)
+			all, err = append(all, some...), errors.Join(err, oneErr)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("no message of ours: %w", err)
+	}
+	return all, nil
+}
+
+// processor changes what is where in a batch: after each of them Benthos has for
+// a message the tags of another one.
+type processor struct {
+	name string
+	yaml []string
+}
+
+// groupByKind comes before archive, which has the metadata of the first message
+// for all of them: the class of a dead letter is in its metadata.
+const groupByKind = `group_by_value: { value: '${! json("kind") }' }`
+
+var (
+	filter   = processor{"filter", []string{"mapping: 'root = if this.id % 5 == 3 { deleted() }'"}}
+	multiply = processor{"multiply", []string{"mapping: 'root = [ this, this.assign({\"%s\": 1}) ]'", "unarchive: { format: json_array }"}}
+	split    = processor{"split", []string{"split: { size: 3 }"}}
+	reorder  = processor{"reorder", []string{"archive: { format: json_array }", "mapping: 'root = this.sort_by(m -> 0 - m.id)'", "unarchive: { format: json_array }"}}
+	merge    = processor{"merge", []string{groupByKind, "split: { size: 50 }", "archive: { format: json_array }"}}
+)
+
+// processors are those of a place, in this order: what is merged has no ID of its
+// own for the others to go by.
+var processors = []processor{filter, multiply, split, reorder, merge}
+
+// processing is what happens to messages at a place in the config.
+type processing []processor
+
+func (p processing) has(one processor) bool {
+	return slices.ContainsFunc(p, func(p processor) bool { return p.name == one.name })
+}
+
+func (p processing) String() string {
+	names := make([]string, len(p))
+	for i, one := range p {
+		names[i] = one.name
+	}
+	return strings.Join(names, "+")
+}
+
+// yaml returns the processors, each as YAML. Copies are told apart by the field.
+func (p processing) yaml(field string) []string {
+	var all []string
+	if field == "letter" && p.has(reorder) {
+		all = append(all, groupByKind)
+	}
+	for _, one := range p {
+		for _, y := range one.yaml {
+			all = append(all, strings.ReplaceAll(y, "%s", field))
+		}
+	}
+	return all
+}
+
+// on returns the YAML of an output with these processors on it.
+func (p processing) on(output, field string) string {
+	if len(p) == 0 {
+		return output
+	}
+	text := strings.TrimRight(output, "\n") + "\nprocessors:\n"
+	for _, y := range p.yaml(field) {
+		text += "  - " + y + "\n"
+	}
+	return text
+}
+
+// batches reports whether the processors make several batches of one.
+func (p processing) batches() bool { return p.has(split) || p.has(merge) }
+
+// moves reports whether they change which message is in which place of a batch.
+func (p processing) moves() bool { return p.has(filter) || p.has(reorder) || p.batches() }
+
+// dropped reports whether processors drop the message before it gets to Kafka.
+func (p *plan) dropped(id int) bool { return p.around().has(filter) && id%5 == 3 }
+
+// units are what a message with the ID is at the output, or what it should be in
+// the topic and in the dead letters: none if it is dropped on the way.
+func (p *plan) units(id int) []string {
+	around := p.around()
+	k := p.kinds[id]
+	if p.dropped(id) || p.deserved(k) != "" && p.onChild.has(filter) && id%5 == 3 {
+		return nil
+	}
+	copies, letters := 1, 1
+	if around.has(multiply) {
+		copies = 2
+	}
+	if p.deserved(k) != "" && p.onChild.has(multiply) {
+		letters = 2
+	}
+	var all []string
+	for c := range copies {
+		for l := range letters {
+			all = append(all, unit(id, c, l))
+		}
+	}
+	return all
+}

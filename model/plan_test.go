@@ -1,0 +1,277 @@
+package model
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+)
+
+// trouble is what the broker does to a produce request.
+type trouble int
+
+const (
+	noTrouble trouble = iota
+	unauthorized
+	notEnoughReplicas
+	notLeader
+	timedOut  // after it has appended
+	cutBefore // the connection, before it has
+	cutAfter  // the connection, after it has
+)
+
+// fates is who takes what fails for good.
+type fates int
+
+const (
+	deadLetter fates = iota // the output's dead_letter
+	fallback                // a fallback around the output
+	nobody                  // it is sent again until it passes
+)
+
+func (f fates) String() string { return [...]string{"dead_letter", "fallback", "nobody"}[f] }
+
+// plan is all that a seed decides.
+type plan struct {
+	composition composition
+	child       child
+	spy         bool // a spy listens right above the output
+	budget      bool // the output gives up soon on what may pass
+	replay      bool // the input sends again what is nacked
+	rules       bool // the output asks what topics accept
+	inFlight    int
+	partitions  int
+	kinds       []kind  // by message
+	pads        []int   // by message
+	batches     [][]int // of messages
+	troubles    map[int]trouble
+	childFails  int // so many calls of the child fail, in part or as a whole, or hang
+	stops       []stop
+	fates       fates
+	// What happens to messages in the pipeline, on the output, and to dead
+	// letters on the child.
+	inPipeline, onOutput, onChild processing
+}
+
+// stop is a shutdown.
+type stop struct {
+	events int // since the start of the stream: reads, produce requests, calls of the child
+	force  bool
+	child  bool // at the first call of the child instead, which is down from then on
+}
+
+// newPlan makes a plan for about n messages.
+func newPlan(rng *rand.Rand, n int) *plan {
+	p := &plan{
+		composition: compositions[rng.IntN(len(compositions))],
+		child:       children[rng.IntN(len(children))],
+		spy:         rng.IntN(2) == 0,
+		replay:      rng.IntN(2) == 0,
+		rules:       rng.IntN(2) == 0,
+		inFlight:    []int{1, 1, 3, 10}[rng.IntN(4)],
+		partitions:  1 + rng.IntN(3),
+		troubles:    map[int]trouble{},
+	}
+	bad := p.fill(rng, n)
+	p.trouble(rng, bad)
+	budget := rng.IntN(3) == 0
+	p.fates = []fates{deadLetter, deadLetter, deadLetter, fallback, nobody}[rng.IntN(5)]
+	if rng.IntN(2) == 0 {
+		*[]*processing{&p.inPipeline, &p.inPipeline, &p.onOutput}[rng.IntN(3)] = newProcessing(rng)
+	}
+	if rng.IntN(2) == 0 {
+		p.onChild = newProcessing(rng)
+	}
+	switch p.fates {
+	case fallback:
+		// The output is in a fallback, before the dead letters. What fails
+		// when the stream is shut down gets there as well, and a fallback
+		// whose last output fails has the whole batch sent again.
+		p.composition = fallbacks[rng.IntN(len(fallbacks))]
+		p.spy, p.stops, p.childFails = false, nil, 0
+		// An output that names the failed for its path, or as it is told to,
+		// can't see processors on it. (A program whose config is parsed sees
+		// them.)
+		if !p.composition.diverts {
+			p.onOutput = nil
+		}
+		// It may be whole batches, and messages in doubt, that get there.
+		p.onChild = slices.DeleteFunc(p.onChild, func(one processor) bool { return one.name == filter.name })
+		if p.child.inDeadLetter {
+			p.child = children[0]
+		}
+	case nobody:
+		// What is illegal is so for a while, and then is good.
+		for i, k := range p.kinds {
+			if k != illegal {
+				p.kinds[i], p.pads[i] = good, min(p.pads[i], 100)
+			}
+		}
+		p.onChild, p.spy, p.childFails = nil, true, 0
+		if p.composition.drops {
+			p.composition = compositions[0]
+		}
+		for i := range p.stops {
+			p.stops[i].child = false
+		}
+	}
+	if p.around().batches() || p.composition.named && p.around().moves() {
+		// Where processors make several batches of one, or move messages
+		// below a switch, Benthos itself makes of an error for a batch one
+		// that names others: no error may go up.
+		if p.fates != deadLetter {
+			p.inPipeline, p.onOutput = nil, nil
+		} else {
+			budget, p.stops = false, nil
+			for at, t := range p.troubles {
+				if slices.Contains(doubtful, t) {
+					delete(p.troubles, at)
+				}
+			}
+		}
+	}
+	if p.around().has(merge) {
+		// What is merged has no ID for processors to go by.
+		p.onChild = slices.DeleteFunc(p.onChild, func(one processor) bool { return !slices.Contains([]string{split.name, merge.name}, one.name) })
+		for i, k := range p.kinds {
+			if k != oversize {
+				p.pads[i] = min(p.pads[i], 100)
+			}
+		}
+	}
+	// The input can't count what is sent again below it.
+	p.spy = p.spy || p.doubtful() && p.fates != fallback
+	// Below a spy, a shutdown by force is a patient one: its OwnedOutput knows
+	// no other. Nor does a resource, which a stream that is stopped waits for
+	// without an end. So a child must not be down for good there.
+	resource := p.child.name == "resource" || p.composition.resource
+	for i, s := range p.stops {
+		p.stops[i].child = s.child && !p.spy && !resource
+		p.stops[i].force = s.force && !(p.spy && resource)
+	}
+	// What the output gives up is for the input to send again, and not for
+	// a fallback to take.
+	p.budget = p.spy && p.composition.name != "fallback" && budget
+	return p
+}
+
+// fill makes the messages, and returns the share of those to blame.
+func (p *plan) fill(rng *rand.Rand, n int) (bad float64) {
+	bad = []float64{0, 0.01, 0.05, 0.3}[rng.IntN(4)]
+	most := []int{1, 5, 50, 200}[rng.IntN(4)] // messages of a batch
+	if most < 50 {
+		n /= 4 // they take the longer
+	}
+	for len(p.kinds) < n {
+		var batch []int
+		for range 1 + rng.IntN(most) {
+			k := good
+			if rng.Float64() < bad {
+				k = kind(1 + rng.IntN(3))
+			}
+			pad := rng.IntN(100)
+			switch {
+			case k == oversize:
+				pad = topicLimit + rng.IntN(5000)
+			case rng.IntN(100) == 0:
+				pad = rng.IntN(topicLimit / 2)
+			}
+			batch = append(batch, len(p.kinds))
+			p.kinds, p.pads = append(p.kinds, k), append(p.pads, pad)
+		}
+		p.batches = append(p.batches, batch)
+	}
+	return bad
+}
+
+// trouble decides what goes wrong besides.
+func (p *plan) trouble(rng *rand.Rand, bad float64) {
+	requests := len(p.batches)
+	if rng.IntN(3) == 0 { // one is enough: kgo waits up to 5 s for new metadata
+		p.troubles[1+rng.IntN(requests)] = []trouble{notEnoughReplicas, notLeader, timedOut}[rng.IntN(3)]
+	}
+	for range rng.IntN(4) {
+		at := 1 + rng.IntN(requests)
+		switch rng.IntN(3) {
+		case 0:
+			p.troubles[at] = cutBefore
+		case 1:
+			p.troubles[at] = cutAfter
+		default:
+			for i := range 1 + rng.IntN(4) {
+				p.troubles[at+i] = unauthorized
+			}
+		}
+	}
+	if bad > 0 || p.has(unauthorized) {
+		// kfake has one epoch per producer, where Kafka has one per
+		// partition. What is in doubt in one partition, when a refusal in
+		// another gets kgo a new epoch, is refused for its epoch and sent
+		// again under the new one: a duplicate that Kafka has no part in.
+		if p.has(timedOut, cutAfter) {
+			p.partitions = 1
+		}
+	}
+	p.childFails = rng.IntN(10)
+	if rng.IntN(2) == 0 {
+		for range 1 + rng.IntN(3) {
+			// Batching by an input loses messages when it is stopped by
+			// force, see canary.
+			force := rng.IntN(3) > 0 && p.composition.input == ""
+			child := force && p.child.fails && rng.IntN(2) == 0
+			p.stops = append(p.stops, stop{1 + rng.IntN(2*requests), force, child})
+		}
+	}
+}
+
+// newProcessing draws one or two processors.
+func newProcessing(rng *rand.Rand) (p processing) {
+	a, b := rng.IntN(len(processors)), rng.IntN(len(processors))
+	p = processing{processors[min(a, b)]}
+	if a != b {
+		p = append(p, processors[max(a, b)])
+	}
+	return p
+}
+
+func (p *plan) String() string {
+	return fmt.Sprintf("%s, %s takes what fails, child %s, processors [%s] in the pipeline, [%s] on the output, [%s] on the child, spy %v, budget %v, replay %v, rules %v, max_in_flight %d, %d partitions, %d messages in %d batches, troubles %v, %d failures of the child, stops %v",
+		p.composition.name, p.fates, p.child.name, p.inPipeline, p.onOutput, p.onChild, p.spy, p.budget, p.replay, p.rules, p.inFlight, p.partitions, len(p.kinds), len(p.batches), p.troubles, p.childFails, p.stops)
+}
+
+// around is what happens to messages before they get to Kafka.
+func (p *plan) around() processing { return slices.Concat(p.inPipeline, p.onOutput) }
+
+// deserved is the class of failure that a message of the kind is to have.
+func (p *plan) deserved(k kind) string {
+	if p.fates == nobody {
+		return ""
+	}
+	return k.class()
+}
+
+// sure reports whether nothing can be in doubt: no shutdown, nothing given up,
+// and no attempt to produce whose end is not known.
+func (p *plan) sure() bool {
+	return len(p.stops) == 0 && !p.doubtful() && !p.budget && p.fates != nobody
+}
+
+// doubtful is trouble after which it may not be known what became of a request.
+var doubtful = []trouble{timedOut, cutBefore, cutAfter}
+
+func (p *plan) doubtful() bool { return p.has(doubtful...) }
+
+// exactly reports whether an error for a single message says of which one it is,
+// to the spy or else to the input: no processor is in between.
+func (p *plan) exactly() bool {
+	return len(p.onOutput) == 0 && (p.spy || len(p.inPipeline) == 0)
+}
+
+// has reports whether any of these troubles is planned.
+func (p *plan) has(these ...trouble) bool {
+	for _, t := range p.troubles {
+		if slices.Contains(these, t) {
+			return true
+		}
+	}
+	return false
+}
