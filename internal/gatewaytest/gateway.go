@@ -1,0 +1,190 @@
+// Package gatewaytest runs config/http_gateway.yaml and its clients.
+package gatewaytest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/stretchr/testify/require"
+
+	"github.com/kafka-guarded/kafka-guarded/config"
+)
+
+// Gateway is config/http_gateway.yaml, as it runs.
+type Gateway struct {
+	url    string
+	client *http.Client
+}
+
+// Start runs the gateway until the test ends.
+func Start(t testing.TB, brokers string, timeout, giveUpAfter time.Duration) *Gateway {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0") // for a port that is free
+	require.NoError(t, err)
+	address := l.Addr().String()
+	require.NoError(t, l.Close())
+	env := map[string]string{"KAFKA_BROKERS": brokers, "HTTP_ADDRESS": address, "HTTP_TIMEOUT": timeout.String(), "GIVE_UP_AFTER": giveUpAfter.String()}
+	b := service.NewStreamBuilder()
+	b.SetEnvVarLookupFunc(func(name string) (string, bool) { v, ok := env[name]; return v, ok })
+	require.NoError(t, b.SetYAML(string(config.HTTPGateway)))
+	require.NoError(t, b.SetLoggerYAML("level: NONE"))
+	stream, err := b.Build()
+	require.NoError(t, err)
+	g := &Gateway{"http://" + address + "/topics/", &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
+	done := make(chan error, 1)
+	go func() { done <- stream.Run(context.Background()) }()
+	t.Cleanup(func() {
+		g.client.CloseIdleConnections()
+		require.NoError(t, stream.StopWithin(10*time.Second))
+		require.NoError(t, <-done)
+	})
+	require.Eventually(t, func() bool {
+		conn, err := net.Dial("tcp", address)
+		if err != nil {
+			return false
+		}
+		return conn.Close() == nil
+	}, 20*time.Second, 5*time.Millisecond)
+	return g
+}
+
+// Result is what an answer says of one record.
+type Result struct {
+	Partition *int32
+	Offset    *int64
+	ErrorCode int `json:"error_code"`
+	Error     string
+}
+
+// At is where the record is, as partition/offset, empty if it was not taken.
+func (r Result) At() string {
+	if r.Partition == nil || r.Offset == nil {
+		return ""
+	}
+	return fmt.Sprintf("%d/%d", *r.Partition, *r.Offset)
+}
+
+// Post sends a request, and returns its answer.
+func (g *Gateway) Post(ctx context.Context, topic, contentType, body string) (status int, results []Result, text string, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, g.url+topic, strings.NewReader(body))
+	if err != nil {
+		return 0, nil, "", err
+	}
+	req.Header.Set("Content-Type", contentType)
+	resp, err := g.client.Do(req)
+	if err != nil {
+		return 0, nil, "", err
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return 0, nil, "", err
+	}
+	var answer struct{ Offsets []Result }
+	err = json.Unmarshal(raw, &answer)
+	return resp.StatusCode, answer.Offsets, string(raw), err
+}
+
+// Incompressible is text that no codec makes much smaller.
+func Incompressible(n int) string {
+	random := rand.New(rand.NewPCG(1, 2))
+	var b strings.Builder
+	for range n {
+		b.WriteByte(byte('a' + random.IntN(26)))
+	}
+	return b.String()
+}
+
+// Load is what became of many requests.
+type Load struct {
+	Said          map[string]string // values, by where they are said to be
+	Gone, Refused int               // requests whose client went away, and records
+	Wrong         []string
+	Took          []time.Duration // of the requests that were answered
+}
+
+// Load has clients send requests of three records each: every tenth has one that is
+// too large in it, and of every fiftieth the client goes away.
+func (g *Gateway) Load(topic string, clients, requests, tooLarge int) *Load {
+	l := &Load{Said: map[string]string{}}
+	large := Incompressible(tooLarge)
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for c := range clients {
+		wg.Go(func() {
+			for n := c; n < requests; n += clients {
+				values := []string{fmt.Sprintf("%d-0", n), fmt.Sprintf("%d-1", n), fmt.Sprintf("%d-2", n)}
+				if n%10 == 3 {
+					values[1] = large
+				}
+				body, _ := json.Marshal(values)
+				ctx, cancel := context.WithCancel(context.Background())
+				leaves := n%50 == 7
+				if leaves {
+					go cancel()
+				}
+				began := time.Now()
+				status, results, text, err := g.Post(ctx, topic, "application/json", string(body))
+				took := time.Since(began)
+				cancel()
+				mu.Lock()
+				if leaves && err != nil {
+					l.Gone++
+				} else {
+					l.Took = append(l.Took, took)
+					l.add(values, large, status, results, fmt.Sprint(text, err))
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	return l
+}
+
+func (l *Load) add(values []string, large string, status int, results []Result, text string) {
+	if status != http.StatusOK || len(results) != len(values) {
+		l.Wrong = append(l.Wrong, fmt.Sprint(status, " ", text))
+		return
+	}
+	for i, r := range results {
+		switch at := r.At(); {
+		case values[i] == large && r.ErrorCode == 1 && strings.HasPrefix(r.Error, "size_exceeded:"):
+			l.Refused++
+		case values[i] == large || at == "":
+			l.Wrong = append(l.Wrong, text)
+		default:
+			l.Said[at] = values[i]
+		}
+	}
+}
+
+// Check returns what is wrong with the answers, given the values that are in the
+// topic by partition/offset: a record that is not where it is said to be, or is
+// there more than once.
+func (l *Load) Check(topic map[string]string) []string {
+	wrong := l.Wrong
+	for at, value := range l.Said {
+		if topic[at] != value {
+			wrong = append(wrong, at+" is not "+value)
+		}
+	}
+	seen := map[string]bool{}
+	for _, value := range topic {
+		if seen[value] {
+			wrong = append(wrong, value+" is there more than once")
+		}
+		seen[value] = true
+	}
+	return wrong
+}
