@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -39,13 +41,10 @@ type child struct {
 	primed bool
 
 	mu      sync.Mutex
-	waiting map[*held]struct{}
+	waiting map[*childWrite]struct{}
 	told    time.Time // when it was last said that some wait
 	said    bool      // it was said that some wait, and not yet that none does
 }
-
-// held is what waits of a batch for the child to take it.
-type held struct{ messages int }
 
 func childFrom(conf *service.ParsedConfig, field string, retry guard.Retry, n *notices, m *metrics) (*child, error) {
 	config, err := conf.FieldAny(field)
@@ -61,7 +60,7 @@ func childFrom(conf *service.ParsedConfig, field string, retry guard.Retry, n *n
 	}
 	return &child{
 		field: field, out: out, keepsPlaces: placement.KeepsPlaces(config), retry: retry,
-		notices: n, metrics: m, waiting: map[*held]struct{}{},
+		notices: n, metrics: m, waiting: map[*childWrite]struct{}{},
 	}, nil
 }
 
@@ -91,57 +90,88 @@ func (c *child) close(ctx context.Context) error {
 	return c.out.Close(ctx)
 }
 
+// slow is how long a write may take before it is said: a child that is not
+// connected does not answer at all.
+const slow = 10 * time.Second
+
+// errNoAnswer is why messages wait for a child that does not answer.
+var errNoAnswer = errors.New("it does not answer")
+
 // write writes the messages until the child has taken them all, and calls took
 // for each that it took. It returns earlier if ctx ends, or the time is up.
 func (c *child) write(ctx context.Context, batch service.MessageBatch, took func(i int)) {
-	open, err := c.together(ctx, batch, took)
-	if len(open) == 0 {
-		return
-	}
-	h, done := &held{}, false
-	defer func() { c.release(h, done) }()
-	for pause := c.pauses(); ; {
-		c.hold(h, len(open), err)
+	patient, cancel := c.patient(ctx)
+	defer cancel()
+	w := &childWrite{child: c, ctx: patient, batch: batch, took: took}
+	pause := c.pauses()
+	silent := time.AfterFunc(slow, func() { c.hold(w, len(batch), errNoAnswer) })
+	open, err := w.together()
+	silent.Stop()
+	for len(open) > 0 && ctx.Err() == nil {
+		c.hold(w, len(open), err)
 		wait, more := pause()
 		if !more {
 			c.metrics.childGaveUp(c.field, len(open))
 			c.notices.childGaveUp(c.field, len(open), err)
-			return
+			break
 		}
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
-			return
+			continue
 		}
 		if c.whole {
-			open, err = c.together(ctx, batch, took)
+			open, err = w.together()
 		} else {
-			open, err = c.alone(ctx, batch, open, took)
-		}
-		if len(open) == 0 {
-			done = true
-			return
-		}
-		if ctx.Err() != nil {
-			return
+			open, err = w.alone(ctx, open)
 		}
 	}
+	c.release(w, len(open) == 0)
+}
+
+// lastChance is for how long a write to the child that is under way when the
+// stream is shut down may still succeed: else its messages might be both there
+// and reported as failed.
+const lastChance = 5 * time.Second
+
+// patient returns a context for the writes to the child. It outlives a shutdown for
+// a while: what the child is at when that begins should have an end that is known.
+func (c *child) patient(ctx context.Context) (context.Context, context.CancelFunc) {
+	limit := c.retry.MaxElapsedTime
+	if limit == 0 {
+		limit = math.MaxInt64
+	}
+	patient, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(lastChance, cancel) })
+	return patient, func() { stop(); cancel() }
+}
+
+// childWrite is a batch on its way to the child.
+type childWrite struct {
+	*child
+	ctx   context.Context
+	batch service.MessageBatch
+	took  func(i int)
+
+	// Under the child's lock:
+	open int  // how many messages of it wait, while it is among child.waiting
+	over bool // it does not wait any more
 }
 
 // together writes the messages in one batch, and returns which are still open.
-func (c *child) together(ctx context.Context, batch service.MessageBatch, took func(i int)) (open []int, err error) {
-	sent := batch.Copy()
+func (w *childWrite) together() (open []int, err error) {
+	sent := w.batch.Copy()
 	index := sent.Index()
-	err = c.send(ctx, sent)
+	err = w.send(sent)
 	failed := func(int) bool { return err != nil }
-	if some := failedOf(err, index, len(batch)); some != nil && c.keepsPlaces && !c.whole {
+	if some := failedOf(err, index, len(w.batch)); some != nil && w.keepsPlaces && !w.whole {
 		failed = func(i int) bool { return some[i] != nil }
 	}
-	for i := range batch {
+	for i := range w.batch {
 		if failed(i) {
 			open = append(open, i)
 		} else {
-			took(i)
+			w.took(i)
 		}
 	}
 	return open, err
@@ -175,37 +205,26 @@ const enough = 3
 
 // alone writes each of the open messages by itself, and returns which are still
 // open: first those that were not tried.
-func (c *child) alone(ctx context.Context, batch service.MessageBatch, open []int, took func(i int)) (rest []int, err error) {
+func (w *childWrite) alone(ctx context.Context, open []int) (rest []int, err error) {
 	any := false
 	for n, i := range open {
 		if !any && len(rest) == enough || ctx.Err() != nil {
-			return append(append([]int{}, open[n:]...), rest...), err
+			return append(slices.Clone(open[n:]), rest...), err
 		}
-		if e := c.send(ctx, service.MessageBatch{batch[i].Copy()}); e != nil {
+		if e := w.send(service.MessageBatch{w.batch[i].Copy()}); e != nil {
 			rest, err = append(rest, i), e
 			continue
 		}
 		any = true
-		took(i)
+		w.took(i)
 	}
 	return rest, err
 }
 
-// lastChance is for how long a write to the child that is under way when the
-// stream is shut down may still succeed: else its messages might be both there
-// and reported as failed.
-const lastChance = 5 * time.Second
-
-// send writes the messages. The child gets a context that outlives a shutdown for
-// a while: what it is at when that begins should have an end that is known.
-func (c *child) send(ctx context.Context, batch service.MessageBatch) error {
-	patient, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	stop := context.AfterFunc(ctx, func() { time.AfterFunc(lastChance, cancel) })
-	defer stop()
-	err := c.out.WriteBatch(patient, batch)
+func (w *childWrite) send(batch service.MessageBatch) error {
+	err := w.out.WriteBatch(w.ctx, batch)
 	if err != nil {
-		c.metrics.childFailed(c.field, len(batch))
+		w.metrics.childFailed(w.field, len(batch))
 	}
 	return err
 }
@@ -234,11 +253,14 @@ func (c *child) pauses() func() (time.Duration, bool) {
 
 // hold counts the messages of a batch that wait, and says so at most once a
 // minute over all batches.
-func (c *child) hold(h *held, messages int, err error) {
+func (c *child) hold(w *childWrite, messages int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	h.messages = messages
-	c.waiting[h] = struct{}{}
+	if w.over {
+		return
+	}
+	w.open = messages
+	c.waiting[w] = struct{}{}
 	all := c.count()
 	if time.Since(c.told) < noticeInterval {
 		return
@@ -249,10 +271,11 @@ func (c *child) hold(h *held, messages int, err error) {
 
 // release ends what hold began, and says so if no other batch waits. It does not
 // if the batch was given up.
-func (c *child) release(h *held, done bool) {
+func (c *child) release(w *childWrite, done bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.waiting, h)
+	w.over = true
+	delete(c.waiting, w)
 	c.count()
 	if len(c.waiting) == 0 && c.said && done {
 		c.said = false
@@ -262,8 +285,8 @@ func (c *child) release(h *held, done bool) {
 
 // count returns how many messages wait, and has the metrics show it.
 func (c *child) count() (all int) {
-	for h := range c.waiting {
-		all += h.messages
+	for w := range c.waiting {
+		all += w.open
 	}
 	c.metrics.waiting.Set(int64(all), c.field)
 	return all

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"strconv"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
 
+	"github.com/kafka-guarded/kafka-guarded/guard"
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
@@ -136,4 +138,47 @@ func BenchmarkDeliveryReport(b *testing.B) {
 			}
 		})
 	}
+}
+
+// A child that never connects does not answer at all: no error comes from it.
+func TestAReportToASilentChildIsGivenUp(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.Topic("t", 1)
+	s := &streamtest.Stream{Batches: [][]string{{"m0"}, {"m1"}}}
+	require.True(t, s.Run(t, t.Context(), c.alone("topic: t", "delivery_report_max_elapsed_time: 100ms", "delivery_report: { kafka_guarded: { seed_brokers: [ 127.0.0.1:1 ], topic: reports } }")))
+	require.Equal(t, map[int]error{0: nil, 1: nil}, s.Acked())
+	require.Equal(t, once("m0", "m1"), c.Values("t"))
+	require.Equal(t, 2, s.Log.Count("The output of delivery_report did not take 1 messages for too long"))
+}
+
+func TestASilentChildIsSaid(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log, text := lines()
+		answer := make(chan struct{})
+		parsed, err := service.NewConfigSpec().ParseYAML("", nil)
+		require.NoError(t, err)
+		out, err := parsed.Resources().ManagedBatchOutput("silent", 1, streamtest.Sink(func(context.Context, service.MessageBatch) error {
+			<-answer
+			return nil
+		}))
+		require.NoError(t, err)
+		c := &child{
+			field: fieldDeadLetter, out: out, waiting: map[*childWrite]struct{}{}, notices: newNotices(log),
+			metrics: newMetrics(parsed.Resources().Metrics()), retry: guard.Retry{InitialInterval: time.Millisecond},
+		}
+		done := make(chan struct{})
+		go func() {
+			c.write(t.Context(), streamtest.Batch("m0"), func(int) {})
+			close(done)
+		}()
+		time.Sleep(slow)
+		synctest.Wait()
+		require.Equal(t, 1, text.Count("The output of dead_letter did not take 1 messages, which are tried again while their batches wait: it does not answer"))
+		close(answer)
+		<-done
+		require.Equal(t, 1, text.Count("The output of dead_letter takes messages again"))
+		require.NoError(t, out.Close(context.Background()))
+	})
 }
