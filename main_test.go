@@ -119,3 +119,32 @@ func TestProgramKnowsWhatIsAroundAnOutput(t *testing.T) {
 		})
 	}
 }
+
+// What create prints, and so what the reference shows, passes the linter, starts,
+// and gives records without a key, with the message as their value.
+func TestWhatCreatePrintsRuns(t *testing.T) {
+	t.Parallel()
+	for _, flags := range [][]string{{"create"}, {"create", "--small"}} {
+		t.Run(strings.Join(flags, " "), func(t *testing.T) {
+			t.Parallel()
+			c := kafkafake.New(t)
+			c.Topic("t", 1)
+			printed, err := program(append(flags, "stdin//kafka_guarded")...).Output()
+			require.NoError(t, err)
+			filled := strings.NewReplacer("seed_brokers: []", "seed_brokers: [ '"+strings.Join(c.ListenAddrs(), ",")+"' ]", `topic: ""`, "topic: t").Replace(string(printed))
+			config := filepath.Join(t.TempDir(), "config.yaml")
+			require.NoError(t, os.WriteFile(config, []byte(filled), 0o600))
+			out, err := program("lint", config).CombinedOutput()
+			require.NoError(t, err, string(out))
+			cmd := program("run", "--set", "http.enabled=false", config)
+			cmd.Stdin = strings.NewReader("plain\n")
+			out, err = cmd.CombinedOutput()
+			require.NoError(t, err, string(out))
+			log := c.Log("t")
+			require.Len(t, log, 1)
+			require.Nil(t, log[0].Key)
+			require.Equal(t, "plain", string(log[0].Value))
+			require.Empty(t, log[0].Headers)
+		})
+	}
+}

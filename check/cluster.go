@@ -49,6 +49,9 @@ func inspect(ctx context.Context, conf *service.ParsedConfig) *checker {
 		return k
 	}
 	defer k.close()
+	for _, hint := range k.view.Hints {
+		k.add(doubtful, "config: %s", hint)
+	}
 	if k.connection(ctx) {
 		k.brokers(ctx)
 		k.checkTopic(ctx)

@@ -57,6 +57,7 @@ func producerFields() []*service.ConfigField {
 	return []*service.ConfigField{
 		partitioners.field(fieldPartitioner).
 			Description("How to choose the partition of a message, overriding the default of hashing its key. Kafka's `partitioner.class`.").
+			Example("murmur2_hash").
 			Advanced().Optional(),
 		service.NewBoolField(fieldIdempotentWrite).
 			Description("Have the brokers recognise what the client sends again, so that its retries cause no duplicates. Before Kafka 3.0 this takes the right `IDEMPOTENT_WRITE` on the cluster. Without it, duplicates are possible whenever a connection is lost. Kafka's `enable.idempotence`.").
@@ -68,6 +69,7 @@ func producerFields() []*service.ConfigField {
 			Advanced(),
 		codecs.field(fieldCompression).
 			Description("An explicit compression type. The default is snappy where the broker supports it, else none. Kafka's `compression.type`.").
+			Example("snappy").
 			Optional().
 			Advanced(),
 		service.NewBoolField(fieldAllowAutoTopicCreation).

@@ -59,7 +59,7 @@ type output struct {
 func newOutput(conf *service.ParsedConfig, mgr *service.Resources) (*output, error) {
 	p := newParser(conf)
 	client, records := p.config(mgr.Logger(), false)
-	policy := p.batching()
+	policy, hints := p.batching(), p.hints()
 	if err := p.err(); err != nil {
 		return nil, err
 	}
@@ -78,6 +78,9 @@ func newOutput(conf *service.ParsedConfig, mgr *service.Resources) (*output, err
 	}
 	if o.reports, err = deliveryReportsFrom(conf, client, o.notices, o.metrics); err != nil {
 		return nil, err
+	}
+	for _, hint := range hints {
+		mgr.Logger().Warn(hint)
 	}
 	o.reporter = sync.OnceValue(func() *reporter {
 		around := surroundingsOf(mgr)

@@ -22,6 +22,9 @@ type View struct {
 	Partition *service.InterpolatedString // nil if not configured
 	Keyed     bool                        // whether there is a key
 
+	// Hints is what the config does, but may not be meant to.
+	Hints []string
+
 	client clientConfig
 }
 
@@ -30,6 +33,7 @@ type View struct {
 func ViewOf(conf *service.ParsedConfig) (View, error) {
 	p := newParser(conf)
 	client, records := p.config(nil, false)
+	hints := p.hints()
 	if err := p.err(); err != nil {
 		return View{}, err
 	}
@@ -42,6 +46,7 @@ func ViewOf(conf *service.ParsedConfig) (View, error) {
 		Topic:           records.topic,
 		Partition:       records.partition,
 		Keyed:           records.key != nil,
+		Hints:           hints,
 		client:          client,
 	}
 	return v, nil

@@ -1,0 +1,42 @@
+package output
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestHints(t *testing.T) {
+	t.Parallel()
+	const nullText = "a message for which that finds nothing gets the text null as its key"
+	for _, test := range []struct{ name, yaml, want string }{
+		{"nothing to say", "key: k\nsasl: [ { mechanism: SCRAM-SHA-256, username: a, password: S3cr3tPW } ]", ""},
+		{"PLAIN without TLS", "sasl: [ { mechanism: PLAIN, username: a, password: S3cr3tPW } ]", "sasl[0]: PLAIN sends the password as it is, and tls.enabled is not set"},
+		{"PLAIN with TLS", "tls: { enabled: true }\nsasl: [ { mechanism: PLAIN, username: a, password: S3cr3tPW } ]", ""},
+		{"TLS that is not enabled", "tls: { root_cas_file: ./ca.pem }", "tls.root_cas_file is set, but tls.enabled is not"},
+		{"a key by json", `key: '${! json("customer") }'`, `key is ${! json("customer") }: ` + nullText},
+		{"a key by this", "key: ${! this.customer.id }", nullText},
+		{"a key by metadata", "key: ${!@key}", nullText},
+		{"a key by meta", `key: '${! meta("key") }'`, nullText},
+		{"a key with another value", `key: '${! json("customer").or("nobody") }'`, ""},
+		{"a key that null_key goes with", "key: ${! this.customer }\nnull_key: this.customer == null", ""},
+		{"a key of several parts", `key: 'a-${! counter() }'`, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			conf, err := Spec().ParseYAML(whole(test.yaml), nil)
+			require.NoError(t, err)
+			p := newParser(conf)
+			hints := p.hints()
+			require.NoError(t, p.err())
+			if test.want == "" {
+				require.Empty(t, hints)
+				return
+			}
+			require.Len(t, hints, 1)
+			require.Contains(t, hints[0], test.want)
+			require.NotContains(t, hints[0], "S3cr3tPW")
+			require.Empty(t, lints(t, test.yaml), "a lint would keep the stream from starting")
+		})
+	}
+}
