@@ -3,6 +3,7 @@ package check
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -78,8 +79,17 @@ func as(user, password string) string {
 // run returns what is printed, without the secret.
 func run(t *testing.T, config string, resources ...string) (string, error) {
 	t.Helper()
+	opts := Options{Configs: []File{{"config.yaml", config}}}
+	for _, yaml := range resources {
+		opts.Resources = append(opts.Resources, File{"resources.yaml", yaml})
+	}
+	return runWith(t, opts)
+}
+
+func runWith(t *testing.T, opts Options) (string, error) {
+	t.Helper()
 	var out strings.Builder
-	err := Run(t.Context(), &out, config, resources...)
+	err := Run(t.Context(), &out, opts)
 	require.NotContains(t, out.String(), secret)
 	if err != nil {
 		require.NotContains(t, err.Error(), secret)
@@ -94,7 +104,7 @@ func TestCheckFindsNothingWrong(t *testing.T) {
 	tellRequestLimit(c, "104857600")
 	out, err := run(t, configYAML(c, "topic: orders", as("writer", secret)))
 	require.NoError(t, err)
-	require.Equal(t, fmt.Sprintf(`output
+	require.Equal(t, fmt.Sprintf(`config.yaml: output
   ok    seed broker %s: it answers
   ok    credentials: accepted (SCRAM-SHA-256)
   ok    brokers: all answer, 1
@@ -104,6 +114,7 @@ func TestCheckFindsNothingWrong(t *testing.T) {
   ok    right to DESCRIBE_CONFIGS of topic orders: there
   ok    size: topic orders takes batches, and so messages, of up to 1048588 bytes as sent (max.message.bytes)
   ok    size: the brokers take requests of broker_write_max_bytes (104857600)
+  warn  config: Nothing takes the messages that fail for good, for example because they are too large: their whole batch comes again and again, and what was delivered of it is there more than once. Set dead_letter, or put this output first in a fallback
 `, c.ListenAddrs()[0]), out)
 }
 
@@ -169,7 +180,7 @@ func TestCheckFindsCredentialsThatAreRefused(t *testing.T) {
 	out, err := run(t, configYAML(c, "topic: orders", as("writer", secret)))
 	require.ErrorIs(t, err, errFailing)
 	require.Contains(t, out, "  fail  seed broker "+c.ListenAddrs()[0]+": credentials: refused: authenticating with SASL mechanism SCRAM-SHA-256")
-	require.Equal(t, 2, strings.Count(out, "\n"), "nothing more is to be found out: %s", out)
+	require.NotContains(t, out, "topic orders", "nothing more is to be found out")
 }
 
 func TestCheckFindsRequestsThatAreTooLarge(t *testing.T) {
@@ -250,11 +261,11 @@ output_resources:
     ` + outputYAML(c, "topic: resource")
 	out, _ := run(t, config, "output_resources: [ { label: other, "+outputYAML(c, "topic: other")+" } ]")
 	for _, want := range []string{
-		"output.fallback.0 (main)\n",
-		"output.fallback.0.kafka_guarded.dead_letter (dlq)\n",
-		"output.fallback.1.switch.cases.0.output.broker.outputs.0\n",
-		"output_resources.0 (mine)\n",
-		"output_resources.0 (other)\n",
+		"config.yaml: output.fallback.0 (main)\n",
+		"config.yaml: output.fallback.0.kafka_guarded.dead_letter (dlq)\n",
+		"config.yaml: output.fallback.1.switch.cases.0.output.broker.outputs.0\n",
+		"config.yaml: output_resources.0 (mine)\n",
+		"resources.yaml: output_resources.0 (other)\n",
 		"topic orders: it exists", "topic letters: it exists", "topic cases: it exists", "topic resource: it exists", "topic other: it exists",
 	} {
 		require.Contains(t, out, want)
@@ -301,14 +312,14 @@ func TestCheckRefusesConfigs(t *testing.T) {
 		{"a typo", "output: { kafka_guarded: { seed_brokers: [ a:1 ], topik: t } }", "topik"},
 		{"a lint", "output: { kafka_guarded: { seed_brokers: [ a:1 ], topic: t, acks: leader } }", "idempotent_write requires acks"},
 		{"no such output", "output: { drop: {} }", "the config has no kafka_guarded output"},
-		{"no YAML", "output: { ", "reading the config"},
+		{"no YAML", "output: { ", "reading config.yaml"},
 	} {
 		out, err := run(t, test.config)
 		require.ErrorContains(t, err, test.want, test.name)
 		require.Empty(t, out, test.name)
 	}
 	_, err := run(t, "output: { drop: {} }", "output_resources: { ")
-	require.ErrorContains(t, err, "reading resources")
+	require.ErrorContains(t, err, "reading resources of resources.yaml")
 }
 
 func TestCommand(t *testing.T) {
@@ -320,7 +331,7 @@ func TestCommand(t *testing.T) {
 	require.NoError(t, os.WriteFile(config, []byte("output: { resource: out }"), 0o600))
 	require.NoError(t, os.WriteFile(resources, []byte("output_resources: [ { label: out, "+outputYAML(c, "topic: orders")+" } ]"), 0o600))
 	command := func(args ...string) error {
-		app := &cli.App{Commands: []*cli.Command{Command()}, ExitErrHandler: func(*cli.Context, error) {}}
+		app := &cli.App{Writer: io.Discard, Commands: []*cli.Command{Command()}, ExitErrHandler: func(*cli.Context, error) {}}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		return app.RunContext(ctx, append([]string{"kafka-guarded", "check"}, args...))
@@ -328,7 +339,7 @@ func TestCommand(t *testing.T) {
 	require.NoError(t, command("-r", resources, config))
 	require.NoError(t, command("-r", filepath.Join(dir, "res*.yaml"), config))
 	require.ErrorContains(t, command(config), "no kafka_guarded output")
-	require.ErrorContains(t, command(), "check takes the path of one config")
+	require.ErrorContains(t, command(), "check takes the paths of one or more configs")
 	require.ErrorIs(t, command(filepath.Join(dir, "missing.yaml")), os.ErrNotExist)
-	require.ErrorContains(t, command("-r", filepath.Join(dir, "missing.yaml"), config), "no such file")
+	require.ErrorContains(t, command("-r", filepath.Join(dir, "missing.yaml"), config), "file does not exist")
 }

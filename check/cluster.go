@@ -20,6 +20,9 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/output"
 )
 
+// quickTimeout is how long the seed brokers may take if they are all that is asked.
+const quickTimeout = 2500 * time.Millisecond
+
 // answerTimeout is how long a broker may take to answer a request.
 const answerTimeout = 10 * time.Second
 
@@ -27,7 +30,8 @@ const answerTimeout = 10 * time.Second
 type checker struct {
 	findings
 	view  output.View
-	topic string // empty where it depends on the message
+	wait  time.Duration // for the seed brokers
+	topic string        // empty where it depends on the message
 	// maxBatchBytes is the size of the largest batch that the topic takes, 0
 	// where it is not known.
 	maxBatchBytes int
@@ -42,21 +46,37 @@ type checker struct {
 // topic is there, and there are the rights and the sizes that it takes. It
 // writes nothing, and creates no topic. What it says of a broker may be other by
 // the time that a stream runs.
-func inspect(ctx context.Context, conf *service.ParsedConfig) *checker {
-	k := &checker{}
+func inspect(ctx context.Context, conf *service.ParsedConfig, opts Options) *checker {
+	k := &checker{wait: answerTimeout}
+	if opts.Quick {
+		k.wait = quickTimeout
+	}
 	if err := k.open(conf); err != nil {
 		k.add(failing, "config: %v", err)
 		return k
 	}
 	defer k.close()
 	for _, hint := range k.view.Hints {
-		k.add(doubtful, "config: %s", hint)
+		if !opts.Quick {
+			k.add(doubtful, "config: %s", hint)
+		}
 	}
-	if k.connection(ctx) {
-		k.brokers(ctx)
+	if !k.connection(ctx) || opts.Quick {
+		return k
+	}
+	k.brokers(ctx)
+	topics := opts.Topics
+	if topic, static := k.view.Topic.Static(); static {
+		topics = []string{topic}
+	}
+	for _, k.topic = range topics {
 		k.checkTopic(ctx)
-		k.requests(ctx)
 	}
+	if len(topics) == 0 {
+		k.add(notKnown, "topic: it depends on the message, so that neither topics nor rights are checked: name some with --topic")
+		k.producer(ctx, "")
+	}
+	k.requests(ctx)
 	return k
 }
 
@@ -83,7 +103,7 @@ func (k *checker) close() {
 // connection tries each seed broker by itself, and reports whether any answers
 // and takes the credentials.
 func (k *checker) connection(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	ctx, cancel := context.WithTimeout(ctx, k.wait)
 	defer cancel()
 	errs := make([]error, len(k.view.Seeds))
 	var wg sync.WaitGroup
@@ -103,7 +123,7 @@ func (k *checker) connection(ctx context.Context) bool {
 		case errors.Is(err, kerr.SaslAuthenticationFailed), errors.Is(err, kerr.UnsupportedSaslMechanism), errors.Is(err, kerr.IllegalSaslState):
 			k.add(severity, "seed broker %s: credentials: refused: %v", seed, err)
 		case errors.Is(err, context.DeadlineExceeded):
-			k.add(severity, "seed broker %s: it does not answer within %s: check address and network", seed, answerTimeout)
+			k.add(severity, "seed broker %s: it does not answer within %s: check address and network", seed, k.wait)
 		default:
 			k.add(severity, "seed broker %s: it does not answer: check address, network, and whether the listener is one for the fields tls and sasl: %v", seed, err)
 		}
@@ -155,22 +175,15 @@ func (k *checker) brokers(ctx context.Context) {
 func (k *checker) checkTopic(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
-	name, static := k.view.Topic.Static()
-	if !static {
-		k.add(notKnown, "topic: it depends on the message, so that neither topics nor rights are checked")
-		k.producer(ctx, "")
-		return
-	}
-	k.topic = name
 	req := kmsg.NewPtrMetadataRequest()
 	req.AllowAutoTopicCreation = false
 	req.IncludeTopicAuthorizedOperations = true
 	t := kmsg.NewMetadataRequestTopic()
-	t.Topic = kmsg.StringPtr(name)
+	t.Topic = &k.topic
 	req.Topics = append(req.Topics, t)
 	resp, err := req.RequestWith(ctx, k.kafka)
 	if err != nil || len(resp.Topics) != 1 {
-		k.add(notKnown, "topic %s: asking for it: %v", name, err)
+		k.add(notKnown, "topic %s: asking for it: %v", k.topic, err)
 		return
 	}
 	found := resp.Topics[0]
@@ -179,16 +192,16 @@ func (k *checker) checkTopic(ctx context.Context) {
 		k.missing(ctx)
 		return
 	case errors.Is(err, kerr.TopicAuthorizationFailed):
-		k.add(failing, "topic %s: no right to see it, and so none to write to it: grant WRITE on the topic", name)
+		k.add(failing, "topic %s: no right to see it, and so none to write to it: grant WRITE on the topic", k.topic)
 		return
 	case err != nil:
-		k.add(failing, "topic %s: %v", name, err)
+		k.add(failing, "topic %s: %v", k.topic, err)
 		return
 	}
-	k.add(fine, "topic %s: it exists, partitions: %d", name, len(found.Partitions))
+	k.add(fine, "topic %s: it exists, partitions: %d", k.topic, len(found.Partitions))
 	k.partition(len(found.Partitions))
 	k.writable(found)
-	k.producer(ctx, name)
+	k.producer(ctx, k.topic)
 	k.configs(ctx, found)
 }
 

@@ -46,11 +46,13 @@ func TestProgramHasTheComponents(t *testing.T) {
 	}
 }
 
+// A config with components that the lean binary has not is checked as any other.
 func TestProgramChecksConfigs(t *testing.T) {
 	t.Parallel()
-	out, err := program(nil, "check", "config/missing.yaml").CombinedOutput()
+	out, err := program([]string{"KAFKA_BROKERS=127.0.0.1:1", "SOURCE_BROKERS=127.0.0.1:1"}, "check", "--quick", "config/kafka_to_kafka.yaml").CombinedOutput()
 	require.Error(t, err)
-	require.Contains(t, string(out), "reading the config")
+	require.Contains(t, string(out), "config/kafka_to_kafka.yaml: output")
+	require.Contains(t, string(out), "fail  seed broker 127.0.0.1:1: it does not answer")
 }
 
 // kafka returns the cluster that the tests share.

@@ -1,11 +1,13 @@
 package output
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/kafka-guarded/kafka-guarded/guard"
+	"github.com/kafka-guarded/kafka-guarded/internal/placement"
 )
 
 // notices is all that the output says in the log. Nothing of it has a part of a
@@ -35,26 +37,36 @@ const noticeInterval = time.Minute
 // start says what a config that works does not do, and where it is not obvious,
 // which message goes where.
 func (n *notices) start(c clientConfig, around surroundings, policy batching, deadLetter bool) {
+	for _, text := range warnings(c, around.Output, policy, deadLetter) {
+		n.log.Warn(text)
+	}
+	if deadLetter && around.Fallback {
+		n.log.Infof("%s takes the messages that failed for good. The fallback around this output gets the others that failed: those given up after %s.%s, and those that may have been written", fieldDeadLetter, fieldRetry, fieldRetryMaxElapsedTime)
+	}
+}
+
+// warnings returns what a config that works does not do.
+func warnings(c clientConfig, around placement.Output, policy batching, deadLetter bool) (texts []string) {
+	warn := func(text string, args ...any) { texts = append(texts, fmt.Sprintf(text, args...)) }
 	switch c.acks {
 	case acksLeader:
-		n.log.Warnf("%s is %s: what the leader of a partition has acknowledged is lost if it fails before another replica has it, and counts as delivered all the same. With %q it does not", fieldAcks, c.acks, acksAll)
+		warn("%s is %s: what the leader of a partition has acknowledged is lost if it fails before another replica has it, and counts as delivered all the same. With %q it does not", fieldAcks, c.acks, acksAll)
 	case acksNone:
-		n.log.Warnf("%s is %s: what is handed to the network counts as delivered. No refusal is heard of, so that what a broker refuses or loses is neither reported nor dead-lettered, but gone. With %q it is not", fieldAcks, c.acks, acksAll)
+		warn("%s is %s: what is handed to the network counts as delivered. No refusal is heard of, so that what a broker refuses or loses is neither reported nor dead-lettered, but gone. With %q it is not", fieldAcks, c.acks, acksAll)
 	}
 	switch {
-	case deadLetter && around.Fallback:
-		n.log.Infof("%s takes the messages that failed for good. The fallback around this output gets the others that failed: those given up after %s.%s, and those that may have been written", fieldDeadLetter, fieldRetry, fieldRetryMaxElapsedTime)
 	case deadLetter || c.reports != reportAuto:
 	case !around.Routed && !around.Fallback:
-		n.log.Warnf("Nothing takes the messages that fail for good, for example because they are too large: their whole batch comes again and again, and what was delivered of it is there more than once. Set %s, or put this output first in a fallback", fieldDeadLetter)
+		warn("Nothing takes the messages that fail for good, for example because they are too large: their whole batch comes again and again, and what was delivered of it is there more than once. Set %s, or put this output first in a fallback", fieldDeadLetter)
 	case around.Fallback && policy.on:
-		n.log.Warnf("%s is set in an output of a fallback: when a message fails, the fallback gets with it all that came with it from the input, also what was delivered. Use %s, or batch at the input, and it is exact", fieldBatching, fieldDeadLetter)
+		warn("%s is set in an output of a fallback: when a message fails, the fallback gets with it all that came with it from the input, also what was delivered. Use %s, or batch at the input, and it is exact", fieldBatching, fieldDeadLetter)
 	case around.Fallback && around.Why != "":
-		n.log.Warnf("When a message fails, the fallback around this output may get its whole batch, also what was delivered: %s. Set %s, and it is exact. Or, if the messages get here from the fallback in the same order and number, set %s to per_message", around.Why, fieldDeadLetter, fieldReportFailures)
+		warn("When a message fails, the fallback around this output may get its whole batch, also what was delivered: %s. Set %s, and it is exact. Or, if the messages get here from the fallback in the same order and number, set %s to per_message", around.Why, fieldDeadLetter, fieldReportFailures)
 	}
 	if around.Splits != "" {
-		n.log.Warnf("The processor %s of the pipeline makes several batches of one. When one of them fails, Benthos finds its messages by position and sends others again, so that those that failed are lost: set %s, or put this output first in a fallback", around.Splits, fieldDeadLetter)
+		warn("The processor %s of the pipeline makes several batches of one. When one of them fails, Benthos finds its messages by position and sends others again, so that those that failed are lost: set %s, or put this output first in a fallback", around.Splits, fieldDeadLetter)
 	}
+	return texts
 }
 
 // rules says what a topic accepts, when it is read first and when it has changed.

@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/kafka-guarded/kafka-guarded/guard"
+	"github.com/kafka-guarded/kafka-guarded/internal/placement"
 )
 
 // View is what package check, which compares a config with its cluster, needs to
@@ -25,7 +26,9 @@ type View struct {
 	// Hints is what the config does, but may not be meant to.
 	Hints []string
 
-	client clientConfig
+	client     clientConfig
+	policy     batching
+	deadLetter bool
 }
 
 // ViewOf returns the view of a config that was parsed by Spec. Its error is that
@@ -33,7 +36,7 @@ type View struct {
 func ViewOf(conf *service.ParsedConfig) (View, error) {
 	p := newParser(conf)
 	client, records := p.config(nil, false)
-	hints := p.hints()
+	policy, hints := p.batching(), p.hints()
 	if err := p.err(); err != nil {
 		return View{}, err
 	}
@@ -48,9 +51,17 @@ func ViewOf(conf *service.ParsedConfig) (View, error) {
 		Keyed:           records.key != nil,
 		Hints:           hints,
 		client:          client,
+		policy:          policy,
+		deadLetter:      p.has(fieldDeadLetter),
 	}
 	return v, nil
 }
 
 // Ping asks one of the seed brokers whether it answers and takes the credentials.
 func (v View) Ping(ctx context.Context, seed string) error { return v.client.ping(ctx, seed) }
+
+// Warnings returns what the config does not do in its place, as the log has it at
+// the start.
+func (v View) Warnings(around placement.Output) []string {
+	return warnings(v.client, around, v.policy, v.deadLetter)
+}

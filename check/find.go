@@ -1,0 +1,256 @@
+package check
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/placement"
+)
+
+// File is a config or a file with resources.
+type File struct{ Name, YAML string }
+
+// found is a kafka_guarded output in a config.
+type found struct {
+	file        string
+	path, label string
+	fields      map[string]any
+	processed   bool // its messages go through processors of its own
+	around      placement.Output
+	checked     *checker
+}
+
+// config is a config with its resources, as far as outputs are concerned.
+type config struct {
+	outputs []*found
+	// users has the paths of the outputs that are resources used by another
+	// name, by label.
+	users map[string][]string
+}
+
+// sections are the parts of a config that outputs may be in, or that decide what
+// becomes of their errors.
+var sections = []string{"output", "output_resources", "pipeline"}
+
+// find reads a config and its resources. Outputs that have others in them come
+// before these.
+func find(main File, resources []File, set []string) (*config, error) {
+	if err := lint(main, resources, len(set) > 0); err != nil {
+		return nil, err
+	}
+	c := &config{users: map[string][]string{}}
+	whole := map[string]any{}
+	var shared []any // the resources of all files
+	for i, file := range append([]File{main}, resources...) {
+		parsed, err := parse(file)
+		if err != nil {
+			return nil, err
+		}
+		if i == 0 {
+			if err := override(parsed, set); err != nil {
+				return nil, err
+			}
+			whole = parsed
+			if len(set) > 0 {
+				if err := lintParsed(file.Name, parsed); err != nil {
+					return nil, err
+				}
+			}
+		}
+		list, _ := parsed["output_resources"].([]any)
+		shared = append(shared, list...)
+		if err := c.walk(file.Name, parsed); err != nil {
+			return nil, err
+		}
+	}
+	around := map[string]any{"output": whole["output"], "pipeline": whole["pipeline"], "output_resources": shared}
+	c.place(placement.Read(around))
+	return c, nil
+}
+
+// lint has Benthos' linter look at all of a config. What is to be set may be
+// missing in it, and is looked at when it is set.
+func lint(main File, resources []File, incomplete bool) error {
+	b := service.NewStreamBuilder()
+	if !incomplete {
+		if err := b.SetYAML(main.YAML); err != nil {
+			return fmt.Errorf("reading %s: %w", main.Name, err)
+		}
+	}
+	for _, r := range resources {
+		if err := b.AddResourcesYAML(r.YAML); err != nil {
+			return fmt.Errorf("reading resources of %s: %w", r.Name, err)
+		}
+	}
+	return nil
+}
+
+func lintParsed(name string, parsed map[string]any) error {
+	yaml, err := json.Marshal(parsed) // which is YAML, too
+	if err != nil {
+		return err
+	}
+	lints, err := schema().NewStreamConfigLinter().LintYAML(yaml)
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", name, err)
+	}
+	var errs []error
+	for _, l := range lints {
+		errs = append(errs, fmt.Errorf("reading %s: %s", name, l.What))
+	}
+	return errors.Join(errs...)
+}
+
+func schema() *service.ConfigSchema {
+	return service.GlobalEnvironment().FullConfigSchema("", "")
+}
+
+// parse returns the sections of a file. The stream builder could show its config
+// itself, but hides the secrets in it.
+func parse(file File) (map[string]any, error) {
+	query, err := schema().NewConfigQuerier().ParseYAML(file.YAML)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", file.Name, err)
+	}
+	parsed := map[string]any{}
+	for _, section := range sections {
+		at, err := query.FieldAtPath(section)
+		if err != nil {
+			continue // it is not there
+		}
+		v, err := at.FieldAny()
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: %w", file.Name, err)
+		}
+		if v = decoded(v); v != nil {
+			parsed[section] = v
+		}
+	}
+	return parsed, nil
+}
+
+// decoded returns a part of a config without the YAML nodes in it, and without
+// lists that are empty because they are not there.
+func decoded(v any) any {
+	switch v := v.(type) {
+	case interface{ Decode(any) error }: // a YAML node
+		var plain any
+		_ = v.Decode(&plain) // it was parsed before
+		return plain
+	case []any:
+		if len(v) == 0 {
+			return nil
+		}
+		for i := range v {
+			v[i] = decoded(v[i])
+		}
+	case map[string]any:
+		for name := range v {
+			if v[name] = decoded(v[name]); v[name] == nil {
+				delete(v, name)
+			}
+		}
+	}
+	return v
+}
+
+// walk adds the outputs of a file.
+func (c *config) walk(file string, parsed map[string]any) error {
+	outputs := maps.Clone(parsed)
+	delete(outputs, "pipeline")
+	return schema().NewStreamConfigWalker().WalkComponentsAny(outputs, func(w *service.WalkedComponent) error {
+		if w.ComponentType != "output" {
+			return nil
+		}
+		conf, err := w.ConfigAny()
+		if err != nil {
+			return err
+		}
+		whole, _ := conf.(map[string]any)
+		switch w.Name {
+		case "resource":
+			label := fmt.Sprint(whole["resource"])
+			c.users[label] = append(c.users[label], w.Path)
+		case placement.Component:
+			fields, _ := whole[placement.Component].(map[string]any)
+			processors, _ := whole["processors"].([]any)
+			c.outputs = append(c.outputs, &found{file: file, path: w.Path, label: w.Label, fields: fields, processed: len(processors) > 0})
+		}
+		return nil
+	})
+}
+
+// place gives each output what is around it.
+func (c *config) place(outputs []placement.Output) {
+	for _, o := range c.outputs {
+		for _, p := range outputs {
+			if p.Label == o.label && samePlace(p.Path, o.path) {
+				o.around = p
+				break
+			}
+		}
+	}
+}
+
+// samePlace reports whether two paths are of one place: Benthos has resources by
+// their label in one, and by their number in the other.
+func samePlace(a, b string) bool {
+	const resources = "output_resources."
+	if strings.HasPrefix(a, resources) && strings.HasPrefix(b, resources) {
+		_, a, _ = strings.Cut(strings.TrimPrefix(a, resources), ".")
+		_, b, _ = strings.Cut(strings.TrimPrefix(b, resources), ".")
+	}
+	return a == b
+}
+
+// sources returns the outputs whose failed messages get to o: those that it is the
+// dead_letter of, and those that are first in a fallback in which it comes later.
+func (c *config) sources(o *found) []*found {
+	var all []*found
+	for _, path := range c.uses(o.path, o.label) {
+		if i := strings.LastIndex(path, "."+placement.Component+".dead_letter"); i >= 0 {
+			all = append(all, c.at(path[:i])...)
+			continue
+		}
+		before, after, ok := cutLast(path, ".fallback.")
+		if n, _, _ := strings.Cut(after, "."); ok && n != "0" {
+			all = append(all, c.at(before+".fallback.0")...)
+		}
+	}
+	return all
+}
+
+func cutLast(text, sep string) (before, after string, ok bool) {
+	i := strings.LastIndex(text, sep)
+	if i < 0 {
+		return text, "", false
+	}
+	return text[:i], text[i+len(sep):], true
+}
+
+// uses returns the paths where an output is used: its own, or as a resource those
+// of its users.
+func (c *config) uses(path, label string) []string {
+	if !strings.HasPrefix(path, "output_resources.") || label == "" {
+		return []string{path}
+	}
+	return c.users[label]
+}
+
+// at returns the outputs that are used at a path, directly or as a resource.
+func (c *config) at(path string) []*found {
+	var all []*found
+	for _, o := range c.outputs {
+		for _, used := range c.uses(o.path, o.label) {
+			if used == path {
+				all = append(all, o)
+			}
+		}
+	}
+	return all
+}

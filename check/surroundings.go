@@ -1,0 +1,13 @@
+package check
+
+import "github.com/kafka-guarded/kafka-guarded/internal/placement"
+
+// surroundings says what the output does not do where it is in the config.
+func (k *checker) surroundings(around placement.Output) {
+	if around.Stalls != "" {
+		k.add(failing, "dead letters: %s waits for a number of messages, of which there may never be enough while their batch waits for it: set its period", around.Stalls)
+	}
+	for _, warning := range k.view.Warnings(around) {
+		k.add(doubtful, "config: %s", warning)
+	}
+}
