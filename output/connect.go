@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -117,13 +118,20 @@ func (c *clientConfig) ping(ctx context.Context, seed string) error {
 	if err != nil {
 		return err
 	}
-	defer kafka.Close()
+	// kgo waits for the first answer on a connection whatever the context says,
+	// unless the client is closed.
+	closed := sync.OnceFunc(kafka.Close)
+	defer closed()
+	defer context.AfterFunc(ctx, closed)()
 	for range max(1, len(c.sasl.names())) {
 		if err = kafka.Ping(ctx); !errors.Is(err, kerr.UnsupportedSaslMechanism) {
 			break
 		}
 	}
-	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("no connection within %s (%s.connect_timeout): %w", c.dialer.timeout, fieldTCP, err)
 	}
 	return c.sasl.explain(err)
