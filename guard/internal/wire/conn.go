@@ -1,0 +1,422 @@
+package wire
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Dial is what kgo.Dialer takes.
+type Dial func(ctx context.Context, network, host string) (net.Conn, error)
+
+// Dialer returns a dialer whose connections report to the log. It must be given
+// connections that are past TLS.
+func (l *Log) Dialer(dial Dial) Dial {
+	return func(ctx context.Context, network, host string) (net.Conn, error) {
+		c, err := dial(ctx, network, host)
+		l.mu.Lock()
+		l.dialError = err
+		l.mu.Unlock()
+		if err != nil {
+			return nil, err
+		}
+		return &conn{Conn: c, log: l, requests: map[int32]*request{}, closed: make(chan struct{})}, nil
+	}
+}
+
+// conn is a broker connection that follows produce and metadata requests and
+// their answers. What it can't read it leaves be.
+//
+// kgo writes each request with one Write, and reads from one goroutine.
+type conn struct {
+	net.Conn
+	log *Log
+
+	mu       sync.Mutex
+	requests map[int32]*request // by correlation ID, without an answer yet
+	deadline time.Time          // of writing
+	wroteAt  time.Time          // the last request
+	quickest time.Duration      // of the answers
+	once     sync.Once
+	closed   chan struct{}
+
+	answer []byte // what is left to hand out of an answer
+	buffer []byte // for the next one
+}
+
+// SetWriteDeadline keeps the deadline in mind: what waits for its turn must be
+// written before.
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	c.mu.Lock()
+	c.deadline = t
+	c.mu.Unlock()
+	return c.Conn.SetWriteDeadline(t)
+}
+
+// holdAtMost bounds how long a request waits for the answer to the one before
+// it. A broker that takes longer gets it all the same, and what is then in doubt
+// is not called otherwise.
+const holdAtMost = 5 * time.Second
+
+func (c *conn) Write(p []byte) (int, error) {
+	id, r, follow := c.log.readRequest(p)
+	c.mu.Lock()
+	c.wroteAt = time.Now()
+	c.mu.Unlock()
+	if !follow {
+		return c.Conn.Write(p)
+	}
+	out := p
+	if r.produce != nil {
+		if c.launch(r) {
+			out = r.written(p)
+		}
+		r.produce = nil // its bytes are the caller's
+	}
+	c.mu.Lock()
+	c.requests[id] = r
+	c.mu.Unlock()
+	n, err := c.send(out, r)
+	if err != nil {
+		// A request that has not left to its last byte can't be carried out.
+		if r, ok := c.take(id); ok && n < len(out) {
+			c.log.unsent(r, n > 0)
+		}
+		c.lose()
+		return min(n, len(p)), err
+	}
+	return len(p), nil
+}
+
+// unprovenSize is from which size on a request may be one that the endpoint does
+// not take.
+const unprovenSize = 64 << 10
+
+// send writes a request. The last byte of one that is larger than any that was
+// answered so far waits for a moment: an endpoint that does not take so large a
+// request closes the connection when it has read its length, and then it is known
+// that nothing was done.
+func (c *conn) send(out []byte, r *request) (n int, err error) {
+	if len(r.flights) == 0 || len(out) < unprovenSize || c.log.proven(len(out)) {
+		return c.Conn.Write(out)
+	}
+	last := len(out) - 1
+	if n, err = c.Conn.Write(out[:last]); err != nil {
+		return n, err
+	}
+	timer := time.NewTimer(c.pause())
+	defer timer.Stop()
+	select {
+	case <-c.closed:
+		return last, errCut
+	case <-timer.C:
+	}
+	n, err = c.Conn.Write(out[last:])
+	return last + n, err
+}
+
+var errCut = errors.New("the connection was closed before the request had left: it may be larger than the endpoint takes")
+
+// pause is how long it takes at most to hear that the connection is closed: a few
+// times as long as the quickest answer took.
+func (c *conn) pause() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return min(max(3*c.quickest, 10*time.Millisecond), 500*time.Millisecond)
+}
+
+// launch has the batches of a request under way, as soon as they may be, and
+// takes those out that must not be. It reports whether it took any.
+func (c *conn) launch(r *request) (changed bool) {
+	deadline := time.Now().Add(holdAtMost)
+	c.mu.Lock()
+	if !c.deadline.IsZero() && c.deadline.Add(-time.Second).Before(deadline) {
+		deadline = c.deadline.Add(-time.Second)
+	}
+	c.mu.Unlock()
+	l := c.log
+	alone := len(r.produce.Topics) == 1 && len(r.produce.Topics[0].Partitions) == 1
+	var flights []*flight
+	for i := range r.produce.Topics {
+		t := &r.produce.Topics[i]
+		topic := l.topic(t.Topic, t.TopicID)
+		for j := range t.Partitions {
+			flights = append(flights, l.flight(Partition{topic, t.Partitions[j].Partition}, t.Partitions[j].Records, alone))
+		}
+	}
+	gone := c.hold(flights, deadline)
+
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	most, size := l.cuts.most(), 0
+	n := 0
+	for i := range r.produce.Topics {
+		t := &r.produce.Topics[i]
+		t.Partitions = slices.DeleteFunc(t.Partitions, func(p kmsg.ProduceRequestTopicPartition) bool {
+			f := flights[n]
+			n++
+			switch {
+			case p.Records == nil, gone[f.Partition], l.stale(f), most > 0 && size > 0 && size+f.bytes > most:
+				changed = true
+				return true
+			}
+			size += f.bytes
+			r.flights = append(r.flights, f)
+			return false
+		})
+	}
+	r.produce.Topics = slices.DeleteFunc(r.produce.Topics, func(t kmsg.ProduceRequestTopic) bool { return len(t.Partitions) == 0 })
+	for _, f := range r.flights {
+		h := l.of(f.Partition)
+		f.alone = len(r.flights) == 1
+		f.risky = !l.opts.Idempotent || time.Since(h.acceptedAt) > idle || l.opts.Risky(f.Topic, f.bytes)
+		h.broken = nil
+		l.clock++
+		f.at, h.sentAt = l.clock, l.clock
+		h.open = append(h.open, f)
+	}
+	return changed
+}
+
+// idle is after how long without an acceptance a partition's next batch is one
+// that may be refused: the broker may have forgotten the producer, and then
+// takes what comes behind a refused batch.
+const idle = time.Second
+
+// hold waits until nothing that may be refused is under way to the partitions of
+// the flights. It returns those in which something was refused meanwhile: kgo
+// has given up what it has for them, or will send it anew.
+func (c *conn) hold(flights []*flight, deadline time.Time) (gone map[Partition]bool) {
+	l := c.log
+	timer := time.NewTimer(time.Until(deadline))
+	defer timer.Stop()
+	for l.opts.Sequential() {
+		l.mu.Lock()
+		handed := l.handed
+		l.mu.Unlock()
+		if handed == nil {
+			break
+		}
+		select {
+		case <-handed:
+			continue
+		case <-c.closed:
+		case <-timer.C:
+		}
+		return nil
+	}
+	for _, f := range flights {
+		var since uint64
+		for {
+			l.mu.Lock()
+			h := l.partitions[f.Partition]
+			if h == nil || !slices.ContainsFunc(h.open, func(o *flight) bool { return o.risky }) {
+				if h != nil && since > 0 && len(h.events) > 0 && h.events[len(h.events)-1].clock > since {
+					if gone == nil {
+						gone = map[Partition]bool{}
+					}
+					gone[f.Partition] = true
+				}
+				l.mu.Unlock()
+				break
+			}
+			if since == 0 {
+				since = max(l.clock, 1)
+			}
+			changed := h.wait()
+			l.mu.Unlock()
+			select {
+			case <-changed:
+				continue
+			case <-c.closed:
+			case <-timer.C:
+			}
+			return gone
+		}
+	}
+	return gone
+}
+
+// stale reports whether kgo has given a batch up, or will send it again after
+// the one before it: that was refused.
+func (l *Log) stale(f *flight) bool {
+	h := l.partitions[f.Partition]
+	return h != nil && h.broken != nil && f.after(*h.broken)
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	if len(c.answer) == 0 {
+		if err := c.next(); err != nil {
+			c.lose()
+			return 0, err
+		}
+	}
+	n := copy(p, c.answer)
+	c.answer = c.answer[n:]
+	return n, nil
+}
+
+// next reads the next answer. By the time that kgo gets it, it is noted.
+func (c *conn) next() error {
+	if cap(c.buffer) < answerHead || cap(c.buffer) > 1<<20 {
+		c.buffer = make([]byte, answerHead, 4096)
+	}
+	head := c.buffer[:answerHead]
+	if _, err := io.ReadFull(c.Conn, head); err != nil {
+		return err
+	}
+	rest := int(int32(binary.BigEndian.Uint32(head))) - (answerHead - 4)
+	if rest < 0 || rest > 1<<30 {
+		c.answer = head // no answer that we know: kgo will say so
+		return nil
+	}
+	c.buffer = slices.Grow(head, rest)[:answerHead+rest]
+	if _, err := io.ReadFull(c.Conn, c.buffer[answerHead:]); err != nil {
+		return err
+	}
+	c.answer = c.buffer
+	c.mu.Lock()
+	if took := time.Since(c.wroteAt); c.quickest == 0 || took < c.quickest {
+		c.quickest = took
+	}
+	c.mu.Unlock()
+	r, ok := c.take(int32(binary.BigEndian.Uint32(c.buffer[4:])))
+	if !ok {
+		return nil
+	}
+	switch kmsg.Key(r.key) {
+	case kmsg.Metadata:
+		meta := kmsg.MetadataResponse{Version: r.version}
+		if readAnswer(c.buffer[answerHead:], &meta) {
+			c.log.learn(&meta)
+		}
+	case kmsg.Produce:
+		produce := kmsg.ProduceResponse{Version: r.version}
+		if !readAnswer(c.buffer[answerHead:], &produce) {
+			c.log.lost(r, false)
+			return nil
+		}
+		if c.log.answered(r, &produce) {
+			c.answer = appendAnswer(append(make([]byte, 0, len(c.buffer)), c.buffer[:answerHead]...), &produce)
+			binary.BigEndian.PutUint32(c.answer, uint32(len(c.answer)-4))
+		}
+	}
+	return nil
+}
+
+func (c *conn) Close() error {
+	c.lose()
+	return c.Conn.Close()
+}
+
+// lose gives up on all answers. kgo ends a connection after any error on it.
+func (c *conn) lose() {
+	c.once.Do(func() { close(c.closed) })
+	c.mu.Lock()
+	requests := c.requests
+	c.requests = map[int32]*request{}
+	c.mu.Unlock()
+	for _, r := range requests {
+		c.log.lost(r, true)
+	}
+}
+
+func (c *conn) take(id int32) (*request, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	r, ok := c.requests[id]
+	delete(c.requests, id)
+	return r, ok
+}
+
+// answered notes the answer to a request, and puts into it what kgo is to be
+// told instead. It reports whether that is anything.
+func (l *Log) answered(r *request, resp *kmsg.ProduceResponse) (changed bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cuts.answer(r.size)
+	for i := range resp.Topics {
+		t := &resp.Topics[i]
+		topic := t.Topic
+		if topic == "" {
+			topic = l.topics[t.TopicID]
+		}
+		for j := range t.Partitions {
+			p := &t.Partitions[j]
+			at := slices.IndexFunc(r.flights, func(f *flight) bool {
+				return f.Topic == topic && f.Partition.Partition == p.Partition
+			})
+			if at < 0 {
+				continue
+			}
+			f := r.flights[at]
+			r.flights = slices.Delete(r.flights, at, at+1)
+			h := l.of(f.Partition)
+			if !h.close(f) {
+				continue
+			}
+			if p.ErrorCode == 0 {
+				h.accept(l, f)
+				l.opts.Accepted(f.Partition, f.bytes)
+				continue
+			}
+			e := Event{Code: p.ErrorCode, Version: r.version}
+			if p.ErrorMessage != nil {
+				e.Message = *p.ErrorMessage
+			}
+			for _, named := range p.ErrorRecords {
+				n := Named{Index: int(named.RelativeOffset)}
+				if named.ErrorMessage != nil {
+					n.Text = *named.ErrorMessage
+				}
+				e.Named = append(e.Named, n)
+			}
+			if code := h.refuse(l, f, e); code != p.ErrorCode {
+				p.ErrorCode, changed = code, true
+			}
+		}
+	}
+	l.loseLocked(r)
+	return changed
+}
+
+// lost notes that no answer will come to a request, and whether that is because
+// the connection ended.
+func (l *Log) lost(r *request, cut bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if cut && len(r.flights) > 0 {
+		l.cuts.cut(r.size)
+	}
+	l.loseLocked(r)
+}
+
+func (l *Log) loseLocked(r *request) {
+	for _, f := range r.flights {
+		if h := l.of(f.Partition); h.close(f) {
+			h.add(l, Event{Lost: true, position: f.position, Records: f.records, Bytes: f.bytes, Alone: f.alone})
+		}
+	}
+	r.flights = nil
+}
+
+// unsent takes back what was noted of a request that was not written to its end,
+// and whether it is because the connection was closed.
+func (l *Log) unsent(r *request, cut bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if cut && len(r.flights) > 0 {
+		l.cuts.cut(r.size)
+	}
+	for _, f := range r.flights {
+		l.of(f.Partition).close(f)
+	}
+	r.flights = nil
+}

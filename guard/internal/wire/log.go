@@ -1,0 +1,364 @@
+// Package wire stands on the connections of a kgo client to its brokers. It
+// follows the produce requests and their answers, and keeps for each partition
+// what kgo does not tell: what was sent, what every attempt was answered, which
+// records a broker named, and what never got an answer.
+//
+// It also keeps off the wire what must not get there: what kgo has given up
+// between the making of a request and its writing, and what would be under way
+// behind a batch that may be refused.
+//
+// It knows codes as numbers. What they mean is for its user to say.
+package wire
+
+import (
+	"slices"
+	"sync"
+	"time"
+)
+
+// Partition names a partition of a topic.
+type Partition struct {
+	Topic     string
+	Partition int32
+}
+
+// Options say what a Log's user wants besides being told.
+type Options struct {
+	// Idempotent is whether batches have sequence numbers. Without them,
+	// every batch is treated as one that may be refused.
+	Idempotent bool
+	// Risky reports whether a batch of so many bytes, as sent, may be refused.
+	// Nothing more is sent to the partition before such a batch is answered.
+	Risky func(topic string, bytes int) bool
+	// Sequential reports whether there is but one writer, so that the order of
+	// its records matters.
+	Sequential func() bool
+	// Accepted is told the size, as sent, of each batch that was accepted.
+	Accepted func(p Partition, bytes int)
+	// Vague reports whether a code says so little that the very same batch is
+	// to be sent again, as long as Patience lasts: kgo is then given the code
+	// RetryAs, and sends the batch under the same sequence number.
+	Vague    func(code int16) bool
+	Patience time.Duration
+	RetryAs  int16
+}
+
+// Log is what went over the wire of one client.
+type Log struct {
+	opts Options
+
+	mu         sync.Mutex
+	clock      uint64 // counts what happened
+	partitions map[Partition]*history
+	topics     map[[16]byte]string
+	dialError  error
+	cuts       cuts
+	handing    int           // hand-overs that go on
+	handed     chan struct{} // closed when none does any more
+}
+
+// New returns an empty log.
+func New(opts Options) *Log {
+	return &Log{opts: opts, partitions: map[Partition]*history{}, topics: map[[16]byte]string{}}
+}
+
+// history is what a log has of one partition.
+type history struct {
+	open       []*flight // written, and not answered, in this order
+	sentAt     uint64    // the clock at the last request
+	events     []Event   // the last ones that were no acceptance
+	floor      uint64    // the clock at the last event that was forgotten
+	accepted   uint64    // the clock at the last acceptance
+	acceptedAt time.Time
+	broken     *position // of the batch whose refusal kgo answers for all behind it
+	vague      *patience
+	changed    chan struct{} // closed with the next answer, nil if nobody waits
+}
+
+// position is where a batch stands among those of its producer.
+type position struct {
+	producer int64
+	epoch    int16
+	sequence int32 // -1 without idempotence
+}
+
+// after reports whether p comes later than o in one and the same sequence.
+func (p position) after(o position) bool {
+	return p.producer == o.producer && p.epoch == o.epoch && p.sequence >= 0 && p.sequence-o.sequence > 0
+}
+
+type patience struct {
+	position
+	since time.Time
+	tries int
+}
+
+// patientTries is how often at least a batch is sent that is refused vaguely.
+const patientTries = 3
+
+// flight is a batch that is under way.
+type flight struct {
+	Partition
+	position
+	at      uint64
+	records int
+	bytes   int
+	alone   bool // in its request
+	risky   bool
+	// abandoned is set when something before it was refused meanwhile, and it
+	// has no sequence number that would have had the broker refuse it, too.
+	abandoned bool
+}
+
+// Event is something that happened to a batch, other than its acceptance.
+type Event struct {
+	clock    uint64
+	position position
+
+	// Lost is set when no answer came, or will come.
+	Lost bool
+	// Orphan is set when the batch was accepted after kgo had given it up.
+	Orphan bool
+	// Repeated is set when the very same batch had the same code before, each
+	// time that it was sent, and had enough time to be recognised if it had
+	// been written.
+	Repeated bool
+	// Passing is set when kgo was told to send the batch again.
+	Passing bool
+
+	// Code is the broker's answer.
+	Code int16
+	// Alone is set when the request held this batch and no other.
+	Alone bool
+	// Records is how many records the batch held, and Bytes its size as sent.
+	Records int
+	Bytes   int
+	// Named are the indexes in the batch of the records that the broker names
+	// (KIP-467), ascending, with its words about each.
+	Named []Named
+	// Message is what the broker said of the batch, "" for nothing.
+	Message string
+	// Version is that of the produce request.
+	Version int16
+}
+
+// Named is a record that a broker named.
+type Named struct {
+	Index int
+	Text  string
+}
+
+// eventsKept is how many events are remembered of a partition.
+const eventsKept = 64
+
+// Mark is a moment in a log.
+type Mark uint64
+
+// Now returns a mark for what happens from now on.
+func (l *Log) Now() Mark {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return Mark(l.clock)
+}
+
+// History is what happened to a partition since a mark.
+type History struct {
+	// Sent is set when a request was answered or lost, or one is unanswered.
+	Sent bool
+	// Open is how many requests are unanswered.
+	Open int
+	// Accepted is set when a batch was accepted.
+	Accepted bool
+	// Events are in order. Forgotten is set when there were more.
+	Events    []Event
+	Forgotten bool
+}
+
+// Since returns what happened to a partition since the mark.
+func (l *Log) Since(p Partition, m Mark) History {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	h, ok := l.partitions[p]
+	if !ok {
+		return History{}
+	}
+	first, _ := slices.BinarySearchFunc(h.events, uint64(m), func(e Event, m uint64) int {
+		if e.clock <= m {
+			return -1
+		}
+		return 1
+	})
+	since := History{
+		Open:      len(h.open),
+		Accepted:  h.accepted > uint64(m),
+		Events:    slices.Clone(h.events[first:]),
+		Forgotten: h.floor > uint64(m),
+	}
+	since.Sent = since.Open > 0 || since.Accepted || since.Forgotten || len(since.Events) > 0
+	return since
+}
+
+// Last returns what last went wrong with a partition, or with connecting at all.
+func (l *Log) Last(p Partition) (e Event, dial error, ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if h := l.partitions[p]; h != nil && len(h.events) > 0 {
+		return h.events[len(h.events)-1], l.dialError, true
+	}
+	return Event{}, l.dialError, l.dialError != nil
+}
+
+// Quiet waits until all that is under way to the partition now has had its
+// answer, or lost it, or stop is closed.
+func (l *Log) Quiet(p Partition, stop <-chan struct{}) {
+	l.mu.Lock()
+	h := l.partitions[p]
+	if h == nil {
+		l.mu.Unlock()
+		return
+	}
+	until := h.sentAt
+	for len(h.open) > 0 && h.open[0].at <= until {
+		changed := h.wait()
+		l.mu.Unlock()
+		select {
+		case <-changed:
+		case <-stop:
+			return
+		}
+		l.mu.Lock()
+	}
+	l.mu.Unlock()
+}
+
+// Busy reports whether any request is unanswered.
+func (l *Log) Busy() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, h := range l.partitions {
+		if len(h.open) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func (l *Log) of(p Partition) *history {
+	h := l.partitions[p]
+	if h == nil {
+		h = &history{}
+		l.partitions[p] = h
+	}
+	return h
+}
+
+// wait returns a channel that is closed with the next answer.
+func (h *history) wait() <-chan struct{} {
+	if h.changed == nil {
+		h.changed = make(chan struct{})
+	}
+	return h.changed
+}
+
+func (h *history) add(l *Log, e Event) {
+	l.clock++
+	e.clock = l.clock
+	if len(h.events) == eventsKept {
+		h.floor = h.events[0].clock
+		h.events = append(h.events[:0], h.events[1:]...)
+	}
+	h.events = append(h.events, e)
+}
+
+// close takes a flight off those that are under way. It returns false for one
+// that is not among them.
+func (h *history) close(f *flight) bool {
+	i := slices.Index(h.open, f)
+	if i < 0 {
+		return false
+	}
+	h.open = slices.Delete(h.open, i, i+1)
+	if h.changed != nil {
+		close(h.changed)
+		h.changed = nil
+	}
+	return true
+}
+
+// accept notes that a batch was accepted. That settles what was in doubt of it,
+// and of all before it.
+func (h *history) accept(l *Log, f *flight) {
+	if h.broken != nil && f.after(*h.broken) || f.abandoned {
+		h.add(l, Event{Orphan: true, position: f.position})
+		return
+	}
+	l.clock++
+	h.accepted, h.acceptedAt = l.clock, time.Now()
+	h.vague = nil
+	if f.sequence >= 0 && len(h.events) > 0 {
+		h.events = slices.DeleteFunc(h.events, func(e Event) bool {
+			return e.position == f.position || f.after(e.position)
+		})
+	}
+}
+
+// refuse notes that a batch was refused, and returns the code to tell kgo.
+func (h *history) refuse(l *Log, f *flight, e Event) (code int16) {
+	e.position, e.Alone, e.Records, e.Bytes = f.position, f.alone, f.records, f.bytes
+	code = e.Code
+	if l.opts.Vague(e.Code) {
+		if h.vague == nil || h.vague.position != f.position {
+			h.vague = &patience{position: f.position, since: time.Now()}
+		}
+		h.vague.tries++
+		if h.vague.tries < patientTries || time.Since(h.vague.since) < l.opts.Patience {
+			e.Passing = true
+			code = l.opts.RetryAs
+		} else {
+			e.Repeated = f.sequence >= 0
+			for i := range h.events { // each of them was recognised as not written
+				if o := &h.events[i]; e.Repeated && o.position == f.position && o.Code == e.Code {
+					o.Repeated = true
+				}
+			}
+			h.vague = nil
+		}
+	}
+	if h.broken == nil && f.sequence >= 0 {
+		broken := f.position
+		h.broken = &broken
+	}
+	for _, behind := range h.open {
+		behind.abandoned = behind.abandoned || f.sequence < 0
+	}
+	h.add(l, e)
+	return code
+}
+
+func (l *Log) name(id [16]byte) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.topics[id]
+}
+
+// HandingOver and HandedOver bracket the hand-over of records to the client. While
+// there is but one writer, nothing is written in between: a refusal must not
+// strike while records of the same partition are still to come.
+func (l *Log) HandingOver() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.handing++
+	if l.handed == nil {
+		l.handed = make(chan struct{})
+	}
+}
+
+// HandedOver ends what HandingOver began.
+func (l *Log) HandedOver() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.handing--; l.handing == 0 {
+		close(l.handed)
+		l.handed = nil
+	}
+}

@@ -1,0 +1,124 @@
+package wire
+
+import (
+	"encoding/binary"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+const (
+	requestHead = 12 // length, key, version, correlation ID
+	answerHead  = 8  // length, correlation ID
+	batchHead   = 61 // of a v2 record batch: from the base offset to the record count
+)
+
+// request is a request that waits for its answer.
+type request struct {
+	key, version int16
+	size         int
+	produce      *kmsg.ProduceRequest // until it is written
+	flights      []*flight
+}
+
+// readRequest reads a request to follow. It returns false for any other.
+func (l *Log) readRequest(p []byte) (id int32, r *request, follow bool) {
+	if len(p) < requestHead {
+		return 0, nil, false
+	}
+	r = &request{
+		key:     int16(binary.BigEndian.Uint16(p[4:])),
+		version: int16(binary.BigEndian.Uint16(p[6:])),
+		size:    len(p),
+	}
+	id = int32(binary.BigEndian.Uint32(p[8:]))
+	switch kmsg.Key(r.key) {
+	case kmsg.Metadata:
+		return id, r, true
+	case kmsg.Produce:
+		r.produce = &kmsg.ProduceRequest{Version: r.version}
+		body := bodyAt(p, r.produce)
+		if body < 0 || r.produce.ReadFrom(p[body:]) != nil || r.produce.Acks == 0 {
+			return 0, nil, false
+		}
+		return id, r, true
+	}
+	return 0, nil, false
+}
+
+// bodyAt returns where the body of a request begins: behind the client ID and the
+// tags of a flexible version (KIP-482; kgo sends none), -1 if it has none.
+func bodyAt(p []byte, r kmsg.Request) int {
+	at := requestHead + 2
+	if len(p) < at {
+		return -1
+	}
+	if n := int16(binary.BigEndian.Uint16(p[requestHead:])); n > 0 {
+		at += int(n)
+	}
+	if r.IsFlexible() {
+		at++
+	}
+	if len(p) < at {
+		return -1
+	}
+	return at
+}
+
+// written returns the bytes of a request with what is left of its partitions.
+func (r *request) written(p []byte) []byte {
+	body := bodyAt(p, r.produce)
+	out := r.produce.AppendTo(append(make([]byte, 0, len(p)), p[:body]...))
+	binary.BigEndian.PutUint32(out, uint32(len(out)-4))
+	return out
+}
+
+// flight reads the head of a partition's batch.
+func (l *Log) flight(p Partition, records []byte, alone bool) *flight {
+	f := &flight{Partition: p, position: position{-1, -1, -1}, bytes: len(records), alone: alone}
+	if len(records) >= batchHead && records[16] == 2 {
+		f.producer = int64(binary.BigEndian.Uint64(records[43:]))
+		f.epoch = int16(binary.BigEndian.Uint16(records[51:]))
+		f.sequence = int32(binary.BigEndian.Uint32(records[53:]))
+		f.records = int(int32(binary.BigEndian.Uint32(records[57:])))
+	}
+	return f
+}
+
+func (l *Log) topic(name string, id [16]byte) string {
+	if name != "" {
+		return name
+	}
+	return l.name(id)
+}
+
+// learn keeps the names of topics by their IDs: produce v13 and later (KIP-516)
+// carry IDs alone.
+func (l *Log) learn(meta *kmsg.MetadataResponse) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range meta.Topics {
+		if t := &meta.Topics[i]; t.Topic != nil && t.TopicID != [16]byte{} {
+			l.topics[t.TopicID] = *t.Topic
+		}
+	}
+}
+
+// readAnswer reads what follows the correlation ID of an answer: the tags of a
+// flexible version (brokers send none), the answer.
+func readAnswer(p []byte, r kmsg.Response) bool {
+	if r.IsFlexible() {
+		if len(p) == 0 || p[0] != 0 {
+			return false
+		}
+		p = p[1:]
+	}
+	return r.ReadFrom(p) == nil
+}
+
+// appendAnswer writes what readAnswer reads.
+func appendAnswer(dst []byte, r kmsg.Response) []byte {
+	if r.IsFlexible() {
+		dst = append(dst, 0)
+	}
+	return r.AppendTo(dst)
+}
