@@ -1,18 +1,16 @@
 package guard
 
 import (
-	"context"
 	"errors"
 
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // reading is what an error says of a record, before its history is looked at.
 type reading struct {
 	class Class
-	// outcome is what the error proves of the attempt that it ended. What
-	// earlier attempts did is for the attempts to say.
+	// outcome is what the error proves of the attempt that it ended, given
+	// that it is a broker's answer to it: see write.outcome for the others.
 	outcome Outcome
 	// reach says of whom the error speaks.
 	reach reach
@@ -41,7 +39,7 @@ const (
 // the codes that a broker may answer after it began to write, and for lost
 // sequences: a number out of order says that something else got there first.
 var codes = map[int16]reading{
-	kerr.UnknownServerError.Code:    {InvalidRecord, NotWritten, ofBatch}, // once it stands alone, and again: see isolation.send
+	kerr.UnknownServerError.Code:    {InvalidRecord, NotWritten, ofBatch}, // but see vague
 	kerr.CorruptMessage.Code:        {InvalidRecord, NotWritten, ofBatch},
 	kerr.MessageTooLarge.Code:       {SizeExceeded, NotWritten, ofBatch},
 	kerr.RecordListTooLarge.Code:    {SizeExceeded, NotWritten, ofBatch},
@@ -102,13 +100,59 @@ func classify(err error) reading {
 		}
 		return unlisted(code)
 	}
-	// NotWritten here holds unless a request is unanswered, see attempts.
-	// kgo.ErrRecordTimeout and ErrRecordRetries, when no broker's answer is
-	// behind them, end a record whatever its attempts did.
-	if errors.Is(err, kgo.ErrMaxBuffered) || errors.Is(err, kgo.ErrClientClosed) || errors.Is(err, context.Canceled) {
-		return reading{Transient, NotWritten, ofClient}
-	}
 	return reading{Transient, Unknown, ofClient}
+}
+
+// vague reports whether a code says so little that a sick broker may give it to
+// anybody, and that it proves neither blame nor that nothing was written. The
+// very same batch is sent again then: had it been written, the broker would know
+// its sequence number.
+func vague(code int16) bool {
+	return code == kerr.UnknownServerError.Code || code == kerr.CorruptMessage.Code
+}
+
+// sameBatchAgain is a code on which kgo sends the very same batch again, after a
+// pause, and does not give it up.
+const sameBatchAgain = 7 // REQUEST_TIMED_OUT
+
+// namesRecords reports whether a broker names records with a code.
+func namesRecords(code int16) bool {
+	return code == kerr.InvalidRecord.Code || code == kerr.InvalidTimestamp.Code
+}
+
+// aboutTime reports whether a code is about timestamps.
+func aboutTime(code int16) bool { return code == kerr.InvalidTimestamp.Code }
+
+// limitOf returns the name of the limit that a code is about.
+func limitOf(code int16) string {
+	if code == kerr.RecordListTooLarge.Code {
+		return limitSegmentBytes
+	}
+	return limitTopic
+}
+
+// spoils reports whether a client stays of no use after a failure: kgo keeps to
+// the refusal of a producer ID, and to the ID of a topic that is deleted.
+func spoils(err error) bool {
+	return errors.Is(err, kerr.ClusterAuthorizationFailed) ||
+		errors.Is(err, kerr.TransactionalIDAuthorizationFailed) ||
+		errors.Is(err, kerr.ProducerFenced) ||
+		errors.Is(err, kerr.UnknownTopicID) ||
+		errors.Is(err, errNewPartition)
+}
+
+// doubtful reports whether a batch with this answer may have been appended.
+// Sequence numbers are looked at before the append.
+func doubtful(code int16) bool {
+	switch code {
+	case 0, kerr.OutOfOrderSequenceNumber.Code, kerr.InvalidProducerEpoch.Code, kerr.InvalidProducerIDMapping.Code, kerr.UnknownProducerID.Code:
+		return false
+	}
+	if vague(code) {
+		return true
+	}
+	r, ok := codes[code]
+	return !ok || r.outcome == Unknown
 }
 
 // unlisted reads a code that this version does not know: in doubt about the

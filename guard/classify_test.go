@@ -81,9 +81,9 @@ func TestClassify(t *testing.T) {
 		{&kerr.Error{Message: "NEW", Code: 999, Retriable: true}, Transient, Unknown, ofPartition},
 		{&kerr.Error{Message: "NEW", Code: 999}, Refused, Unknown, ofPartition},
 
-		{kgo.ErrMaxBuffered, Transient, NotWritten, ofClient},
-		{kgo.ErrClientClosed, Transient, NotWritten, ofClient},
-		{context.Canceled, Transient, NotWritten, ofClient},
+		{kgo.ErrMaxBuffered, Transient, Unknown, ofClient},
+		{kgo.ErrClientClosed, Transient, Unknown, ofClient},
+		{context.Canceled, Transient, Unknown, ofClient},
 		{kgo.ErrRecordTimeout, Transient, Unknown, ofClient},
 		{kgo.ErrRecordRetries, Transient, Unknown, ofClient},
 		{kgo.ErrAborting, Transient, Unknown, ofClient},

@@ -4,91 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
+	"math"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/wire"
 )
-
-// client is a kgo client, and what is known of its attempts.
-type client struct {
-	*kgo.Client
-	attempts *attempts
-}
-
-// settings are those of the caller's kgo options that guard goes by.
-type settings struct {
-	dial               dialer
-	idempotent         bool
-	defaultTopic       string
-	defaultTopicAlways bool
-	partitioner        kgo.Partitioner
-	maxBufferedRecords int
-	maxBufferedBytes   int // 0: no limit
-	maxRequestBytes    int
-	answers            bool           // acks other than none
-	compressor         kgo.Compressor // nil: none
-}
-
-// readSettings reads the options by way of a client that never connects.
-func readSettings(opts []kgo.Opt) (settings, error) {
-	probe, err := kgo.NewClient(opts...)
-	if err != nil {
-		return settings{}, err
-	}
-	defer probe.Close()
-	if probe.OptValue(kgo.TransactionalID) != "" {
-		return settings{}, errors.New("a transactional ID is set: guard does not write in transactions")
-	}
-	if probe.OptValue(kgo.ManualFlushing) == true {
-		return settings{}, errors.New("manual flushing is set: guard flushes by itself")
-	}
-	s := settings{
-		idempotent:         probe.OptValue(kgo.DisableIdempotentWrite) == false,
-		defaultTopic:       probe.OptValue(kgo.DefaultProduceTopic).(string),
-		defaultTopicAlways: probe.OptValue(kgo.DefaultProduceTopicAlways) == true,
-		partitioner:        probe.OptValue(kgo.RecordPartitioner).(kgo.Partitioner),
-		maxBufferedRecords: int(probe.OptValue(kgo.MaxBufferedRecords).(int64)),
-		maxBufferedBytes:   int(probe.OptValue(kgo.MaxBufferedBytes).(int64)),
-		maxRequestBytes:    int(probe.OptValue(kgo.BrokerMaxWriteBytes).(int32)),
-		answers:            probe.OptValue(kgo.RequiredAcks) != kgo.NoAck(),
-	}
-	s.compressor, _ = probe.OptValue(kgo.WithCompressor).(kgo.Compressor)
-	// The dialer is where the options for TLS and dial time-outs end up.
-	switch dial := probe.OptValue(kgo.Dialer).(type) {
-	case func(context.Context, string, string) (net.Conn, error):
-		s.dial = dial
-	default:
-		return settings{}, fmt.Errorf("reading the client's dialer: it is a %T", dial)
-	}
-	return s, nil
-}
-
-// newClient makes a client of the caller's options and those of its role.
-// Nothing connects before the first request.
-func newClient(s settings, given []kgo.Opt, role ...kgo.Opt) (*client, error) {
-	a := newAttempts(s.idempotent)
-	opts := slices.Concat(given, role, []kgo.Opt{
-		kgo.ProducerLinger(linger),
-		kgo.DialTLSConfig(nil), // it is in the dialer already
-		kgo.Dialer(a.dialer(s.dial)),
-		kgo.WithHooks(slotHook{}),
-	})
-	cl, err := kgo.NewClient(opts...)
-	if err != nil {
-		return nil, err
-	}
-	return &client{Client: cl, attempts: a}, nil
-}
-
-// linger is for how long kgo waits for company of a record whose topic it sees
-// for the first time. All others wait for the rest of their write, and no longer.
-const linger = 10 * time.Millisecond
 
 // generation is a client, and what it takes the topics to be.
 //
@@ -97,7 +21,10 @@ const linger = 10 * time.Millisecond
 // change that, but can lose records silently. So a new generation takes over,
 // while the old one drains.
 type generation struct {
-	*client
+	*kgo.Client
+	log  *wire.Log
+	life context.Context // ends with the guard
+	born time.Time
 
 	mu     sync.Mutex
 	topics map[string]generationTopic
@@ -109,50 +36,100 @@ type generation struct {
 }
 
 type generationTopic struct {
-	ceiling int // the largest batch, 0 for any
+	ceiling int // of its batches, 0 for any
 	id      [16]byte
+	known   bool // kgo has its partitions
+}
+
+// linger is for how long kgo waits for company of a record. A hand-over ends it.
+const linger = 10 * time.Millisecond
+
+// vaguePatience is for how long a batch is sent again that is refused vaguely,
+// before it is searched for culprits, and a part of it in that search.
+const (
+	vaguePatience     = 3 * time.Second
+	vaguePatienceSolo = time.Second
+)
+
+// newGeneration makes a client of the caller's options and those of its role.
+// Nothing connects before the first request.
+func (g *Guard) newGeneration(patience time.Duration, role ...kgo.Opt) (*generation, error) {
+	gen := &generation{life: g.life, born: time.Now(), topics: map[string]generationTopic{}}
+	gen.log = wire.New(wire.Options{
+		Idempotent: g.settings.idempotent,
+		Sequential: func() bool { return g.writers.Load() == 1 },
+		Risky: func(topic string, bytes int) bool {
+			return g.bounds.get(topic).risky(g.rules.of(topic).Known, bytes)
+		},
+		Accepted: func(p wire.Partition, bytes int) {
+			g.bounds.get(p.Topic).accepted(bytes)
+			g.accepted.add(p)
+		},
+		Vague:    vague,
+		Patience: patience,
+		RetryAs:  sameBatchAgain,
+	})
+	own := []kgo.Opt{
+		kgo.ProducerLinger(linger),
+		kgo.MaxBufferedRecords(math.MaxInt32), // see room
+		kgo.MaxBufferedBytes(0),
+		kgo.DialTLSConfig(nil), // it is in the dialer already
+		kgo.Dialer(gen.log.Dialer(g.settings.dial)),
+		kgo.WithHooks(landings{gen.log}),
+	}
+	if g.settings.logger != nil {
+		own = append(own, kgo.WithLogger(quietLogger{g.settings.logger}))
+	}
+	var err error
+	gen.Client, err = kgo.NewClient(slices.Concat(g.opts, role, own)...)
+	return gen, err
 }
 
 // newBulk makes the client of the fast path. It is handed no record that does
 // not fit into a batch alone.
-func (g *Guard) newBulk() (*generation, error) {
-	gen := &generation{topics: map[string]generationTopic{}}
+func (g *Guard) newBulk(topics []*partTopic) (*generation, error) {
+	var gen *generation
 	ceiling := func(topic string) int32 {
-		gen.mu.Lock()
-		defer gen.mu.Unlock()
-		if t, ok := gen.topics[topic]; ok {
-			return int32(t.ceiling)
+		if gen != nil {
+			gen.mu.Lock()
+			defer gen.mu.Unlock()
+			if t, ok := gen.topics[topic]; ok {
+				return int32(t.ceiling)
+			}
 		}
 		limit, _ := g.limit(&Rules{})
+		if most := int(g.requestLimit.Load()); most > 0 {
+			limit = min(limit, most-requestOverhead)
+		}
 		return int32(limit)
 	}
-	var err error
-	gen.client, err = newClient(g.settings, g.opts,
+	role := []kgo.Opt{
 		kgo.ProducerBatchMaxBytesFn(ceiling),
-		kgo.RecordPartitioner(checkedPartitioner{g.settings.partitioner}),
-	)
-	return gen, err
+		kgo.RecordPartitioner(watchedPartitioner{g.settings.partitioner}),
+	}
+	if most := g.requestLimit.Load(); most > 0 {
+		role = append(role, kgo.BrokerMaxWriteBytes(int32(most)))
+	}
+	made, err := g.newGeneration(vaguePatience, role...)
+	gen = made
+	return made, err
 }
 
 // newSolo makes the client for records that must be alone with those that they
 // are sent with: suspects, and records that the bulk client does not take. It
 // takes records of any size, to partitions that are chosen already.
-func (g *Guard) newSolo() (*generation, error) {
-	gen := &generation{topics: map[string]generationTopic{}}
-	var err error
-	gen.client, err = newClient(g.settings, g.opts,
+func (g *Guard) newSolo([]*partTopic) (*generation, error) {
+	return g.newGeneration(vaguePatienceSolo,
 		kgo.ProducerBatchMaxBytes(int32(g.settings.maxRequestBytes)),
-		kgo.RecordPartitioner(kgo.ManualPartitioner()),
-		kgo.MaxBufferedBytes(0),
+		kgo.RecordPartitioner(watchedPartitioner{kgo.ManualPartitioner()}),
 	)
-	return gen, err
 }
 
 // bulk returns the client of the fast path, fit for the part, to be given back
 // with done.
 func (g *Guard) bulk(p *part) (*generation, error) {
 	return g.use(&g.bulkClient, g.newBulk, p, func(t *partTopic) generationTopic {
-		return generationTopic{t.limit, t.rules.ID}
+		return generationTopic{ceiling: t.ceiling(), id: t.rules.ID}
 	})
 }
 
@@ -160,24 +137,25 @@ func (g *Guard) bulk(p *part) (*generation, error) {
 // to be given back with done.
 func (g *Guard) solo(p *part) (*generation, error) {
 	return g.use(&g.soloClient, g.newSolo, p, func(t *partTopic) generationTopic {
-		return generationTopic{0, t.rules.ID}
+		return generationTopic{id: t.rules.ID}
 	})
 }
 
-func (g *Guard) use(current **generation, replace func() (*generation, error), p *part, as func(*partTopic) generationTopic) (*generation, error) {
+func (g *Guard) use(current **generation, replace func([]*partTopic) (*generation, error), p *part, as func(*partTopic) generationTopic) (*generation, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {
 		return nil, kgo.ErrClientClosed
 	}
-	if *current == nil || (*current).spoiled || !(*current).fits(p) {
-		gen, err := replace()
+	if old := *current; old == nil || old.worn(p.paused) || !old.fits(p) {
+		gen, err := replace(p.topics)
 		if err != nil {
 			return nil, fmt.Errorf("creating a client: %w", err)
 		}
-		if old := *current; old != nil {
+		g.generations[gen] = struct{}{}
+		if old != nil {
 			old.retired = true
-			old.closeIfDone()
+			g.closeIfDone(old)
 		}
 		*current = gen
 	}
@@ -193,6 +171,16 @@ func (g *Guard) use(current **generation, replace func() (*generation, error), p
 	return gen, nil
 }
 
+// worn reports whether a spoiled generation is to be replaced, for who has paused
+// since it failed there: once for all who have.
+func (gen *generation) worn(paused time.Duration) bool {
+	const atLeast = 100 * time.Millisecond // for who comes for the first time
+	if paused == 0 {
+		paused = atLeast
+	}
+	return gen.spoiled && time.Since(gen.born) >= paused
+}
+
 // borrow counts one more user of a generation that the caller has not given back.
 func (g *Guard) borrow(gen *generation) {
 	g.mu.Lock()
@@ -200,187 +188,107 @@ func (g *Guard) borrow(gen *generation) {
 	gen.users++
 }
 
-// spoil has new clients made for the writes to come.
-func (g *Guard) spoil() {
+// spoil has a new client made for the writes to come, in the place of one that
+// stays of no use.
+func (g *Guard) spoil(gen *generation) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.bulkClient.spoiled = true
-	if g.soloClient != nil {
-		g.soloClient.spoiled = true
-	}
+	gen.spoiled = true
 }
 
 func (g *Guard) done(gen *generation) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	gen.users--
-	gen.closeIfDone()
+	g.closeIfDone(gen)
 }
 
 // closeIfDone closes a retired generation that no write uses.
-func (gen *generation) closeIfDone() {
+func (g *Guard) closeIfDone(gen *generation) {
 	if gen.retired && gen.users == 0 {
+		delete(g.generations, gen)
 		go gen.Close()
 	}
 }
 
+// refitAfter is how old a client must be to be replaced only because batches
+// could be larger by now.
+const refitAfter = time.Minute
+
 // fits reports whether the generation sends the part as it should be sent: in
-// batches that the topics accept, to the topics that have the names by now. That
-// a topic accepts more is no reason before a record needs it.
+// batches that the topics accept, to the topics that have the names by now.
 func (gen *generation) fits(p *part) bool {
 	gen.mu.Lock()
 	defer gen.mu.Unlock()
 	for _, t := range p.topics {
 		have, ok := gen.topics[t.rules.Topic]
-		if !ok {
+		switch {
+		case !ok:
+		case t.rules.ID != [16]byte{} && have.id != [16]byte{} && t.rules.ID != have.id:
+			return false
+		case have.ceiling == 0: // it takes any size
+		case have.ceiling > t.most || t.largest > have.ceiling-kgoRounding:
+			return false
+		case t.target >= 2*have.ceiling && time.Since(gen.born) > refitAfter:
+			return false
+		}
+	}
+	return true
+}
+
+// shrinkAfter is how often in a row an endpoint must have cut requests of a size
+// before what waits for them is given up, so that smaller ones can be made of it.
+const shrinkAfter = 3
+
+// leastRequest is the size below which requests are not made smaller.
+const leastRequest = 16 << 10
+
+// shrink has requests made smaller when an endpoint closes the connection on them
+// again and again, without an answer, at a size above what it answers.
+func (g *Guard) shrink(gen *generation) {
+	size, times := gen.log.Cut()
+	g.mu.Lock()
+	if times < shrinkAfter || size <= leastRequest || gen != g.bulkClient || gen.spoiled {
+		g.mu.Unlock()
+		return
+	}
+	g.requestLimit.Store(int64(max(size/2, leastRequest)))
+	gen.spoiled = true
+	g.mu.Unlock()
+	gen.Close() // what it has fails, and what was never sent is sent anew
+}
+
+// overRequest reports whether a record of a size does not fit into a request that
+// the endpoint is known to take.
+func (g *Guard) overRequest(size int) bool {
+	most := g.requestLimit.Load()
+	return most > 0 && int64(size)+requestOverhead > most
+}
+
+// trouble returns what keeps the slots' records from being acknowledged, as far
+// as the connections show it, nil for nothing.
+func (gen *generation) trouble(slots []*slot) error {
+	if size, times := gen.log.Cut(); times > 0 {
+		return fmt.Errorf("the connection is closed without an answer on requests of %d bytes, %d times in a row: check the limit of the endpoint (socket.request.max.bytes)", size, times)
+	}
+	for _, s := range slots {
+		tp := wire.Partition{Topic: s.record().Topic, Partition: -1}
+		if s.where() == placed {
+			tp.Partition = s.record().Partition
+		}
+		e, dial, ok := gen.log.Last(tp)
+		switch {
+		case !ok:
 			continue
-		}
-		if have.ceiling > 0 && (t.limit < have.ceiling || t.largest > have.ceiling-kgoRounding) {
-			return false
-		}
-		if t.rules.ID != [16]byte{} && have.id != [16]byte{} && t.rules.ID != have.id {
-			return false
-		}
-	}
-	return true
-}
-
-// checkedPartitioner notes in the slot of a record that its partitioner chose a
-// partition that the topic does not have. kgo fails such a record alone, but
-// with an error that can't be told from others.
-type checkedPartitioner struct{ kgo.Partitioner }
-
-func (p checkedPartitioner) ForTopic(topic string) kgo.TopicPartitioner {
-	of := p.Partitioner.ForTopic(topic)
-	switch of.(type) {
-	case kgo.TopicPartitionerOnNewBatch, kgo.TopicBackupPartitioner:
-		return of // they choose among what there is, and kgo looks for their methods
-	}
-	return checkedTopicPartitioner{of}
-}
-
-type checkedTopicPartitioner struct{ kgo.TopicPartitioner }
-
-func (p checkedTopicPartitioner) Partition(r *kgo.Record, n int) int {
-	choice := p.TopicPartitioner.Partition(r, n)
-	if choice < 0 || choice >= n {
-		if s, ok := r.Context.(*slot); ok {
-			s.partitions = int32(n)
+		case dial != nil:
+			return dial
+		case e.Lost:
+			return errLost
+		case e.Code != 0:
+			return codeError(e.Code)
 		}
 	}
-	return choice
+	return nil
 }
 
-// place chooses the partition of a record for the solo client, as the caller's
-// partitioner would. It settles a record for which there is none.
-func (w *write) place(c *client, s *slot) bool {
-	topic := s.record().Topic
-	n := w.guard.rules.of(topic).Partitions
-	if n == 0 {
-		var err error
-		if n, err = c.partitions(w.ctx, topic); err != nil {
-			s.fail(&Failure{Class: classify(err).class, Topic: topic, Partition: -1, Cause: err}, NotWritten)
-			return false
-		}
-	}
-	choice := w.guard.choices.choose(w.guard.settings.partitioner, s.record(), n)
-	if choice < 0 || choice >= n {
-		s.partitions = int32(n)
-		s.fail(w.noSuchPartition(s), NotWritten)
-		return false
-	}
-	s.record().Partition = int32(choice)
-	return true
-}
-
-// partitions returns how many partitions a topic has, as of the metadata that
-// kgo has, or fetches.
-func (c *client) partitions(ctx context.Context, topic string) (int, error) {
-	req := kmsg.NewPtrMetadataRequest()
-	t := kmsg.NewMetadataRequestTopic()
-	t.Topic = kmsg.StringPtr(topic)
-	req.Topics = append(req.Topics, t)
-	resp, err := c.RequestCachedMetadata(ctx, req, 0)
-	if err != nil {
-		return 0, err
-	}
-	for i := range resp.Topics {
-		if t := &resp.Topics[i]; t.Topic != nil && *t.Topic == topic {
-			return len(t.Partitions), kerr.ErrorForCode(t.ErrorCode)
-		}
-	}
-	return 0, kerr.UnknownTopicOrPartition
-}
-
-// choices has a partitioner per topic, for what has to be known of a record's
-// partition before kgo's places it.
-type choices struct {
-	mu     sync.Mutex
-	topics map[string]kgo.TopicPartitioner
-}
-
-// of returns the partitioner of a topic.
-func (c *choices) of(p kgo.Partitioner, topic string) kgo.TopicPartitioner {
-	of, ok := c.topics[topic]
-	if !ok {
-		if c.topics == nil {
-			c.topics = map[string]kgo.TopicPartitioner{}
-		}
-		of = p.ForTopic(topic)
-		c.topics[topic] = of
-	}
-	return of
-}
-
-// fixed returns the partition of n that the record always goes to, if there is
-// one: then the partitioner has no memory, and no use for what is buffered.
-func (c *choices) fixed(p kgo.Partitioner, r *kgo.Record, n int) (partition int, ok bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	of := c.of(p, r.Topic)
-	if !of.RequiresConsistency(r) {
-		return 0, false
-	}
-	if of, ok := of.(kgo.TopicBackupPartitioner); ok {
-		return of.PartitionByBackup(r, n, &noBackup{n: n}), true
-	}
-	return of.Partition(r, n), true
-}
-
-func (c *choices) choose(p kgo.Partitioner, r *kgo.Record, n int) int {
-	if partition, ok := c.fixed(p, r, n); ok {
-		return partition
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	of := c.of(p, r.Topic)
-	if _, ok := of.(kgo.TopicBackupPartitioner); ok {
-		return rand.IntN(n) // there is no backup to go by: any will do
-	}
-	return of.Partition(r, n)
-}
-
-// noBackup says of n partitions that nothing is buffered for them.
-type noBackup struct{ next, n int }
-
-func (b *noBackup) Next() (partition int, backup int64) {
-	b.next++
-	return b.next - 1, 0
-}
-
-func (b *noBackup) Rem() int { return b.n - b.next }
-
-var errNewPartition = errors.New("the partition is new, and the client has not heard of it yet")
-
-// noSuchPartition is the failure of a record whose partition its topic does not
-// have, or has not had for long enough.
-func (w *write) noSuchPartition(s *slot) *Failure {
-	f := &Failure{Class: Unroutable, Topic: s.record().Topic, Partition: s.record().Partition}
-	n := w.guard.rules.partitions(w.ctx, f.Topic)
-	if 0 <= f.Partition && int(f.Partition) < n {
-		f.Class, f.Cause = Transient, errNewPartition
-		return f
-	}
-	f.Problem = fmt.Sprintf("no such partition: the topic has %d", max(n, int(s.partitions)))
-	return f
-}
+var errLost = errors.New("the connection was lost before the answer")

@@ -36,9 +36,10 @@ func (f *Failure) Error() string {
 	var b strings.Builder
 	b.WriteString(f.Class.String())
 	b.WriteByte(':')
-	if f.Topic != "" {
+	// An illegal topic name may be part of a message, and is not told.
+	if CheckTopic(f.Topic) == nil {
 		b.WriteString(" topic ")
-		b.WriteString(printable(f.Topic))
+		b.WriteString(f.Topic)
 		if f.Partition >= 0 {
 			b.WriteString(" partition ")
 			b.WriteString(strconv.Itoa(int(f.Partition)))
@@ -74,16 +75,3 @@ func (f *Failure) Error() string {
 
 // Unwrap returns the cause.
 func (f *Failure) Unwrap() error { return f.Cause }
-
-// printable returns a topic name as it is if it is a legal one, and otherwise
-// quoted and cut short, since an illegal one can be any part of a message.
-func printable(topic string) string {
-	const most = 40
-	if LegalTopic(topic) {
-		return topic
-	}
-	if len(topic) > most {
-		return strconv.Quote(topic[:most]) + "..."
-	}
-	return strconv.Quote(topic)
-}

@@ -75,8 +75,9 @@ func FuzzWriteAgainstTheLog(f *testing.F) {
 					continue
 				}
 				switch rnd.IntN(4) {
-				case 0:
+				case 0: // a timestamp of its own: for one that we chose, nobody is to blame
 					poison(rs[w], i)
+					r.Timestamp = time.Now()
 					culprits[w][i] = InvalidRecord
 				case 1: // over the topic's limit, and alone with kgo's rounding
 					rs[w][i] = record("t", fmt.Sprintf("w%d-big-%d", w, i), 10_000+rnd.IntN(9_950))

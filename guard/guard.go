@@ -5,6 +5,22 @@
 // is buffered for the partition with one and the same error. Guard finds out
 // which records are to blame, delivers all others, and never calls a record
 // unwritten that may be in the log.
+//
+// The words of this package:
+//
+//   - record: what is to be written; in a write it has a slot.
+//   - part: what of a write is handed over in one go, so that records keep their
+//     order.
+//   - hand-over: giving records to kgo, until it is done with them; a landing is
+//     where a record is in that, and how it ended.
+//   - suspect: a record of a batch that was refused for what is in it.
+//   - culprit: a suspect that is proved to be to blame.
+//   - alone: by itself in a batch, and for proof also in the request.
+//   - held: not written, for a reason that may pass; it is sent again.
+//   - lane: the right to search for culprits in a partition, one at a time.
+//   - generation: a kgo client, until another takes its place.
+//   - bounds: sizes that brokers taught where the rules are not known.
+//   - verdict: what became of a record; it is given once.
 package guard
 
 import (
@@ -13,18 +29,18 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
-	"golang.org/x/sync/semaphore"
 )
 
-// DefaultMaxMessageBytes is the size in bytes of the largest batch for a topic
+// defaultMaxMessageBytes is the size in bytes of the largest batch for a topic
 // whose rules are not known, when Config.MaxMessageBytes is not set either.
-const DefaultMaxMessageBytes = 1 << 20
+const defaultMaxMessageBytes = 1 << 20
 
-// DefaultRulesMaxAge is the default of Config.RulesMaxAge.
-const DefaultRulesMaxAge = 5 * time.Minute
+// defaultRulesMaxAge is the default of Config.RulesMaxAge.
+const defaultRulesMaxAge = 5 * time.Minute
 
 // Config is what guard adds to the options of the kgo client. Its zero value
 // is the default.
@@ -33,9 +49,8 @@ type Config struct {
 	// and so of the largest record with its 61 bytes of batch header and its
 	// own overhead. It is a further ceiling on what the topic accepts
 	// (Kafka's topic properties max.message.bytes and segment.bytes), which
-	// guard learns from the cluster. 0 is no further ceiling, and
-	// DefaultMaxMessageBytes where the topic's is not known. It corresponds
-	// to max.request.size of Kafka's own producer, and takes the place of
+	// guard learns from the cluster. 0 is no further ceiling, and 1 MiB where
+	// the topic's is not known. It corresponds to max.request.size of Kafka's own producer, and takes the place of
 	// kgo.ProducerBatchMaxBytes.
 	MaxMessageBytes int
 
@@ -51,9 +66,15 @@ type Config struct {
 	RulesMaxAge time.Duration
 
 	// OnRules is called with the rules of each topic once they are read, and
-	// again when they have changed. The old ones are nil the first time. It
-	// must return soon.
+	// again when they have changed. The old ones are nil the first time, the
+	// new ones when the topic is forgotten, out of use for an hour. It must
+	// return soon.
 	OnRules func(old, now *Rules)
+
+	// OnBound is called when, of a topic whose rules are not known, the size
+	// in bytes is learned from which on records are refused for it. It must
+	// return soon.
+	OnBound func(topic string, bytes int)
 
 	// Retry says whether and how to send records again that are refused for
 	// a reason that may pass. By default, Write returns as soon as kgo hands
@@ -68,10 +89,14 @@ type Config struct {
 	// OnRetry is called when records that failed with a class are sent again.
 	OnRetry func(class Class, records int)
 
-	// OnWaiting is called when records begin to wait for a retry, once a
-	// minute while any do, and when none does any more. It is also called
-	// when kgo has not been done with records for long. It must return soon.
+	// OnWaiting is called when records are held, or have waited for 10
+	// seconds for anything else, once a minute while they do, and when none
+	// does any more. It must return soon.
 	OnWaiting func(Waiting)
+
+	// OnWaits is called with how many records wait for a reason, see
+	// Waiting.Why, whenever that changes. It must return soon.
+	OnWaits func(why string, records int)
 }
 
 // minMaxMessageBytes is the smallest batch size that kgo takes.
@@ -102,23 +127,30 @@ type Guard struct {
 
 	// Records are produced with a context of the client's lifetime: kgo fails
 	// everything buffered for a partition when that of its first record ends.
-	ctx  context.Context
+	life context.Context
 	stop context.CancelFunc
 
 	control *kgo.Client // for all but producing
 	rules   *rulebook
+	bounds  allBounds
 
-	mu         sync.Mutex
-	bulkClient *generation
-	soloClient *generation // nil before the first need
-	closed     bool
+	mu          sync.Mutex
+	generations map[*generation]struct{} // that are not closed
+	bulkClient  *generation
+	soloClient  *generation // nil before the first need
+	closed      bool
 
-	waiting waiting
+	accepted     acceptances
+	namesRightly atomic.Bool  // a record that the cluster named was refused alone, too
+	requestLimit atomic.Int64 // on requests, learned from an endpoint that cuts them, 0 for none
+
+	writers atomic.Int32 // writes under way
+	writes  sync.Pool    // of *write, to be used again
+	room    room
+	waits   waits
 	lanes   lanes
+	crowd   crowd
 	choices choices
-	writes  sync.Pool           // of *write, to be used again
-	records *semaphore.Weighted // of max_buffered_records
-	bytes   *semaphore.Weighted // of max_buffered_bytes, nil without a limit
 }
 
 // New returns a Guard on clients with the given kgo options. It does not
@@ -133,10 +165,13 @@ func New(config Config, opts ...kgo.Opt) (*Guard, error) {
 		return nil, err
 	}
 	if config.RulesMaxAge == 0 {
-		config.RulesMaxAge = DefaultRulesMaxAge
+		config.RulesMaxAge = defaultRulesMaxAge
 	}
 	if config.OnRules == nil {
 		config.OnRules = func(_, _ *Rules) {}
+	}
+	if config.OnBound == nil {
+		config.OnBound = func(string, int) {}
 	}
 	if config.OnRetry == nil {
 		config.OnRetry = func(Class, int) {}
@@ -144,29 +179,50 @@ func New(config Config, opts ...kgo.Opt) (*Guard, error) {
 	if config.OnWaiting == nil {
 		config.OnWaiting = func(Waiting) {}
 	}
+	if config.OnWaits == nil {
+		config.OnWaits = func(string, int) {}
+	}
 	settings, err := readSettings(opts)
 	if err != nil {
 		return nil, err
 	}
-	g := &Guard{config: config, settings: settings, opts: opts, records: semaphore.NewWeighted(int64(settings.maxBufferedRecords))}
-	if settings.maxBufferedBytes > 0 {
-		g.bytes = semaphore.NewWeighted(int64(settings.maxBufferedBytes))
+	g := &Guard{
+		config: config, settings: settings, opts: opts, generations: map[*generation]struct{}{},
+		room: newRoom(settings.maxBufferedRecords, settings.maxBufferedBytes), crowd: newCrowd(),
 	}
+	g.life, g.stop = context.WithCancel(context.Background())
+	g.waits.tell, g.waits.count = config.OnWaiting, config.OnWaits
 	if g.control, err = kgo.NewClient(opts...); err != nil {
 		return nil, err
 	}
-	if g.bulkClient, err = g.newBulk(); err != nil {
+	g.rules = &rulebook{
+		client: g.control, life: g.life, maxAge: config.RulesMaxAge, fresh: rulesFresh,
+		disabled: config.IgnoreRules, changed: config.OnRules, forget: g.forget,
+	}
+	if g.bulkClient, err = g.newBulk(nil); err != nil {
 		g.control.Close()
 		return nil, err
 	}
-	g.ctx, g.stop = context.WithCancel(context.Background())
-	g.rules = &rulebook{client: g.control, life: g.ctx, maxAge: config.RulesMaxAge, fresh: rulesFresh, disabled: config.IgnoreRules, changed: config.OnRules}
-	g.waiting = waiting{tell: config.OnWaiting, held: map[topicClass]*held{}}
+	g.generations[g.bulkClient] = struct{}{}
 	return g, nil
+}
+
+// forget drops what is known of a topic that is out of use.
+func (g *Guard) forget(topic string) {
+	g.choices.forget(topic)
+	g.bounds.topics.Delete(topic)
 }
 
 // Ping reports whether any broker answers. The error is kgo's own.
 func (g *Guard) Ping(ctx context.Context) error { return g.control.Ping(ctx) }
+
+// Rules returns what a topic accepts, by an answer of the cluster that is at most
+// a second old, if there is one. Rules.Unknown says why there is none.
+func (g *Guard) Rules(ctx context.Context, topic string) Rules {
+	g.rules.learn(ctx, []string{topic})
+	g.rules.refresh(ctx, []string{topic})
+	return *g.rules.of(topic)
+}
 
 // Close ends the clients. Writes that are under way return: what is not yet
 // acknowledged is NotWritten if it was never sent, else Unknown.
@@ -174,38 +230,129 @@ func (g *Guard) Close() {
 	g.stop()
 	g.mu.Lock()
 	g.closed = true
-	bulk, solo := g.bulkClient, g.soloClient
+	open := g.generations
+	g.generations = map[*generation]struct{}{}
 	g.mu.Unlock()
-	bulk.Close()
-	if solo != nil {
-		solo.Close()
+	for gen := range open {
+		gen.Close()
 	}
 	g.control.Close()
 }
 
 // Write writes the records and returns one verdict for each, in input order.
-// It returns once every record's fate is known, or ctx ends: then what is open
-// is Unknown, or NotWritten if it was never handed over.
+// It returns once every record's fate is known, or ctx ends: then what may be
+// written is Unknown, and the rest NotWritten.
 //
-// Records of one partition keep their order when writes are sequential, also
-// when the broker refuses some and the others are sent again. A record must not
-// be in two writes at a time. Write sets its Timestamp, if zero, its Partition
-// and what else kgo sets.
+// Records with the same key keep their order when writes are sequential, also
+// when the broker refuses some and the others are sent again; so do those without
+// a key that go to the same partition, unless one of them is held that was
+// refused alone. A record must not be in two writes at a time. Write sets its
+// Timestamp, if zero, its Partition and what else kgo sets.
 func (g *Guard) Write(ctx context.Context, records []*kgo.Record) []Verdict {
-	w := g.begin(ctx, records)
-	w.preflight()
-	for p := w.next(); p != nil; p = w.next() {
-		release, err := g.admit(ctx, p)
-		if err != nil {
-			w.abandon(err)
+	w, end := g.begin(ctx, records)
+	for open := w.preflight(); len(open) > 0; { // the rules condemn without a request
+		var p *part
+		p, open = g.cut(open)
+		if err := w.deliver(p); err != nil {
+			w.abandon(p.all, err)
+			w.abandon(open, err)
 			break
 		}
-		for more := true; more; more = w.again(p) {
-			w.bulk(p)
-			w.reconsider(p)
-			w.isolate(p)
-		}
-		w.release(p, release)
 	}
-	return w.end()
+	return end()
+}
+
+// deliver deals with a part to the end: until nothing of it is held, or the write
+// is to give up. The error is for what could not be handed over at all.
+func (w *write) deliver(p *part) error {
+	release, err := w.admit(p)
+	if err != nil {
+		return err
+	}
+	defer release()
+	again := retries{write: w}
+	for {
+		suspects, err := w.sendTogether(p)
+		if err != nil {
+			return err
+		}
+		innocent := len(suspects)
+		suspects = w.judgeAgain(p, suspects)
+		w.isolate(p, suspects, p.alone, len(suspects) < innocent)
+		held := again.pause(p.all)
+		if len(held) == 0 {
+			return nil
+		}
+		p.paused = again.last
+		p.next(w.guard, w.judge(held))
+	}
+}
+
+// sendTogether sends what goes together by the bulk client, settles what can be
+// settled, and returns the suspects.
+func (w *write) sendTogether(p *part) (suspects []*slot, err error) {
+	if len(p.together) == 0 {
+		return nil, nil
+	}
+	gen, err := w.guard.bulk(p)
+	if err != nil {
+		return nil, err
+	}
+	defer w.guard.done(gen)
+	since := w.handOver(p, gen, p.together, func() {})
+	for _, s := range p.together {
+		if !w.settle(gen, s, since) {
+			suspects = append(suspects, s)
+			continue
+		}
+		if f := s.verdict().Failure; f != nil && spoils(f) {
+			w.guard.spoil(gen)
+		}
+	}
+	if len(suspects) > 0 {
+		for _, topic := range p.names() {
+			w.guard.bounds.get(topic).refused(0)
+		}
+	}
+	return suspects, nil
+}
+
+// judgeAgain settles suspects that are condemned by rules which are fresh: the
+// limit may be lower than it was. It returns the others.
+func (w *write) judgeAgain(p *part, suspects []*slot) []*slot {
+	if len(suspects) == 0 {
+		return nil
+	}
+	w.guard.rules.refresh(w.ctx, p.names())
+	suspects = w.judge(suspects)
+	for _, t := range p.topics {
+		t.set(w.guard)
+	}
+	return suspects
+}
+
+// next has the part go on with what was held. What was refused alone goes alone
+// again, and what has its key goes behind it.
+func (p *part) next(g *Guard, held []*slot) {
+	type key struct{ topic, key string }
+	alone, behind := map[*slot]bool{}, map[key]bool{}
+	for _, s := range p.alone {
+		alone[s] = true
+	}
+	p.together, p.alone = nil, nil
+	for _, s := range held {
+		r := s.record()
+		k := key{r.Topic, string(r.Key)}
+		if s.refusal.alone && r.Key != nil {
+			behind[k] = true
+		}
+		if alone[s] || s.refusal.alone || r.Key != nil && behind[k] {
+			p.alone = append(p.alone, s)
+		} else {
+			p.together = append(p.together, s)
+		}
+	}
+	for _, t := range p.topics {
+		t.set(g)
+	}
 }

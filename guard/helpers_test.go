@@ -35,7 +35,7 @@ func account(t testing.TB, c *kafkafake.Cluster, records []*kgo.Record, verdicts
 	log := map[string][]*kgo.Record{}
 	seen := map[string]bool{}
 	for _, r := range records {
-		if r != nil && LegalTopic(r.Topic) && !seen[r.Topic] {
+		if r != nil && CheckTopic(r.Topic) == nil && !seen[r.Topic] {
 			seen[r.Topic] = true
 			for _, l := range c.Log(r.Topic) {
 				log[l.Topic+string(l.Value)] = append(log[l.Topic+string(l.Value)], l)

@@ -3,56 +3,65 @@ package guard
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
+	"time"
 
-	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/wire"
 )
 
 // isolate finds the culprits among the suspects of a part and delivers all
-// others, and the records that go alone. Each partition's suspects go through the
-// solo client, with nothing else under way there, in halves, until whoever is
-// refused stands alone.
-func (w *write) isolate(p *part) {
-	if len(p.slots) == 0 {
+// others, and the records that go alone. In each partition it is a search of its
+// own, by the solo client, with nothing else under way there.
+//
+// judged says that rules which are fresh have condemned some suspects: what is
+// left of a group may well be taken as a whole.
+func (w *write) isolate(p *part, suspects, alone []*slot, judged bool) {
+	if len(suspects)+len(alone) == 0 {
 		return
 	}
-	solo, err := w.guard.solo(p)
+	gen, err := w.guard.solo(p)
 	if err != nil {
-		for _, s := range p.slots {
-			w.leave(s, err)
-		}
+		w.leave(slices.Concat(suspects, alone), err)
 		return
 	}
-	defer w.guard.done(solo)
-	held := w.held(p)
-	var order []topicPartition
-	groups := map[topicPartition][]*slot{}
-	for _, s := range p.slots {
-		if s.alone {
-			if f := held[s.record().Topic]; f != nil {
-				s.fail(&Failure{Class: Transient, Topic: f.Topic, Partition: -1, Problem: "not sent, it must not overtake what comes before it", Cause: f}, NotWritten)
-				continue
-			}
-			if !w.place(solo.client, s) {
-				continue
-			}
+	defer w.guard.done(gen)
+	searches := map[wire.Partition]*search{}
+	var order []*search
+	of := func(s *slot) *search {
+		tp := wire.Partition{Topic: s.record().Topic, Partition: s.record().Partition}
+		if searches[tp] == nil {
+			searches[tp] = newSearch(w, p, gen, tp)
+			order = append(order, searches[tp])
 		}
-		tp := topicPartition{s.record().Topic, s.record().Partition}
-		if groups[tp] == nil {
-			order = append(order, tp)
+		return searches[tp]
+	}
+	held := w.heldTopics(p, alone)
+	for _, s := range suspects {
+		i := of(s)
+		i.suspects = append(i.suspects, s)
+	}
+	for _, s := range alone {
+		if f := held[s.record().Topic]; f != nil {
+			s.fail(&Failure{Class: Transient, Topic: f.Topic, Partition: -1, Problem: "not sent, it must not overtake what comes before it", Cause: f}, NotWritten)
+			continue
 		}
-		groups[tp] = append(groups[tp], s)
+		if s.refusal.alone || w.place(s) { // what was refused stays in its partition
+			i := of(s)
+			i.alone = append(i.alone, s)
+		}
 	}
 	var wg sync.WaitGroup
-	for _, tp := range order {
-		wg.Go(func() { w.isolateIn(p, solo, tp, groups[tp]) })
+	for _, i := range order {
+		wg.Go(func() { i.run(judged) })
 	}
 	wg.Wait()
 }
 
-// held returns, by topic, a failure that the part's batches had and that may pass.
-func (w *write) held(p *part) map[string]*Failure {
-	if !p.alone {
+// heldTopics returns, by topic, a failure that the part's batches had and that may
+// pass: what goes alone must not overtake them.
+func (w *write) heldTopics(p *part, alone []*slot) map[string]*Failure {
+	if len(alone) == 0 {
 		return nil
 	}
 	held := map[string]*Failure{}
@@ -64,82 +73,118 @@ func (w *write) held(p *part) map[string]*Failure {
 	return held
 }
 
-// isolateIn does for one partition what isolate does. A record that goes alone is
-// the last of the group.
-func (w *write) isolateIn(p *part, solo *generation, tp topicPartition, group []*slot) {
-	unlock, err := w.guard.lanes.lock(w.ctx, tp)
-	if err != nil {
-		for _, s := range group {
-			w.leave(s, err)
-		}
-		return
-	}
-	defer unlock()
-	limit, _ := w.guard.limit(w.guard.rules.of(tp.topic))
-	i := isolation{write: w, part: p, solo: solo, refused: limit + 1}
-	suspects, alone := group, group[len(group):]
-	if last := len(group) - 1; group[last].alone {
-		suspects, alone = group[:last], group[last:]
-	}
-	if len(suspects) > 0 {
-		i.clear(suspects, p.judged)
-	}
-	if len(alone) > 0 {
-		i.clear(alone, true)
+// leave settles suspects whose own part in a refusal was not found out: they may
+// well be innocent.
+func (w *write) leave(slots []*slot, why error) {
+	for _, s := range slots {
+		s.fail(&Failure{
+			Class: Transient, Topic: s.record().Topic, Partition: s.record().Partition,
+			Problem: "in a batch that the broker refused, its own part in it not found out", Cause: why,
+		}, NotWritten)
 	}
 }
 
-// leave settles a suspect whose case was not heard: it may well be innocent.
-func (w *write) leave(s *slot, why error) {
-	s.fail(&Failure{
-		Class: Transient, Topic: s.record().Topic, Partition: s.record().Partition,
-		Problem: "in a batch that the broker refused, its own part in it not found out", Cause: why,
-	}, NotWritten)
-}
-
-// isolation is the search for the culprits in one partition. It holds the
+// search is the search for the culprits in one partition. It holds the
 // partition's lane.
-type isolation struct {
-	write *write
-	part  *part
-	solo  *generation
+type search struct {
+	write    *write
+	part     *part
+	gen      *generation
+	tp       wire.Partition
+	suspects []*slot
+	alone    []*slot // that come after them
+
 	// The raw sizes of the largest batch that was taken, and of the smallest
 	// that was refused for its size, or is over the limit. They only choose
 	// what to send together.
 	taken, refused int
-	// held is set when a record failed for a reason that may pass. What comes
-	// after it waits, so that it does not overtake it.
-	held *Failure
+	witness        *witness
+	halveSizes     bool // the widest gap in size was not where they are refused
+	// What waits behind a record that failed for a reason that may pass, so
+	// that it does not overtake it: all that follows, or all with its key.
+	held     *Failure
+	heldKeys map[string]*Failure
+	// busy is done once kgo is done with all that the search handed over.
+	busy sync.WaitGroup
 }
 
-// clear settles a group of suspects, in order. The group is sent as a whole
-// first, unless it is known that it would be refused.
-//
-// To single out one of n takes at most 2 log2(n) requests: per level one for
-// each half, and none for a right half whose left one was taken.
-func (i *isolation) clear(group []*slot, send bool) (allTaken bool) {
-	if len(group) == 1 || send && batchSize(group) < i.refused {
-		suspects := i.send(group)
-		switch {
-		case len(suspects) == 0:
-			return true
-		case len(group) == 1:
-			return false // it stood alone, and has its verdict
-		case len(suspects) == 1:
-			return i.clear(suspects, true) // the others left in another batch
-		}
-		group = suspects
+func newSearch(w *write, p *part, gen *generation, tp wire.Partition) *search {
+	limit, _ := w.guard.limit(w.guard.rules.of(tp.Topic))
+	return &search{write: w, part: p, gen: gen, tp: tp, refused: limit + 1}
+}
+
+func (i *search) run(judged bool) {
+	w := i.write
+	leave := w.guard.waits.enter(w.waiting(slices.Concat(i.suspects, i.alone), Transient.String(), func() error { return errLane }))
+	unlock, err := w.guard.lanes.lock(w.ctx, i.tp)
+	leave(err != nil)
+	if err != nil {
+		w.leave(slices.Concat(i.suspects, i.alone), err)
+		return
 	}
-	bySize := classify(group[0].err()).class == SizeExceeded
+	// The lane is free once kgo is done with what was sent in it.
+	defer func() {
+		if w.ctx.Err() == nil {
+			unlock()
+			return
+		}
+		go func() {
+			i.busy.Wait()
+			unlock()
+		}()
+	}()
+	if len(i.suspects) > 0 {
+		i.clear(i.suspects, judged || len(i.suspects) == 1)
+	}
+	for _, s := range i.alone {
+		i.clear([]*slot{s}, true)
+	}
+	// Whoever was refused before anything was accepted is heard once more.
+	for _, s := range slices.Concat(i.suspects, i.alone) {
+		if s.refusal.alone && w.mayPass(s) && w.guard.controlled(s, i.tp) {
+			s.reopen()
+			i.held, i.heldKeys = nil, nil
+			i.send([]*slot{s}, false)
+		}
+	}
+}
+
+var errLane = errors.New("the search in the partition for what was refused there goes on")
+
+// clear settles a group of suspects. The group is sent as a whole first, unless
+// it is known that it would be refused. It reports whether all of it was taken.
+//
+// Where the broker names nobody, halves are sent, until whoever is refused stands
+// alone: per level one request for each half, and none for a right half that must
+// have the culprit, since the left one was taken.
+func (i *search) clear(group []*slot, send bool) (allTaken bool) {
+	if group = unsettled(group); len(group) == 0 {
+		return true
+	}
+	if len(group) == 1 || send && batchSize(group) < i.refused {
+		sent := len(group)
+		var refusal *wire.Event
+		switch group, refusal, allTaken = i.send(group, false); {
+		case len(group) == 0:
+			return allTaken
+		case refusal == nil && len(group) < sent:
+			return i.clear(group, true) // the others left in another batch
+		case refusal != nil && i.named(group, refusal):
+			return false
+		}
+	}
+	if classify(group[0].err).class == SizeExceeded {
+		if rest := i.bySize(group); len(rest) < len(group) {
+			i.clear(rest, true)
+			return false
+		}
+	}
 	half := len(group) / 2
 	left, right := group[:half], group[half:]
 	leftTaken := i.clear(left, true)
 	// With the left half taken, the right one has the culprit, unless it was
 	// the sum that was too large.
-	sendRight := !leftTaken
-	if bySize {
-		sendRight = !leftTaken || batchSize(right) <= i.taken
-	}
+	sendRight := !leftTaken || batchSize(right) <= i.taken
 	rightTaken := i.clear(right, sendRight)
 	return leftTaken && rightTaken
 }
@@ -153,105 +198,174 @@ func batchSize(slots []*slot) int {
 	return n
 }
 
-// aloneTries is how often a record that stands alone is sent when the broker
-// can't say what it has against it, or finds it garbled.
-const aloneTries = 3
-
-// send sends the group, with nothing else under way in the partition, and
-// returns those that are still suspects. A record that stood alone is none.
-func (i *isolation) send(group []*slot) []*slot {
-	w, size := i.write, batchSize(group)
-	for try := 1; ; try++ {
-		why := w.ctx.Err()
-		if i.held != nil {
-			why = i.held
+// send sends the group, with nothing else under way in the partition, and returns
+// those that are still suspects, with the broker's answer if they were one batch.
+// A record that stood alone is none: it has its verdict. With exclusively, no
+// other partition's records are under way either.
+func (i *search) send(group []*slot, exclusively bool) (suspects []*slot, refusal *wire.Event, allTaken bool) {
+	w := i.write
+	group = i.mayGo(group)
+	if len(group) == 0 {
+		return nil, nil, false
+	}
+	since, ok := i.handOver(group, exclusively)
+	if !ok {
+		return nil, nil, false
+	}
+	allTaken = true
+	for _, s := range group {
+		if !w.settle(i.gen, s, since) {
+			suspects = append(suspects, s)
+			continue
 		}
-		if why != nil {
-			for _, s := range group {
-				w.leave(s, why)
-			}
-			return nil
+		allTaken = allTaken && s.verdict().Outcome == Delivered
+		if w.mayPass(s) {
+			i.hold(s)
 		}
-		since := w.produce(i.part, i.solo, group)
-		var suspects []*slot
-		for _, s := range group {
-			if !w.settle(i.solo.client, s, since) {
-				suspects = append(suspects, s)
-			} else if w.mayPass(s) {
-				i.held = s.verdict().Failure
-			}
-		}
-		if len(suspects) == 0 {
-			i.taken = max(i.taken, size)
-			if group[0].verdict().Outcome == Delivered && len(group) == 1 {
-				w.guard.rules.taken(group[0].record().Topic, size)
-			}
-			return nil
-		}
-		if classify(suspects[0].err()).class == SizeExceeded {
-			i.refused = min(i.refused, size)
-			w.guard.rules.refusedBatch(group[0].record().Topic, size)
-		}
-		if len(group) > 1 {
-			return suspects
-		}
-		if !vague(suspects[0].err()) || try == aloneTries {
-			i.convict(suspects[0], since)
-			return suspects
+		if f := s.verdict().Failure; f != nil && spoils(f) {
+			w.guard.spoil(i.gen)
 		}
 	}
+	size := batchSize(group)
+	if len(suspects) == 0 {
+		if allTaken {
+			i.taken = max(i.taken, size)
+			if len(group) == 1 {
+				w.guard.bounds.get(i.tp.Topic).aloneAccepted(size)
+			}
+		}
+		return nil, nil, allTaken
+	}
+	class := classify(suspects[0].err).class
+	refusal = i.refusal(suspects, since)
+	bytes := 0
+	if class == SizeExceeded {
+		i.refused = min(i.refused, size)
+		if refusal != nil {
+			bytes = refusal.Bytes
+		}
+	}
+	w.guard.bounds.get(i.tp.Topic).refused(bytes)
+	acceptances := w.guard.accepted.count(i.tp)
+	for _, s := range suspects {
+		if s.refusal.first() {
+			s.refusal.acceptances, s.refusal.since = acceptances, time.Now()
+		}
+	}
+	if len(group) > 1 {
+		return suspects, refusal, false
+	}
+	i.convict(group[0], refusal, exclusively)
+	return nil, nil, false
 }
 
-// vague reports whether an error leaves room for hope that a record which
-// stands alone is taken at another try.
-func vague(err error) bool {
-	return errors.Is(err, kerr.UnknownServerError) || errors.Is(err, kerr.CorruptMessage)
+// handOver gives the group to the solo client. If it can't, the group is settled.
+func (i *search) handOver(group []*slot, exclusively bool) (since wire.Mark, ok bool) {
+	w := i.write
+	leave, err := w.guard.crowd.join(w.ctx, exclusively)
+	if err != nil {
+		w.leave(group, err)
+		return 0, false
+	}
+	i.busy.Add(1)
+	return w.handOver(i.part, i.gen, group, func() {
+		leave()
+		i.busy.Done()
+	}), true
 }
 
-// convict settles a suspect that was refused when it stood alone.
-func (i *isolation) convict(s *slot, since uint64) {
-	s.failWith(i.solo.read(s, since), s.err())
-	f := s.verdict().Failure
-	if f.Class != SizeExceeded || f.Outcome == Unknown {
+// mayGo returns those of the group that nothing holds, and settles the others.
+func (i *search) mayGo(group []*slot) []*slot {
+	w := i.write
+	switch {
+	case w.ctx.Err() != nil:
+		w.leave(group, context.Cause(w.ctx))
+		return nil
+	case i.held != nil:
+		w.leave(group, i.held)
+		return nil
+	case i.heldKeys == nil:
+		return group
+	}
+	return slices.DeleteFunc(slices.Clone(group), func(s *slot) bool {
+		key := s.record().Key
+		f := i.heldKeys[string(key)]
+		if key == nil || f == nil {
+			return false
+		}
+		w.leave([]*slot{s}, f)
+		return true
+	})
+}
+
+// hold has what comes after a slot wait that failed for a reason that may pass.
+func (i *search) hold(s *slot) {
+	if !s.refusal.alone {
+		i.held = s.verdict().Failure
 		return
 	}
-	f.Bytes, f.LimitName = i.write.guard.settings.sentSize(s.record(), int(s.size)), limitTopic
-	if errors.Is(s.err(), kerr.RecordListTooLarge) {
-		f.LimitName = limitSegmentBytes
+	if i.heldKeys == nil {
+		i.heldKeys = map[string]*Failure{}
 	}
-	i.write.guard.rules.refused(s.record().Topic, int(s.size))
+	if key := s.record().Key; key != nil {
+		i.heldKeys[string(key)] = s.verdict().Failure
+	}
 }
 
-// lanes has one lock per partition that is in use.
-type lanes struct {
-	mu    sync.Mutex
-	taken map[topicPartition]chan struct{}
-}
-
-// lock waits for the partition's lane, or for ctx to end.
-func (l *lanes) lock(ctx context.Context, tp topicPartition) (unlock func(), err error) {
-	for {
-		l.mu.Lock()
-		busy, ok := l.taken[tp]
-		if !ok {
-			if l.taken == nil {
-				l.taken = map[topicPartition]chan struct{}{}
+// refusal returns the broker's answer to the batch of the suspects, nil if they
+// were in more than one.
+func (i *search) refusal(suspects []*slot, since wire.Mark) *wire.Event {
+	h := i.gen.log.Since(i.tp, since)
+	for n := len(h.Events) - 1; n >= 0; n-- {
+		if e := &h.Events[n]; e.Code != 0 && !e.Passing {
+			if e.Records == len(suspects) {
+				return e
 			}
-			free := make(chan struct{})
-			l.taken[tp] = free
-			l.mu.Unlock()
-			return func() {
-				l.mu.Lock()
-				delete(l.taken, tp)
-				l.mu.Unlock()
-				close(free)
-			}, nil
-		}
-		l.mu.Unlock()
-		select {
-		case <-busy:
-		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil
 		}
 	}
+	return nil
+}
+
+// convict settles a suspect that was refused when it stood alone. Where that is
+// no proof, it is held.
+func (i *search) convict(s *slot, e *wire.Event, exclusively bool) {
+	w, g := i.write, i.write.guard
+	switch {
+	case e == nil:
+		w.leave([]*slot{s}, s.err)
+		i.hold(s)
+		return
+	case !e.Alone && !exclusively:
+		// It was alone in its batch, but not in the request: some gateways
+		// refuse a request for any record in it.
+		i.send([]*slot{s}, true)
+		return
+	}
+	r := classify(s.err)
+	if !g.proof(s, i.tp, e) {
+		s.refusal.alone = true
+		s.failFor(Transient, NotWritten, "refused alone, which may be no fault of its own: "+explain(s, e), s.err)
+		i.hold(s)
+		return
+	}
+	s.failFor(r.class, NotWritten, words(e, 0), s.err)
+	switch {
+	case r.class == SizeExceeded:
+		sent := g.settings.sentSize(s.record(), int(s.size))
+		i.condemn(s, sent, e)
+		i.testify(s, sent, e)
+		i.condemnDominated()
+		if rules := g.rules.of(i.tp.Topic); !rules.Known && g.bounds.get(i.tp.Topic).aloneRefused(int(s.size)) {
+			g.config.OnBound(i.tp.Topic, int(s.size))
+		}
+	case len(e.Named) == 1:
+		g.namesRightly.Store(true)
+	}
+}
+
+// condemn gives a slot that is too large the sizes that its failure tells of.
+func (i *search) condemn(s *slot, sent int, e *wire.Event) {
+	f := s.verdict().Failure
+	f.Bytes, f.LimitName, f.Limit = sent, limitOf(e.Code), limitIn(e.Message)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/wire"
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
@@ -45,16 +46,18 @@ func TestIsolationOfAGroupThatLeftInTwoBatches(t *testing.T) {
 	rs := records("t", "r", 2, 10)
 	poison(rs, 0)
 	g := newGuard(t, c, Config{}, kgo.WithHooks(slowly{rs[0], rs[1], make(chan struct{}), &sync.Once{}}))
-	w := g.begin(t.Context(), rs)
-	p := &part{}
-	for n := range w.slots {
-		p.slots = append(p.slots, &w.slots[n])
+	g.writers.Add(1) // with a writer besides, hand-overs are not waited for
+	w, end := g.begin(t.Context(), rs)
+	p := &part{all: w.preflight()}
+	for _, s := range p.all {
+		require.True(t, w.place(s))
 	}
 	solo, err := g.solo(p)
 	require.NoError(t, err)
 	defer g.done(solo)
-	i := isolation{write: w, part: p, solo: solo, refused: 1 << 20}
-	require.NotPanics(t, func() { i.clear(p.slots, true) })
-	require.Equal(t, map[int]Class{0: InvalidRecord}, classes(w.verdicts))
-	account(t, c, rs, w.verdicts)
+	i := newSearch(w, p, solo, wire.Partition{Topic: "t"})
+	require.NotPanics(t, func() { i.clear(p.all, true) })
+	vs := end()
+	require.Equal(t, map[int]Class{0: InvalidRecord}, classes(vs))
+	account(t, c, rs, vs)
 }

@@ -16,9 +16,11 @@ import (
 
 // partsOf returns how many records there are in each part of a write.
 func partsOf(t *testing.T, g *Guard, rs []*kgo.Record) (counts []int) {
-	w := g.begin(t.Context(), rs)
-	w.preflight()
-	for p := w.next(); p != nil; p = w.next() {
+	w, end := g.begin(t.Context(), rs)
+	defer end()
+	for open := w.preflight(); len(open) > 0; {
+		var p *part
+		p, open = g.cut(open)
 		counts = append(counts, len(p.all))
 	}
 	return counts

@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -32,8 +33,8 @@ func (g *Guard) preflightTopic(r *kgo.Record, legal string) *Failure {
 	if r.Topic == "" || g.settings.defaultTopicAlways {
 		r.Topic = g.settings.defaultTopic
 	}
-	if (r.Topic != legal || legal == "") && !LegalTopic(r.Topic) {
-		return &Failure{Class: Unroutable, Topic: r.Topic, Partition: -1, Problem: illegalTopic(r.Topic)}
+	if (r.Topic != legal || legal == "") && CheckTopic(r.Topic) != nil {
+		return &Failure{Class: Unroutable, Topic: r.Topic, Partition: -1, Problem: CheckTopic(r.Topic).Error()}
 	}
 	return nil
 }
@@ -45,26 +46,29 @@ func (g *Guard) preflight(r *kgo.Record, raw int, rules *Rules) *Failure {
 	if f := g.preflightSize(r, raw, rules); f != nil {
 		return f
 	}
-	if !rules.Known {
-		return nil
+	if f := preflightSendable(r); f != nil || !rules.Known {
+		return f
 	}
 	if rules.Compacted && r.Key == nil {
 		return &Failure{Class: InvalidRecord, Topic: r.Topic, Partition: -1, Problem: "no key, and the topic is compacted (cleanup.policy)"}
 	}
+	if f := g.preflightNegative(r, rules); f != nil {
+		return f
+	}
 	return preflightTimestamp(r, rules)
 }
 
-// harmless returns a quick test of whether preflight has nothing to look at in a
-// record of the topic, as it has not in nearly all.
+// harmless returns a quick test that is true of nearly all records of the topic:
+// of these there is nothing that preflight would look at.
 func (g *Guard) harmless(rules *Rules) func(r *kgo.Record, raw int) bool {
 	limit, _ := g.limit(rules)
 	if most := g.settings.maxBufferedBytes; most > 0 {
 		limit = min(limit, most) // raw is never less than what is buffered
 	}
 	anyKey := !rules.Known || !rules.Compacted
-	anyTime := !rules.Known || rules.Before == math.MaxInt64 && rules.After == math.MaxInt64
+	anyTime := !rules.Known || rules.Before == math.MaxInt64 && rules.After == math.MaxInt64 && !g.recompressed(rules)
 	return func(r *kgo.Record, raw int) bool {
-		return raw <= limit && (anyKey || r.Key != nil) && (anyTime || r.Timestamp.IsZero())
+		return raw <= limit && (anyKey || r.Key != nil) && (r.Timestamp.IsZero() || anyTime && sendable(r.Timestamp))
 	}
 }
 
@@ -81,6 +85,10 @@ func (g *Guard) preflightSize(r *kgo.Record, raw int, rules *Rules) *Failure {
 			f = &Failure{Class: SizeExceeded, Topic: r.Topic, Partition: -1, Bytes: sent, Limit: limit, LimitName: name}
 		}
 	}
+	if limit := g.settings.maxRequestBytes - requestOverhead; raw > limit && (f == nil || limit < f.Limit) {
+		// kgo looks at the raw size, whatever is made of it.
+		f = &Failure{Class: SizeExceeded, Topic: r.Topic, Partition: -1, Bytes: raw, Limit: limit, LimitName: limitBrokerWriteMaxBytes}
+	}
 	if limit := g.settings.maxBufferedBytes; limit > 0 {
 		// When both limits are exceeded, the lower one is the one to raise
 		// first.
@@ -96,8 +104,50 @@ func (g *Guard) preflightSize(r *kgo.Record, raw int, rules *Rules) *Failure {
 // left to judge.
 const clockMargin = 5 * time.Minute
 
+// Times that kgo can send: it counts in nanoseconds since 1970, and others come
+// out as quite another time.
+var (
+	earliest = time.Unix(0, math.MinInt64).Add(time.Millisecond)
+	latest   = time.Unix(0, math.MaxInt64).Add(-time.Millisecond)
+)
+
+func sendable(t time.Time) bool { return !t.Before(earliest) && !t.After(latest) }
+
+func preflightSendable(r *kgo.Record) *Failure {
+	if r.Timestamp.IsZero() || sendable(r.Timestamp) {
+		return nil
+	}
+	return &Failure{
+		Class: InvalidRecord, Topic: r.Topic, Partition: -1,
+		Problem: fmt.Sprintf("the timestamp is of the year %d: those that can be sent are from %d to %d, so check its unit", r.Timestamp.UTC().Year(), earliest.UTC().Year(), latest.UTC().Year()),
+	}
+}
+
+// recompressed reports whether the broker is sure to compress anew whatever it is
+// sent for a topic.
+func (g *Guard) recompressed(rules *Rules) bool {
+	switch rules.Compression {
+	case "gzip", "snappy", "lz4", "zstd":
+		return rules.Compression != g.settings.codec
+	default:
+		return false
+	}
+}
+
+// preflightNegative: Kafka takes times before 1970, but can't compress them anew,
+// and answers UNKNOWN_SERVER_ERROR.
+func (g *Guard) preflightNegative(r *kgo.Record, rules *Rules) *Failure {
+	if ms := r.Timestamp.UnixNano() / 1e6; r.Timestamp.IsZero() || ms >= -1 || !g.recompressed(rules) {
+		return nil
+	}
+	return &Failure{
+		Class: InvalidRecord, Topic: r.Topic, Partition: -1,
+		Problem: fmt.Sprintf("timestamp %s is before 1970, which a broker that compresses anew can't store (compression.type %s)", r.Timestamp.UTC().Format(time.RFC3339), rules.Compression),
+	}
+}
+
 func preflightTimestamp(r *kgo.Record, rules *Rules) *Failure {
-	ms := r.Timestamp.UnixMilli()
+	ms := r.Timestamp.UnixNano() / 1e6    // as kgo sends it
 	if r.Timestamp.IsZero() || ms == -1 { // now; Kafka's "none"
 		return nil
 	}
@@ -125,7 +175,7 @@ func (g *Guard) limit(rules *Rules) (limit int, name string) {
 	if topic, of := rules.limit(); topic > 0 && (limit == 0 || topic < limit) {
 		limit, name = topic, of
 	} else if limit == 0 {
-		limit = DefaultMaxMessageBytes
+		limit = defaultMaxMessageBytes
 	}
 	if most := g.settings.maxRequestBytes - requestOverhead; most < limit {
 		limit, name = most, limitBrokerWriteMaxBytes
@@ -133,34 +183,29 @@ func (g *Guard) limit(rules *Rules) (limit int, name string) {
 	return limit, name
 }
 
-// MaxTopicLength is the longest topic name that Kafka takes.
-const MaxTopicLength = 249
+// maxTopicLength is the longest topic name that Kafka takes.
+const maxTopicLength = 249
 
-// LegalTopic reports whether Kafka would take the name: 1 to 249 of the
-// characters a-z, A-Z, 0-9, '.', '_' and '-', but not "." or "..".
-func LegalTopic(topic string) bool {
-	if topic == "" || topic == "." || topic == ".." || len(topic) > MaxTopicLength {
-		return false
+// CheckTopic returns nil for a name that Kafka takes: 1 to 249 of the characters
+// a-z, A-Z, 0-9, '.', '_' and '-', but not "." or "..". The error of any other
+// says what is wrong with it, and never quotes it: it may be part of a message.
+func CheckTopic(name string) error {
+	const takes = "illegal topic name: Kafka takes letters, digits, '.', '_' and '-', but not '.' or '..' alone"
+	switch {
+	case name == "":
+		return errors.New("the topic name is empty")
+	case len(name) > maxTopicLength:
+		return fmt.Errorf("illegal topic name: %d characters, Kafka takes at most %d", len(name), maxTopicLength)
+	case name == "." || name == "..":
+		return errors.New(takes)
 	}
-	for i := range len(topic) {
-		c := topic[i]
+	for i := range len(name) {
+		c := name[i]
 		switch {
 		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.', c == '_', c == '-':
 		default:
-			return false
+			return fmt.Errorf("%s: of its %d characters, number %d is none of these", takes, len(name), i+1)
 		}
 	}
-	return true
-}
-
-// illegalTopic says what is wrong with a name that LegalTopic refuses.
-func illegalTopic(topic string) string {
-	switch {
-	case topic == "":
-		return "the topic name is empty"
-	case len(topic) > MaxTopicLength:
-		return fmt.Sprintf("illegal topic name: %d characters, Kafka takes at most %d", len(topic), MaxTopicLength)
-	default:
-		return "illegal topic name: Kafka takes letters, digits, '.', '_' and '-', but not '.' or '..' alone"
-	}
+	return nil
 }

@@ -1,13 +1,12 @@
 package guard
 
 import (
-	"errors"
+	"context"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
-	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // Retry says how a write sends records again that were refused for a reason that
@@ -20,101 +19,109 @@ type Retry struct {
 	// MaxInterval is the longest time between two retries, 0 for
 	// InitialInterval.
 	MaxInterval time.Duration
-	// MaxElapsedTime is after how long to give up, 0 for never: then only the
-	// write's context does.
+	// MaxElapsedTime is for how long a write goes on, from its begin, whoever
+	// is sending again, guard or kgo. Then it returns: what is not written is
+	// NotWritten, and what may be is Unknown. 0 is without end: then only the
+	// write's context ends it.
 	MaxElapsedTime time.Duration
 }
 
-// BackOff returns the pauses between retries, from the first on.
-func (r Retry) BackOff() backoff.BackOff {
+func (r Retry) backOff() backoff.BackOff {
 	b := backoff.NewExponentialBackOff()
 	b.InitialInterval = r.InitialInterval
 	b.Multiplier = 2
 	b.MaxInterval = max(r.MaxInterval, r.InitialInterval)
-	b.MaxElapsedTime = r.MaxElapsedTime
+	b.MaxElapsedTime = 0 // that is for the write's context
 	b.Reset()
 	return b
 }
 
-// Waiting says that records are held back until their class of failure passes.
-type Waiting struct {
-	Topic   string
-	Class   Class
-	Records int
-	Since   time.Time
-	// Cause is the last failure, nil while kgo does not hand any back: then
-	// see its log.
-	Cause error
-	// Over is set once none waits any more.
-	Over bool
+// retries is the course of a part's retries.
+type retries struct {
+	write   *write
+	last    time.Duration        // of the pauses
+	backOff backoff.BackOff      // nil before the first
+	leave   map[Class]func(bool) // the waits that are entered
 }
 
-// retry is the course of a part's retries.
-type retry struct {
-	backOff backoff.BackOff // nil before the first
-	held    map[topicClass]int
-}
-
-type topicClass struct {
-	topic string
-	class Class
-}
-
-// again waits until it is time to send those of the part again that are worth
-// it, in their order, and reports whether there are any.
-func (w *write) again(p *part) bool {
-	g := w.guard
-	if g.config.Retry.InitialInterval == 0 {
-		return false
-	}
-	var held []*slot
-	counts, causes := map[topicClass]int{}, map[topicClass]error{}
-	for _, s := range p.all {
-		if v := s.verdict(); w.mayPass(s) {
+// pause waits until it is time to send those of the slots again that may pass,
+// and returns them, in their order. It returns none if there are none, or if the
+// write is to give up.
+func (r *retries) pause(slots []*slot) (held []*slot) {
+	w, g := r.write, r.write.guard
+	byClass := map[Class][]*slot{}
+	for _, s := range slots {
+		if w.mayPass(s) {
 			held = append(held, s)
-			tc := topicClass{s.record().Topic, v.Class}
-			counts[tc]++
-			causes[tc] = v.Failure
-			if spoils(v.Failure) {
-				g.spoil()
-			}
+			byClass[s.verdict().Class] = append(byClass[s.verdict().Class], s)
 		}
 	}
-	g.waiting.move(p.retry.held, counts, causes)
-	p.retry.held = counts
+	if g.config.Retry.InitialInterval == 0 {
+		return r.bystanders(held)
+	}
+	r.wait(byClass, false)
 	if len(held) == 0 {
-		return false
+		return nil
 	}
-	if p.retry.backOff == nil {
-		p.retry.backOff = g.config.Retry.BackOff()
+	if r.backOff == nil {
+		r.backOff = g.config.Retry.backOff()
 	}
-	pause := p.retry.backOff.NextBackOff()
-	if pause == backoff.Stop || w.ctx.Err() != nil {
-		g.waiting.move(p.retry.held, nil, nil)
-		return false
+	r.last = r.backOff.NextBackOff()
+	if most := g.config.Retry.MaxElapsedTime; most > 0 && time.Since(w.began)+r.last > most {
+		r.wait(nil, true)
+		return nil
 	}
-	timer := time.NewTimer(pause)
+	timer := time.NewTimer(r.last)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 	case <-w.ctx.Done():
-		g.waiting.move(p.retry.held, nil, nil)
-		return false
-	case <-g.ctx.Done():
-		g.waiting.move(p.retry.held, nil, nil)
-		return false
+		r.wait(nil, true)
+		return nil
+	case <-g.life.Done():
+		r.wait(nil, true)
+		return nil
 	}
-	for tc, n := range counts {
-		g.config.OnRetry(tc.class, n)
+	for c, slots := range byClass {
+		g.config.OnRetry(c, len(slots))
 	}
 	for _, s := range held {
-		*s.verdict() = Verdict{Partition: -1, Offset: -1}
+		s.reopen()
 	}
-	p.slots = w.judge(held)
-	for _, t := range p.topics {
-		t.set(g)
+	return held
+}
+
+// bystanders returns those of the held that failed because another write gave
+// its own records up, for kgo takes all of a partition's along, or because their
+// client was replaced. They are sent again also without retries.
+func (r *retries) bystanders(held []*slot) []*slot {
+	w := r.write
+	held = slices.DeleteFunc(held, func(s *slot) bool {
+		return !givenUp(s.verdict().Failure) || w.ctx.Err() != nil || w.guard.life.Err() != nil
+	})
+	for _, s := range held {
+		s.reopen()
 	}
-	return true
+	return held
+}
+
+// wait enters the waits of what is held, and then leaves those before it: so they
+// do not seem over in between.
+func (r *retries) wait(byClass map[Class][]*slot, gaveUp bool) {
+	if len(byClass) == 0 && len(r.leave) == 0 {
+		return
+	}
+	before := r.leave
+	r.leave = make(map[Class]func(bool), len(byClass))
+	for c, slots := range byClass {
+		n := r.write.waiting(slots, c.String(), func() error { return nil })
+		cause := slots[len(slots)-1].verdict().Failure
+		n.cause, n.atOnce = func() error { return cause }, true
+		r.leave[c] = r.write.guard.waits.enter(n)
+	}
+	for _, leave := range before {
+		leave(gaveUp)
+	}
 }
 
 // mayPass reports whether the slot's record is not written for a reason that may
@@ -133,60 +140,7 @@ func (g *Guard) permanent(c Class) bool {
 	return slices.Contains(g.config.Permanent, c)
 }
 
-// spoils reports whether a client stays of no use after a failure: kgo keeps to
-// the refusal of a producer ID, and to the ID of a topic that is deleted.
-func spoils(err error) bool {
-	return errors.Is(err, kerr.ClusterAuthorizationFailed) ||
-		errors.Is(err, kerr.TransactionalIDAuthorizationFailed) ||
-		errors.Is(err, kerr.ProducerFenced) ||
-		errors.Is(err, kerr.UnknownTopicID) ||
-		errors.Is(err, errNewPartition)
-}
-
-// waitingEvery is how often what waits is told of again.
-const waitingEvery = time.Minute
-
-// waiting has what waits, over all writes, and tells of it at a bounded rate.
-type waiting struct {
-	tell func(Waiting)
-
-	mu   sync.Mutex
-	held map[topicClass]*held
-}
-
-type held struct {
-	records     int
-	since, told time.Time
-}
-
-// move replaces what a part held by what it holds now.
-func (w *waiting) move(from, to map[topicClass]int, causes map[topicClass]error) {
-	if len(from) == 0 && len(to) == 0 {
-		return
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	now := time.Now()
-	for tc, n := range to {
-		h := w.held[tc]
-		if h == nil {
-			h = &held{since: now}
-			w.held[tc] = h
-		}
-		h.records += n
-	}
-	for tc, n := range from {
-		h := w.held[tc]
-		if h.records -= n; h.records <= 0 {
-			delete(w.held, tc)
-			w.tell(Waiting{Topic: tc.topic, Class: tc.class, Since: h.since, Over: true})
-		}
-	}
-	for tc := range to {
-		h := w.held[tc]
-		if now.Sub(h.told) >= waitingEvery {
-			h.told = now
-			w.tell(Waiting{Topic: tc.topic, Class: tc.class, Records: h.records, Since: h.since, Cause: causes[tc]})
-		}
-	}
+// givenUp reports whether an error is that a hand-over, or its client, was given up.
+func givenUp(f *Failure) bool {
+	return f != nil && (f.Cause == context.Canceled || f.Cause == kgo.ErrClientClosed)
 }

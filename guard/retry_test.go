@@ -84,7 +84,7 @@ func TestHeldRecordsGoOutWhenTheReasonPasses(t *testing.T) {
 			}
 			require.True(t, slices.IsSorted(order))
 			require.Len(t, w.waiting, 2, "when it begins and when it ends: the next would be in a minute")
-			require.Equal(t, Waiting{Topic: "closed", Class: test.class, Records: 20, Since: w.waiting[0].Since, Cause: w.waiting[0].Cause}, w.waiting[0])
+			require.Equal(t, Waiting{Topic: "closed", Why: test.class.String(), Class: test.class, Records: 20, Since: w.waiting[0].Since, Cause: w.waiting[0].Cause}, w.waiting[0])
 			require.ErrorIs(t, w.waiting[0].Cause, test.err)
 			require.True(t, w.waiting[1].Over)
 			require.GreaterOrEqual(t, w.retried[test.class], 4*20)

@@ -3,6 +3,7 @@ package guard
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -210,9 +211,21 @@ func TestOlderBrokersTimestampBounds(t *testing.T) {
 		require.True(t, r.Known, test.name)
 		require.Equal(t, []int64{test.before, test.after}, []int64{r.Before, r.After}, test.name)
 	}
+}
+
+func TestRedpandasRules(t *testing.T) {
+	t.Parallel()
 	r := &Rules{}
-	r.fill(map[string]string{"max.message.bytes": "1000", "redpanda.remote.read": "false"})
-	require.False(t, r.Known)
+	r.fill(map[string]string{
+		"max.message.bytes": "1000", "segment.bytes": "10", "cleanup.policy": "compact", "compression.type": "zstd",
+		"message.timestamp.type": "CreateTime", "redpanda.remote.read": "false",
+	})
+	require.Equal(t, Rules{Known: true, MaxMessageBytes: 1000, SegmentBytes: math.MaxInt32, Before: math.MaxInt64, After: math.MaxInt64}, *r)
+	r.fill(map[string]string{
+		"max.message.bytes": "1000", "message.timestamp.type": "CreateTime", "redpanda.remote.read": "false",
+		"message.timestamp.before.max.ms": "9223372036854", "message.timestamp.after.max.ms": "3600000",
+	})
+	require.Equal(t, []int64{math.MaxInt64, 3_600_000}, []int64{r.Before, r.After})
 }
 
 func TestARaisedLimitIsNoticedBeforeAnythingIsCondemned(t *testing.T) {
@@ -265,7 +278,8 @@ func TestWithoutTheRightToReadRulesRefusalsDecide(t *testing.T) {
 	c.Topic("t", 1, "max.message.bytes=20000")
 	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.DescribeConfigs}, Err: kerr.TopicAuthorizationFailed, Count: -1})
 	var last *Rules
-	g := newGuard(t, c, Config{OnRules: func(_, now *Rules) { last = now }})
+	learned := 0
+	g := newGuard(t, c, Config{OnRules: func(_, now *Rules) { last = now }, OnBound: func(_ string, bytes int) { learned = bytes }})
 	rs := records("t", "r", 100, 10)
 	rs[30] = record("t", "big", 30_000)
 	vs := g.Write(t.Context(), rs)
@@ -274,7 +288,7 @@ func TestWithoutTheRightToReadRulesRefusalsDecide(t *testing.T) {
 	account(t, c, rs, vs)
 	require.False(t, last.Known)
 	require.ErrorIs(t, last.Unknown, kerr.TopicAuthorizationFailed)
-	require.Equal(t, 30_072, last.RefusedBytes)
+	require.Equal(t, 30_072, learned)
 
 	// What is as large is sent alone from now on, so that it spoils no batch.
 	requests := c.Count(kmsg.Produce)
@@ -290,7 +304,6 @@ func TestWithoutTheRightToReadRulesRefusalsDecide(t *testing.T) {
 	c.Set("t", "max.message.bytes", "50000")
 	rs = []*kgo.Record{record("t", "big3", 40_000)}
 	require.Empty(t, classes(g.Write(t.Context(), rs)))
-	require.Zero(t, last.RefusedBytes)
 }
 
 func TestATopicOfTheSameNameIsAnotherTopic(t *testing.T) {

@@ -38,7 +38,7 @@ func TestDeadLettersSayWhatBecameOfThem(t *testing.T) {
 	require.Equal(t, "bad", s.Captured()[1].Content)
 	require.Equal(t, map[string]string{
 		metaClass: "unroutable", metaTopic: "a b", metaFailedAt: s.Captured()[1].Meta[metaFailedAt],
-		metaError: `unroutable: topic "a b": illegal topic name: Kafka takes letters, digits, '.', '_' and '-', but not '.' or '..' alone`,
+		metaError: `unroutable: illegal topic name: Kafka takes letters, digits, '.', '_' and '-', but not '.' or '..' alone: of its 3 characters, number 2 is none of these`,
 	}, s.Captured()[1].Meta)
 }
 

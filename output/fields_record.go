@@ -76,8 +76,8 @@ func (c *recordConfig) read(p *parser) {
 		case !static:
 		case name == "":
 			p.fail(fieldTopic, "is empty, perhaps for an environment variable that is")
-		case !guard.LegalTopic(name):
-			p.fail(fieldTopic, "is %q, which is no legal topic name: it takes 1 to %d letters, digits, dots, underscores and hyphens", name, guard.MaxTopicLength)
+		case guard.CheckTopic(name) != nil:
+			p.fail(fieldTopic, "is %q, which is no legal topic name: it takes 1 to 249 letters, digits, dots, underscores and hyphens", name)
 		}
 	}
 	c.key = optional(p, fieldKey, p.conf.FieldInterpolatedString)

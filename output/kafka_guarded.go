@@ -91,10 +91,12 @@ func newOutput(conf *service.ParsedConfig, mgr *service.Resources) (*output, err
 		o.reporter()
 	} // else with the first batch: resources are made before the config around them is looked at
 	o.client.guard.OnRules = func(old, now *guard.Rules) {
-		o.metrics.onRules(now)
+		o.metrics.onRules(old, now)
 		o.notices.rules(old, now, client.guard.MaxMessageBytes)
 	}
+	o.client.guard.OnBound = o.notices.bound
 	o.client.guard.OnWaiting = o.notices.waiting
+	o.client.guard.OnWaits = o.metrics.onWaits
 	o.client.guard.OnRetry = o.metrics.onRetry
 	return o, nil
 }

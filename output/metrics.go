@@ -56,7 +56,8 @@ func newMetrics(m *service.Metrics) *metrics {
 	return all
 }
 
-// waitingForRoom is why messages wait that do not fit into the buffer yet.
+// waitingForRoom is why messages wait that do not fit into the buffer yet: see
+// guard.Waiting.
 const waitingForRoom = "buffer"
 
 // childFailed counts messages that a child output did not take, per try.
@@ -113,8 +114,14 @@ func (m *metrics) onRetry(class guard.Class, records int) {
 	m.retried.Incr(int64(records), class.String())
 }
 
-func (m *metrics) onRules(rules *guard.Rules) {
-	if rules.Known {
-		m.topicMaxBytes.Set(int64(rules.MaxBatchBytes()), rules.Topic)
+func (m *metrics) onWaits(why string, records int) { m.waiting.Set(int64(records), why) }
+
+// onRules sets what a topic accepts, 0 for one that is out of use.
+func (m *metrics) onRules(old, now *guard.Rules) {
+	switch {
+	case now == nil && old.Known:
+		m.topicMaxBytes.Set(0, old.Topic)
+	case now != nil && now.Known:
+		m.topicMaxBytes.Set(int64(now.MaxBatchBytes()), now.Topic)
 	}
 }

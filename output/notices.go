@@ -72,6 +72,8 @@ func warnings(c clientConfig, around placement.Output, policy batching, deadLett
 // rules says what a topic accepts, when it is read first and when it has changed.
 func (n *notices) rules(old, now *guard.Rules, maxMessageBytes int) {
 	switch {
+	case now == nil: // forgotten, out of use for long
+		return
 	case old != nil && (old.Known || now.Known):
 		n.log.Infof("What topic %s accepts has changed: it was %s, now it is %s", now.Topic, old, now)
 	case now.Known:
@@ -99,13 +101,22 @@ func (n *notices) requestLimit(own, limit int) {
 	}
 }
 
+// bound says from which size on a topic refuses messages whose rules can't be read.
+func (n *notices) bound(topic string, bytes int) {
+	n.log.Warnf("Topic %s refuses messages from %d bytes on, as far as was found out by sending some: larger ones go alone, so that they spoil no batch", topic, bytes)
+}
+
 // waiting says what holds messages up: when it begins, once a minute while it
-// lasts, and when it is over.
+// lasts, and when it is over or given up.
 func (n *notices) waiting(w guard.Waiting) {
 	lasted := time.Since(w.Since).Round(time.Second)
 	switch {
+	case w.Over && w.GivenUp:
+		n.log.Warnf("Messages for topic %s are given up that were held as %s, for %s", w.Topic, w.Why, lasted)
 	case w.Over:
-		n.log.Infof("Messages for topic %s are no longer held as %s, after %s", w.Topic, w.Class, lasted)
+		n.log.Infof("Messages for topic %s are no longer held as %s, after %s", w.Topic, w.Why, lasted)
+	case w.Why == waitingForRoom:
+		n.log.Warnf("%d messages for topic %s wait for room in the buffer (%s, %s), since %s: what is in it waits itself", w.Records, w.Topic, fieldMaxBufferedRecords, fieldMaxBufferedBytes, lasted)
 	case w.Cause == nil:
 		n.log.Warnf("%d messages for topic %s wait for a broker to acknowledge them, since %s", w.Records, w.Topic, lasted)
 	default:
@@ -135,7 +146,7 @@ func (n *notices) childGaveUp(field string, messages int, err error) {
 // deadLettered says that the dead-letter output took a message.
 func (n *notices) deadLettered(f *guard.Failure) {
 	kind := letterKind{f.Topic, f.Class}
-	if !guard.LegalTopic(f.Topic) {
+	if guard.CheckTopic(f.Topic) != nil {
 		kind.topic = ""
 	}
 	n.letters.add(kind, 1, f)

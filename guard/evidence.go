@@ -1,0 +1,126 @@
+package guard
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/wire"
+)
+
+// outcome says what is proved of a record that failed after it was placed.
+//
+// NotWritten takes that every attempt since the hand-over had an answer which
+// proves that nothing was appended, or that no byte was sent. It is not enough
+// that the last error is a refusal: kgo hides its retries, and a broker
+// validates a batch before it looks whether it has it already.
+func (w *write) outcome(gen *generation, s *slot, r reading, since wire.Mark) Outcome {
+	g := w.guard
+	if !g.settings.answers {
+		return Unknown // nothing is heard of what was sent
+	}
+	tp := wire.Partition{Topic: s.record().Topic, Partition: s.record().Partition}
+	// kgo answers for all that it has of the partition as soon as one batch is
+	// refused. What the broker makes of the batches behind it is still to come.
+	gen.log.Quiet(tp, w.ctx.Done())
+	h := gen.log.Since(tp, since)
+	switch {
+	case !h.Sent:
+		return NotWritten
+	case h.Open > 0 || h.Forgotten:
+		return Unknown
+	}
+	var code *kerr.Error
+	answered := false
+	isCode := errors.As(s.err, &code)
+	for i := range h.Events {
+		e := &h.Events[i]
+		if e.Lost || e.Orphan || doubtful(e.Code) && !e.Repeated {
+			return Unknown
+		}
+		answered = answered || isCode && e.Code == code.Code
+	}
+	switch {
+	case answered:
+		return r.outcome
+	case !g.settings.idempotent && h.Accepted:
+		// The error is no answer: it may have struck while the request with
+		// this record was under way, and that was accepted.
+		return Unknown
+	default:
+		return NotWritten
+	}
+}
+
+// stoodAlone reports whether the last refusal in a slot's partition was of a
+// request that held one record.
+func (w *write) stoodAlone(gen *generation, s *slot, since wire.Mark) bool {
+	h := gen.log.Since(wire.Partition{Topic: s.record().Topic, Partition: s.record().Partition}, since)
+	for _, e := range slices.Backward(h.Events) {
+		if e.Code != 0 && !e.Passing {
+			return e.Alone && e.Records == 1
+		}
+	}
+	return false
+}
+
+// refusal is when a record was first in a batch that was refused, for what is in
+// it, with nothing but other suspects.
+type refusal struct {
+	acceptances uint64 // of its partition, until then
+	since       time.Time
+	alone       bool // since then it was refused alone as well, and is held
+}
+
+func (r *refusal) first() bool { return r.since.IsZero() }
+
+// acceptances counts, by partition, the batches that brokers accepted: what is
+// accepted between two refusals of a record shows that not everybody is refused.
+type acceptances struct {
+	mu sync.Mutex
+	of map[wire.Partition]uint64
+}
+
+func (a *acceptances) add(p wire.Partition) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.of == nil {
+		a.of = map[wire.Partition]uint64{}
+	}
+	a.of[p]++
+}
+
+func (a *acceptances) count(p wire.Partition) uint64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.of[p]
+}
+
+// controlAfter is for how long a record must be refused, where the code is one
+// that a sick broker may give to anybody, before it is to blame.
+const controlAfter = 3 * time.Second
+
+// proof says whether the refusal of a record that stood alone is proof that it is
+// to blame. A code that says something of the record is. One that a sick broker,
+// or a clock, may give to anybody is only if something else was accepted in the
+// partition in between, and, as long as the record is sent again, if it lasts.
+func (g *Guard) proof(s *slot, tp wire.Partition, e *wire.Event) bool {
+	switch {
+	case !e.Alone || e.Records != 1:
+		return false
+	case !vague(e.Code) && !(s.unstamped && aboutTime(e.Code)):
+		return true
+	default:
+		return g.controlled(s, tp)
+	}
+}
+
+// controlled reports whether something else was accepted in the partition since a
+// record was first refused there, and whether that is long enough ago.
+func (g *Guard) controlled(s *slot, tp wire.Partition) bool {
+	lasted := g.config.Retry.InitialInterval == 0 || time.Since(s.refusal.since) >= controlAfter
+	return lasted && g.accepted.count(tp) > s.refusal.acceptances
+}

@@ -1,0 +1,64 @@
+package guard
+
+import (
+	"context"
+	"sync"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/wire"
+)
+
+// lanes has one lock per partition that is in use: for the search in it.
+type lanes struct {
+	mu    sync.Mutex
+	taken map[wire.Partition]chan struct{}
+}
+
+// lock waits for the partition's lane, or for ctx to end.
+func (l *lanes) lock(ctx context.Context, tp wire.Partition) (unlock func(), err error) {
+	for {
+		l.mu.Lock()
+		busy, ok := l.taken[tp]
+		if !ok {
+			if l.taken == nil {
+				l.taken = map[wire.Partition]chan struct{}{}
+			}
+			free := make(chan struct{})
+			l.taken[tp] = free
+			l.mu.Unlock()
+			return func() {
+				l.mu.Lock()
+				delete(l.taken, tp)
+				l.mu.Unlock()
+				close(free)
+			}, nil
+		}
+		l.mu.Unlock()
+		select {
+		case <-busy:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// crowd is who uses the solo client: many, or one that must have a request of its
+// own.
+type crowd struct{ *semaphore.Weighted }
+
+const everybody = 1 << 20
+
+func newCrowd() crowd { return crowd{semaphore.NewWeighted(everybody)} }
+
+// join takes a place, or all of them.
+func (c crowd) join(ctx context.Context, alone bool) (leave func(), err error) {
+	n := int64(1)
+	if alone {
+		n = everybody
+	}
+	if err := c.Acquire(ctx, n); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	return func() { c.Release(n) }, nil
+}
