@@ -106,6 +106,10 @@ func (f *front) next() ([]byte, error) {
 	if _, err := io.ReadFull(f.Conn, size[:]); err != nil {
 		return nil, err
 	}
+	// A broker looks at the length alone, and reads no further.
+	if most := f.cluster.dialect.MaxRequest; most > 0 && int(binary.BigEndian.Uint32(size[:])) > most {
+		return nil, f.cut()
+	}
 	frame := make([]byte, 4+binary.BigEndian.Uint32(size[:]))
 	copy(frame, size[:])
 	if _, err := io.ReadFull(f.Conn, frame[4:]); err != nil {
@@ -150,9 +154,6 @@ func open(frame []byte) *exchange {
 // nothing if that is nothing.
 func (f *front) treat(frame []byte, e *exchange) ([]byte, error) {
 	d := &f.cluster.dialect
-	if d.MaxRequest > 0 && len(frame)-4 > d.MaxRequest {
-		return nil, f.cut()
-	}
 	produce, isProduce := e.req.(*kmsg.ProduceRequest)
 	if isProduce {
 		f.produced.Store(true)
