@@ -23,41 +23,7 @@ type knownBreak struct {
 
 // knownBreaks is to become empty. What is mended comes off the list, and its plan
 // stays in testdata, where it must not break any more.
-var knownBreaks = []knownBreak{
-	{"refused_while_requests_are_under_way", 1, "blame_in_doubt", "A batch is refused while other requests are under way. kgo fails all that is buffered for the partition, also a batch whose " +
-		"request is made and not written yet, and writes that request with null records. Kafka never answers it; what is behind it on the connection times out, and is in doubt.",
-		func(_ plan, r result) bool { return r.kind == "blame_in_doubt" }},
-	{"refused_after_doubt", 0, "blame_in_doubt", "A batch whose first attempt is in doubt is refused at the second. Its innocents are not sent again, which is right, but bear the class of the " +
-		"refusal, as if something were known against them.",
-		func(plan, result) bool { return false }}, // as the one before
-	{"alone_in_the_batch_not_in_the_request", 2, "blame", "The suspects of several partitions are isolated at the same time by one client, and kgo puts their batches into one request. A gateway that " +
-		"judges requests refuses it whole, and each record that was alone in its batch is condemned.",
-		func(p plan, r result) bool {
-			return p.dialect().WholeRequest && slices.Contains([]string{"blame", "undelivered", "acquitted"}, r.kind)
-		}},
-	{"sick_for_two_seconds", 3, "blame", "A broker that answers UNKNOWN_SERVER_ERROR or CORRUPT_MESSAGE to everything for a while: three tries within some milliseconds count as proof.",
-		func(p plan, r result) bool {
-			return r.kind == "blame" && p.answers("refuse", "UNKNOWN_SERVER_ERROR", "CORRUPT_MESSAGE", "INVALID_TIMESTAMP")
-		}},
-	{"lane_given_back_early", 5, "blame", "The context of a write ends while its suspects are isolated. Its lane is free at once, but kgo still holds its records, and fails those of the next write along with them.",
-		func(p plan, r result) bool { return r.kind == "blame" && p.ends() }},
-	{"slow_hand_over", 6, "order", "The hand-over of a part takes longer than the linger: the first records leave and are refused, the others leave after them and are taken.",
-		func(p plan, r result) bool { return r.kind == "order" }},
-	{"answered_after_the_append", 8, "duplicate", "A broker appends and answers UNKNOWN_SERVER_ERROR, KAFKA_STORAGE_ERROR or NETWORK_EXCEPTION: the record is sent again under another sequence number, or called unwritten.",
-		func(p plan, r result) bool {
-			return slices.Contains([]string{"duplicate", "written", "blame"}, r.kind) && p.answers("rewrite")
-		}},
-	{"no_producer_id", 10, "doubt", "A connection is closed before anything was produced on it, and what kgo then hands back counts as perhaps written.",
-		func(_ plan, r result) bool { return r.kind == "doubt" }},
-	{"closed_with_a_retired_client", 11, "close", "A write on a retired generation of clients does not return after Close: only the current clients are closed.",
-		func(_ plan, r result) bool { return r.kind == "close" || r.kind == "leak" }},
-	{"request_larger_than_the_socket_takes", 14, "hang", "A request over socket.request.max.bytes has the connection closed without an answer, and is sent again as it was, for ever.",
-		func(p plan, r result) bool {
-			return p.dialect().MaxRequest > 0 && slices.Contains([]string{"hang", "silence", "churn"}, r.kind)
-		}},
-	{"overdue", 17, "overdue", "What kgo tries again by itself knows nothing of retry.max_elapsed_time.",
-		func(_ plan, r result) bool { return r.kind == "overdue" }},
-}
+var knownBreaks = []knownBreak{}
 
 // knownTo returns the known break that a world's is, nil for a new one.
 func knownTo(p plan, r result) *knownBreak {
