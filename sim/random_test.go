@@ -22,6 +22,7 @@ var (
 	flagPlan     = flag.String("plan", "", "run the one world of this file, again and again until it breaks, at most -times")
 	flagTimes    = flag.Int("times", 50, "how often -seed and -plan are run")
 	flagFirst    = flag.Uint64("first", 1, "the seed of the first random world")
+	flagStrict   = flag.Bool("strict", false, "take known breaks for new ones")
 	flagKeepOn   = flag.Bool("keep-on", false, "go on after a break, and list all at the end")
 )
 

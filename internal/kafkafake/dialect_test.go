@@ -148,6 +148,10 @@ func TestKafkaNeverAnswersARequestWithNullRecords(t *testing.T) {
 		_, err := produce(t, c, "t", batch(good()), nil)
 		require.Error(t, err)
 		require.GreaterOrEqual(t, time.Since(before), 10*time.Second, "it is the client that gives up")
+
+		answers, err := produce(t, c, "t", batch(good()), []byte{})
+		require.NoError(t, err)
+		require.Equal(t, []int16{0, kerr.InvalidRecord.Code}, []int16{answers[0].ErrorCode, answers[1].ErrorCode}, "empty records are no null")
 	})
 }
 

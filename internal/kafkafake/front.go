@@ -205,6 +205,10 @@ func (f *front) produce(e *exchange, req *kmsg.ProduceRequest) ([]byte, error) {
 				e.refusePartition(partitionOf{i, j}, &Refusal{Code: d.NullRecords})
 				continue
 			}
+			if len(p.Records) == 0 { // which Kafka does answer
+				e.refusePartition(partitionOf{i, j}, &Refusal{Code: kerr.InvalidRecord})
+				continue
+			}
 			if !ok || !f.cluster.leads(f.node, e.names[i], p.Partition) {
 				continue // kfake says so
 			}

@@ -1,0 +1,319 @@
+package output
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
+	"github.com/kafka-guarded/kafka-guarded/internal/ledger"
+	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
+)
+
+var (
+	virtualSeed   = flag.Uint64("virtual-seed", 0, "run the one stream in virtual time of this seed")
+	virtualWorlds = flag.Int("virtual-worlds", 0, "how many streams in virtual time, 0 for what CI can afford")
+)
+
+// TestVirtualStreams runs the whole engine in virtual time: only the dialer of the
+// output is not its own. Package sim has guard alone, and more of what may befall
+// it; here is what surrounds it.
+func TestVirtualStreams(t *testing.T) {
+	if *virtualSeed != 0 {
+		for range 20 {
+			require.NoError(t, liveStream(t, *virtualSeed))
+		}
+		return
+	}
+	worlds := *virtualWorlds
+	if worlds == 0 {
+		worlds = 150
+		if testing.Short() {
+			worlds = 20
+		}
+	}
+	begin, virtual, failed := time.Now(), time.Duration(0), 0
+	for seed := uint64(1); seed <= uint64(worlds); seed++ {
+		w, err := liveStreamOf(t, seed)
+		virtual += w.took
+		if err != nil {
+			t.Errorf("-virtual-seed %d: %s: %v", seed, w, err)
+			if failed++; failed > 10 {
+				return
+			}
+		}
+	}
+	took := time.Since(begin)
+	t.Logf("%d streams in %s, %.0f virtual hours per real minute", worlds, took.Round(time.Millisecond), virtual.Hours()/took.Minutes())
+}
+
+func liveStream(t *testing.T, seed uint64) error {
+	_, err := liveStreamOf(t, seed)
+	return err
+}
+
+// virtualStream is a stream in a bubble.
+type virtualStream struct {
+	seed     uint64
+	rnd      *rand.Rand
+	dialect  kafkafake.Dialect
+	shape    string // of the outputs
+	lines    []string
+	child    string // what the child does
+	batches  int
+	doubtful bool
+	troubles []kafkafake.Trouble
+	outage   time.Duration
+
+	ledger  ledger.Ledger
+	next    int
+	mu      sync.Mutex
+	letters int
+	took    time.Duration
+}
+
+func (w *virtualStream) String() string {
+	return fmt.Sprintf("%s, %s, child %s, %d batches, outage %s, troubles %+v, %v", w.dialect.Name, w.shape, w.child, w.batches, w.outage, w.troubles, w.lines)
+}
+
+func newVirtualStream(seed uint64) *virtualStream {
+	r := rand.New(rand.NewPCG(seed, 11))
+	of := func(choices ...string) string { return choices[r.IntN(len(choices))] }
+	all := kafkafake.Dialects()
+	w := &virtualStream{seed: seed, rnd: r, dialect: all[r.IntN(len(all))], batches: 1 + r.IntN(30)}
+	if w.dialect.Limits != nil || w.dialect.WholeRequest { // one broker; and a known break of guard, see sim
+		w.dialect = kafkafake.Kafka()
+	}
+	w.shape = of("alone", "dead_letter", "dead_letter", "fallback", "retry", "batching")
+	w.child = of("takes", "takes", "fails", "hangs", "takes a part")
+	w.lines = []string{"topic: t", "key: ${! @k }", "null_key: '@k == null'", "compression: " + of("none", "gzip"), "max_in_flight: " + of("1", "1", "10")}
+	if r.IntN(4) == 0 {
+		w.lines = append(w.lines, "topic_rules: { enabled: false }")
+	}
+	if r.IntN(3) == 0 {
+		w.outage = time.Duration(1+r.IntN(72)) * []time.Duration{time.Second, time.Minute, time.Hour}[r.IntN(3)]
+	}
+	for range r.IntN(3) {
+		tr := kafkafake.Trouble{Skip: r.IntN(8), Count: 1 + r.IntN(4), Do: kafkafake.Deeds()[r.IntN(len(kafkafake.Deeds()))], Pause: time.Duration(r.IntN(2000)) * time.Millisecond}
+		switch tr.Do {
+		case kafkafake.Refuse:
+			tr.Code = []*kerr.Error{kerr.NotEnoughReplicas, kerr.TopicAuthorizationFailed, kerr.PolicyViolation, kerr.NotLeaderForPartition}[r.IntN(4)]
+			tr.For = time.Duration(1+r.IntN(120)) * time.Second
+			tr.Count = -1
+		case kafkafake.Rewrite:
+			tr.Code = []*kerr.Error{kerr.RequestTimedOut, kerr.NotEnoughReplicasAfterAppend, kerr.KafkaStorageError}[r.IntN(3)]
+		case kafkafake.Trickle:
+			tr.Pause = time.Millisecond
+		default:
+		}
+		if r.IntN(4) == 0 && tr.Do != kafkafake.Refuse && tr.Do != kafkafake.Rewrite {
+			tr.Keys = []kmsg.Key{[]kmsg.Key{kmsg.Metadata, kmsg.DescribeConfigs, kmsg.InitProducerID}[r.IntN(3)]}
+		}
+		w.doubtful = w.doubtful || tr.Do != kafkafake.Refuse
+		w.troubles = append(w.troubles, tr)
+	}
+	w.doubtful = w.doubtful || w.outage > 0
+	return w
+}
+
+func liveStreamOf(t *testing.T, seed uint64) (w *virtualStream, err error) {
+	w = newVirtualStream(seed)
+	stuck := time.AfterFunc(time.Minute, func() {
+		fmt.Fprintf(os.Stderr, "the clock stands still in the stream of seed %d: %s\n", seed, w)
+		panic("stuck")
+	})
+	defer stuck.Stop()
+	defer func() {
+		if r := recover(); r != nil && err == nil {
+			err = fmt.Errorf("%v", r)
+		}
+	}()
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		err = w.live(t)
+		w.took = time.Since(begin)
+	})
+	return w, err
+}
+
+func (w *virtualStream) live(t *testing.T) error {
+	network := &kafkafake.Network{Latency: time.Millisecond, Jitter: time.Millisecond, Rand: rand.New(rand.NewPCG(w.seed, 12))}
+	c := kafkafake.Speak(t, w.dialect, network)
+	c.Topic("t", 3, "max.message.bytes=20000", "cleanup.policy=compact")
+	for _, tr := range w.troubles {
+		c.Trouble(tr)
+	}
+	if w.outage > 0 {
+		go func() {
+			time.Sleep(10 * time.Millisecond)
+			c.Away(0, true)
+			time.Sleep(w.outage)
+			c.Away(0, false)
+		}()
+	}
+	own := "virtual:" + streamtest.Indent("seed_brokers: [ '"+c.ListenAddrs()[0]+"' ]\n"+strings.Join(w.lines, "\n"), 2)
+	config := streamtest.Config{
+		Source: w.source, Replay: w.shape != "fallback",
+		Sinks: map[string]streamtest.Sink{"capture": w.capture},
+		Environment: func(env *service.Environment) error {
+			return env.RegisterBatchOutput("virtual", Spec(), func(conf *service.ParsedConfig, mgr *service.Resources) (service.BatchOutput, service.BatchPolicy, int, error) {
+				o, err := newOutput(conf, mgr)
+				if err != nil {
+					return nil, service.BatchPolicy{}, 0, err
+				}
+				o.client.dialer.open = network.Dial
+				policy, err := conf.FieldBatchPolicy(fieldBatching)
+				if err != nil {
+					return nil, service.BatchPolicy{}, 0, err
+				}
+				n, err := conf.FieldInt(fieldMaxInFlight)
+				return o, policy, n, err
+			})
+		},
+	}
+	switch w.shape {
+	case "alone":
+		config.Output = own
+	case "retry":
+		config.Output = "retry:\n  output:" + streamtest.Indent(own, 4)
+	case "fallback":
+		config.Output = "fallback:\n  - virtual:" + streamtest.Indent("seed_brokers: [ '"+c.ListenAddrs()[0]+"' ]\n"+strings.Join(w.lines, "\n"), 6) + "  - capture: {}\n"
+	default:
+		more := []string{"retry: { initial_interval: 100ms, max_interval: 1s }", "dead_letter: { capture: {} }"}
+		if w.shape == "batching" {
+			more = append(more, "batching: { count: 20, period: 200ms }")
+		}
+		config.Output = own + streamtest.Indent(strings.Join(more, "\n"), 2)
+	}
+	config.Output = "spy:\n  \"on\":" + streamtest.Indent(config.Output, 4)
+	config.Spy = func(batch service.MessageBatch, said []ledger.Word) {
+		for i, m := range batch {
+			content, _ := m.AsBytes()
+			id, _, _ := strings.Cut(string(content), ".")
+			w.ledger.Hear(id, said[i])
+		}
+	}
+	stream, err := config.Build()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), w.outage+time.Hour)
+	defer cancel()
+	if err := stream.Run(ctx); err != nil {
+		_ = stream.Stop(ctx)
+		return fmt.Errorf("the stream does not end: %w", err)
+	}
+	network.Calm()
+	log, err := c.Read(context.Background(), "t")
+	if err != nil {
+		return err
+	}
+	for _, r := range log {
+		id, _, _ := strings.Cut(string(r.Value), ".")
+		lane := ""
+		if r.Key != nil {
+			lane = string(r.Key)
+		}
+		w.ledger.Deliver(id, "t", lane)
+	}
+	time.Sleep(2 * time.Minute)
+	return w.ledger.Check(ledger.Promise{Uncertain: w.doubtful, Ordered: strings.Contains(strings.Join(w.lines, " "), "max_in_flight: 1 ") && w.shape != "retry" && w.shape != "batching" && !w.doubtful})
+}
+
+// source makes the batches. Nothing is wrong with them where nobody takes what is.
+func (w *virtualStream) source(context.Context) (service.MessageBatch, streamtest.Answer, error) {
+	if w.batches == 0 {
+		return nil, nil, service.ErrEndOfInput
+	}
+	w.batches--
+	var batch service.MessageBatch
+	var ids []string
+	for range 1 + w.rnd.IntN(40) {
+		w.next++
+		m := ledger.Message{ID: fmt.Sprintf("m%05d", w.next)}
+		content, key := m.ID+".", fmt.Sprint("k", w.rnd.IntN(5))
+		if w.shape != "alone" && w.shape != "retry" && w.rnd.IntN(15) == 0 {
+			switch w.rnd.IntN(3) {
+			case 0:
+				content += noise(w.rnd, 60_000)
+				m.Class = "size_exceeded"
+			case 1:
+				if !w.dialect.NullKeys {
+					key, m.Class = "", "invalid_record"
+				}
+			case 2:
+				if w.dialect.Content && !w.dialect.LastDecides {
+					content += kafkafake.Mark
+					m.Class = "invalid_record"
+				}
+			}
+		}
+		msg := service.NewMessage([]byte(content))
+		if key != "" {
+			msg.MetaSet("k", key)
+		}
+		w.ledger.Send(m)
+		batch, ids = append(batch, msg), append(ids, m.ID)
+	}
+	return batch, func(err error, _ []ledger.Word) {
+		if err == nil {
+			for _, id := range ids {
+				w.ledger.Acknowledge(id)
+			}
+		}
+	}, nil
+}
+
+func noise(r *rand.Rand, n int) string {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte('a' + r.IntN(26))
+	}
+	return string(b)
+}
+
+// capture is the child, or what takes what fails.
+func (w *virtualStream) capture(ctx context.Context, batch service.MessageBatch) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.letters++
+	switch {
+	case w.shape == "fallback": // the last of them, or the whole batch is sent again
+	case w.child == "fails" && w.letters%3 != 0:
+		return errors.New("the child is not well")
+	case w.child == "hangs" && w.letters%3 == 1:
+		select {
+		case <-time.After(40 * time.Second):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	case w.child == "takes a part" && w.letters%2 == 1 && len(batch) > 1:
+		if err := w.bury(batch[1:]); err != nil {
+			return err
+		}
+		return service.NewBatchError(batch, errors.New("not the first")).Failed(0, errors.New("not the first"))
+	}
+	return w.bury(batch)
+}
+
+func (w *virtualStream) bury(batch service.MessageBatch) error {
+	letters, err := streamtest.Capture(batch)
+	for _, l := range letters {
+		id, _, _ := strings.Cut(l.Content, ".")
+		w.ledger.Bury(id, "capture", l.Why())
+	}
+	return err
+}
