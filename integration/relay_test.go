@@ -33,6 +33,9 @@ type rules struct {
 	// request may change a produce request. If it returns false, the
 	// connection ends before any of it has reached the node. May be nil.
 	request func(*kmsg.ProduceRequest) bool
+	// refuse returns the code to answer a produce request with, in place of
+	// the node, which never sees it. 0 is to let it pass. May be nil.
+	refuse func(*kmsg.ProduceRequest) int16
 	// answer may change the answer to a produce request. If it returns false,
 	// the connection ends and the client hears nothing. May be nil.
 	answer func(*kmsg.ProduceRequest, *kmsg.ProduceResponse) bool
@@ -109,7 +112,7 @@ func (r *relay) accept() {
 			client.Close()
 			continue
 		}
-		c := &relayedConn{relay: r, client: client, node: node, open: map[uint32]*kmsg.ProduceRequest{}}
+		c := &relayedConn{relay: r, client: client, node: node, open: map[uint32]produced{}}
 		r.mu.Lock()
 		r.conns[client] = struct{}{}
 		r.most = max(r.most, len(r.conns))
@@ -128,7 +131,13 @@ type relayedConn struct {
 	client, node net.Conn
 
 	mu   sync.Mutex
-	open map[uint32]*kmsg.ProduceRequest // that wait for an answer, by correlation ID
+	open map[uint32]produced // that wait for an answer, by correlation ID
+}
+
+// produced is a produce request.
+type produced struct {
+	*kmsg.ProduceRequest
+	refused int16 // the code that it is refused with, if not 0
 }
 
 func (c *relayedConn) run(way func() error) {
@@ -188,17 +197,44 @@ func (c *relayedConn) request(p []byte) ([]byte, error) {
 	if err := req.ReadFrom(p[head:]); err != nil {
 		return nil, err
 	}
-	c.mu.Lock()
-	c.open[binary.BigEndian.Uint32(p[4:])] = req
-	c.mu.Unlock()
-	change := c.relay.now().request
-	if change == nil {
-		return p, nil
+	now := c.relay.now()
+	of := produced{ProduceRequest: req}
+	if now.refuse != nil {
+		of.refused = now.refuse(req)
 	}
-	if !change(req) {
+	c.mu.Lock()
+	c.open[binary.BigEndian.Uint32(p[4:])] = of
+	c.mu.Unlock()
+	switch {
+	case of.refused != 0:
+		// A node answers in order. It is asked for something else meanwhile.
+		binary.BigEndian.PutUint32(p, uint32(kmsg.ApiVersions)<<16)
+		if req.IsFlexible() {
+			head--
+		}
+		return p[:head], nil
+	case now.request == nil:
+		return p, nil
+	case !now.request(req):
 		return nil, io.EOF
 	}
 	return req.AppendTo(p[:head:head]), nil
+}
+
+// refusal is the answer to a request whose partitions are all refused.
+func (p produced) refusal() *kmsg.ProduceResponse {
+	resp := p.ResponseKind().(*kmsg.ProduceResponse)
+	for _, t := range p.Topics {
+		rt := kmsg.NewProduceResponseTopic()
+		rt.Topic, rt.TopicID = t.Topic, t.TopicID
+		for _, of := range t.Partitions {
+			rp := kmsg.NewProduceResponseTopicPartition()
+			rp.Partition, rp.ErrorCode = of.Partition, p.refused
+			rt.Partitions = append(rt.Partitions, rp)
+		}
+		resp.Topics = append(resp.Topics, rt)
+	}
+	return resp
 }
 
 func (c *relayedConn) answers() error {
@@ -209,25 +245,40 @@ func (c *relayedConn) answers() error {
 		}
 		id := binary.BigEndian.Uint32(p)
 		c.mu.Lock()
-		req := c.open[id]
+		req, ok := c.open[id]
 		delete(c.open, id)
 		c.mu.Unlock()
-		if change := c.relay.now().answer; req != nil && change != nil {
-			resp := req.ResponseKind().(*kmsg.ProduceResponse)
-			head := 4
-			if resp.IsFlexible() {
-				head++ // brokers send no tags
-			}
-			if err := resp.ReadFrom(p[head:]); err != nil {
+		if ok {
+			if p, err = c.answer(req, p); err != nil {
 				return err
 			}
-			if !change(req, resp) {
-				return io.EOF
-			}
-			p = resp.AppendTo(p[:head:head])
 		}
 		if err := send(c.client, p); err != nil {
 			return err
 		}
 	}
+}
+
+// answer reads the answer to a produce request, and returns it as it is to be
+// passed on.
+func (c *relayedConn) answer(req produced, p []byte) ([]byte, error) {
+	resp := req.ResponseKind().(*kmsg.ProduceResponse)
+	head := 4
+	if resp.IsFlexible() {
+		head++ // brokers send no tags
+	}
+	if req.refused != 0 {
+		return req.refusal().AppendTo(append(p[:4:4], make([]byte, head-4)...)), nil
+	}
+	change := c.relay.now().answer
+	if change == nil {
+		return p, nil
+	}
+	if err := resp.ReadFrom(p[head:]); err != nil {
+		return nil, err
+	}
+	if !change(req.ProduceRequest, resp) {
+		return nil, io.EOF
+	}
+	return resp.AppendTo(p[:head:head]), nil
 }
