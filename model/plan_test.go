@@ -130,8 +130,8 @@ func newPlan(rng *rand.Rand, n int) *plan {
 		}
 	}
 	if p.around().has(merge) {
-		// What is merged has no ID for processors to go by.
-		p.onChild = slices.DeleteFunc(p.onChild, func(one processor) bool { return !slices.Contains([]string{split.name, merge.name}, one.name) })
+		// What is merged has no ID and no kind for processors to go by.
+		p.onChild = slices.DeleteFunc(p.onChild, func(one processor) bool { return one.name != split.name })
 		for i, k := range p.kinds {
 			if k != oversize {
 				p.pads[i] = min(p.pads[i], 100)
@@ -144,6 +144,9 @@ func newPlan(rng *rand.Rand, n int) *plan {
 	// no other. Nor does a resource, which a stream that is stopped waits for
 	// without an end. So a child must not be down for good there.
 	resource := p.child.name == "resource" || p.composition.resource
+	if p.child.name == "resource" && p.composition.resource {
+		p.stops = nil // the one is closed while the other still needs it
+	}
 	for i, s := range p.stops {
 		p.stops[i].child = s.child && !p.spy && !resource
 		p.stops[i].force = s.force && !(p.spy && resource)

@@ -354,6 +354,9 @@ func (w *world) stream(ctx context.Context, force bool) (ended bool, err error) 
 	if !w.stopping.Load() {
 		return false, err
 	}
-	const patience = 30 * time.Second
+	patience := 30 * time.Second
+	if w.replay {
+		patience = 2 * time.Second
+	}
 	return false, config.Stop(built, force, patience)
 }

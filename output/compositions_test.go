@@ -26,6 +26,9 @@ type composition struct {
 	// Without dead_letter, for transactions of one message and of many, when
 	// the input sends again what is nacked, and when it does not.
 	one, oneTold, many, manyTold string
+	// with is what becomes of transactions of many in a variant, where that is
+	// something else.
+	with map[string]string
 }
 
 // none is for compositions that do not change the output's YAML.
@@ -45,12 +48,12 @@ var compositions = []composition{
 		one: forEver, oneTold: told, many: duplicates, manyTold: toldAll,
 	},
 	{
-		name: "fallback", enough: 8,
+		name: "fallback", enough: 8, with: map[string]string{"as a resource": diverted},
 		wrap: func(g string) string { return "fallback:\n  -" + streamtest.Indent(g, 4) + "  - capture: {}\n" },
 		one:  exact, oneTold: exact, many: exact, manyTold: exact,
 	},
 	{
-		name: "switch on fallback_error", enough: 8,
+		name: "switch on fallback_error", enough: 8, with: map[string]string{"as a resource": diverted},
 		wrap: func(g string) string {
 			return "fallback:\n  -" + streamtest.Indent(g, 4) + `
   - switch:
@@ -68,7 +71,7 @@ var compositions = []composition{
 		one:  forEver, oneTold: told, many: duplicates, manyTold: toldAll,
 	},
 	{
-		name: "switch", enough: 8,
+		name: "switch", enough: 8, with: map[string]string{"with a filter": lost},
 		wrap: func(g string) string {
 			return "switch:\n  cases:\n    - check: 'false'\n      output: { reject: never }\n    - output:" + streamtest.Indent(g, 8)
 		},
@@ -101,7 +104,7 @@ var compositions = []composition{
 		one:  forEver, oneTold: forEver, many: duplicates, manyTold: duplicates,
 	},
 	{
-		name: "output-level batching", wrap: none, enough: 12,
+		name: "output-level batching", wrap: none, enough: 8,
 		lines: []string{"batching: { count: 3, period: 5ms }"},
 		one:   forEver, oneTold: told, many: duplicates, manyTold: toldAll,
 	},
@@ -112,12 +115,12 @@ var compositions = []composition{
 		one:   exact, oneTold: exact, many: diverted, manyTold: diverted,
 	},
 	{
-		name: "upstream batching", wrap: none, enough: 12,
+		name: "upstream batching", wrap: none, enough: 8,
 		input: "broker:\n  inputs: [ { source: {} } ]\n  batching: { count: 3, period: 5ms }\n",
 		one:   duplicates, oneTold: toldAll, many: duplicates, manyTold: toldAll,
 	},
 	{
-		name: "upstream batching and a fallback", enough: 8,
+		name: "upstream batching and a fallback", enough: 8, with: map[string]string{"as a resource": diverted},
 		input: "broker:\n  inputs: [ { source: {} } ]\n  batching: { count: 3, period: 5ms }\n",
 		wrap:  func(g string) string { return "fallback:\n  -" + streamtest.Indent(g, 4) + "  - capture: {}\n" },
 		one:   exact, oneTold: exact, many: exact, manyTold: exact,
@@ -138,14 +141,20 @@ var compositionBatches = [][]string{
 func TestCompositions(t *testing.T) {
 	t.Parallel()
 	for _, comp := range compositions {
-		for _, many := range []bool{false, true} {
-			for _, replay := range []bool{true, false} {
-				for _, dead := range []bool{false, true} {
-					t.Run(fmt.Sprintf("%s, %s, replay %v, dead_letter %v", comp.name, transactions(many), replay, dead), func(t *testing.T) {
-						t.Parallel()
-						got, detail := comp.run(t, many, replay, dead)
-						require.Equal(t, comp.want(many, replay, dead), got, detail)
-					})
+		for _, v := range variants {
+			for _, many := range []bool{false, true} {
+				for _, replay := range []bool{true, false} {
+					for _, dead := range []bool{false, true} {
+						name := fmt.Sprintf("%s, %s, replay %v, dead_letter %v", comp.name, transactions(many), replay, dead)
+						if v.name != "" {
+							name += ", " + v.name
+						}
+						t.Run(name, func(t *testing.T) {
+							t.Parallel()
+							got, detail := comp.run(t, v, many, replay, dead)
+							require.Equal(t, comp.want(v, many, replay, dead), got, detail)
+						})
+					}
 				}
 			}
 		}
@@ -160,10 +169,14 @@ func transactions(many bool) string {
 }
 
 // want returns what the table says of a row.
-func (comp *composition) want(many, replay, dead bool) string {
+func (comp *composition) want(v variant, many, replay, dead bool) string {
+	// What the multiplier makes of one message are many.
+	many = many || v.name == "with a multiplier"
 	switch {
 	case dead:
 		return exact
+	case comp.with[v.name] != "" && (many || comp.input != ""):
+		return comp.with[v.name]
 	case many && replay:
 		return comp.many
 	case many:

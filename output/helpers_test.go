@@ -3,6 +3,7 @@ package output
 import (
 	"context"
 	"errors"
+	"flag"
 	"strings"
 	"testing"
 
@@ -13,6 +14,15 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
+
+// TestMain runs more tests at a time than there are CPUs: they mostly wait.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "16"); err != nil {
+		panic(err)
+	}
+	m.Run()
+}
 
 // cluster is an in-process broker, and outputs on it.
 type cluster struct {

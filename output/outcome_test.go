@@ -33,9 +33,78 @@ const (
 	lost = "lost"
 )
 
+// variant is what else a config has, besides a composition: a column of the table.
+type variant struct {
+	name       string
+	processors []string // of the pipeline
+	// batches makes of the composition's batches those that have the same in
+	// them once they are processed. Without many, each is of one message.
+	batches  func(batches [][]string, many bool) [][]string
+	resource bool // the output is a resource
+}
+
+var variants = []variant{
+	{name: "", batches: asTheyAre},
+	{name: "with a filter", batches: withDropped, processors: []string{drops}},
+	{name: "with a multiplier", batches: inLines, processors: []string{multiplies}},
+	{name: "as a resource", batches: asTheyAre, resource: true},
+}
+
+func asTheyAre(batches [][]string, many bool) [][]string {
+	if many {
+		return batches
+	}
+	var ones [][]string
+	for _, b := range batches {
+		for _, m := range b {
+			ones = append(ones, []string{m})
+		}
+	}
+	return ones
+}
+
+// withDropped has a message for the filter before the others of each batch.
+func withDropped(batches [][]string, many bool) [][]string {
+	var all [][]string
+	for i, b := range batches {
+		all = append(all, append([]string{fmt.Sprint("drop", i)}, b...))
+	}
+	return asTheyAre(all, many)
+}
+
+// inLines has the first two messages of each batch in one, or all of them.
+func inLines(batches [][]string, many bool) [][]string {
+	var all [][]string
+	for _, b := range batches {
+		n := len(b)
+		if many {
+			n = min(n, 2)
+		}
+		all = append(all, append([]string{strings.Join(b[:n], "\n")}, b[n:]...))
+	}
+	return all
+}
+
+// messages is what becomes of a content, in any variant.
+func messages(content string) []ledger.Message {
+	var all []ledger.Message
+	for _, line := range strings.Split(content, "\n") {
+		switch {
+		case strings.HasPrefix(line, "drop"):
+		case strings.HasPrefix(line, "m"):
+			all = append(all, ledger.Message{ID: line})
+		case line == "bad":
+			all = append(all, ledger.Message{ID: line, Class: "unroutable"})
+		default:
+			all = append(all, ledger.Message{ID: line, Class: "size_exceeded"})
+		}
+	}
+	return all
+}
+
 // run runs a stream in the composition, until it ends or has seen enough, and
 // returns what became of its messages.
-func (comp *composition) run(t *testing.T, many, replay, dead bool) (got, detail string) {
+func (comp *composition) run(t *testing.T, v variant, many, replay, dead bool) (got, detail string) {
 	t.Helper()
 	c := newCluster(t)
 	c.Topic("t", 1, limited)
@@ -43,40 +112,27 @@ func (comp *composition) run(t *testing.T, many, replay, dead bool) (got, detail
 	if batches == nil {
 		batches = compositionBatches
 	}
-	if !many {
-		var ones [][]string
-		for _, b := range batches {
-			for _, m := range b {
-				ones = append(ones, []string{m})
-			}
-		}
-		batches = ones
-	}
 	lines := append([]string{topicByContent}, comp.lines...)
 	guarded := c.alone(append(lines, "retry: { initial_interval: 1ms, max_interval: 10ms }")...)
 	if dead {
 		guarded = c.withDeadLetter("capture: {}", lines...)
 	}
-	s := &streamtest.Stream{Config: streamtest.Config{Replay: replay, Input: comp.input}, Batches: batches, Enough: comp.enough}
+	s := &streamtest.Stream{
+		Config:  streamtest.Config{Replay: replay, Input: comp.input, Processors: v.processors},
+		Batches: v.batches(batches, many), Enough: comp.enough,
+	}
+	if v.resource {
+		s.Resources = "output_resources:\n  - label: guarded" + streamtest.Indent(guarded, 4)
+		guarded = "resource: guarded"
+	}
 	ended := s.Run(t, t.Context(), comp.wrap(guarded))
 	return outcome(s, c.Values("t"), ended)
-}
-
-// classOf is the class of failure that a message is to have, by its content.
-func classOf(content string) string {
-	switch {
-	case strings.HasPrefix(content, "m"):
-		return ""
-	case content == "bad":
-		return "unroutable"
-	}
-	return "size_exceeded"
 }
 
 // outcome says what became of the messages of a stream, given what is in the
 // topic, and whether the stream came to its end.
 func outcome(s *streamtest.Stream, topic map[string]int, ended bool) (got, detail string) {
-	l := s.Ledger(topic, classOf)
+	l := s.Ledger(topic, messages)
 	n := l.Tally()
 	detail = fmt.Sprintf("%+v; ended %v\n%s", n, ended, short(s.Log.String()))
 	var missing, twice, gone, open, letters, toldOf, toldGood int
@@ -102,6 +158,8 @@ func outcome(s *streamtest.Stream, topic map[string]int, ended bool) (got, detai
 	switch {
 	case n.Strays > 0:
 		return "messages that nobody sent", detail
+	case gone > 0 && (open+letters+twice > 0 || n.Both > 0):
+		return lost, detail
 	case n.Both > 0:
 		return diverted, detail
 	case twice > 0 && !ended:
@@ -110,10 +168,8 @@ func outcome(s *streamtest.Stream, topic map[string]int, ended bool) (got, detai
 		return "duplicates", detail
 	case missing > 0 && ended:
 		return lost, detail
-	case gone > 0 && open+letters == 0:
-		return dropped, detail
 	case gone > 0:
-		return lost, detail
+		return dropped, detail
 	case !ended:
 		return forEver, detail
 	case toldGood > 0:

@@ -116,24 +116,18 @@ func (c Config) register(env *service.Environment) error {
 	return nil
 }
 
-// replayPatience is how long the end of a stream is waited for whose input sends
-// again what is nacked.
-const replayPatience = 2 * time.Second
-
 // Stop stops a stream whose Run has returned for the end of its context, and
 // waits for its end. With force it closes all at once, whatever is under way.
 //
 // An input that sends again what is nacked may miss the end of its context, and
 // never end (autoretry.List.Shift of Benthos 4.80.0 waits on a condition that is
-// signalled without its lock). The output has ended then, and all is well.
+// signalled without its lock). The output has ended when patience is at its end,
+// and all is well.
 func (c Config) Stop(stream *service.Stream, force bool, patience time.Duration) error {
 	if force {
 		ended, cancel := context.WithCancel(context.Background())
 		cancel()
 		_ = stream.Stop(ended)
-	}
-	if c.Replay {
-		patience = min(patience, replayPatience)
 	}
 	within, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
