@@ -43,6 +43,61 @@ func TestAfterABatchedProcessorABatchErrorNamesOtherMessages(t *testing.T) {
 	require.Equal(t, [][]string{{"b", "c", "d"}, {"b"}}, p.calls, mended)
 }
 
+// The output knows that it can't name what failed, and returns an error about the
+// whole batch. It does not help.
+func TestBenthosItselfNamesOtherMessagesThanThoseThatFailed(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, output string
+		fails        func(call int) bool
+		sent         []string
+		want         [][]string
+		lost         string
+	}{
+		{
+			name:   "a processor that makes several batches",
+			output: "target: {}\nprocessors: [ { split: { size: 2 } } ]",
+			fails:  func(call int) bool { return call == 1 },
+			sent:   []string{"b", "c", "d", "e"},
+			want:   [][]string{{"b", "c"}, {"d", "e"}, {"b", "c"}},
+			lost:   "d and e",
+		},
+		{
+			name:   "a switch behind a filter",
+			output: "switch: { cases: [ { check: 'false', output: { other: {} } }, { output: { target: {} } } ] }\nprocessors: [ " + drops + " ]",
+			fails:  func(call int) bool { return call == 0 },
+			sent:   []string{"a", "b", "c", "d"},
+			want:   [][]string{{"b", "c", "d"}, {"b", "c"}},
+			lost:   "d",
+		},
+		{
+			name:   "a switch, and the rest of a batch fails again",
+			output: "switch: { cases: [ { check: 'content() == \"b\" || content() == \"e\"', output: { target: {} } }, { output: { other: {} } } ] }",
+			fails:  func(call int) bool { return call <= 1 },
+			sent:   []string{"a", "b", "c", "d", "e", "f"},
+			want:   [][]string{{"b", "e"}, {"b", "e"}, {"e"}},
+			lost:   "b",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			p := &pipeline{
+				replay: true, transactions: [][]string{test.sent},
+				write: func(call int, _ service.MessageBatch) error {
+					if test.fails(call) {
+						return errors.New("the whole batch failed")
+					}
+					return nil
+				},
+				other: func(service.MessageBatch) error { return nil },
+			}
+			p.run(t, t.Context(), test.output)
+			require.NoError(t, p.acks[0])
+			require.Equal(t, test.want, p.calls, "Benthos no longer loses "+test.lost+": docs/compositions.md and package placement need not warn of it any more")
+		})
+	}
+}
+
 // A processor fails b and c at first, and b once more.
 func TestStrictErrorHandlingLosesMessages(t *testing.T) {
 	t.Parallel()

@@ -63,8 +63,8 @@ func warnings(c clientConfig, around placement.Output, policy batching, deadLett
 	case around.Fallback && around.Why != "":
 		warn("When a message fails, the fallback around this output may get its whole batch, also what was delivered: %s. Set %s, and it is exact. Or, if the messages get here from the fallback in the same order and number, set %s to per_message", around.Why, fieldDeadLetter, fieldReportFailures)
 	}
-	if around.Splits != "" {
-		warn("The processor %s of the pipeline makes several batches of one. When one of them fails, Benthos finds its messages by position and sends others again, so that those that failed are lost: set %s, or put this output first in a fallback", around.Splits, fieldDeadLetter)
+	if around.Loses != "" && !deadLetter {
+		warn("When messages fail, %s makes Benthos look for them by position, and what failed may be lost while other messages are sent again. Set %s, or put this output first in a fallback, with processors only in the pipeline", around.Loses, fieldDeadLetter)
 	}
 	return texts
 }

@@ -22,36 +22,40 @@ func TestTheLogSaysWhatAConfigLosesAtTheStart(t *testing.T) {
 		none     = "acks is none: what is handed to the network counts as delivered"
 		both     = "The fallback around this output gets the others that failed"
 		inexact  = "batching is set in an output of a fallback"
+		position = "the output switch makes Benthos look for them by position"
 		batching = "batching: { count: 10 }"
 		letters  = "dead_letter: { drop: {} }"
 	)
+	alone := func(c *cluster, lines []string) string { return c.alone(lines...) }
+	inFallback := func(c *cluster, lines []string) string { return c.inFallback(lines...) }
+	inSwitch := func(c *cluster, lines []string) string {
+		return "switch:\n  cases:\n    - check: 'false'\n      output: { drop: {} }\n    - output:" + streamtest.Indent(c.alone(lines...), 8)
+	}
 	for _, test := range []struct {
-		name     string
-		fallback bool
-		lines    []string
-		want     []string
+		name  string
+		place func(*cluster, []string) string
+		lines []string
+		want  []string
 	}{
-		{"the default", false, nil, nil},
-		{"the default in a fallback", true, nil, nil},
-		{"acks leader", false, []string{"acks: leader", "idempotent_write: false"}, []string{leader}},
-		{"acks none", true, []string{"acks: none", "idempotent_write: false"}, []string{none}},
-		{"dead_letter", false, []string{letters}, nil},
-		{"dead_letter in a fallback", true, []string{letters}, []string{both}},
-		{"batching", false, []string{batching}, nil},
-		{"batching in a fallback", true, []string{batching}, []string{inexact}},
-		{"batching and dead_letter in a fallback", true, []string{batching, letters}, []string{both}},
+		{"the default", alone, nil, nil},
+		{"the default in a fallback", inFallback, nil, nil},
+		{"acks leader", alone, []string{"acks: leader", "idempotent_write: false"}, []string{leader}},
+		{"acks none", inFallback, []string{"acks: none", "idempotent_write: false"}, []string{none}},
+		{"dead_letter", alone, []string{letters}, nil},
+		{"dead_letter in a fallback", inFallback, []string{letters}, []string{both}},
+		{"batching", alone, []string{batching}, nil},
+		{"batching in a fallback", inFallback, []string{batching}, []string{inexact}},
+		{"batching and dead_letter in a fallback", inFallback, []string{batching, letters}, []string{both}},
+		{"in a switch", inSwitch, nil, []string{position}},
+		{"dead_letter in a switch", inSwitch, []string{letters}, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t)
 			s := &streamtest.Stream{}
-			lines := append([]string{"topic: t"}, test.lines...)
-			yaml := c.alone(lines...)
-			if test.fallback {
-				yaml = c.inFallback(lines...)
-			}
+			yaml := test.place(c, append([]string{"topic: t"}, test.lines...))
 			require.True(t, s.Run(t, t.Context(), yaml))
-			for _, text := range []string{leader, none, both, inexact} {
+			for _, text := range []string{leader, none, both, inexact, position} {
 				said := false
 				for _, want := range test.want {
 					said = said || want == text

@@ -66,13 +66,13 @@ func keepsPlaces(processor any) (name string, keeps bool) {
 	return name, false
 }
 
-// splitting returns the first of the processors that may make several batches of
-// one, empty if there is none.
-func splitting(processors any) string {
+// splitting returns what to say of the first of the processors that may make
+// several batches of one, empty if there is none.
+func splitting(of string, processors any) string {
 	for _, p := range asList(processors) {
 		switch name, _ := component(asObject(p)); name {
 		case "split", "group_by", "group_by_value":
-			return name
+			return "the processor " + name + " of the " + of
 		}
 	}
 	return ""

@@ -35,6 +35,10 @@ type Place struct {
 	Fallback bool
 	// Why says what keeps errors from being taken apart, if anything does.
 	Why string
+	// Loses says what makes Benthos itself take an error for a whole batch for
+	// one of certain messages, found by position, so that what failed may be
+	// lost. It is empty where nothing does.
+	Loses string
 }
 
 // root is the place of a stream's own output: what fails goes to the input.
@@ -67,6 +71,15 @@ var maybeLast = Place{Fallback: true, Why: "it is not the first of its fallback,
 
 const failFast = "it is in broker with a pattern that ends with the first error, whatever becomes of the batch in its other outputs"
 
+// names notes that errors go through an output that makes of one for a batch one
+// that names each of its messages. That is right for a fallback next to it, which
+// takes it apart once.
+func (p *Place) names(component string) {
+	if !p.Fallback && !p.Routed {
+		p.Loses = "the output " + component
+	}
+}
+
 // OfPath returns the place of an output by its path alone, as far as the path can
 // tell. It knows nothing of processors.
 func OfPath(path []string) Place {
@@ -92,11 +105,13 @@ func OfPath(path []string) Place {
 			}
 			i++
 		case segment == "switch" && i+3 < len(path):
+			place.names(segment)
 			i += 3 // cases, a number, output
 		case segment == "broker" && i+2 < len(path):
 			place.TakenApart, place.Why = false, "it is in broker, and its path does not tell with which pattern"
 			i += 2 // outputs, a number
 		case segment == "reject_errored":
+			place.names(segment)
 		case segment == "retry" && i+1 < len(path):
 			place = again(segment)
 			i++
@@ -123,17 +138,13 @@ type Output struct {
 	// Stalls is the path of a batching in one of its children that waits for
 	// more messages than may come, empty if there is none.
 	Stalls string
-	// Splits names a processor of the pipeline that makes several batches of
-	// one, empty if there is none, or something takes what fails: Benthos
-	// itself takes errors apart by position when it puts these together.
-	Splits string
 }
 
 // Read returns the kafka_guarded outputs of a config, given as it is parsed: with
 // the sections output, output_resources and pipeline, where there are any. A
 // resource that is used in several places has the worst of these.
 func Read(config map[string]any) []Output {
-	r := reader{resources: map[string]object{}, pipeline: splitting(asObject(config["pipeline"])["processors"])}
+	r := reader{resources: map[string]object{}}
 	for _, resource := range asList(config["output_resources"]) {
 		o := asObject(resource)
 		if label, _ := o["label"].(string); label != "" {
@@ -141,14 +152,15 @@ func Read(config map[string]any) []Output {
 		}
 	}
 	if output := asObject(config["output"]); output != nil {
-		r.walk(output, []string{"output"}, root)
+		place := root
+		place.Loses = splitting("pipeline", asObject(config["pipeline"])["processors"])
+		r.walk(output, []string{"output"}, place)
 	}
 	return r.outputs
 }
 
 type reader struct {
 	resources map[string]object
-	pipeline  string
 	using     []string // the resources that are being walked
 	outputs   []Output
 }
@@ -160,6 +172,9 @@ func (r *reader) walk(output object, path []string, place Place) {
 			place.TakenApart = false
 			place.Why = "the processor " + name + " on an output may drop or multiply messages, and Benthos then takes errors apart by position"
 		}
+	}
+	if loses := splitting("output", output["processors"]); loses != "" {
+		place.Loses = loses
 	}
 	name, body := component(output)
 	into := func(segments ...string) []string { return append(append(slices.Clone(path), name), segments...) }
@@ -185,6 +200,8 @@ func (r *reader) walk(output object, path []string, place Place) {
 	case "switch":
 		if fields["retry_until_success"] == true {
 			place = again(name)
+		} else {
+			place.names(name)
 		}
 		for i, c := range asList(fields["cases"]) {
 			r.walk(asObject(asObject(c)["output"]), into("cases", strconv.Itoa(i), "output"), place)
@@ -206,6 +223,7 @@ func (r *reader) walk(output object, path []string, place Place) {
 			r.walk(asObject(o), into("outputs", strconv.Itoa(i)), place)
 		}
 	case "reject_errored":
+		place.names(name)
 		r.walk(fields, into(), place)
 	case "retry":
 		r.walk(asObject(fields["output"]), into("output"), again(name))
@@ -235,8 +253,8 @@ func (r *reader) walk(output object, path []string, place Place) {
 func (r *reader) found(output, fields object, path []string, place Place) {
 	label, _ := output["label"].(string)
 	o := Output{Path: strings.Join(path, "."), Label: label, Place: place}
-	if !place.Routed && fields["dead_letter"] == nil {
-		o.Splits = r.pipeline
+	if fields["dead_letter"] != nil {
+		o.Loses = ""
 	}
 	for _, child := range Children {
 		if at := r.stalls(fields[child], o.Path+"."+Component+"."+child); at != "" {
@@ -250,6 +268,9 @@ func (r *reader) found(output, fields object, path []string, place Place) {
 			}
 			other.Routed = other.Routed && o.Routed
 			other.Fallback = other.Fallback || o.Fallback
+			if other.Loses == "" {
+				other.Loses = o.Loses
+			}
 			return
 		}
 	}

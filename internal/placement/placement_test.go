@@ -83,7 +83,7 @@ func TestReadFindsChildren(t *testing.T) {
 	require.Equal(t, "output.kafka_guarded.dead_letter.kafka_guarded.dead_letter.fallback.0", outputs[2].Path)
 }
 
-func TestReadFindsWhatStallsOrSplits(t *testing.T) {
+func TestReadFindsWhatStallsOrLoses(t *testing.T) {
 	t.Parallel()
 	stalls := func(config string) string { return Read(parse(t, config))[0].Stalls }
 	require.Equal(t, "output.kafka_guarded.dead_letter.broker.batching",
@@ -92,19 +92,36 @@ func TestReadFindsWhatStallsOrSplits(t *testing.T) {
 		stalls("output: { kafka_guarded: { dead_letter: { resource: a } } }\noutput_resources: [ { label: a, broker: { batching: { count: 2 } } } ]"))
 	require.Empty(t, stalls("output: { kafka_guarded: { batching: { count: 2 }, dead_letter: { drop: {} } } }"))
 
-	splits := func(config string) string { return Read(parse(t, config))[0].Splits }
-	const pipeline = "pipeline: { processors: [ { log: {} }, { split: { size: 1 } } ] }\n"
-	require.Equal(t, "split", splits(pipeline+"output: GUARDED"))
-	require.Empty(t, splits(pipeline+"output: { fallback: [ GUARDED, { drop: {} } ] }"))
-	require.Empty(t, splits(pipeline+"output: { kafka_guarded: { dead_letter: { drop: {} } } }"))
+	loses := func(config string) string { return Read(parse(t, config))[0].Loses }
+	const (
+		pipeline = "pipeline: { processors: [ { log: {} }, { split: { size: 1 } } ] }\n"
+		inSwitch = "{ switch: { cases: [ { output: GUARDED }, { output: { drop: {} } } ] } }"
+	)
+	for config, want := range map[string]string{
+		"output: GUARDED":            "",
+		pipeline + "output: GUARDED": "the processor split of the pipeline",
+		pipeline + "output: { fallback: [ GUARDED, { drop: {} } ] }":          "",
+		pipeline + "output: { fallback: [ { drop: {} }, GUARDED ] }":          "the processor split of the pipeline",
+		pipeline + "output: { retry: { output: GUARDED } }":                   "",
+		pipeline + "output: { kafka_guarded: { dead_letter: { drop: {} } } }": "",
+		"output: " + inSwitch:                                      "the output switch",
+		"output: { reject_errored: GUARDED }":                      "the output reject_errored",
+		"output: { fallback: [ " + inSwitch + ", { drop: {} } ] }": "",
+		"output: { fallback: [ { kafka_guarded: {}, processors: [ { group_by: [] } ] }, { drop: {} } ] }":                       "the processor group_by of the output",
+		"output: { switch: { retry_until_success: true, cases: [ { output: GUARDED } ] } }":                                     "",
+		"output: { switch: { cases: [ { output: { resource: a } } ] } }\noutput_resources: [ { label: a, kafka_guarded: {} } ]": "the output switch",
+	} {
+		require.Equal(t, want, loses(config), config)
+	}
 }
 
 func TestOfPath(t *testing.T) {
 	t.Parallel()
 	for path, want := range map[string]Place{
-		"output":            root,
-		"output fallback 0": inFallback,
-		"output fallback 1": maybeLast,
+		"output":                                                 root,
+		"output fallback 0":                                      inFallback,
+		"output fallback 1":                                      maybeLast,
+		"output switch cases 0 output":                           {Why: root.Why, Loses: "the output switch"},
 		"output fallback 0 switch cases 1 output":                inFallback,
 		"output fallback 1 fallback 0":                           inFallback,
 		"output fallback 0 retry output":                         again("retry"),
