@@ -84,7 +84,9 @@ func (k *checker) open(conf *service.ParsedConfig) (err error) {
 	if k.view, err = output.ViewOf(conf); err != nil {
 		return err
 	}
-	if k.guard, err = guard.New(k.view.Guard, k.view.Client...); err != nil {
+	config := k.view.Guard
+	config.IgnoreRules = false // what the topic accepts is to be known here
+	if k.guard, err = guard.New(config, k.view.Client...); err != nil {
 		return err
 	}
 	if k.kafka, err = kgo.NewClient(k.view.Client...); err != nil {
@@ -293,41 +295,26 @@ func (k *checker) producer(ctx context.Context, topic string) {
 
 // configs checks what the topic accepts against what the output would send.
 func (k *checker) configs(ctx context.Context, t kmsg.MetadataResponseTopic) {
-	described, err := k.admin.DescribeTopicConfigs(ctx, k.topic)
-	if err == nil && len(described) == 1 {
-		err = described[0].Err
-	}
-	if err != nil || len(described) != 1 {
-		k.unread(err)
+	rules := k.guard.Rules(ctx, k.topic)
+	if !rules.Known {
+		k.unread(rules.Unknown)
 		return
-	}
-	configs := map[string]string{}
-	for _, c := range described[0].Configs {
-		configs[c.Key] = c.MaybeValue()
-	}
-	number := func(name string) int {
-		n, _ := strconv.Atoi(configs[name])
-		return n
 	}
 	if k.view.Guard.IgnoreRules {
 		k.add(doubtful, "right to DESCRIBE_CONFIGS of topic %s: there, but topic_rules.enabled is false: refusals take extra requests to find the messages to blame", k.topic)
 	} else {
 		k.add(fine, "right to DESCRIBE_CONFIGS of topic %s: there", k.topic)
 	}
-	if slices.Contains(strings.Split(configs["cleanup.policy"], ","), "compact") && !k.view.Keyed {
+	if rules.Compacted && !k.view.Keyed {
 		k.add(failing, "topic %s: it is compacted and takes no message without a key, so that every message would be %s: set key", k.topic, guard.InvalidRecord)
 	}
-	k.replicas(t, number("min.insync.replicas"))
-	limit, property := number("max.message.bytes"), "max.message.bytes"
-	if limit == 0 {
-		k.add(notKnown, "size: the brokers do not tell max.message.bytes of topic %s", k.topic)
-		return
+	k.replicas(t, k.minInSyncReplicas(ctx))
+	k.maxBatchBytes = rules.MaxBatchBytes()
+	property := "max.message.bytes"
+	if rules.SegmentBytes < rules.MaxMessageBytes {
+		property = "segment.bytes"
 	}
-	if segment := number("segment.bytes"); segment > 0 && segment < limit {
-		limit, property = segment, "segment.bytes"
-	}
-	k.maxBatchBytes = limit
-	switch own := k.view.Guard.MaxMessageBytes; {
+	switch own, limit := k.view.Guard.MaxMessageBytes, k.maxBatchBytes; {
 	case own > 0 && own < limit:
 		k.add(doubtful, "size: max_message_bytes (%d) is less than topic %s takes (%s %d): messages in between are %s although Kafka would take them. Leave it out to go by the topic", own, k.topic, property, limit, guard.SizeExceeded)
 	case own > limit:
@@ -337,6 +324,23 @@ func (k *checker) configs(ctx context.Context, t kmsg.MetadataResponseTopic) {
 	default:
 		k.add(fine, "size: topic %s takes batches, and so messages, of up to %d bytes as sent (%s)", k.topic, limit, property)
 	}
+}
+
+// minInSyncReplicas is 0 where the cluster does not tell.
+func (k *checker) minInSyncReplicas(ctx context.Context) int {
+	described, err := k.admin.DescribeTopicConfigs(ctx, k.topic)
+	if err != nil {
+		return 0
+	}
+	for _, topic := range described {
+		for _, c := range topic.Configs {
+			if c.Key == "min.insync.replicas" {
+				n, _ := strconv.Atoi(c.MaybeValue())
+				return n
+			}
+		}
+	}
+	return 0
 }
 
 // unread says what it means that the topic's configs can't be read.

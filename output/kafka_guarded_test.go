@@ -76,6 +76,23 @@ func TestAMessageThatMakesNoRecordFailsAlone(t *testing.T) {
 	}
 }
 
+// A topic that is made of the message is part of the message, unless it is legal.
+func TestIllegalTopicsShowNoContent(t *testing.T) {
+	t.Parallel()
+	for name, content := range map[string]string{"a space": "SECRET content", "too long": strings.Repeat("SECRET", 100), "of two dots": ".."} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t)
+			o := c.output("topic: ${! content() }", "retry: { max_elapsed_time: 100ms }")
+			failed, err := failures(t, o, streamtest.Batch("legal", content))
+			require.Contains(t, failed[1], "unroutable: ")
+			require.Contains(t, failed[1], "illegal topic name: ")
+			require.NotContains(t, err.Error(), "SECRET")
+			require.NotContains(t, failed[1], "SECRET")
+		})
+	}
+}
+
 func TestUnserialisableContentFailsAlone(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
