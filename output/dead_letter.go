@@ -48,14 +48,14 @@ func deadLettersFrom(conf *service.ParsedConfig, config guard.Config, n *notices
 }
 
 // deliver writes those messages of the batch that failed for good to the child,
-// and returns which it has taken. It tries again until it has taken them all, or
+// but for the exceptions, and returns which it has taken. It tries again until it has taken them all, or
 // ctx ends.
-func (d *deadLetters) deliver(ctx context.Context, batch service.MessageBatch, records []*kgo.Record, verdicts []guard.Verdict) map[int]bool {
+func (d *deadLetters) deliver(ctx context.Context, batch service.MessageBatch, records []*kgo.Record, verdicts []guard.Verdict, except []int) map[int]bool {
 	var failed []int
 	var letters service.MessageBatch
 	now := time.Now().UTC().Format(time.RFC3339)
 	for i := range verdicts {
-		if v := &verdicts[i]; v.Outcome == guard.NotWritten && slices.Contains(d.classes, v.Class) {
+		if v := &verdicts[i]; v.Outcome == guard.NotWritten && slices.Contains(d.classes, v.Class) && !slices.Contains(except, i) {
 			failed = append(failed, i)
 			letters = append(letters, letter(batch[i], records[i], v.Failure, now))
 		}

@@ -73,6 +73,7 @@ type clientConfig struct {
 
 	reports              reporting
 	reportMaxElapsedTime time.Duration
+	breaker              breakerConfig
 	log                  clientLog
 	dialer               *dialer
 

@@ -23,6 +23,13 @@ const (
 	fieldReportFailures = "report_failures"
 	fieldDeadLetter     = "dead_letter"
 
+	fieldBreaker               = "dead_letter_breaker"
+	fieldBreakerEnabled        = "enabled"
+	fieldBreakerMaxFailedShare = "max_failed_share"
+	fieldBreakerMessages       = "messages"
+	fieldBreakerMaxHold        = "max_hold"
+	fieldBreakerResume         = "resume"
+
 	fieldDeliveryReport               = "delivery_report"
 	fieldDeliveryReportMaxElapsedTime = "delivery_report_max_elapsed_time"
 )
@@ -79,6 +86,26 @@ func fateFields() []*service.ConfigField {
 		service.NewOutputField(fieldDeadLetter).
 			Description("An optional output, of any kind, for the messages that failed for good (see `permanent`). They keep content and metadata, and gain the metadata `kafka_guarded_class`, `kafka_guarded_error`, `kafka_guarded_topic`, `kafka_guarded_key` (unless it is null), `kafka_guarded_partition` (where known), `kafka_guarded_bytes` and `kafka_guarded_limit` (where size decided) and `kafka_guarded_failed_at`. The batch is acknowledged once this output has taken them. If it fails, each of them is sent alone until it is taken, so that those it had taken are there twice, and none is lost. A `batching` in it must have a `period`. Unlike a `fallback`, this stays exact whatever surrounds the output.").
 			Optional(),
+		service.NewObjectField(fieldBreaker,
+			service.NewBoolField(fieldBreakerEnabled).
+				Description("Whether to hold a topic of which too many messages fail.").
+				Default(false),
+			service.NewFloatField(fieldBreakerMaxFailedShare).
+				Description("The share of the last messages for a topic, from 0 to 1, that may fail for good. With more, the topic is held.").
+				Default(0.5),
+			service.NewIntField(fieldBreakerMessages).
+				Description("How many of the last messages for a topic count. With fewer since the start it is not held, so that up to so many may be in `dead_letter` before it is.").
+				Default(1000),
+			service.NewDurationField(fieldBreakerMaxHold).
+				Description("After how long to go on, and have `dead_letter` take what still fails. `0s` is never: then the topic is held until its messages pass, or `resume` says so.").
+				Default("0s"),
+			service.NewBloblangField(fieldBreakerResume).
+				Description("An optional query that is asked before each try: while it is true, no topic is held, and `dead_letter` takes what fails. An operator makes it true when the messages really belong there.").
+				Example(`file(path: "/run/kafka-guarded/resume", no_cache: true).catch("") != ""`).
+				Optional(),
+		).
+			Description("What to do when nearly everything for a topic fails for good, because of a wrong deploy upstream, or of a limit that was lowered by a slip: instead of emptying the stream into `dead_letter`, hold what failed, with the batch that it is in, and try it again as `retry` says until it passes. Messages that no topic can be worked out for count together.").
+			Advanced(),
 		service.NewOutputField(fieldDeliveryReport).
 			Description("An optional output, of any kind, for every message once its fate is known: Kafka's callback per record. It gets each batch as it came, in its order, with the metadata `kafka_guarded_outcome` (`delivered`, `not_written` or `unknown`), `kafka_guarded_topic`, `kafka_guarded_partition`, `kafka_guarded_offset` and `kafka_guarded_timestamp_ms` where they are known, and for failures `kafka_guarded_class` and `kafka_guarded_error`. A report changes no fate: if this output fails, only the report is tried again, as a whole, so that it may be there twice, and the batch waits for it no longer than `delivery_report_max_elapsed_time`.").
 			Advanced().
@@ -113,6 +140,14 @@ func (c *clientConfig) fates(p *parser) {
 		c.guard.Permanent = append(c.guard.Permanent, class)
 	}
 	c.reports = pick(p, fieldReportFailures, reports)
+	b := p.in(fieldBreaker)
+	c.breaker = breakerConfig{
+		enabled:  b.bool(fieldBreakerEnabled),
+		share:    b.share(fieldBreakerMaxFailedShare),
+		messages: b.int(fieldBreakerMessages, 1),
+		maxHold:  b.orZero(fieldBreakerMaxHold),
+		resume:   optional(b, fieldBreakerResume, b.conf.FieldBloblang),
+	}
 	c.reportMaxElapsedTime = p.moreThanZero(fieldDeliveryReportMaxElapsedTime)
 }
 

@@ -7,6 +7,7 @@ package output
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -49,6 +50,7 @@ type output struct {
 	notices  *notices
 	metrics  *metrics
 	letters  *deadLetters     // nil if not configured
+	breaker  *breaker         // nil if not configured
 	reports  *deliveryReports // nil if not configured
 	traces   traces
 
@@ -75,6 +77,9 @@ func newOutput(conf *service.ParsedConfig, mgr *service.Resources) (*output, err
 	}
 	if o.letters, err = deadLettersFrom(conf, client.guard, o.notices, o.metrics); err != nil {
 		return nil, err
+	}
+	if o.breaker = newBreaker(client, o.notices, o.metrics); o.breaker != nil && o.letters == nil {
+		return nil, fmt.Errorf("%s is enabled, but there is no %s to keep messages from", fieldBreaker, fieldDeadLetter)
 	}
 	if o.reports, err = deliveryReportsFrom(conf, client, o.notices, o.metrics); err != nil {
 		return nil, err
@@ -158,7 +163,11 @@ func (o *output) WriteBatch(ctx context.Context, batch service.MessageBatch) err
 	}
 	var taken map[int]bool
 	if o.letters != nil {
-		taken = o.letters.deliver(ctx, batch, records, verdicts)
+		var held []int
+		if o.breaker != nil {
+			held = o.breaker.hold(ctx, g.Write, records, verdicts)
+		}
+		taken = o.letters.deliver(ctx, batch, records, verdicts, held)
 	}
 	o.metrics.count(verdicts)
 	if o.reports != nil {

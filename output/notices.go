@@ -159,3 +159,20 @@ func (n *notices) sayDeadLettered(kind letterKind, messages int, last *guard.Fai
 	}
 	n.log.Warnf("%d messages for topic %s failed for good, and are in the output of %s: %v", messages, kind.topic, fieldDeadLetter, last)
 }
+
+// breakerHolds says that a topic is held because too many messages for it fail.
+func (n *notices) breakerHolds(topic string, failed, of int, last *guard.Failure) {
+	if topic == "" {
+		n.log.Errorf("%d of the last %d messages have no legal topic. What failed of them is held, and not for %s: see %s", failed, of, fieldDeadLetter, fieldBreaker)
+		return
+	}
+	n.log.Errorf("%d of the last %d messages for topic %s failed for good. What failed of them is held, and tried again until it passes, and not for %s: see %s. The latest: %v", failed, of, topic, fieldDeadLetter, fieldBreaker, last)
+}
+
+func (n *notices) breakerCloses(topic string) {
+	if topic == "" {
+		n.log.Infof("Messages without a legal topic are not held any more by %s", fieldBreaker)
+		return
+	}
+	n.log.Infof("Messages for topic %s are not held any more by %s", topic, fieldBreaker)
+}

@@ -154,6 +154,15 @@ func (p *parser) int(field string, least int) int {
 	return n
 }
 
+// share reads a number from 0 to 1.
+func (p *parser) share(field string) float64 {
+	f := parse(p, field, p.conf.FieldFloat)
+	if p.fine(field) && (f < 0 || f > 1) {
+		p.fail(field, "is %v, it must be from 0 to 1", f)
+	}
+	return f
+}
+
 // bytes reads a size such as "1MiB" that must be within bounds.
 func (p *parser) bytes(field string, least, most uint64) int {
 	text := p.string(field)

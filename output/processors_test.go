@@ -73,12 +73,7 @@ func TestAGivenUpMessageIsNotLostBehindAFilter(t *testing.T) {
 	s.Processors = []string{drops}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	go func() {
-		for ctx.Err() == nil && !strings.Contains(s.Log.String(), "Failed to send message to kafka_guarded") {
-			time.Sleep(time.Millisecond)
-		}
-		c.Topic("new", 1)
-	}()
+	when(s, streamtest.FailedWrite, func() { c.Topic("new", 1) })
 	require.True(t, s.Run(t, ctx, c.alone(
 		`topic: '${! if content() == "later" { "new" } else { "t" } }'`, "allow_auto_topic_creation: false",
 		"retry: { initial_interval: 1ms, max_interval: 10ms, max_elapsed_time: 50ms }", "dead_letter: { capture: {} }")))

@@ -26,6 +26,8 @@ type Stream struct {
 	// Enough is how many lines with FailedWrite the log may have before the
 	// stream is stopped, and 0 for any number.
 	Enough int
+	// Hear is called with each line of the log, if it is not nil.
+	Hear func(line string)
 
 	mu       sync.Mutex
 	acked    map[int]error // by batch
@@ -66,6 +68,9 @@ func (s *Stream) Run(t testing.TB, ctx context.Context, outputYAML string) (ende
 	}}
 	failed := 0
 	s.Log = &Log{OnLine: func(line string) {
+		if s.Hear != nil {
+			s.Hear(line)
+		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if strings.Contains(line, FailedWrite) {

@@ -1,0 +1,151 @@
+package output
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/stretchr/testify/require"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
+)
+
+// when has f called once the stream has said something.
+func when(s *streamtest.Stream, said string, f func()) {
+	var once sync.Once
+	s.Hear = func(line string) {
+		if strings.Contains(line, said) {
+			once.Do(func() { go f() })
+		}
+	}
+}
+
+func breakerConfigOf(fields string) string {
+	return "dead_letter_breaker: { enabled: true, messages: 20, max_failed_share: 0.5, " + fields + " }"
+}
+
+// manyBatches has batches of five messages, of which all but the first fail as long
+// as what is bad fails.
+func manyBatches(n int) (batches [][]string, all []string) {
+	for i := range n {
+		batch := []string{fmt.Sprintf("m%d", i)}
+		for k := range 4 {
+			batch = append(batch, fmt.Sprintf("%s%d-%d", big, i, k))
+		}
+		batches, all = append(batches, batch), append(all, batch...)
+	}
+	return batches, all
+}
+
+// A limit that was lowered by a slip, and is raised again: what failed before the
+// breaker opened is in the dead letters, and all else is delivered, once each.
+func TestTheBreakerHoldsAMassFailure(t *testing.T) {
+	t.Parallel()
+	for _, inFlight := range []int{1, 10} {
+		t.Run(fmt.Sprint("max_in_flight ", inFlight), func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t)
+			c.Topic("t", 2, limited)
+			batches, all := manyBatches(40)
+			s := &streamtest.Stream{Batches: batches}
+			when(s, "messages for topic t failed for good. What failed of them is held", func() {
+				_, _ = c.Admin.AlterTopicConfigs(t.Context(), setConfig("max.message.bytes", "1000000"), "t")
+			})
+			require.True(t, s.Run(t, t.Context(), c.withDeadLetter("capture: {}", "topic: t", fmt.Sprint("max_in_flight: ", inFlight), breakerConfigOf(""))))
+			have, dead := c.Values("t"), s.DeadLetters(t)
+			for _, m := range all {
+				_, isDead := dead[m]
+				require.Equal(t, 1, have[m]+btoi(isDead), short(m))
+			}
+			require.LessOrEqual(t, len(dead), 20, "no more than it takes to open")
+			require.Len(t, s.Acked(), len(batches))
+			for n, err := range s.Acked() {
+				require.NoError(t, err, n)
+			}
+		})
+	}
+}
+
+func TestTheBreakerGoesOn(t *testing.T) {
+	t.Parallel()
+	for name, field := range map[string]string{"after max_hold": "max_hold: 50ms", "when resume is true": "resume: 'true'"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t)
+			c.Topic("t", 1, limited)
+			batches, all := manyBatches(12)
+			s := &streamtest.Stream{Batches: batches}
+			require.True(t, s.Run(t, t.Context(), c.withDeadLetter("capture: {}", "topic: t", "max_in_flight: 1", breakerConfigOf(field))))
+			require.Len(t, s.DeadLetters(t), len(all)-len(batches))
+			require.Len(t, c.Values("t"), len(batches))
+			held := strings.Contains(s.Log.String(), "What failed of them is held")
+			require.Equal(t, name == "after max_hold", held)
+		})
+	}
+}
+
+// Messages without a topic are held together, and so are records that can't be made.
+func TestTheBreakerHoldsWhatHasNoTopic(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.Topic("t", 1)
+	var batches [][]string
+	for i := range 12 {
+		batches = append(batches, []string{fmt.Sprintf("bad%d", i), fmt.Sprintf("none%d", i), fmt.Sprintf("worse%d", i)})
+	}
+	s := &streamtest.Stream{Batches: batches}
+	ctx, cancel := context.WithCancel(t.Context())
+	when(s, "messages have no legal topic. What failed of them is held", cancel)
+	topic := `topic: '${! if content().has_prefix("none") { throw("no topic") } else { "a b" } }'`
+	require.False(t, s.Run(t, ctx, c.withDeadLetter("capture: {}", topic, "max_in_flight: 1", breakerConfigOf(""))))
+	require.LessOrEqual(t, len(s.DeadLetters(t)), 20)
+}
+
+// What is held when the stream is shut down is not dead-lettered, but reported.
+func TestTheBreakerReportsWhatItHoldsAtAShutdown(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.Topic("t", 1, limited)
+	conf, err := Spec().ParseYAML(c.config("topic: t", quickRetry, "report_failures: per_message", "dead_letter: { drop: {} }", "dead_letter_breaker: { enabled: true, messages: 1 }"), nil)
+	require.NoError(t, err)
+	o, err := newOutput(conf, conf.Resources())
+	require.NoError(t, err)
+	o.letters.out, err = conf.Resources().ManagedBatchOutput("never", 1, streamtest.Sink(func(context.Context, service.MessageBatch) error {
+		require.Fail(t, "nothing is for the dead letters")
+		return nil
+	}))
+	require.NoError(t, err)
+	require.NoError(t, o.Connect(t.Context()))
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	batch := streamtest.Batch("m0", big)
+	index := batch.Index()
+	failed := failedOf(o.WriteBatch(ctx, batch), index, 2)
+	require.Len(t, failed, 1)
+	require.ErrorContains(t, failed[1], "size_exceeded:")
+	require.NoError(t, o.Close(context.Background()))
+}
+
+func TestTheBreakerLeavesFewFailuresAlone(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.Topic("t", 1, limited)
+	var batches [][]string
+	for i := range 20 {
+		batches = append(batches, []string{fmt.Sprintf("m%d", i), fmt.Sprintf("n%d", i), fmt.Sprintf("%s%d", big, i)})
+	}
+	s := &streamtest.Stream{Batches: batches}
+	require.True(t, s.Run(t, t.Context(), c.withDeadLetter("capture: {}", "topic: t", breakerConfigOf(""))))
+	require.Len(t, s.DeadLetters(t), 20)
+	require.NotContains(t, s.Log.String(), "is held")
+}
+
+func TestTheBreakerNeedsADeadLetter(t *testing.T) {
+	t.Parallel()
+	require.ErrorContains(t, refusal("topic: t\nseed_brokers: [ a:1 ]\ndead_letter_breaker: { enabled: true }"), "there is no dead_letter to keep messages from")
+	require.ErrorContains(t, refusal("topic: t\nseed_brokers: [ a:1 ]\ndead_letter_breaker: { max_failed_share: 2 }"), "dead_letter_breaker.max_failed_share is 2, it must be from 0 to 1")
+}
