@@ -106,7 +106,7 @@ func (b *breaker) hold(ctx context.Context, write func(context.Context, []*kgo.R
 // topicOf is what messages are counted by. Those without a legal topic are counted
 // together, and out of all.
 func topicOf(r *kgo.Record) string {
-	if r == nil || !guard.LegalTopic(r.Topic) {
+	if r == nil || guard.CheckTopic(r.Topic) != nil {
 		return ""
 	}
 	return r.Topic
