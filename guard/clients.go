@@ -42,7 +42,7 @@ type generationTopic struct {
 }
 
 // linger is for how long kgo waits for company of a record. A hand-over ends it.
-const linger = 10 * time.Millisecond
+const linger = 50 * time.Millisecond
 
 // vaguePatience is for how long a batch is sent again that is refused vaguely,
 // before it is searched for culprits, and a part of it in that search.

@@ -127,17 +127,33 @@ func (i *search) condemned(s *slot) (sent int, yes bool) {
 	return sent, sent >= i.witness.raw+i.witness.raw/6+64
 }
 
-// condemnDominated settles the suspects of the search that the witness condemns.
+// condemnDominated settles whom the witness condemns: of the suspects of the
+// search, and of the records of the write that would come to the partition later.
 func (i *search) condemnDominated() {
 	for _, s := range i.suspects {
-		if s.settled() {
+		i.condemnIf(s)
+	}
+	g := i.write.guard
+	rules := g.rules.of(i.tp.Topic)
+	for _, s := range i.part.rest {
+		if s.record().Topic != i.tp.Topic || int(s.size) < i.witness.raw {
 			continue
 		}
-		if sent, yes := i.condemned(s); yes {
-			e := &i.witness.event
-			s.failFor(SizeExceeded, NotWritten, "", codeError(e.Code))
-			i.condemn(s, sent, e)
+		// Other searches look at records for other partitions.
+		if to := g.destination(rules, s); to == int(i.tp.Partition) || to < 0 && rules.Partitions == 1 {
+			i.condemnIf(s)
 		}
+	}
+}
+
+func (i *search) condemnIf(s *slot) {
+	if s.settled() {
+		return
+	}
+	if sent, yes := i.condemned(s); yes {
+		e := &i.witness.event
+		s.failFor(SizeExceeded, NotWritten, "", codeError(e.Code))
+		i.condemn(s, sent, e)
 	}
 }
 

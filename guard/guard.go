@@ -250,7 +250,8 @@ func (g *Guard) Close() {
 // Timestamp, if zero, its Partition and what else kgo sets.
 func (g *Guard) Write(ctx context.Context, records []*kgo.Record) []Verdict {
 	w, end := g.begin(ctx, records)
-	for open := w.preflight(); len(open) > 0; { // the rules condemn without a request
+	open := w.preflight() // the rules condemn without a request
+	for open = w.tryLarge(open); len(open) > 0; open = unsettled(open) {
 		var p *part
 		p, open = g.cut(open)
 		if err := w.deliver(p); err != nil {

@@ -115,12 +115,39 @@ func newSearch(w *write, p *part, gen *generation, tp wire.Partition) *search {
 
 func (i *search) run(judged bool) {
 	w := i.write
-	leave := w.guard.waits.enter(w.waiting(slices.Concat(i.suspects, i.alone), Transient.String(), func() error { return errLane }))
-	unlock, err := w.guard.lanes.lock(w.ctx, i.tp)
-	leave(err != nil)
-	if err != nil {
-		w.leave(slices.Concat(i.suspects, i.alone), err)
-		return
+	if !i.inLane(func() {
+		if len(i.suspects) > 0 {
+			i.clear(i.suspects, judged || len(i.suspects) == 1)
+		}
+		for _, s := range i.alone {
+			i.clear([]*slot{s}, true)
+		}
+		// Whoever was refused before anything was accepted is heard once more.
+		for _, s := range slices.Concat(i.suspects, i.alone) {
+			if s.refusal.alone && w.mayPass(s) && w.guard.controlled(s, i.tp) {
+				s.reopen()
+				i.held, i.heldKeys = nil, nil
+				i.send([]*slot{s}, false)
+			}
+		}
+	}) {
+		w.leave(slices.Concat(i.suspects, i.alone), context.Cause(w.ctx))
+	}
+}
+
+// inLane waits for the partition's lane and searches. It reports whether it did
+// before the write's context ended.
+func (i *search) inLane(search func()) bool {
+	w := i.write
+	unlock, ok := w.guard.lanes.try(i.tp)
+	if !ok {
+		leave := w.guard.waits.enter(w.waiting(slices.Concat(i.suspects, i.alone), Transient.String(), func() error { return errLane }))
+		var err error
+		unlock, err = w.guard.lanes.lock(w.ctx, i.tp)
+		leave(err != nil)
+		if err != nil {
+			return false
+		}
 	}
 	// The lane is free once kgo is done with what was sent in it.
 	defer func() {
@@ -133,20 +160,8 @@ func (i *search) run(judged bool) {
 			unlock()
 		}()
 	}()
-	if len(i.suspects) > 0 {
-		i.clear(i.suspects, judged || len(i.suspects) == 1)
-	}
-	for _, s := range i.alone {
-		i.clear([]*slot{s}, true)
-	}
-	// Whoever was refused before anything was accepted is heard once more.
-	for _, s := range slices.Concat(i.suspects, i.alone) {
-		if s.refusal.alone && w.mayPass(s) && w.guard.controlled(s, i.tp) {
-			s.reopen()
-			i.held, i.heldKeys = nil, nil
-			i.send([]*slot{s}, false)
-		}
-	}
+	search()
+	return true
 }
 
 var errLane = errors.New("the search in the partition for what was refused there goes on")

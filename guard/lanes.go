@@ -15,26 +15,39 @@ type lanes struct {
 	taken map[wire.Partition]chan struct{}
 }
 
+// try takes the partition's lane if it is free.
+func (l *lanes) try(tp wire.Partition) (unlock func(), ok bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, busy := l.taken[tp]; busy {
+		return nil, false
+	}
+	if l.taken == nil {
+		l.taken = map[wire.Partition]chan struct{}{}
+	}
+	free := make(chan struct{})
+	l.taken[tp] = free
+	return func() {
+		l.mu.Lock()
+		delete(l.taken, tp)
+		l.mu.Unlock()
+		close(free)
+	}, true
+}
+
 // lock waits for the partition's lane, or for ctx to end.
 func (l *lanes) lock(ctx context.Context, tp wire.Partition) (unlock func(), err error) {
 	for {
-		l.mu.Lock()
-		busy, ok := l.taken[tp]
-		if !ok {
-			if l.taken == nil {
-				l.taken = map[wire.Partition]chan struct{}{}
-			}
-			free := make(chan struct{})
-			l.taken[tp] = free
-			l.mu.Unlock()
-			return func() {
-				l.mu.Lock()
-				delete(l.taken, tp)
-				l.mu.Unlock()
-				close(free)
-			}, nil
+		unlock, ok := l.try(tp)
+		if ok {
+			return unlock, nil
 		}
+		l.mu.Lock()
+		busy := l.taken[tp]
 		l.mu.Unlock()
+		if busy == nil {
+			continue
+		}
 		select {
 		case <-busy:
 		case <-ctx.Done():

@@ -10,6 +10,7 @@ import (
 // the end before the next: so they keep their order.
 type part struct {
 	all      []*slot
+	rest     []*slot // of the write, that come later
 	together []*slot // by the bulk client, in as few batches as can be
 	alone    []*slot // by the solo client, each in a batch of its own
 	topics   []*partTopic
@@ -143,6 +144,7 @@ scan:
 	if passed != nil {
 		rest = slices.Concat(passed, rest)
 	}
+	p.rest = rest
 	return p, rest
 }
 

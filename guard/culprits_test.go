@@ -1,0 +1,153 @@
+package guard
+
+import (
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
+)
+
+// Where the broker names them, it takes three requests to single out any number
+// of invalid records: all, one of the named alone (once for a cluster), the rest.
+func TestTheBrokerNamesTheCulprits(t *testing.T) {
+	t.Parallel()
+	for _, culprits := range []int{1, 2, 10, 100, 500, 999, 1000} {
+		t.Run(fmt.Sprint(culprits, " of 1000"), func(t *testing.T) {
+			t.Parallel()
+			c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+			c.Topic("t", 1, "cleanup.policy=compact")
+			g := newGuard(t, c, Config{IgnoreRules: true})
+			// The first write makes the cluster's word good.
+			vs := g.Write(t.Context(), []*kgo.Record{record("t", "no key", 0), {Topic: "t", Key: []byte("k"), Value: []byte("v")}})
+			require.Equal(t, map[int]Class{0: InvalidRecord}, classes(vs))
+
+			rnd := rand.New(rand.NewPCG(uint64(culprits), 0))
+			rs := records("t", "r", 1000, 10)
+			want := map[int]Class{}
+			for n, i := range rnd.Perm(1000) {
+				if n < culprits {
+					want[i] = InvalidRecord
+				} else {
+					rs[i].Key = fmt.Append(nil, i)
+				}
+			}
+			requests := c.Count(kmsg.Produce)
+			vs = g.Write(t.Context(), rs)
+			require.Equal(t, want, classes(vs))
+			require.LessOrEqual(t, requests.Hits(), 3)
+			for i := range want {
+				require.Contains(t, vs[i].Err().Error(), "invalid_record: topic t partition 0: the broker says: Compacted topic cannot accept message without key in topic partition t-0")
+			}
+			account(t, c, rs, vs)
+		})
+	}
+}
+
+// A cluster that names nobody, or only the first, is searched.
+func TestWhoeverIsNotNamedIsSearchedFor(t *testing.T) {
+	t.Parallel()
+	for _, d := range []kafkafake.Dialect{kafkafake.Kafka24(), kafkafake.Registry(), kafkafake.Gateway(), kafkafake.BlurringGateway()} {
+		t.Run(d.Name, func(t *testing.T) {
+			t.Parallel()
+			c := kafkafake.Speak(t, d, nil)
+			c.Topic("t", 3, "cleanup.policy=compact")
+			g := newGuard(t, c, Config{IgnoreRules: true}, kgo.RecordPartitioner(kgo.ManualPartitioner()))
+			rs := records("t", "r", 200, 10)
+			want := map[int]Class{}
+			for i, r := range rs {
+				r.Partition = int32(i % 3)
+				r.Key = fmt.Append(nil, i)
+				if i%40 == 7 {
+					if want[i] = InvalidRecord; d.Content {
+						poison(rs, i)
+					} else if r.Key = nil; d.NullKeys {
+						delete(want, i)
+					}
+				}
+			}
+			vs := g.Write(t.Context(), rs)
+			require.Equal(t, want, classes(vs))
+			account(t, c, rs, vs)
+		})
+	}
+}
+
+// Of records that are too large, one is the witness against all that are no
+// smaller.
+func TestAWitnessCondemnsBySize(t *testing.T) {
+	t.Parallel()
+	const n, limit = 1000, 20_000
+	for _, culprits := range []int{1, 2, 10, 100, 500, 999, 1000} {
+		for name, size := range map[string]func(rnd *rand.Rand, large bool) int{
+			"small and large": func(_ *rand.Rand, large bool) int {
+				if large {
+					return 30_000
+				}
+				return 10
+			},
+			"of all sizes": func(rnd *rand.Rand, large bool) int {
+				if large {
+					return limit + rnd.IntN(30_000)
+				}
+				return 10 + rnd.IntN(100)
+			},
+		} {
+			t.Run(fmt.Sprint(name, ", ", culprits, " of 1000"), func(t *testing.T) {
+				t.Parallel()
+				c := kafkafake.New(t)
+				c.Topic("t", 1, fmt.Sprint("max.message.bytes=", limit))
+				g := newGuard(t, c, Config{IgnoreRules: true, MaxMessageBytes: 64 << 20})
+				rnd := rand.New(rand.NewPCG(uint64(culprits), 1))
+				rs := make([]*kgo.Record, n)
+				want := map[int]Class{}
+				for k, i := range rnd.Perm(n) {
+					rs[i] = record("t", fmt.Sprintf("%05d", i), size(rnd, k < culprits))
+					if k < culprits {
+						want[i] = SizeExceeded
+					}
+				}
+				requests := c.Count(kmsg.Produce)
+				vs := g.Write(t.Context(), rs)
+				require.Equal(t, want, classes(vs))
+				t.Logf("%d requests", requests.Hits())
+				small := 0
+				for i, r := range rs {
+					if want[i] == None {
+						small += rawSize(r)
+					}
+				}
+				// What is left may take more than one batch, and the
+				// witnesses get smaller a few times.
+				batches := 3*(small/limit+1) + int(math.Log(n))
+				require.LessOrEqual(t, requests.Hits(), int(math.Log2(n))+4+batches)
+				account(t, c, rs, vs)
+			})
+		}
+	}
+}
+
+// Timestamps that we chose are nobody's fault: what is refused for one is sent
+// again with another.
+func TestTimestampsOfOursAreChosenAnew(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+	c.Topic("t", 1, "message.timestamp.before.max.ms=500")
+	g := newGuard(t, c, retrying(newTold()))
+	hold := c.RefuseAll("t", kerr.NotLeaderForPartition)
+	rs := records("t", "r", 20, 10)
+	go func() {
+		time.Sleep(700 * time.Millisecond)
+		hold.Remove()
+	}()
+	vs := g.Write(t.Context(), rs)
+	require.Empty(t, classes(vs))
+	account(t, c, rs, vs)
+}
