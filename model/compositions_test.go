@@ -138,6 +138,9 @@ func (w *world) configs() (output, resources string) {
 	if w.fates == deadLetter {
 		lines = append(lines, "dead_letter:"+streamtest.Indent(letters, 2))
 	}
+	if w.breaker {
+		lines = append(lines, "dead_letter_breaker: { enabled: true, messages: 30, max_failed_share: 0.02, max_hold: 20ms }")
+	}
 	g := w.onOutput.on("kafka_guarded:"+streamtest.Indent(w.guarded(lines...), 2), "copy")
 	resources = "output_resources:\n  - label: letters\n    letters: {}\n"
 	if w.composition.resource {

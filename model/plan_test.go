@@ -47,6 +47,7 @@ type plan struct {
 	childFails  int // so many calls of the child fail, in part or as a whole, or hang
 	stops       []stop
 	fates       fates
+	breaker     bool // a dead_letter_breaker opens soon, and for a short time
 	// What happens to messages in the pipeline, on the output, and to dead
 	// letters on the child.
 	inPipeline, onOutput, onChild processing
@@ -154,6 +155,7 @@ func newPlan(rng *rand.Rand, n int) *plan {
 	// What the output gives up is for the input to send again, and not for
 	// a fallback to take.
 	p.budget = p.spy && p.composition.name != "fallback" && budget
+	p.breaker = p.fates == deadLetter && rng.IntN(3) == 0
 	return p
 }
 
@@ -237,8 +239,8 @@ func newProcessing(rng *rand.Rand) (p processing) {
 }
 
 func (p *plan) String() string {
-	return fmt.Sprintf("%s, %s takes what fails, child %s, processors [%s] in the pipeline, [%s] on the output, [%s] on the child, spy %v, budget %v, replay %v, rules %v, max_in_flight %d, %d partitions, %d messages in %d batches, troubles %v, %d failures of the child, stops %v",
-		p.composition.name, p.fates, p.child.name, p.inPipeline, p.onOutput, p.onChild, p.spy, p.budget, p.replay, p.rules, p.inFlight, p.partitions, len(p.kinds), len(p.batches), p.troubles, p.childFails, p.stops)
+	return fmt.Sprintf("%s, %s takes what fails, child %s, processors [%s] in the pipeline, [%s] on the output, [%s] on the child, breaker %v, spy %v, budget %v, replay %v, rules %v, max_in_flight %d, %d partitions, %d messages in %d batches, troubles %v, %d failures of the child, stops %v",
+		p.composition.name, p.fates, p.child.name, p.inPipeline, p.onOutput, p.onChild, p.breaker, p.spy, p.budget, p.replay, p.rules, p.inFlight, p.partitions, len(p.kinds), len(p.batches), p.troubles, p.childFails, p.stops)
 }
 
 // around is what happens to messages before they get to Kafka.
