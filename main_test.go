@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -147,4 +148,39 @@ func TestWhatCreatePrintsRuns(t *testing.T) {
 			require.Empty(t, log[0].Headers)
 		})
 	}
+}
+
+// In streams mode an output knows its path, and that of the first output of a
+// fallback is enough.
+func TestProgramInStreamsMode(t *testing.T) {
+	t.Parallel()
+	if runtime.GOOS == "windows" {
+		t.Skip("Windows has no signal to send")
+	}
+	c := kafkafake.New(t)
+	c.Topic("t", 1)
+	dir := t.TempDir()
+	dead := filepath.Join(dir, "dead.txt")
+	config, stream := filepath.Join(dir, "config.yaml"), filepath.Join(dir, "orders.yaml")
+	require.NoError(t, os.WriteFile(config, []byte("http: { enabled: false }\n"), 0o600))
+	require.NoError(t, os.WriteFile(stream, []byte(`
+input: { generate: { count: 40, batch_size: 20, interval: '', mapping: 'root = if counter() % 10 == 0 { "bad" } else { "m%d".format(count("streams")) }' } }
+output:
+  fallback:
+    - kafka_guarded: { seed_brokers: [ '`+strings.Join(c.ListenAddrs(), ",")+`' ], topic: '${! if content() == "bad" { "a b" } else { "t" } }' }
+    - file: { path: '`+dead+`', codec: lines }
+`), 0o600))
+	cmd := program("-c", config, "streams", "--no-api", stream)
+	require.NoError(t, cmd.Start())
+	var lines []string
+	require.Eventually(t, func() bool {
+		written, _ := os.ReadFile(dead)
+		lines = strings.Fields(string(written))
+		return len(lines) >= 4 && len(c.Log("t")) >= 36
+	}, 30*time.Second, 20*time.Millisecond)
+	require.NoError(t, cmd.Process.Signal(os.Interrupt))
+	require.NoError(t, cmd.Wait())
+	require.Equal(t, []string{"bad", "bad", "bad", "bad"}, lines)
+	require.Len(t, c.Values("t"), 36)
+	require.Len(t, c.Log("t"), 36)
 }

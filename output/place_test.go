@@ -2,6 +2,7 @@ package output
 
 import (
 	"context"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -93,6 +94,7 @@ func TestFailuresInAFallback(t *testing.T) { //nolint:paralleltest // what OnCon
 		// indent of 4.
 		output, resources string
 		lines             []string
+		template          bool // the output is in the template "guarded"
 		parsed            bool // the output finds its place in the config
 		said              bool // that it is not exact
 		exact             bool
@@ -104,6 +106,7 @@ func TestFailuresInAFallback(t *testing.T) { //nolint:paralleltest // what OnCon
 		{name: "a resource that says so", output: "fallback: [ { resource: x }, { capture: {} } ]", resources: "output_resources:\n  -GUARDED", lines: []string{"report_failures: per_message"}, exact: true},
 		{name: "the middle", output: "fallback:\n  - reject: first\n  -GUARDED\n  - capture: {}", parsed: true, exact: true},
 		{name: "the middle by its path", output: "fallback:\n  - reject: first\n  -GUARDED\n  - capture: {}", said: true},
+		{name: "a template", output: "fallback: [ { guarded: {} }, { capture: {} } ]", template: true, parsed: true, exact: true},
 		{name: "with a filter", output: "fallback:\n  -GUARDED    processors: [ { mapping: 'root = if content() == \"drop\" { deleted() }' } ]\n  - capture: {}", parsed: true, said: true},
 		{name: "with a mapping", output: "fallback:\n  -GUARDED    processors: [ { mapping: 'root = content()' } ]\n  - capture: {}", parsed: true, exact: true},
 	} {
@@ -118,7 +121,13 @@ func TestFailuresInAFallback(t *testing.T) { //nolint:paralleltest // what OnCon
 			if test.parsed {
 				parsedAs(t, output, resources)
 			}
-			s := &streamtest.Stream{Config: streamtest.Config{Resources: resources}, Batches: [][]string{{"drop", "m0", big, "m1", "bad"}, {big + "2", "BAD"}, {"m2"}}}
+			s := &streamtest.Stream{Config: streamtest.Config{Resources: resources, Environment: func(env *service.Environment) error {
+				if !test.template {
+					return nil
+				}
+				mapping := streamtest.Indent("root.kafka_guarded = "+strconv.Quote(c.config(topicByContent))+".parse_yaml()", 2)
+				return env.RegisterTemplateYAML("name: guarded\ntype: output\nmapping: |" + mapping)
+			}}, Batches: [][]string{{"drop", "m0", big, "m1", "bad"}, {big + "2", "BAD"}, {"m2"}}}
 			require.True(t, s.Run(t, t.Context(), output))
 			require.Equal(t, map[int]error{0: nil, 1: nil, 2: nil}, s.Acked())
 			have, dead := c.Values("t"), s.DeadLetters(t)
