@@ -171,6 +171,8 @@ output:
     - file: { path: '`+dead+`', codec: lines }
 `), 0o600))
 	cmd := program("-c", config, "streams", "--no-api", stream)
+	var logged strings.Builder
+	cmd.Stdout = &logged
 	require.NoError(t, cmd.Start())
 	var lines []string
 	require.Eventually(t, func() bool {
@@ -180,6 +182,7 @@ output:
 	}, 30*time.Second, 20*time.Millisecond)
 	require.NoError(t, cmd.Process.Signal(os.Interrupt))
 	require.NoError(t, cmd.Wait())
+	require.Contains(t, logged.String(), "if there are processors on this output that drop, split or multiply messages, some are lost")
 	require.Equal(t, []string{"bad", "bad", "bad", "bad"}, lines)
 	require.Len(t, c.Values("t"), 36)
 	require.Len(t, c.Log("t"), 36)
