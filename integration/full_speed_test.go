@@ -137,9 +137,6 @@ func TestAllIsDeliveredAtFullSpeed(t *testing.T) {
 			took := map[speedRules]time.Duration{} // the median
 			for _, rules := range []speedRules{rulesRead, rulesDisabled, rulesForbidden} {
 				t.Run(fmt.Sprintf("%s, %s, %s", version, load.name, rules), func(t *testing.T) {
-					if rules != rulesRead {
-						knownBreak(t, 1, "requests with null records are never answered: 700 to 10,000 of 20,000 clean messages with keys and gzip in the fallback")
-					}
 					c := shared(t, speedOptions(version, 1))
 					var all []time.Duration
 					for run := range *speedRuns {
@@ -193,9 +190,7 @@ func TestAllIsDeliveredAtFullSpeedWhileALeaderIsKilled(t *testing.T) {
 	for _, rules := range []speedRules{rulesRead, rulesForbidden} {
 		for _, load := range speedLoads[1:3] {
 			t.Run(fmt.Sprintf("%s, %s", load.name, rules), func(t *testing.T) {
-				if rules != rulesRead {
-					knownBreak(t, 1, "requests with null records are never answered")
-				}
+				knownBreak(t, 14, "requests lost with a killed leader's connection, up to 5 at once, are taken for requests cut for their size: guard closes the client under way, and up to 2,255 of 10,000 may have been written (seldom; see cuts in guard/internal/wire: only the first request without an answer on a connection is a suspect, once a connection)")
 				c := shared(t, speedOptions(kafkatest.DefaultVersion, 3))
 				for run := range *speedRuns {
 					t.Run(fmt.Sprint("run ", run+1), func(t *testing.T) {
