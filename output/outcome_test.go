@@ -25,6 +25,10 @@ const (
 	forEver = "exactly the failed are sent again for ever"
 	// duplicates: the same, but good messages are sent again along with them.
 	duplicates = "duplicates, for ever"
+	// mayDuplicate is duplicates or forEver, as it comes: which messages are in
+	// one batch depends on when the input has them.
+	mayDuplicate = may + duplicates
+	may          = "perhaps "
 	// diverted: good messages are in the dead letters as well as in the topic.
 	diverted = "good messages are dead-lettered, too"
 	// dropped: the failed messages are gone, on purpose. The rest is exact.
