@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"math/rand/v2"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -31,11 +32,11 @@ func ExampleGuard_Write() {
 	ctx := context.Background()
 	records := []*kgo.Record{
 		{Topic: "orders", Value: []byte("one")},
-		{Topic: "orders", Value: make([]byte, 5000)},
+		{Topic: "orders", Value: noise()},
 		{Topic: "orders", Value: []byte("three")},
 	}
 
-	g, err := guard.New(guard.Config{}, kgo.SeedBrokers(address), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	g, err := guard.New(guard.Config{}, kgo.SeedBrokers(address))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -53,13 +54,13 @@ func ExampleGuard_Write() {
 func ExampleFailure() {
 	address, stop := broker()
 	defer stop()
-	g, err := guard.New(guard.Config{}, kgo.SeedBrokers(address), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	g, err := guard.New(guard.Config{}, kgo.SeedBrokers(address))
 	if err != nil {
 		log.Fatal(err)
 	}
 	defer g.Close()
 	verdicts := g.Write(context.Background(), []*kgo.Record{
-		{Topic: "orders", Value: make([]byte, 5000)},
+		{Topic: "orders", Value: noise()},
 		{Topic: "or ders", Value: []byte("two")},
 	})
 	for _, v := range verdicts {
@@ -74,4 +75,38 @@ func ExampleFailure() {
 	// Output:
 	// too large by 4070 bytes for orders
 	// it has nowhere to go
+}
+
+// What to do about a record goes by the outcome, and why it failed by the class.
+func ExampleVerdict() {
+	address, stop := broker()
+	defer stop()
+	ctx := context.Background()
+	g, err := guard.New(guard.Config{}, kgo.SeedBrokers(address))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer g.Close()
+	records := []*kgo.Record{{Topic: "orders", Value: []byte("one")}, {Topic: "orders", Value: noise()}}
+
+	for i, v := range g.Write(ctx, records) {
+		switch v.Outcome {
+		case guard.Delivered:
+			fmt.Println("done:", i)
+		case guard.NotWritten: // provably: v.Class says why, records[i] is the one
+			fmt.Println(v.Class, "for good:", v.Class.Permanent())
+		case guard.Unknown: // it may be in the log: to send it again may duplicate it
+			fmt.Println("in doubt:", v.Err())
+		}
+	}
+	// Output:
+	// done: 0
+	// size_exceeded for good: true
+}
+
+// noise is what does not compress.
+func noise() []byte {
+	b := make([]byte, 5000)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(b)
+	return b
 }

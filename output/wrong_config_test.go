@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
 // wrongConfigs is what people get wrong, and exactly what they are told. The
@@ -130,6 +132,23 @@ func TestWrongConfigsAreToldWhatIsWrong(t *testing.T) {
 			}
 			require.EqualError(t, err, want)
 			require.NotContains(t, err.Error()+strings.Join(said, ""), "S3cr3tPW")
+		})
+	}
+}
+
+// The limit of a request may be below the size of a batch that kgo has by default.
+func TestRequestsMayBeSmall(t *testing.T) {
+	t.Parallel()
+	for _, limit := range []string{"1024", "10kB", "1MB"} {
+		t.Run(limit, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t)
+			c.Topic("t", 1)
+			o := c.output("topic: t", "broker_write_max_bytes: "+limit)
+			failed, _ := failures(t, o, streamtest.Batch("a", strings.Repeat("b", 1<<20), "c"))
+			require.Len(t, failed, 1)
+			require.Contains(t, failed[1], "size_exceeded: ")
+			require.Equal(t, once("a", "c"), c.Values("t"))
 		})
 	}
 }

@@ -20,7 +20,8 @@ func Run(name, linkedVersion, linkedDate string, opts ...service.CLIOptFunc) {
 	service.RunCLI(context.Background(), append([]service.CLIOptFunc{
 		service.CLIOptSetBinaryName(name),
 		service.CLIOptSetProductName("Kafka Guarded"),
-		service.CLIOptSetDocumentationURL("https://github.com/kafka-guarded/kafka-guarded"),
+		// The help texts put paths of Benthos' own guides behind it.
+		service.CLIOptSetDocumentationURL("https://docs.redpanda.com/redpanda-connect"),
 		service.CLIOptSetVersion(version, date),
 		service.CLIOptOnConfigParse(output.OnConfigParse),
 	}, opts...)...)
