@@ -6,7 +6,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
@@ -120,8 +119,15 @@ func TestTheBreakerReportsWhatItHoldsAtAShutdown(t *testing.T) {
 	}))
 	require.NoError(t, err)
 	require.NoError(t, o.Connect(t.Context()))
-	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
+	log, text := lines()
+	text.OnLine = func(line string) {
+		if strings.Contains(line, "is held") {
+			cancel()
+		}
+	}
+	o.breaker.notices = newNotices(log)
 	batch := streamtest.Batch("m0", big)
 	index := batch.Index()
 	failed := failedOf(o.WriteBatch(ctx, batch), index, 2)
