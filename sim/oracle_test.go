@@ -168,7 +168,8 @@ func (w *world) givenUp(x *written) bool {
 // quiet reports whether nothing goes wrong but what is wrong with the records.
 func (w *world) quiet() bool { return len(w.plan.Troubles) == 0 && len(w.plan.Events) == 0 }
 
-// judgeOrder looks at the order of each writer's records in each partition.
+// judgeOrder looks at the order of the records in each partition that has a single
+// writer: order is promised to those who write one batch after the other.
 func (w *world) judgeOrder(log map[string][]*kgo.Record) (kind, broken string) {
 	if (w.plan.NotIdempotent || w.plan.LeaderAck) && w.plan.doubtful() || w.deleted() || w.plan.Expiry > 0 {
 		return "", ""
@@ -178,11 +179,21 @@ func (w *world) judgeOrder(log map[string][]*kgo.Record) (kind, broken string) {
 		partition int32
 		key       string
 	}
-	last := map[lane]int64{}
+	last, writers := map[lane]int64{}, map[int32]map[int]bool{}
+	for _, x := range w.written {
+		for _, r := range x.records {
+			for _, found := range log[string(r.Value)] {
+				if writers[found.Partition] == nil {
+					writers[found.Partition] = map[int]bool{}
+				}
+				writers[found.Partition][x.writer] = true
+			}
+		}
+	}
 	for _, x := range w.written { // a writer's are in its order
 		for i, v := range x.verdicts {
 			found := log[string(x.records[i].Value)]
-			if v.Outcome != guard.Delivered || len(found) != 1 {
+			if v.Outcome != guard.Delivered || len(found) != 1 || len(writers[found[0].Partition]) > 1 {
 				continue
 			}
 			of := lane{writer: x.writer, partition: found[0].Partition}

@@ -176,7 +176,7 @@ func (w *world) watch(done <-chan struct{}) (kind, broken string) {
 			return "churn", fmt.Sprintf("%d connections were made in %s", dialed, time.Since(w.begin))
 		}
 		w.mu.Lock()
-		closed, writing := w.closed, slices.ContainsFunc(w.written, func(x *written) bool { return x.verdicts == nil })
+		closed, writing := w.closed, slices.ContainsFunc(w.written, func(x *written) bool { return x.verdicts == nil && time.Since(x.begin) > 15*time.Second })
 		w.mu.Unlock()
 		switch {
 		case writing && !closed.IsZero() && time.Since(closed) > 15*time.Second:
