@@ -8,7 +8,7 @@ tool = go tool -modfile=$(CURDIR)/tools/$(1)/go.mod $(1)
 # Runs a command in each module.
 each = set -e; for module in $(MODULES); do echo "-- $$module: $(1)"; (cd $$module && $(1)); done
 
-.PHONY: test integration race fmt vet lint tidy vuln fuzz cover docs sim bench bench-guard snapshot ci
+.PHONY: test integration race fmt vet lint tidy vuln fuzz cover docs sim mutations bench bench-guard snapshot ci
 
 test:
 	@$(call each,go test -short ./...)
@@ -54,6 +54,10 @@ MESSAGES ?= 10000000
 FIRST ?= 1
 sim:
 	go test ./sim -timeout 0 -run TestRandom -messages $(MESSAGES) -first $(FIRST) -keep-on -v
+
+# Breaks guard on purpose, in each way of a table, and sees that sim notices.
+mutations:
+	go test ./sim -timeout 0 -run TestMutationsAreNoticed -mutations all -v
 
 bench:
 	cd connect && go run ./bench $(if $(wildcard /dev/shm),-data /dev/shm) -write ../docs/performance.md

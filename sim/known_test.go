@@ -38,21 +38,6 @@ func knownTo(p plan, r result) *knownBreak {
 	return nil
 }
 
-// answers reports whether brokers answer so by a trouble, with one of the codes or
-// any.
-func (p plan) answers(do string, codes ...string) bool {
-	return slices.ContainsFunc(p.Troubles, func(t trouble) bool {
-		return t.Do == do && (len(codes) == 0 || slices.Contains(codes, t.Code))
-	})
-}
-
-// ends reports whether a write's context ends.
-func (p plan) ends() bool {
-	return slices.ContainsFunc(p.Writers, func(w writer) bool {
-		return slices.ContainsFunc(w.Writes, func(x write) bool { return x.Ends > 0 })
-	})
-}
-
 // TestPlansThatOnceBroke has the plans in testdata break if, and only if, the list
 // says so.
 func TestPlansThatOnceBroke(t *testing.T) {

@@ -77,6 +77,7 @@ const (
 	noise       shape = "noise" // does not compress
 	zeros       shape = "zeros" // compresses well
 	noKey       shape = "no_key"
+	emptyKey    shape = "empty_key"
 	late        shape = "late"         // two hours behind
 	early       shape = "early"        // two hours ahead
 	beforeEpoch shape = "before_epoch" // of 1970
@@ -85,7 +86,7 @@ const (
 	noPartition shape = "no_partition"
 )
 
-var shapes = []shape{good, noise, zeros, noKey, late, early, beforeEpoch, marked, illegal, noPartition}
+var shapes = []shape{good, noise, zeros, noKey, emptyKey, late, early, beforeEpoch, marked, illegal, noPartition}
 
 // trouble is a kafkafake.Trouble as data.
 type trouble struct {
@@ -224,6 +225,8 @@ func (p plan) record(r run, id string, rnd *rand.Rand) *kgo.Record {
 	switch r.Shape {
 	case noKey:
 		out.Key = nil
+	case emptyKey:
+		out.Key = []byte{}
 	case late:
 		out.Timestamp = time.Now().Add(-2 * time.Hour)
 	case early:
@@ -292,7 +295,7 @@ var vague = []string{
 
 // doubtful reports whether anything in the plan may leave guard in doubt.
 func (p plan) doubtful() bool {
-	return p.Expiry > 0 || slices.ContainsFunc(p.Troubles, trouble.doubtful) ||
+	return slices.ContainsFunc(p.Troubles, trouble.doubtful) ||
 		slices.ContainsFunc(p.Events, func(e event) bool { return slices.Contains([]string{"away", "cut", "delete"}, e.Do) })
 }
 

@@ -164,7 +164,7 @@ func random(seed uint64) plan {
 		p.Configs = append(p.Configs, "cleanup.policy=compact")
 	}
 	if r.one(4) {
-		p.Configs = append(p.Configs, "message.timestamp.before.max.ms="+r.of("3600000", "600000"))
+		p.Configs = append(p.Configs, "message.timestamp.before.max.ms="+r.of("3600000", "600000", "10000"))
 	}
 	if r.one(5) {
 		p.Configs = append(p.Configs, "compression.type="+r.of("uncompressed", "gzip", "lz4"))

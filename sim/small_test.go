@@ -96,7 +96,7 @@ func letters(partitions int32) (out []run) {
 		out = append(out, run{Shape: good, Partition: p}, run{Shape: noise, Partition: p, Size: 3000}, run{Shape: zeros, Partition: p, Size: 3000},
 			run{Shape: noKey, Partition: p}, run{Shape: late, Partition: p}, run{Shape: marked, Partition: p})
 	}
-	return append(out, run{Shape: illegal})
+	return append(out, run{Shape: illegal}, run{Shape: emptyKey})
 }
 
 // small is a world in which all of the letters but the good are bad, by one

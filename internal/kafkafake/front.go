@@ -330,6 +330,7 @@ func (f *front) answer(e *exchange, resp kmsg.Response) error {
 				f.pause(h.Pause)
 			}
 			frame = nil
+		default: // it befell the request
 		}
 	}
 	_, err := f.Conn.Write(frame)

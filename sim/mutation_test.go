@@ -1,0 +1,163 @@
+package sim
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"iter"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
+)
+
+var (
+	flagMutations = flag.String("mutations", "", "break guard on purpose, and see that it is noticed: \"all\", or a part of a mutation's name")
+	flagHunt      = flag.Int("hunt", 0, "look for a break in as many messages at most, and stop at the first one")
+)
+
+// mutation is a change of guard's code that breaks a promise. The adversary has to
+// notice it.
+type mutation struct {
+	name string
+	file string // in guard/
+	// What is replaced by what, in pairs. Each is in the file once.
+	edits []string
+}
+
+var mutations = []mutation{
+	{"whoever is refused alone is to blame, whatever the code", "evidence.go", []string{"\t\treturn g.controlled(s, tp)\n\t}", "\t\treturn true\n\t}"}},
+	{"alone in the batch will do", "isolate.go", []string{"case !e.Alone && !exclusively:", "case false && !exclusively:", "if !g.proof(s, i.tp, e) {", "if e.Alone && !g.proof(s, i.tp, e) {"}},
+	{"an answer that was lost leaves no doubt", "evidence.go", []string{"if e.Lost || e.Orphan ||", "if e.Orphan ||"}},
+	{"no code leaves a doubt", "evidence.go", []string{"e.Orphan || doubtful(e.Code) && !e.Repeated {", "e.Orphan {"}},
+	{"what is under way leaves no doubt", "evidence.go", []string{"case h.Open > 0 || h.Forgotten:", "case h.Forgotten:"}},
+	{"a lane is free when its write is over", "isolate.go", []string{"\t\t\ti.busy.Wait()\n\t\t\tunlock()", "\t\t\tunlock()"}},
+	{"the broker counts from the end", "culprits.go", []string{"s := group[named.Index]", "s := group[len(group)-1-named.Index]"}},
+	{"the broker is believed without a test", "culprits.go", []string{"if !g.namesRightly.Load() {\n\t\tfirst", "if false {\n\t\tfirst", "default:\n\t\t\ts.failFor(InvalidRecord, NotWritten, words(e, n), s.err)\n\t\t}\n\t}\n", "default:\n\t\t\ts.failFor(InvalidRecord, NotWritten, words(e, n), s.err)\n\t\t}\n\t\tif n == 0 && named.Index > 0 && !group[named.Index-1].settled() {\n\t\t\tgroup[named.Index-1].failFor(InvalidRecord, NotWritten, \"\", s.err)\n\t\t}\n\t}\n"}},
+	{"the larger one is too large, too, whatever is sent of it", "culprits.go", []string{"return sent, sent >= i.witness.sent", "return sent, true", "return sent, sent >= i.witness.raw+i.witness.raw/6+64", "return sent, true"}},
+	{"what follows the held is sent", "isolate.go", []string{"case i.held != nil:\n\t\tw.leave(group, i.held)\n\t\treturn nil\n", ""}},
+	{"requests with null records leave", "internal/wire/conn.go", []string{"case p.Records == nil, gone", "case gone"}},
+	{"nothing waits for what may be refused", "internal/wire/conn.go", []string{"gone := c.hold(flights, deadline)", "gone, _ := map[Partition]bool(nil), deadline"}},
+	{"only the current clients are closed", "guard.go", []string{"\tfor gen := range open {\n\t\tgen.Close()\n\t}\n", "\t_ = open\n\tg.bulkClient.Close()\n"}},
+	{"a failure is an acknowledgement", "flight.go", []string{"s.err = err\n\t\ts.to(failed)", "s.err = err\n\t\ts.to(acknowledged)"}},
+	{"an empty key is none", "preflight.go", []string{"rules.Compacted && r.Key == nil", "rules.Compacted && len(r.Key) == 0"}},
+	{"rules that condemn may be old", "write.go", []string{"\tg.rules.refresh(w.ctx, topics.names)\n", ""}},
+	{"the time of the first attempt is kept", "flight.go", []string{"if s.unstamped {", "if false {"}},
+	{"time is never up", "write.go", []string{"cancel = w.endAfter(most)", "_ = w.endAfter"}},
+	{"a client that is of no use is kept", "classify.go", []string{"func spoils(err error) bool {\n", "func spoils(err error) bool {\n\tif err != nil {\n\t\treturn false\n\t}\n"}},
+	{"requests that are cut stay as large", "internal/wire/conn.go", []string{"most, size := l.cuts.most(), 0", "most, size := 0, 0"}},
+}
+
+// TestMutationsAreNoticed breaks guard in each of these ways and hunts for it.
+//
+//	go test ./sim -run TestMutationsAreNoticed -mutations all -timeout 0 -v
+func TestMutationsAreNoticed(t *testing.T) {
+	if *flagMutations == "" {
+		t.Skip("for -mutations")
+	}
+	var rows []string
+	for _, m := range mutations {
+		if *flagMutations != "all" && !strings.Contains(m.name, *flagMutations) {
+			continue
+		}
+		t.Run(m.name, func(t *testing.T) {
+			out := m.hunt(t)
+			found := caughtLine.FindStringSubmatch(out)
+			require.NotNil(t, found, "nobody notices:\n%s", out)
+			rows = append(rows, fmt.Sprintf("| %s | %s | %s |", m.name, found[1], found[2]))
+		})
+	}
+	t.Log("\n| mutation | noticed as | after messages |\n| --- | --- | --- |\n" + strings.Join(rows, "\n"))
+}
+
+var caughtLine = regexp.MustCompile(`caught as (\w+) after (\d+) messages`)
+
+// hunt runs TestHunt on a guard that is mutated.
+func (m mutation) hunt(t *testing.T) string {
+	t.Helper()
+	file, err := filepath.Abs(filepath.Join("..", "guard", m.file))
+	require.NoError(t, err)
+	code, err := os.ReadFile(filepath.Clean(file))
+	require.NoError(t, err)
+	text := string(code)
+	for from, to := range pairs(m.edits) {
+		require.Equal(t, 1, strings.Count(text, from), "the table is behind the code: %q", from)
+		text = strings.Replace(text, from, to, 1)
+	}
+	dir := t.TempDir()
+	mutated, overlay := filepath.Join(dir, "mutated.go"), filepath.Join(dir, "overlay.json")
+	require.NoError(t, os.WriteFile(mutated, []byte(text), 0o600))
+	list, err := json.Marshal(map[string]map[string]string{"Replace": {file: mutated}})
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(overlay, list, 0o600))
+	out, err := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-run", "^TestHunt$", "-v", "-count=1", "-timeout", "10m", ".", "-hunt", "3000000").CombinedOutput() //nolint:gosec // our own paths
+	if err != nil {
+		t.Logf("%v", err)
+	}
+	return string(out)
+}
+
+func pairs(of []string) iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		for p := range slices.Chunk(of, 2) {
+			if !yield(p[0], p[1]) {
+				return
+			}
+		}
+	}
+}
+
+// TestHunt lives through the plans that once broke, small worlds, and random ones,
+// until the first break.
+func TestHunt(t *testing.T) {
+	if *flagHunt == 0 {
+		t.Skip("for -hunt")
+	}
+	seen := 0
+	try := func(p plan) bool {
+		seen += p.messages()
+		r := live(t, p)
+		if r.broken != "" && knownTo(p, r) == nil {
+			t.Errorf("caught as %s after %d messages: %s\n%s", r.kind, seen, r.broken, p)
+			return true
+		}
+		return false
+	}
+	s := scope{records: 2}
+	for word := range words(2) {
+		for _, d := range []kafkafake.Dialect{kafkafake.Kafka(), kafkafake.Registry(), kafkafake.Gateway(), kafkafake.Unreadable()} {
+			p := small(d, d.Name == "registry", "")
+			p.Writers = []writer{{Writes: []write{{Records: word}}}}
+			if try(p) {
+				return
+			}
+		}
+	}
+	files, err := filepath.Glob("testdata/*.json")
+	require.NoError(t, err)
+	for _, file := range files {
+		for range 3 {
+			if try(load(t, file)) {
+				return
+			}
+		}
+	}
+	for p := range s.faulty(1, []string{"kafka"}) {
+		if try(p) {
+			return
+		}
+	}
+	for seed := uint64(1); seen < *flagHunt; seed++ {
+		if try(random(seed)) {
+			return
+		}
+	}
+	t.Logf("nothing in %d messages", seen)
+}
