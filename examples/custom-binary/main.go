@@ -13,7 +13,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/kafka-guarded/kafka-guarded/check"
-	_ "github.com/kafka-guarded/kafka-guarded/output"
+	"github.com/kafka-guarded/kafka-guarded/output"
 )
 
 func init() {
@@ -36,6 +36,7 @@ func init() {
 func main() {
 	service.RunCLI(context.Background(),
 		service.CLIOptSetBinaryName("custom-binary"),
+		service.CLIOptOnConfigParse(output.OnConfigParse), // its outputs know what is around them
 		service.CLIOptAddCommand(check.Command()), // custom-binary check config/stream.yaml
 	)
 }
