@@ -37,6 +37,6 @@ func main() {
 	service.RunCLI(context.Background(),
 		service.CLIOptSetBinaryName("custom-binary"),
 		service.CLIOptOnConfigParse(output.OnConfigParse), // its outputs know what is around them
-		service.CLIOptAddCommand(check.Command()), // custom-binary check config/stream.yaml
+		service.CLIOptAddCommand(check.Command()),         // custom-binary check config/stream.yaml
 	)
 }
