@@ -51,7 +51,7 @@ func recordFields() []*service.ConfigField {
 			Optional().
 			Advanced(),
 		service.NewInjectTracingSpanMappingField().
-			Description("A Bloblang mapping that puts the trace context of a message into the record that is made of it, as the tracer of the service writes it: `this` is an object such as `{\"traceparent\":\"...\"}`. What it puts into the metadata becomes headers if `metadata` includes it. The message itself stays as it is, for a `dead_letter` and a `fallback`."),
+			Description("A Bloblang mapping that puts the trace context of a message into the record that is made of it, as the tracer of the service writes it: `this` is an object such as `{\"traceparent\":\"...\"}`. It takes a `tracer` in the config, and one in the binary: `kafka-guarded-connect` has `open_telemetry_collector`, and so has your own with the import `github.com/kafka-guarded/kafka-guarded/connect/otlp`. What it puts into the metadata becomes headers if `metadata` includes it. The message itself stays as it is, for a `dead_letter` and a `fallback`."),
 	}
 }
 
