@@ -194,7 +194,7 @@ func (k *checker) checkTopic(ctx context.Context) {
 		k.missing(ctx)
 		return
 	case errors.Is(err, kerr.TopicAuthorizationFailed):
-		k.add(failing, "topic %s: no right to see it, and so none to write to it: grant WRITE on the topic", k.topic)
+		k.add(failing, "topic %s: no right to see it, and so none to write to it: grant %s", k.topic, k.view.Name(output.WriteTopic))
 		return
 	case err != nil:
 		k.add(failing, "topic %s: %v", k.topic, err)
@@ -271,7 +271,7 @@ func (k *checker) writable(t kmsg.MetadataResponseTopic) {
 	case slices.Contains(kadm.DecodeACLOperations(t.AuthorizedOperations), kmsg.ACLOperationWrite):
 		k.add(fine, "right to write to topic %s: there", k.topic)
 	default:
-		k.add(failing, "right to write to topic %s: missing: grant WRITE on the topic, messages to it wait", k.topic)
+		k.add(failing, "right to write to topic %s: missing: grant %s, messages to it wait", k.topic, k.view.Name(output.WriteTopic))
 	}
 }
 
@@ -287,7 +287,7 @@ func (k *checker) producer(ctx context.Context, topic string) {
 	case errors.Is(err, kerr.ClusterAuthorizationFailed) && topic == "":
 		k.add(notKnown, "right to idempotent_write: missing as yet: from Kafka 2.8 on it comes with WRITE on any topic, before it takes IDEMPOTENT_WRITE on the cluster")
 	case errors.Is(err, kerr.ClusterAuthorizationFailed):
-		k.add(failing, "right to idempotent_write: missing: grant IDEMPOTENT_WRITE on the cluster (from Kafka 2.8 on, WRITE on the topic will do), or set idempotent_write: false")
+		k.add(failing, "right to idempotent_write: missing: grant %s (without IAM, from Kafka 2.8 on, WRITE on the topic will do), or set idempotent_write: false", k.view.Name(output.WriteIdempotent))
 	default:
 		k.add(notKnown, "right to idempotent_write: asking for a producer ID: %v", err)
 	}
@@ -350,7 +350,7 @@ func (k *checker) unread(err error) {
 	case k.view.Guard.IgnoreRules:
 		k.add(notKnown, "size: what topic %s takes can't be read (%v)", k.topic, err)
 	case errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(err, kerr.ClusterAuthorizationFailed):
-		k.add(doubtful, "right to DESCRIBE_CONFIGS of topic %s: missing: grant DESCRIBE_CONFIGS on the topic. %s", k.topic, without)
+		k.add(doubtful, "right to DESCRIBE_CONFIGS of topic %s: missing: grant %s. %s", k.topic, k.view.Name(output.DescribeTopic), without)
 	default:
 		k.add(doubtful, "right to DESCRIBE_CONFIGS of topic %s: what the topic takes can't be read: %v. %s", k.topic, err, without)
 	}
@@ -382,7 +382,7 @@ func (k *checker) requests(ctx context.Context) {
 	limit, err := k.guard.RequestLimit(ctx)
 	switch own := k.view.MaxRequestBytes; {
 	case err != nil:
-		k.add(notKnown, "size: whether the brokers take requests of broker_write_max_bytes (%d) is not known. To read their socket.request.max.bytes takes the right to DESCRIBE_CONFIGS on the cluster: %v", own, err)
+		k.add(notKnown, "size: whether the brokers take requests of broker_write_max_bytes (%d) is not known. To read their socket.request.max.bytes takes %s: %v", own, k.view.Name(output.DescribeBrokers), err)
 	case own > limit:
 		k.add(failing, "size: broker_write_max_bytes (%d) is more than the brokers take (socket.request.max.bytes %d): they close the connection on larger requests, so lower the one or raise the other", own, limit)
 	default:

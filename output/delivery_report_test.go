@@ -165,7 +165,7 @@ func TestASilentChildIsSaid(t *testing.T) {
 		}))
 		require.NoError(t, err)
 		c := &child{
-			field: fieldDeadLetter, out: out, waiting: map[*childWrite]struct{}{}, notices: newNotices(log),
+			field: fieldDeadLetter, out: out, waiting: map[*childWrite]struct{}{}, notices: newNotices(log, endpoint{}),
 			metrics: newMetrics(parsed.Resources().Metrics()), retry: guard.Retry{InitialInterval: time.Millisecond},
 		}
 		done := make(chan struct{})

@@ -7,7 +7,7 @@ import (
 
 // hints returns what a config that works may not be meant to do: what the linter
 // would say, if there were a way to say it and let the stream start.
-func (p *parser) hints() []string {
+func (p *parser) hints(c clientConfig) []string {
 	var texts []string
 	hint := func(text string, args ...any) { texts = append(texts, fmt.Sprintf(text, args...)) }
 	tls := p.in(fieldTLS)
@@ -28,6 +28,9 @@ func (p *parser) hints() []string {
 		if text := p.string(fieldKey); maybeNull.MatchString(text) {
 			hint("%s is %s: a message for which that finds nothing gets the text null as its key, and all of these are in one partition. Have %s say which messages have no key, or name another value with .or(...)", fieldKey, text, fieldNullKey)
 		}
+	}
+	if c.endpoint().eventHubs {
+		texts = append(texts, p.eventHubsHints(c)...)
 	}
 	return texts
 }

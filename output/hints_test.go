@@ -13,6 +13,11 @@ func TestHints(t *testing.T) {
 		{"nothing to say", "key: k\nsasl: [ { mechanism: SCRAM-SHA-256, username: a, password: S3cr3tPW } ]", ""},
 		{"PLAIN without TLS", "sasl: [ { mechanism: PLAIN, username: a, password: S3cr3tPW } ]", "sasl[0]: PLAIN sends the password as it is, and tls.enabled is not set"},
 		{"PLAIN with TLS", "tls: { enabled: true }\nsasl: [ { mechanism: PLAIN, username: a, password: S3cr3tPW } ]", ""},
+		{"Event Hubs with all that it takes", "seed_brokers: [ 'n.servicebus.windows.net:9093' ]\ncompression: gzip\nbroker_write_max_bytes: 1MB", ""},
+		{"Event Hubs and its codecs", "seed_brokers: [ 'n.servicebus.windows.net:9093' ]\nbroker_write_max_bytes: 1MB", "Event Hubs: it takes gzip and no other compression"},
+		{"Event Hubs and its requests", "seed_brokers: [ 'n.Servicebus.windows.net:9093' ]\ncompression: none", "Event Hubs: broker_write_max_bytes (104857600) is more than it takes (1046528)"},
+		{"Event Hubs and idle connections", "seed_brokers: [ 'n.servicebus.windows.net:9093' ]\ncompression: gzip\nbroker_write_max_bytes: 1MB\nconn_idle_timeout: 5m", "Event Hubs: it closes connections that are idle for 4m0s"},
+		{"Event Hubs and throttling", "seed_brokers: [ 'n.servicebus.windows.net:9093' ]\ncompression: gzip\nbroker_write_max_bytes: 1MB\npermanent: [ refused ]", "Event Hubs: it throttles with POLICY_VIOLATION, which is refused"},
 		{"TLS that is not enabled", "tls: { root_cas_file: ./ca.pem }", "tls.root_cas_file is set, but tls.enabled is not"},
 		{"a key by json", `key: '${! json("customer") }'`, `key is ${! json("customer") }: ` + nullText},
 		{"a key by this", "key: ${! this.customer.id }", nullText},
@@ -27,7 +32,8 @@ func TestHints(t *testing.T) {
 			conf, err := Spec().ParseYAML(whole(test.yaml), nil)
 			require.NoError(t, err)
 			p := newParser(conf)
-			hints := p.hints()
+			client, _ := p.config(nil, false)
+			hints := p.hints(client)
 			require.NoError(t, p.err())
 			if test.want == "" {
 				require.Empty(t, hints)

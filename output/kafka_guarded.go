@@ -61,14 +61,14 @@ type output struct {
 func newOutput(conf *service.ParsedConfig, mgr *service.Resources) (*output, error) {
 	p := newParser(conf)
 	client, records := p.config(mgr.Logger(), false)
-	policy, hints := p.batching(), p.hints()
+	policy, hints := p.batching(), p.hints(client)
 	if err := p.err(); err != nil {
 		return nil, err
 	}
 	o := &output{
 		client:  client,
 		records: records,
-		notices: newNotices(mgr.Logger()),
+		notices: newNotices(mgr.Logger(), client.endpoint()),
 		metrics: newMetrics(mgr.Metrics()),
 	}
 	var err error

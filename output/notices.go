@@ -13,8 +13,9 @@ import (
 // notices is all that the output says in the log. Nothing of it has a part of a
 // message, and nothing comes more often than once a minute per cause.
 type notices struct {
-	log     *service.Logger
-	letters *gather[letterKind, *guard.Failure]
+	log      *service.Logger
+	endpoint endpoint
+	letters  *gather[letterKind, *guard.Failure]
 }
 
 // letterKind is what dead letters are told of together by.
@@ -23,8 +24,8 @@ type letterKind struct {
 	class guard.Class
 }
 
-func newNotices(log *service.Logger) *notices {
-	n := &notices{log: log}
+func newNotices(log *service.Logger, e endpoint) *notices {
+	n := &notices{log: log, endpoint: e}
 	n.letters = newGather(n.sayDeadLettered, func(_, next *guard.Failure) *guard.Failure { return next })
 	return n
 }
@@ -82,7 +83,7 @@ func (n *notices) rules(old, now *guard.Rules, maxMessageBytes int) {
 	case now.Known:
 		n.log.Debugf("What topic %s accepts: %s", now.Topic, now)
 	case !now.Missing():
-		n.log.Warnf("What topic %s accepts is %s. What the broker refuses decides instead, which takes extra requests. To read it takes the right to DESCRIBE_CONFIGS on the topic", now.Topic, now)
+		n.log.Warnf("What topic %s accepts is %s. What the broker refuses decides instead, which takes extra requests. To read it takes %s", now.Topic, now, n.endpoint.name(DescribeTopic))
 	}
 	limit := now.MaxBatchBytes()
 	if !now.Known || maxMessageBytes == 0 || old != nil && old.MaxBatchBytes() == limit {
@@ -123,7 +124,7 @@ func (n *notices) waiting(w guard.Waiting) {
 	case w.Cause == nil:
 		n.log.Warnf("%d messages for topic %s wait for a broker to acknowledge them, since %s", w.Records, w.Topic, lasted)
 	default:
-		n.log.Warnf("%d messages for topic %s are held, since %s, and tried again until it passes: %v", w.Records, w.Topic, lasted, w.Cause)
+		n.log.Warnf("%d messages for topic %s are held, since %s, and tried again until it passes: %v%s", w.Records, w.Topic, lasted, w.Cause, n.endpoint.advice(w.Cause))
 	}
 }
 

@@ -26,7 +26,7 @@ func TestDeadLettersAreSaidAtABoundedRate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		log, text := lines()
-		n := newNotices(log)
+		n := newNotices(log, endpoint{})
 		large := &guard.Failure{Class: guard.SizeExceeded, Topic: "t", Partition: -1, Bytes: 2, Limit: 1, LimitName: "the limit"}
 		for range 1000 {
 			n.deadLettered(large)

@@ -36,7 +36,7 @@ type View struct {
 func ViewOf(conf *service.ParsedConfig) (View, error) {
 	p := newParser(conf)
 	client, records := p.config(nil, false)
-	policy, hints := p.batching(), p.hints()
+	policy, hints := p.batching(), p.hints(client)
 	if err := p.err(); err != nil {
 		return View{}, err
 	}
@@ -59,6 +59,9 @@ func ViewOf(conf *service.ParsedConfig) (View, error) {
 
 // Ping asks one of the seed brokers whether it answers and takes the credentials.
 func (v View) Ping(ctx context.Context, seed string) error { return v.client.ping(ctx, seed) }
+
+// Name returns what a right is called where the config connects to.
+func (v View) Name(r Right) string { return v.client.endpoint().name(r) }
 
 // Warnings returns what the config does not do in its place, as the log has it at
 // the start.

@@ -1,0 +1,95 @@
+package output
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/kafka-guarded/kafka-guarded/guard"
+)
+
+// endpoint is the service behind the seed brokers, where it takes other settings
+// than Apache Kafka, or other words for rights. docs/clusters.md has more.
+type endpoint struct {
+	eventHubs bool // Azure Event Hubs
+	iam       bool // Amazon MSK with rights by IAM
+}
+
+func (c *clientConfig) endpoint() endpoint {
+	e := endpoint{iam: slices.Contains(c.sasl.names(), saslAWSMSKIAM)}
+	for _, seed := range c.seeds {
+		host, _, _ := net.SplitHostPort(seed)
+		e.eventHubs = e.eventHubs || strings.HasSuffix(strings.ToLower(host), ".servicebus.windows.net")
+	}
+	return e
+}
+
+// Right is a right in Kafka, as ACLs name it.
+type Right string
+
+// The rights that are spoken of.
+const (
+	WriteTopic      Right = "WRITE on the topic"
+	WriteIdempotent Right = "IDEMPOTENT_WRITE on the cluster"
+	DescribeTopic   Right = "DESCRIBE_CONFIGS on the topic"
+	DescribeBrokers Right = "DESCRIBE_CONFIGS on the cluster"
+)
+
+// iamActions are what rights are called in IAM policies.
+var iamActions = map[Right]string{
+	WriteTopic:      "kafka-cluster:DescribeTopic and kafka-cluster:WriteData on the topic",
+	WriteIdempotent: "kafka-cluster:WriteDataIdempotently on the cluster",
+	DescribeTopic:   "kafka-cluster:DescribeTopicDynamicConfiguration on the topic",
+	DescribeBrokers: "kafka-cluster:DescribeClusterDynamicConfiguration on the cluster",
+}
+
+// name returns what a right is called.
+func (e endpoint) name(r Right) string {
+	if e.iam {
+		return iamActions[r]
+	}
+	return string(r)
+}
+
+// advice says more of what messages are held for, empty if there is no more to say.
+func (e endpoint) advice(cause error) string {
+	switch {
+	case e.iam && errors.Is(cause, kerr.TopicAuthorizationFailed):
+		return ". IAM has to allow " + e.name(WriteTopic)
+	case e.iam && errors.Is(cause, kerr.ClusterAuthorizationFailed):
+		return fmt.Sprintf(". IAM has to allow %s, or set %s: false", e.name(WriteIdempotent), fieldIdempotentWrite)
+	case e.eventHubs && errors.Is(cause, kerr.PolicyViolation):
+		return ". Event Hubs throttles with this error: it passes, more throughput units keep it away"
+	}
+	return ""
+}
+
+// What Event Hubs takes.
+const (
+	eventHubsRequest = 1046528
+	eventHubsIdle    = 240 * time.Second
+)
+
+// eventHubsHints returns which settings do not go with Event Hubs.
+func (p *parser) eventHubsHints(c clientConfig) (texts []string) {
+	hint := func(text string, args ...any) { texts = append(texts, "Event Hubs: "+fmt.Sprintf(text, args...)) }
+	codec := optional(p, fieldCompression, p.conf.FieldString)
+	if codec != "gzip" && codec != "none" {
+		hint("it takes gzip and no other compression, and refuses the default: set %s to gzip or none", fieldCompression)
+	}
+	if c.maxRequestBytes > eventHubsRequest {
+		hint("%s (%d) is more than it takes (%d): it closes the connection on larger requests, so set it to 1MB", fieldBrokerWriteMaxBytes, c.maxRequestBytes, eventHubsRequest)
+	}
+	if idle := p.orZero(fieldConnIdleTimeout); idle >= eventHubsIdle {
+		hint("it closes connections that are idle for %s: set %s to less", eventHubsIdle, fieldConnIdleTimeout)
+	}
+	if slices.Contains(c.guard.Permanent, guard.Refused) {
+		hint("it throttles with POLICY_VIOLATION, which is %s: take that out of %s", guard.Refused, fieldPermanent)
+	}
+	return texts
+}
