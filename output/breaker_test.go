@@ -127,7 +127,7 @@ func TestTheBreakerReportsWhatItHoldsAtAShutdown(t *testing.T) {
 			cancel()
 		}
 	}
-	o.breaker.notices = newNotices(log)
+	o.breaker.notices = newNotices(log, endpoint{})
 	batch := streamtest.Batch("m0", big)
 	index := batch.Index()
 	failed := failedOf(o.WriteBatch(ctx, batch), index, 2)

@@ -29,10 +29,28 @@ func (p *parser) hints(c clientConfig) []string {
 			hint("%s is %s: a message for which that finds nothing gets the text null as its key, and all of these are in one partition. Have %s say which messages have no key, or name another value with .or(...)", fieldKey, text, fieldNullKey)
 		}
 	}
+	if p.lettersToItsOwnTopic() {
+		hint("%s: its topic is that of this output: what the topic does not take, it does not take as a dead letter either", fieldDeadLetter)
+	}
 	if c.endpoint().eventHubs {
 		texts = append(texts, p.eventHubsHints(c)...)
 	}
 	return texts
+}
+
+// lettersToItsOwnTopic reports whether dead letters are written where the messages
+// were refused, and have nowhere else to go.
+func (p *parser) lettersToItsOwnTopic() bool {
+	if !p.has(fieldDeadLetter) {
+		return false
+	}
+	v, err := p.conf.FieldAny(fieldDeadLetter)
+	if node, ok := v.(interface{ Decode(any) error }); ok {
+		err = node.Decode(&v)
+	}
+	child, _ := v.(map[string]any)
+	fields, _ := child[name].(map[string]any)
+	return err == nil && fields[fieldTopic] == p.string(fieldTopic) && fields[fieldDeadLetter] == nil
 }
 
 // maybeNull matches interpolations that are a path and nothing else.

@@ -13,6 +13,8 @@ func TestHints(t *testing.T) {
 		{"nothing to say", "key: k\nsasl: [ { mechanism: SCRAM-SHA-256, username: a, password: S3cr3tPW } ]", ""},
 		{"PLAIN without TLS", "sasl: [ { mechanism: PLAIN, username: a, password: S3cr3tPW } ]", "sasl[0]: PLAIN sends the password as it is, and tls.enabled is not set"},
 		{"PLAIN with TLS", "tls: { enabled: true }\nsasl: [ { mechanism: PLAIN, username: a, password: S3cr3tPW } ]", ""},
+		{"dead letters to the topic itself", "dead_letter: { kafka_guarded: { seed_brokers: [ 'a:1' ], topic: t } }", "dead_letter: its topic is that of this output"},
+		{"dead letters to another topic", "dead_letter: { kafka_guarded: { seed_brokers: [ 'a:1' ], topic: letters } }", ""},
 		{"Event Hubs with all that it takes", "seed_brokers: [ 'n.servicebus.windows.net:9093' ]\ncompression: gzip\nbroker_write_max_bytes: 1MB", ""},
 		{"Event Hubs and its codecs", "seed_brokers: [ 'n.servicebus.windows.net:9093' ]\nbroker_write_max_bytes: 1MB", "Event Hubs: it takes gzip and no other compression"},
 		{"Event Hubs and its requests", "seed_brokers: [ 'n.Servicebus.windows.net:9093' ]\ncompression: none", "Event Hubs: broker_write_max_bytes (104857600) is more than it takes (1046528)"},
