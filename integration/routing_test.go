@@ -138,6 +138,38 @@ func TestATopicMayBeDeletedAndCreatedAgainWhileRunning(t *testing.T) {
 	other.check(c, "bystander")
 }
 
+// The topic goes and comes back under a load that does not pause. What was written
+// to an earlier one may be gone with it. Nothing is in the last one twice, nor
+// anything that was handed on.
+func TestNothingIsDuplicatedWhileATopicIsDeletedAndCreatedAgainAtFullSpeed(t *testing.T) {
+	c := oneNode(t)
+	for _, idempotent := range []bool{true, false} {
+		t.Run(fmt.Sprintf("idempotent_write %t", idempotent), func(t *testing.T) {
+			c := c.With(t)
+			c.CreateTopic("phoenix", 3, 1, nil)
+			l := newLedger(t, t.Name())
+			var n atomic.Int64
+			s := start(l, defaults(c).with(fields{"max_in_flight": 10, "idempotent_write": idempotent}), func(context.Context) []message {
+				var batch []message
+				for range 100 {
+					m := good("phoenix", fmt.Sprintf("m-%06d", n.Add(1)))
+					m.doomed = true
+					batch = append(batch, m)
+				}
+				return batch
+			})
+			for range 3 {
+				s.goOn(20)
+				c.DeleteTopic("phoenix")
+				c.CreateTopic("phoenix", 3, 1, nil)
+			}
+			s.goOn(20)
+			s.finish()
+			l.check(c, "phoenix")
+		})
+	}
+}
+
 func TestMessagesWaitForATopicThatAppearsLater(t *testing.T) {
 	c := oneNode(t)
 	l := newLedger(t, "routing/topic appears later")

@@ -4,7 +4,9 @@ package integration
 
 import (
 	"encoding/base64"
+	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -73,6 +75,49 @@ func TestClientCertificatesDeliver(t *testing.T) {
 		f["tls"] = fields{"enabled": true, "root_cas_file": pemFile(t, certs.CA)}
 		requireNoConnection(t, f, "remote error: tls:")
 	})
+}
+
+// A certificate that has expired keeps the broker from taking connections. It is
+// renewed on disk, as cert-manager and the like do.
+func TestAClientCertificateIsRenewedOnDisk(t *testing.T) {
+	skipShort(t)
+	knownBreak(t, 10, "the files are read once, at the start: messages are held (none is diverted) until a restart")
+	p := newProxy(t)
+	c := kafkatest.Start(t, kafkatest.Options{TLS: true, TLSClientAuth: true, ACLs: true, AdvertisedPorts: map[int]int{1: p.port()}})
+	p.connect(c.ClientAddr(1))
+	c.CreateTopic("certified", 3, 1, nil)
+	c.Grant(kafkatest.ClientCertPrincipal, kadm.OpWrite, kafkatest.TopicResource("certified"))
+	certs := c.Certs()
+	certFile, keyFile := pemFile(t, nil), pemFile(t, nil)
+	issue := func(until time.Time) {
+		cert, key, err := certs.Issue(until)
+		require.NoError(t, err)
+		require.NoError(t, os.WriteFile(certFile, cert, 0o600))
+		require.NoError(t, os.WriteFile(keyFile, key, 0o600))
+	}
+	expiry := time.Now().Add(5 * time.Second).Truncate(time.Second)
+	issue(expiry)
+	l := newLedger(t, "security/client certificate renewed on disk")
+	next := make(chan []message, 100)
+	s := start(l, defaults(c).with(fields{"max_in_flight": 10, "tls": fields{
+		"enabled":       true,
+		"root_cas_file": pemFile(t, certs.CA),
+		"client_certs":  []any{fields{"cert_file": certFile, "key_file": keyFile}},
+	}}), channel(next))
+	next <- around("certified", "before", 50)
+	eventually(t, func() bool { return l.acknowledged() == 1 }, "the batch before")
+	time.Sleep(time.Until(expiry.Add(time.Second)))
+	p.cut() // nothing is under way
+	p.connect(c.ClientAddr(1))
+	for b := range 9 {
+		next <- around("certified", fmt.Sprint("expired-", b), 50)
+	}
+	time.Sleep(5 * time.Second)
+	require.Equal(t, 1, l.acknowledged(), "with an expired certificate")
+	issue(time.Now().Add(time.Hour))
+	close(next)
+	s.wait()
+	l.check(c, "certified")
 }
 
 func TestAFailureToConnectSaysWhy(t *testing.T) {

@@ -30,6 +30,28 @@ type Certs struct {
 	CA         []byte // the certificate that signed the others
 	ClientCert []byte
 	ClientKey  []byte // PKCS #8
+
+	ca *signedCert
+}
+
+// Issue makes another certificate for the client, which is valid until then, and
+// its key, in PEM.
+func (c *Certs) Issue(until time.Time) (cert, key []byte, err error) {
+	client, err := makeClientCert(c.ca, until)
+	if err != nil {
+		return nil, nil, err
+	}
+	return client.certPEM, client.keyPEM, nil
+}
+
+func makeClientCert(ca *signedCert, until time.Time) (*signedCert, error) {
+	return makeCert(ca, &x509.Certificate{
+		Subject:     pkix.Name{CommonName: clientCertName},
+		NotBefore:   time.Now().AddDate(0, 0, -1),
+		NotAfter:    until,
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
 }
 
 // tlsConfig trusts the CA and shows the client certificate.
@@ -70,13 +92,7 @@ func makeCerts(dir string, expired bool) (*Certs, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the CA certificate: %w", err)
 	}
-	client, err := makeCert(ca, &x509.Certificate{
-		Subject:     pkix.Name{CommonName: clientCertName},
-		NotBefore:   now.AddDate(0, 0, -1),
-		NotAfter:    now.AddDate(0, 0, 1),
-		KeyUsage:    x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-	})
+	client, err := makeClientCert(ca, now.AddDate(0, 0, 1))
 	if err != nil {
 		return nil, fmt.Errorf("making the client certificate: %w", err)
 	}
@@ -103,7 +119,7 @@ func makeCerts(dir string, expired bool) (*Certs, error) {
 	if err := os.WriteFile(filepath.Join(dir, truststoreFile), ca.certPEM, 0o600); err != nil {
 		return nil, fmt.Errorf("writing the truststore: %w", err)
 	}
-	return &Certs{CA: ca.certPEM, ClientCert: client.certPEM, ClientKey: client.keyPEM}, nil
+	return &Certs{CA: ca.certPEM, ClientCert: client.certPEM, ClientKey: client.keyPEM, ca: ca}, nil
 }
 
 type signedCert struct {

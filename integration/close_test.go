@@ -1,0 +1,94 @@
+//go:build linux || darwin
+
+package integration
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/kafka-guarded/kafka-guarded/guard"
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
+)
+
+// patient tries again for as long as it may.
+var patient = guard.Retry{InitialInterval: 100 * time.Millisecond, MaxInterval: time.Second}
+
+// writing starts a write of n records to a topic, and returns where its verdicts
+// will be.
+func writing(ctx context.Context, g *guard.Guard, topic string, n int) <-chan []guard.Verdict {
+	var records []*kgo.Record
+	for range n {
+		records = append(records, &kgo.Record{Topic: topic, Value: []byte("m")})
+	}
+	done := make(chan []guard.Verdict, 1)
+	go func() { done <- g.Write(ctx, records) }()
+	return done
+}
+
+// within waits for the verdicts of a write that must end.
+func within(t *testing.T, done <-chan []guard.Verdict) []guard.Verdict {
+	t.Helper()
+	select {
+	case verdicts := <-done:
+		return verdicts
+	case <-time.After(patience):
+		require.FailNow(t, "the write does not return")
+		return nil
+	}
+}
+
+// The client of a write is replaced while the write waits for an answer that never
+// comes, since another topic takes less than it did.
+func TestCloseEndsAWriteWhoseClientWasReplaced(t *testing.T) {
+	c, relay := relayed(t, kafkatest.Options{})
+	c.CreateTopic("silent", 1, 1, nil)
+	c.CreateTopic("lowered", 1, 1, nil)
+	g := newGuard(t, c, guard.Config{Retry: patient, RulesMaxAge: 50 * time.Millisecond})
+	for _, topic := range []string{"silent", "lowered"} {
+		for _, v := range within(t, writing(t.Context(), g, topic, 3)) {
+			require.Equal(t, guard.Delivered, v.Outcome, "%v", v.Failure)
+		}
+	}
+	topics, err := c.Admin().ListTopics(t.Context(), "silent")
+	require.NoError(t, err)
+	ended := make(chan struct{})
+	t.Cleanup(func() { close(ended) })
+	swallowed := make(chan struct{}, 100)
+	relay.follow(rules{answer: func(req *kmsg.ProduceRequest, _ *kmsg.ProduceResponse) bool {
+		if req.Topics[0].TopicID == topics["silent"].ID {
+			swallowed <- struct{}{}
+			<-ended
+		}
+		return true
+	}})
+	silent := writing(t.Context(), g, "silent", 3)
+	<-swallowed
+	c.SetTopicConfig("lowered", "max.message.bytes", "20000")
+	eventually(t, func() bool { return g.Rules(t.Context(), "lowered").MaxMessageBytes == 20_000 }, "the limit to be known")
+	for _, v := range within(t, writing(t.Context(), g, "lowered", 3)) { // by another client
+		require.Equal(t, guard.Delivered, v.Outcome, "%v", v.Failure)
+	}
+	g.Close()
+	for _, v := range within(t, silent) {
+		require.Equal(t, guard.Unknown, v.Outcome)
+	}
+}
+
+// What waits for a topic that never was has not been written.
+func TestThereIsNoDoubtAboutWhatWaitsForATopic(t *testing.T) {
+	c := oneNode(t)
+	waits := make(chan guard.Waiting, 100)
+	g := newGuard(t, c, guard.Config{Retry: patient, OnWaiting: func(w guard.Waiting) { waits <- w }})
+	ctx, cancel := context.WithCancel(t.Context())
+	never := writing(ctx, g, "never", 3)
+	<-waits
+	cancel()
+	for _, v := range within(t, never) {
+		require.Equal(t, guard.NotWritten, v.Outcome, "%v", v.Failure)
+	}
+}
