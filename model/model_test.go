@@ -27,6 +27,9 @@ var failedSeeds = []uint64{
 	// processors are in between.
 	10404611670904301205, 6112113758051335137, 14216262244645871978,
 	15079090642481551388, 14453362901307053370, 13200102614436818859,
+	// Duplicated, when an acceptance had guard forget that the batch before it
+	// was in doubt.
+	1593996897924700138,
 }
 
 const (

@@ -285,8 +285,10 @@ func (h *history) close(f *flight) bool {
 	return true
 }
 
-// accept notes that a batch was accepted. That settles what was in doubt of it,
-// and of all before it.
+// accept notes that a batch was accepted. That settles what was in doubt of it.
+// Batches before it in the same sequence are then in the log, too. But a refusal may
+// still be the next answer to one of them, and would seem to prove the contrary if
+// the doubt were forgotten.
 func (h *history) accept(l *Log, f *flight) {
 	if h.broken != nil && f.after(*h.broken) || f.abandoned {
 		h.add(l, Event{Orphan: true, position: f.position})
@@ -297,7 +299,7 @@ func (h *history) accept(l *Log, f *flight) {
 	h.vague = nil
 	if f.sequence >= 0 && len(h.events) > 0 {
 		h.events = slices.DeleteFunc(h.events, func(e Event) bool {
-			return e.position == f.position || f.after(e.position)
+			return e.position == f.position
 		})
 	}
 }
