@@ -100,7 +100,7 @@ var (
 	multiply = processor{"multiply", []string{"mapping: 'root = [ this, this.assign({\"%s\": 1}) ]'", "unarchive: { format: json_array }"}}
 	split    = processor{"split", []string{"split: { size: 3 }"}}
 	reorder  = processor{"reorder", []string{"archive: { format: json_array }", "mapping: 'root = this.sort_by(m -> 0 - m.id)'", "unarchive: { format: json_array }"}}
-	merge    = processor{"merge", []string{groupByKind, "split: { size: 50 }", "archive: { format: json_array }"}}
+	merge    = processor{"merge", []string{groupByKind, "split: { size: 30 }", "archive: { format: json_array }"}}
 )
 
 // processors are those of a place, in this order: what is merged has no ID of its
