@@ -11,6 +11,8 @@ import (
 	bigmath "math/big"
 	"net"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -214,4 +216,30 @@ func TestSASLToAListenerWithoutIsSaid(t *testing.T) {
 	})
 	o := outputOf(t, c.config("topic: t", "sasl: [ { mechanism: PLAIN, username: admin, password: secret } ]"))
 	require.ErrorContains(t, o.Connect(t.Context()), "the listener is one without SASL: leave out the field sasl, or name a listener with SASL in seed_brokers")
+}
+
+// Kafka that comes up after the stream is found by itself.
+func TestKafkaThatComesUpLaterIsFound(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := l.Addr().(*net.TCPAddr)
+	require.NoError(t, l.Close())
+	turnedDown, ended := make(chan struct{}), make(chan bool)
+	var said sync.Once
+	s := &streamtest.Stream{Batches: [][]string{{"a"}}, Hear: func(line string) {
+		if strings.Contains(line, "Failed to connect to kafka_guarded") {
+			said.Do(func() { close(turnedDown) })
+		}
+	}}
+	go func() {
+		ended <- s.Run(t, t.Context(), "kafka_guarded: { seed_brokers: [ '"+addr.String()+"' ], topic: t, dead_letter: { drop: {} } }")
+	}()
+	<-turnedDown
+	c := newCluster(t, kfake.Ports(addr.Port))
+	c.Topic("t", 1)
+	up := time.Now()
+	require.True(t, <-ended)
+	t.Logf("delivered %s after Kafka came up", time.Since(up))
+	require.Equal(t, once("a"), c.Values("t"))
 }
