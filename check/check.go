@@ -38,7 +38,7 @@ var errFailing = errors.New("messages would fail, or wait without end: see the l
 // Run checks the outputs of the configs, and prints what it finds. The error is
 // also about findings.
 func Run(ctx context.Context, w io.Writer, opts Options) error {
-	bad, any := false, false
+	bad, found := false, false
 	for _, file := range opts.Configs {
 		c, err := find(file, opts.Resources, opts.Set)
 		if err != nil {
@@ -46,7 +46,7 @@ func Run(ctx context.Context, w io.Writer, opts Options) error {
 		}
 		emptyVariables(file).print(w)
 		for _, o := range c.outputs {
-			any = true
+			found = true
 			if err := o.check(ctx, opts); err != nil {
 				return fmt.Errorf("reading the output at %s: %w", o.path, err)
 			}
@@ -63,7 +63,7 @@ func Run(ctx context.Context, w io.Writer, opts Options) error {
 	switch err := ctx.Err(); {
 	case err != nil:
 		return err
-	case !any:
+	case !found:
 		return fmt.Errorf("the config has no %s output", placement.Component)
 	case bad:
 		return errFailing

@@ -17,15 +17,16 @@ import (
 // kafka_guarded that are meant to be, each with its reason. The test fails for
 // any other, and for one of these that is no longer there.
 var intended = map[string]string{
-	"inject_tracing_map: new": "carries the trace context, as other outputs of Benthos do",
-	"null_key: new":           "says which records have no key: an interpolated key is never null",
-	"tombstone: new":          "says which records have no value: content is never null",
-	"topic_rules: new":        "what a topic accepts is asked of the cluster",
-	"retry: new":              "what fails for a while is sent again by the output",
-	"permanent: new":          "which failures are for good",
-	"dead_letter: new":        "where those go",
-	"report_failures: new":    "how those are reported that go nowhere",
-	"delivery_report: new":    "the fate of every message",
+	"inject_tracing_map: new":  "carries the trace context, as other outputs of Benthos do",
+	"null_key: new":            "says which records have no key: an interpolated key is never null",
+	"tombstone: new":           "says which records have no value: content is never null",
+	"topic_rules: new":         "what a topic accepts is asked of the cluster",
+	"retry: new":               "what fails for a while is sent again by the output",
+	"permanent: new":           "which failures are for good",
+	"dead_letter: new":         "where those go",
+	"dead_letter_breaker: new": "when they would be nearly everything",
+	"report_failures: new":     "how those are reported that go nowhere",
+	"delivery_report: new":     "the fate of every message",
 
 	"delivery_report_max_elapsed_time: new": "a report changes no fate, and so holds nothing up for ever",
 

@@ -55,6 +55,7 @@ func (b *broker) makeTrouble(partitions int, event func()) {
 			return nil, errors.New("cut"), true
 		case cutAfter:
 			b.cut.Store(true)
+		default: // the faults below answer
 		}
 		return nil, nil, false
 	})

@@ -50,7 +50,7 @@ func (c content) unit() string { return unit(c.ID, c.Copy, c.Letter) }
 
 // unit names what the ledger accounts for: a message, or one of those that
 // processors have made of it.
-func unit(id, copy, letter int) string { return fmt.Sprintf("%d.%d.%d", id, copy, letter) }
+func unit(id, nth, letter int) string { return fmt.Sprintf("%d.%d.%d", id, nth, letter) }
 
 // message makes the message with the ID.
 func (p *plan) message(id int) *service.Message {

@@ -83,6 +83,7 @@ func newPlan(rng *rand.Rand, n int) *plan {
 		p.onChild = newProcessing(rng)
 	}
 	switch p.fates {
+	case deadLetter: // anything may be around it
 	case fallback:
 		// The output is in a fallback, before the dead letters. What fails
 		// when the stream is shut down gets there as well, and a fallback

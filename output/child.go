@@ -206,16 +206,16 @@ const enough = 3
 // alone writes each of the open messages by itself, and returns which are still
 // open: first those that were not tried.
 func (w *childWrite) alone(ctx context.Context, open []int) (rest []int, err error) {
-	any := false
+	took := false
 	for n, i := range open {
-		if !any && len(rest) == enough || ctx.Err() != nil {
+		if !took && len(rest) == enough || ctx.Err() != nil {
 			return append(slices.Clone(open[n:]), rest...), err
 		}
 		if e := w.send(service.MessageBatch{w.batch[i].Copy()}); e != nil {
 			rest, err = append(rest, i), e
 			continue
 		}
-		any = true
+		took = true
 		w.took(i)
 	}
 	return rest, err

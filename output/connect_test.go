@@ -7,7 +7,6 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	bigmath "math/big"
 	"net"
 	"slices"
@@ -159,7 +158,7 @@ func TestOnlyWhoIsTurnedAwayWaits(t *testing.T) {
 	o := outputOf(t, "topic: t\nseed_brokers: [ '"+addr+"' ]\n")
 	err := o.Connect(t.Context())
 	require.ErrorContains(t, err, "no broker of seed_brokers can be used: "+addr+": unable to dial: dial tcp")
-	require.False(t, errors.As(err, &backOff))
+	require.NotErrorAs(t, err, &backOff)
 
 	c := newCluster(t, kfake.EnableSASL(), kfake.Superuser("PLAIN", "admin", "right"))
 	refuseAuthentication(c)
