@@ -107,7 +107,10 @@ func (b *bounds) risky(known bool, bytes int) bool {
 var noBounds = &bounds{}
 
 // allBounds has the bounds by topic.
-type allBounds struct{ topics sync.Map }
+type allBounds struct {
+	topics sync.Map
+	any    atomic.Bool // a record was refused for its size
+}
 
 func (a *allBounds) get(topic string) *bounds {
 	if b, ok := a.topics.Load(topic); ok {

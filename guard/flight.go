@@ -132,20 +132,19 @@ func (w *write) handOver(p *part, gen *generation, slots []*slot, done func()) (
 		}
 	}
 	slots[len(slots)-1].end = true
-	ctx, cancel := context.WithCancel(gen.life)
+	ctx := &cancelable{done: make(chan struct{})}
 	finished := make(chan struct{})
 	w.guard.borrow(gen)
 	p.busy.Go(func() {
 		defer close(finished)
 		defer done()
 		defer w.guard.done(gen)
-		defer cancel()
 		gen.log.HandingOver()
 		gen.ProduceSync(ctx, records...)
 	})
 	if !w.await(gen, finished, slots) {
 		// Whatever kgo has not sent yet must not be sent any more.
-		cancel()
+		ctx.cancel()
 		grace := giveUpGrace
 		if context.Cause(w.ctx) != errBudget {
 			grace = shutdownGrace
@@ -160,6 +159,23 @@ func (w *write) handOver(p *part, gen *generation, slots []*slot, done func()) (
 		s.record().Context = s.own()
 	}
 	return since
+}
+
+// cancelable is the context of a hand-over. It ends when that is given up, and at
+// no other time: kgo fails all of a partition when that of its first record ends.
+type cancelable struct{ done chan struct{} }
+
+func (*cancelable) Deadline() (time.Time, bool) { return time.Time{}, false }
+func (c *cancelable) Done() <-chan struct{}     { return c.done }
+func (*cancelable) Value(any) any               { return nil }
+func (c *cancelable) cancel()                   { close(c.done) }
+func (c *cancelable) Err() error {
+	select {
+	case <-c.done:
+		return context.Canceled
+	default:
+		return nil
+	}
 }
 
 // How long kgo may take to hand back what a write has given up, when the time of

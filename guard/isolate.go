@@ -371,8 +371,11 @@ func (i *search) convict(s *slot, e *wire.Event, exclusively bool) {
 		i.condemn(s, sent, e)
 		i.testify(s, sent, e)
 		i.condemnDominated()
-		if rules := g.rules.of(i.tp.Topic); !rules.Known && g.bounds.get(i.tp.Topic).aloneRefused(int(s.size)) {
-			g.config.OnBound(i.tp.Topic, int(s.size))
+		if rules := g.rules.of(i.tp.Topic); !rules.Known {
+			g.bounds.any.Store(true)
+			if g.bounds.get(i.tp.Topic).aloneRefused(int(s.size)) {
+				g.config.OnBound(i.tp.Topic, int(s.size))
+			}
 		}
 	case len(e.Named) == 1:
 		g.namesRightly.Store(true)

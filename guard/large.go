@@ -13,6 +13,9 @@ import (
 // still open.
 func (w *write) tryLarge(open []*slot) []*slot {
 	g := w.guard
+	if !g.bounds.any.Load() {
+		return open // nearly always
+	}
 	tries := map[wire.Partition]*try{}
 	anywhere := map[string]int32{} // by topic: the partition for those without one of their own
 	type key struct{ topic, key string }

@@ -95,17 +95,17 @@ func turnAway(r *kgo.Record) bool {
 // others are never placed.
 func (w *write) introduce(gen *generation, slots []*slot) []*slot {
 	var topics distinct
-	for _, s := range slots {
-		topics.add(s.record().Topic)
-	}
-	var unknown []string
+	last := ""
 	gen.mu.Lock()
-	for _, topic := range topics.names {
-		if !gen.topics[topic].known {
-			unknown = append(unknown, topic)
+	for _, s := range slots {
+		topic := s.record().Topic
+		if topic != last && !gen.topics[topic].known {
+			topics.add(topic)
 		}
+		last = topic
 	}
 	gen.mu.Unlock()
+	unknown := topics.names
 	if len(unknown) == 0 {
 		return slots
 	}

@@ -123,20 +123,31 @@ scan:
 			seen = i + 1
 			continue
 		case alone:
+			if p.alone == nil {
+				p.together = slices.Clone(p.all)
+			}
 			p.alone = append(p.alone, s)
 			if to >= 0 {
 				t.close(to)
 			}
-		case !first && !t.takes(g, s, to, p.together):
+		case !first && !t.takes(g, s, to, p.all):
 			break scan // the partition's batch would be full
 		default:
 			t.add(s, to)
-			p.together = append(p.together, s)
 		}
-		p.all = append(p.all, s)
-		p.bytes += int64(buffered)
 		seen = i + 1
-		if alone && to < 0 {
+		if len(p.all) == i { // all so far: no copy is needed
+			p.all = open[:seen:seen]
+		} else {
+			p.all = append(p.all, s)
+		}
+		p.bytes += int64(buffered)
+		switch {
+		case p.alone == nil:
+			p.together = p.all
+		case !alone:
+			p.together = append(p.together, s)
+		case to < 0:
 			break scan // nothing may follow it to a partition that is not known
 		}
 	}
@@ -156,7 +167,7 @@ func (t *partTopic) overflows(s *slot) bool {
 
 // takes reports whether none of the topic's partitions has more than a batch with
 // s, given its partition and the part's slots so far.
-func (t *partTopic) takes(g *Guard, s *slot, to int, together []*slot) bool {
+func (t *partTopic) takes(g *Guard, s *slot, to int, sofar []*slot) bool {
 	if !t.overflows(s) {
 		return true
 	}
@@ -165,7 +176,7 @@ func (t *partTopic) takes(g *Guard, s *slot, to int, together []*slot) bool {
 	}
 	if t.spread == nil {
 		t.spread = &spread{partitions: make([]int, t.rules.Partitions)}
-		for _, earlier := range together {
+		for _, earlier := range sofar { // those that go alone are in no batch, but rare
 			if earlier.record().Topic == t.rules.Topic {
 				t.spread.add(g.destination(t.rules, earlier), int(earlier.size)-batchOverhead)
 			}

@@ -49,10 +49,12 @@ type retries struct {
 // write is to give up.
 func (r *retries) pause(slots []*slot) (held []*slot) {
 	w, g := r.write, r.write.guard
-	byClass := map[Class][]*slot{}
+	var byClass map[Class][]*slot
 	for _, s := range slots {
 		if w.mayPass(s) {
-			held = append(held, s)
+			if held = append(held, s); byClass == nil {
+				byClass = map[Class][]*slot{}
+			}
 			byClass[s.verdict().Class] = append(byClass[s.verdict().Class], s)
 		}
 	}

@@ -142,13 +142,16 @@ func (c *conn) launch(r *request) (changed bool) {
 	}
 	c.mu.Unlock()
 	l := c.log
-	alone := len(r.produce.Topics) == 1 && len(r.produce.Topics[0].Partitions) == 1
-	var flights []*flight
+	n := 0
+	for i := range r.produce.Topics {
+		n += len(r.produce.Topics[i].Partitions)
+	}
+	flights := make([]flight, 0, n)
 	for i := range r.produce.Topics {
 		t := &r.produce.Topics[i]
 		topic := l.topic(t.Topic, t.TopicID)
 		for j := range t.Partitions {
-			flights = append(flights, l.flight(Partition{topic, t.Partitions[j].Partition}, t.Partitions[j].Records, alone))
+			flights = append(flights, readFlight(Partition{topic, t.Partitions[j].Partition}, t.Partitions[j].Records))
 		}
 	}
 	gone := c.hold(flights, deadline)
@@ -156,11 +159,12 @@ func (c *conn) launch(r *request) (changed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	most, size := l.cuts.most(), 0
-	n := 0
+	r.flights = make([]*flight, 0, n)
+	n = 0
 	for i := range r.produce.Topics {
 		t := &r.produce.Topics[i]
 		t.Partitions = slices.DeleteFunc(t.Partitions, func(p kmsg.ProduceRequestTopicPartition) bool {
-			f := flights[n]
+			f := &flights[n]
 			n++
 			switch {
 			case p.Records == nil, gone[f.Partition], l.stale(f), most > 0 && size > 0 && size+f.bytes > most:
@@ -193,10 +197,22 @@ const idle = time.Second
 // hold waits until nothing that may be refused is under way to the partitions of
 // the flights. It returns those in which something was refused meanwhile: kgo
 // has given up what it has for them, or will send it anew.
-func (c *conn) hold(flights []*flight, deadline time.Time) (gone map[Partition]bool) {
+func (c *conn) hold(flights []flight, deadline time.Time) (gone map[Partition]bool) {
 	l := c.log
-	timer := time.NewTimer(time.Until(deadline))
-	defer timer.Stop()
+	var over <-chan time.Time // once there is something to wait for
+	wait := func(on <-chan struct{}) bool {
+		if over == nil {
+			timer := time.NewTimer(time.Until(deadline))
+			over = timer.C
+		}
+		select {
+		case <-on:
+			return true
+		case <-c.closed:
+		case <-over:
+		}
+		return false
+	}
 	for l.opts.Sequential() {
 		l.mu.Lock()
 		handed := l.handed
@@ -204,15 +220,12 @@ func (c *conn) hold(flights []*flight, deadline time.Time) (gone map[Partition]b
 		if handed == nil {
 			break
 		}
-		select {
-		case <-handed:
-			continue
-		case <-c.closed:
-		case <-timer.C:
+		if !wait(handed) {
+			return nil
 		}
-		return nil
 	}
-	for _, f := range flights {
+	for i := range flights {
+		f := &flights[i]
 		var since uint64
 		for {
 			l.mu.Lock()
@@ -232,13 +245,9 @@ func (c *conn) hold(flights []*flight, deadline time.Time) (gone map[Partition]b
 			}
 			changed := h.wait()
 			l.mu.Unlock()
-			select {
-			case <-changed:
-				continue
-			case <-c.closed:
-			case <-timer.C:
+			if !wait(changed) {
+				return gone
 			}
-			return gone
 		}
 	}
 	return gone

@@ -72,9 +72,9 @@ func (r *request) written(p []byte) []byte {
 	return out
 }
 
-// flight reads the head of a partition's batch.
-func (l *Log) flight(p Partition, records []byte, alone bool) *flight {
-	f := &flight{Partition: p, position: position{-1, -1, -1}, bytes: len(records), alone: alone}
+// readFlight reads the head of a partition's batch.
+func readFlight(p Partition, records []byte) flight {
+	f := flight{Partition: p, position: position{-1, -1, -1}, bytes: len(records)}
 	if len(records) >= batchHead && records[16] == 2 {
 		f.producer = int64(binary.BigEndian.Uint64(records[43:]))
 		f.epoch = int16(binary.BigEndian.Uint16(records[51:]))
