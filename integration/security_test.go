@@ -81,7 +81,6 @@ func TestClientCertificatesDeliver(t *testing.T) {
 // renewed on disk, as cert-manager and the like do.
 func TestAClientCertificateIsRenewedOnDisk(t *testing.T) {
 	skipShort(t)
-	knownBreak(t, 10, "the files are read once, at the start: messages are held (none is diverted) until a restart")
 	p := newProxy(t)
 	c := kafkatest.Start(t, kafkatest.Options{TLS: true, TLSClientAuth: true, ACLs: true, AdvertisedPorts: map[int]int{1: p.port()}})
 	p.connect(c.ClientAddr(1))

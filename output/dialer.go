@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"net"
 	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/utils/netutil"
@@ -42,9 +43,23 @@ func (p *parser) dialer() *dialer {
 	}
 	d.open = tcp.DialContext
 	if conf := p.tls(); conf != nil {
-		d.open = (&tls.Dialer{NetDialer: tcp, Config: conf}).DialContext
+		d.open = p.renewed(conf, tcp)
 	}
 	return d
+}
+
+// renewed dials with the certificates and keys that the files have by then: they
+// are renewed on disk, and need no restart. Where they can't be used, as while
+// they are being written, those before are.
+func (p *parser) renewed(conf *tls.Config, tcp *net.Dialer) dialFunc {
+	var latest atomic.Pointer[tls.Config]
+	latest.Store(conf)
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		if now, _, err := p.conf.FieldTLSToggled(fieldTLS); err == nil {
+			latest.Store(now)
+		}
+		return (&tls.Dialer{NetDialer: tcp, Config: latest.Load()}).DialContext(ctx, network, address)
+	}
 }
 
 // tls returns nil if TLS is not enabled. Benthos takes a file for certificates that
