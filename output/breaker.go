@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cenkalti/backoff/v4"
 	"github.com/redpanda-data/benthos/v4/public/bloblang"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -27,14 +26,12 @@ type breakerConfig struct {
 // topic does: it is held, and written again until it passes.
 type breaker struct {
 	breakerConfig
+	*holder
 	classes []guard.Class // that fail for good
-	retry   guard.Retry
 	notices *notices
-	metrics *metrics
 
-	mu      sync.Mutex
-	topics  map[string]*outcomes
-	waiting int
+	mu     sync.Mutex
+	topics map[string]*outcomes
 }
 
 // outcomes are the last ones of a topic: a ring of whether each was a failure.
@@ -51,56 +48,18 @@ func newBreaker(c clientConfig, n *notices, m *metrics) *breaker {
 		return nil
 	}
 	return &breaker{
-		breakerConfig: c.breaker, classes: c.guard.Permanent, retry: c.guard.Retry,
-		notices: n, metrics: m, topics: map[string]*outcomes{},
+		breakerConfig: c.breaker, holder: &holder{why: fieldBreaker, retry: c.guard.Retry, metrics: m},
+		classes: c.guard.Permanent, notices: n, topics: map[string]*outcomes{},
 	}
 }
 
-// hold waits while messages of the batch have failed for good for topics of which
-// too many do, and writes them again. What it returns are those that it still holds
-// when ctx ends: they are not for the dead letters.
-func (b *breaker) hold(ctx context.Context, write func(context.Context, []*kgo.Record) []guard.Verdict, records []*kgo.Record, verdicts []guard.Verdict) (held []int) {
-	b.count(records, verdicts, nil)
-	held = b.held(records, verdicts)
-	if len(held) == 0 {
-		return nil
-	}
-	pauses := backoff.NewExponentialBackOff(
-		backoff.WithInitialInterval(b.retry.InitialInterval),
-		backoff.WithMaxInterval(max(b.retry.MaxInterval, b.retry.InitialInterval)),
-		backoff.WithMultiplier(2),
-		backoff.WithMaxElapsedTime(0),
-	)
-	shown := 0
-	show := func(n int) {
-		b.mu.Lock()
-		b.waiting += n - shown
-		b.metrics.waiting.Set(int64(b.waiting), fieldBreaker)
-		b.mu.Unlock()
-		shown = n
-	}
-	defer func() { show(0) }()
-	for len(held) > 0 {
-		show(len(held))
-		select {
-		case <-time.After(pauses.NextBackOff()):
-		case <-ctx.Done():
-			return held
-		}
-		var again []int
-		var part []*kgo.Record
-		for _, i := range held {
-			if records[i] != nil { // else no record can be made of the message, ever
-				again, part = append(again, i), append(part, records[i])
-			}
-		}
-		for n, v := range write(ctx, part) {
-			verdicts[again[n]] = v
-		}
+// hold holds what failed for topics of which too much fails, and returns what it
+// still holds when ctx ends: that is not for the dead letters.
+func (b *breaker) hold(ctx context.Context, write writeFunc, records []*kgo.Record, verdicts []guard.Verdict) (held []int) {
+	return b.holder.hold(ctx, write, records, verdicts, func(again []int) []int {
 		b.count(records, verdicts, again)
-		held = b.held(records, verdicts)
-	}
-	return nil
+		return b.held(records, verdicts)
+	})
 }
 
 // topicOf is what messages are counted by. Those without a legal topic are counted

@@ -44,7 +44,7 @@ const (
 )
 
 var reports = options[reporting]{
-	{"auto", "By message where it is sure to be right, which is found out from the config around the output or from its path: first in a `fallback`, also inside a `switch` or `broker` there. Else by batch, with pauses if nothing is configured that takes what fails.", reportAuto},
+	{"auto", "By message where it is sure to be right, which is found out from the config around the output or from its path: first in a `fallback`, also inside a `switch` or `broker` there. Else by batch, with pauses if nothing is configured that takes what fails. Not at all where Benthos loses messages by any report, such as in a `switch` that is not in a `fallback`: then what failed is held, with its batch, until it passes.", reportAuto},
 	{"per_message", "By message. Right if whoever takes the errors is a `fallback`, which is not the last to take them, and no processors are in between.", reportPerMessage},
 	{"per_batch", "By batch. It loses nothing wherever the output is. What was delivered of the batch is sent again with it, or goes to the `fallback` as well.", reportPerBatch},
 }

@@ -90,7 +90,7 @@ func newOutput(conf *service.ParsedConfig, mgr *service.Resources) (*output, err
 	o.reporter = sync.OnceValue(func() *reporter {
 		around := surroundingsOf(mgr)
 		o.notices.start(client, around, policy, o.letters != nil)
-		return newReporter(client, around, policy, o.letters != nil, o.notices)
+		return newReporter(client, around, policy, o.letters != nil, o.notices, o.metrics)
 	})
 	if !slices.Contains(mgr.Path(), "output_resources") {
 		o.reporter()
@@ -161,6 +161,7 @@ func (o *output) WriteBatch(ctx context.Context, batch service.MessageBatch) err
 	for i, f := range failures {
 		verdicts[i] = guard.Verdict{Outcome: f.Outcome, Class: f.Class, Partition: -1, Offset: -1, Failure: f}
 	}
+	o.reporter().hold(ctx, g.Write, records, verdicts)
 	var taken map[int]bool
 	if o.letters != nil {
 		var held []int

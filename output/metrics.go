@@ -50,7 +50,7 @@ func newMetrics(m *service.Metrics) *metrics {
 		}
 		all.waiting.Set(0, class.String())
 	}
-	for _, why := range []string{waitingForRoom, fieldDeadLetter, fieldBreaker, fieldDeliveryReport} {
+	for _, why := range []string{waitingForRoom, fieldDeadLetter, fieldBreaker, fieldReportFailures, fieldDeliveryReport} {
 		all.waiting.Set(0, why)
 	}
 	return all

@@ -15,22 +15,27 @@ import (
 type notices struct {
 	log      *service.Logger
 	endpoint endpoint
-	letters  *gather[letterKind, *guard.Failure]
+	letters  *gather[failureKind, *guard.Failure]
+	held     *gather[failureKind, *guard.Failure]
 }
 
-// letterKind is what dead letters are told of together by.
-type letterKind struct {
+// failureKind is what failures are told of together by.
+type failureKind struct {
 	topic string // empty if it is no legal one: then it may be any part of a message
 	class guard.Class
 }
 
 func newNotices(log *service.Logger, e endpoint) *notices {
 	n := &notices{log: log, endpoint: e}
-	n.letters = newGather(n.sayDeadLettered, func(_, next *guard.Failure) *guard.Failure { return next })
+	latest := func(_, next *guard.Failure) *guard.Failure { return next }
+	n.letters, n.held = newGather(n.sayDeadLettered, latest), newGather(n.sayUnreportable, latest)
 	return n
 }
 
-func (n *notices) close() { n.letters.close() }
+func (n *notices) close() {
+	n.letters.close()
+	n.held.close()
+}
 
 // noticeInterval is how often what lasts is said again.
 const noticeInterval = time.Minute
@@ -67,8 +72,8 @@ func warnings(c clientConfig, around placement.Output, policy batching, deadLett
 	case around.Fallback && around.Why != "":
 		warn("When a message fails, the fallback around this output may get its whole batch, also what was delivered: %s. Set %s, and it is exact. Or, if the messages get here from the fallback in the same order and number, set %s to per_message", around.Why, fieldDeadLetter, fieldReportFailures)
 	}
-	if around.Loses != "" && !deadLetter {
-		warn("When messages fail, %s makes Benthos look for them by position, and what failed may be lost while other messages are sent again. Set %s, or put this output first in a fallback, with processors only in the pipeline", around.Loses, fieldDeadLetter)
+	if around.Loses != "" && !deadLetter && c.reports == reportAuto {
+		warn("When messages fail, %s makes Benthos look for them by position, and take others for them. So what fails is held here until it passes, and its batch with it. Set %s, or put this output first in a fallback, with processors only in the pipeline. Or, if the input sends nothing again that fails, set %s to per_batch", around.Loses, fieldDeadLetter, fieldReportFailures)
 	}
 	return texts
 }
@@ -147,16 +152,18 @@ func (n *notices) childGaveUp(field string, messages int, err error) {
 	n.log.Errorf("The output of %s did not take %d messages for too long, and they are missing there: %v", field, messages, err)
 }
 
-// deadLettered says that the dead-letter output took a message.
-func (n *notices) deadLettered(f *guard.Failure) {
-	kind := letterKind{f.Topic, f.Class}
+// kindOf returns the kind of a failure.
+func kindOf(f *guard.Failure) failureKind {
 	if guard.CheckTopic(f.Topic) != nil {
-		kind.topic = ""
+		return failureKind{class: f.Class}
 	}
-	n.letters.add(kind, 1, f)
+	return failureKind{f.Topic, f.Class}
 }
 
-func (n *notices) sayDeadLettered(kind letterKind, messages int, last *guard.Failure) {
+// deadLettered says that the dead-letter output took a message.
+func (n *notices) deadLettered(f *guard.Failure) { n.letters.add(kindOf(f), 1, f) }
+
+func (n *notices) sayDeadLettered(kind failureKind, messages int, last *guard.Failure) {
 	if kind.topic == "" {
 		n.log.Warnf("%d messages without a legal topic failed for good, and are in the output of %s: %s", messages, fieldDeadLetter, kind.class)
 		return
@@ -179,4 +186,15 @@ func (n *notices) breakerCloses(topic string) {
 		return
 	}
 	n.log.Infof("Messages for topic %s are not held any more by %s", topic, fieldBreaker)
+}
+
+// unreportable says that a message is held that can't be reported.
+func (n *notices) unreportable(f *guard.Failure) { n.held.add(kindOf(f), 1, f) }
+
+func (n *notices) sayUnreportable(kind failureKind, tries int, last *guard.Failure) {
+	text := kind.class.String()
+	if kind.topic != "" {
+		text = last.Error()
+	}
+	n.log.Errorf("Messages failed that can't be reported without a loss, and are held and tried again until they pass (%d times since this was last said). Set %s, and they go there: %s", tries, fieldDeadLetter, text)
 }

@@ -123,7 +123,7 @@ func (comp *composition) run(t *testing.T, v variant, many, replay, dead bool) (
 	}
 	s := &streamtest.Stream{
 		Config:  streamtest.Config{Replay: replay, Input: comp.input, Processors: v.processors},
-		Batches: v.batches(batches, many), Enough: comp.enough,
+		Batches: v.batches(batches, many), Enough: comp.enough, EnoughOf: comp.enoughOf,
 	}
 	if v.resource {
 		s.Resources = "output_resources:\n  - label: guarded" + streamtest.Indent(guarded, 4)

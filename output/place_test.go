@@ -2,6 +2,7 @@ package output
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -168,4 +169,29 @@ func TestUnroutedFailuresArePaced(t *testing.T) {
 	p.until = time.Now().Add(-2 * quiet)
 	p.wait(ctx)
 	require.Less(t, time.Until(p.until), time.Minute, "and are short again after a quiet time")
+}
+
+// A switch makes of an error for a batch one that names messages, and Benthos finds
+// them by position: what fails there is held until it passes, and nothing is lost
+// or duplicated.
+func TestWhatCantBeReportedIsHeld(t *testing.T) {
+	t.Parallel()
+	for _, replay := range []bool{false, true} {
+		t.Run(fmt.Sprint("replay ", replay), func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t)
+			c.Topic("t", 1, limited)
+			s := &streamtest.Stream{
+				Config:  streamtest.Config{Replay: replay, Processors: []string{drops}},
+				Batches: [][]string{{"drop0", "m0", big + "1", "m1", big + "2"}, {"drop1", big + "3"}, {"m2"}},
+			}
+			when(s, "can't be reported without a loss", func() {
+				_, _ = c.Admin.AlterTopicConfigs(t.Context(), setConfig("max.message.bytes", "100000"), "t")
+			})
+			require.True(t, s.Run(t, t.Context(), "switch:\n  cases:\n    - check: 'false'\n      output: { drop: {} }\n    - output:"+streamtest.Indent(c.alone("topic: t", quickRetry), 8)))
+			require.Equal(t, map[int]error{0: nil, 1: nil, 2: nil}, s.Acked())
+			require.Equal(t, once("m0", big+"1", "m1", big+"2", big+"3", "m2"), c.Values("t"))
+			require.NotContains(t, s.Log.String(), streamtest.FailedWrite)
+		})
+	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/kafka-guarded/kafka-guarded/guard"
 )
@@ -25,9 +26,12 @@ type reporter struct {
 	// the batch then comes again, with all that was delivered of it. It is nil
 	// where something does.
 	unrouted *pacer
+	// unreportable holds what fails where any error would lose messages. It is
+	// nil elsewhere.
+	unreportable *holder
 }
 
-func newReporter(c clientConfig, around surroundings, policy batching, deadLetter bool, n *notices) *reporter {
+func newReporter(c clientConfig, around surroundings, policy batching, deadLetter bool, n *notices, m *metrics) *reporter {
 	r := &reporter{notices: n}
 	switch c.reports {
 	case reportPerMessage:
@@ -42,6 +46,9 @@ func newReporter(c clientConfig, around surroundings, policy batching, deadLette
 		}
 		if !around.Routed && !deadLetter {
 			r.unrouted = newPacer(c.guard.Retry)
+		}
+		if around.Loses != "" && !deadLetter {
+			r.unreportable = &holder{why: fieldReportFailures, retry: c.guard.Retry, metrics: m}
 		}
 	}
 	return r
@@ -79,6 +86,23 @@ func (r *reporter) report(ctx context.Context, batch service.MessageBatch, verdi
 		err = err.Failed(i, verdicts[i].Err())
 	}
 	return err
+}
+
+// hold holds what is not delivered, until it is or ctx ends, where Benthos would
+// lose it if it were reported.
+func (r *reporter) hold(ctx context.Context, write writeFunc, records []*kgo.Record, verdicts []guard.Verdict) {
+	if r.unreportable == nil {
+		return
+	}
+	r.unreportable.hold(ctx, write, records, verdicts, func([]int) (open []int) {
+		for i := range verdicts {
+			if v := &verdicts[i]; v.Outcome != guard.Delivered {
+				open = append(open, i)
+				r.notices.unreportable(v.Failure)
+			}
+		}
+		return open
+	})
 }
 
 // headline is the error for the batch as a whole: that of the only failure, or

@@ -1,6 +1,7 @@
 package streamtest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -23,9 +24,10 @@ type Stream struct {
 	// Refuse is asked before "capture" takes a batch, if it is not nil. Of a
 	// batch that it returns a BatchError for, the others are taken.
 	Refuse func(service.MessageBatch) error
-	// Enough is how many lines with FailedWrite the log may have before the
-	// stream is stopped, and 0 for any number.
-	Enough int
+	// Enough is how many lines with EnoughOf, or else FailedWrite, the log may
+	// have before the stream is stopped, and 0 for any number.
+	Enough   int
+	EnoughOf string
 	// Hear is called with each line of the log, if it is not nil.
 	Hear func(line string)
 
@@ -74,7 +76,7 @@ func (s *Stream) Run(t testing.TB, ctx context.Context, outputYAML string) (ende
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		if strings.Contains(line, FailedWrite) {
+		if strings.Contains(line, cmp.Or(s.EnoughOf, FailedWrite)) {
 			if failed++; failed == s.Enough {
 				s.stopped = true
 				stop()

@@ -1,0 +1,68 @@
+package output
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/kafka-guarded/kafka-guarded/guard"
+)
+
+// holder keeps messages that failed from being handed on, and writes them again.
+type holder struct {
+	why     string // as metrics name it
+	retry   guard.Retry
+	metrics *metrics
+
+	mu      sync.Mutex
+	waiting int
+}
+
+type writeFunc func(context.Context, []*kgo.Record) []guard.Verdict
+
+// hold writes those messages of a batch again that pick wants to be held, until it
+// wants none. It is told which were written last. What hold returns are those that
+// are still held when ctx ends.
+func (h *holder) hold(ctx context.Context, write writeFunc, records []*kgo.Record, verdicts []guard.Verdict, pick func(again []int) []int) (held []int) {
+	if held = pick(nil); len(held) == 0 {
+		return nil
+	}
+	pauses := backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(h.retry.InitialInterval),
+		backoff.WithMaxInterval(max(h.retry.MaxInterval, h.retry.InitialInterval)),
+		backoff.WithMultiplier(2),
+		backoff.WithMaxElapsedTime(0),
+	)
+	shown := 0
+	show := func(n int) {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.waiting += n - shown
+		h.metrics.waiting.Set(int64(h.waiting), h.why)
+		shown = n
+	}
+	defer func() { show(0) }()
+	for len(held) > 0 {
+		show(len(held))
+		select {
+		case <-time.After(pauses.NextBackOff()):
+		case <-ctx.Done():
+			return held
+		}
+		again := []int{}
+		var part []*kgo.Record
+		for _, i := range held {
+			if records[i] != nil { // else no record can be made of the message, ever
+				again, part = append(again, i), append(part, records[i])
+			}
+		}
+		for n, v := range write(ctx, part) {
+			verdicts[again[n]] = v
+		}
+		held = pick(again)
+	}
+	return nil
+}
