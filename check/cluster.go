@@ -48,22 +48,28 @@ type checker struct {
 // the time that a stream runs.
 func inspect(ctx context.Context, conf *service.ParsedConfig, opts Options) *checker {
 	k := &checker{wait: answerTimeout}
+	var err error
+	if k.view, err = output.ViewOf(conf); err != nil {
+		k.add(failing, "config: %v", err)
+		return k
+	}
 	if opts.Quick {
 		k.wait = quickTimeout
+		k.connection(ctx)
+		return k
 	}
-	if err := k.open(conf); err != nil {
+	for _, hint := range k.view.Hints {
+		k.add(doubtful, "config: %s", hint)
+	}
+	answering := k.connection(ctx)
+	if len(answering) == 0 {
+		return k
+	}
+	if err := k.open(answering); err != nil {
 		k.add(failing, "config: %v", err)
 		return k
 	}
 	defer k.close()
-	for _, hint := range k.view.Hints {
-		if !opts.Quick {
-			k.add(doubtful, "config: %s", hint)
-		}
-	}
-	if !k.connection(ctx) || opts.Quick {
-		return k
-	}
 	k.brokers(ctx)
 	topics := opts.Topics
 	if topic, static := k.view.Topic.Static(); static {
@@ -80,16 +86,16 @@ func inspect(ctx context.Context, conf *service.ParsedConfig, opts Options) *che
 	return k
 }
 
-func (k *checker) open(conf *service.ParsedConfig) (err error) {
-	if k.view, err = output.ViewOf(conf); err != nil {
-		return err
-	}
+// open makes clients of those seed brokers that answer: others would have the
+// clients wait for them.
+func (k *checker) open(seeds []string) (err error) {
+	opts := append(slices.Clone(k.view.Client), kgo.SeedBrokers(seeds...))
 	config := k.view.Guard
 	config.IgnoreRules = false // what the topic accepts is to be known here
-	if k.guard, err = guard.New(config, k.view.Client...); err != nil {
+	if k.guard, err = guard.New(config, opts...); err != nil {
 		return err
 	}
-	if k.kafka, err = kgo.NewClient(k.view.Client...); err != nil {
+	if k.kafka, err = kgo.NewClient(opts...); err != nil {
 		k.guard.Close()
 		return err
 	}
@@ -102,9 +108,9 @@ func (k *checker) close() {
 	k.kafka.Close()
 }
 
-// connection tries each seed broker by itself, and reports whether any answers
-// and takes the credentials.
-func (k *checker) connection(ctx context.Context) bool {
+// connection tries each seed broker by itself, and returns those that answer and
+// take the credentials.
+func (k *checker) connection(ctx context.Context) (answering []string) {
 	ctx, cancel := context.WithTimeout(ctx, k.wait)
 	defer cancel()
 	errs := make([]error, len(k.view.Seeds))
@@ -113,14 +119,14 @@ func (k *checker) connection(ctx context.Context) bool {
 		wg.Go(func() { errs[i] = k.view.Ping(ctx, seed) })
 	}
 	wg.Wait()
-	answer := slices.Contains(errs, nil)
 	severity := failing
-	if answer {
-		severity = doubtful // for one that does not
+	if slices.Contains(errs, nil) {
+		severity = doubtful // for one that does not answer
 	}
 	for i, err := range errs {
 		switch seed := k.view.Seeds[i]; {
 		case err == nil:
+			answering = append(answering, seed)
 			k.add(fine, "seed broker %s: it answers", seed)
 		case errors.Is(err, kerr.SaslAuthenticationFailed), errors.Is(err, kerr.UnsupportedSaslMechanism), errors.Is(err, kerr.IllegalSaslState):
 			k.add(severity, "seed broker %s: credentials: refused: %v", seed, err)
@@ -131,13 +137,13 @@ func (k *checker) connection(ctx context.Context) bool {
 		}
 	}
 	switch {
-	case !answer:
+	case len(answering) == 0:
 	case len(k.view.SASL) == 0:
 		k.add(fine, "credentials: none are configured, and the brokers ask for none")
 	default:
 		k.add(fine, "credentials: accepted (%s)", strings.Join(k.view.SASL, " or "))
 	}
-	return answer
+	return answering
 }
 
 // brokers checks that all brokers of the cluster answer under the addresses
