@@ -274,9 +274,10 @@ func TestTargetsAreThere(t *testing.T) {
 func TestCodeIsThatOfTheExamples(t *testing.T) {
 	t.Parallel()
 	var examples string
-	for _, path := range []string{"../guard/example_test.go", "../output/example_test.go"} {
+	for _, path := range []string{"../guard/example_test.go", "../output/example_test.go", "../examples/custom-binary/main.go"} {
 		text, err := os.ReadFile(path)
 		require.NoError(t, err)
+		examples += string(text)
 		for line := range strings.Lines(string(text)) {
 			examples += strings.TrimPrefix(line, "\t")
 		}
