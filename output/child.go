@@ -54,6 +54,9 @@ func childFrom(conf *service.ParsedConfig, field string, retry guard.Retry, n *n
 	if at := placement.Stalls(config, field); at != "" {
 		return nil, stalls(at)
 	}
+	if at := placement.Forgets(config, field); at != "" {
+		n.forgets(at)
+	}
 	out, err := conf.FieldOutput(field)
 	if err != nil {
 		return nil, fmt.Errorf("%s can't be made: %s", field, plain(err))

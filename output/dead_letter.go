@@ -55,10 +55,17 @@ func (d *deadLetters) deliver(ctx context.Context, batch service.MessageBatch, r
 	var letters service.MessageBatch
 	now := time.Now().UTC().Format(time.RFC3339)
 	for i := range verdicts {
-		if v := &verdicts[i]; v.Outcome == guard.NotWritten && slices.Contains(d.classes, v.Class) && !slices.Contains(except, i) {
-			failed = append(failed, i)
-			letters = append(letters, letter(batch[i], records[i], v.Failure, now))
+		v := &verdicts[i]
+		if v.Outcome != guard.NotWritten || !slices.Contains(d.classes, v.Class) || slices.Contains(except, i) {
+			continue
 		}
+		// A letter of this output that has come back to it would go round for
+		// ever. The write that it came with fails, and whoever made it says so.
+		if slices.Contains(lettersOf(batch[i]), d) {
+			continue
+		}
+		failed = append(failed, i)
+		letters = append(letters, d.letter(batch[i], records[i], v.Failure, now))
 	}
 	if len(failed) == 0 {
 		return nil
@@ -73,19 +80,25 @@ func (d *deadLetters) deliver(ctx context.Context, batch service.MessageBatch, r
 	return taken
 }
 
-// isLetter is the key in the context of a message that is a dead letter of an
-// output further out.
+// isLetter is the key in the context of a message that is a dead letter, for the
+// outputs that it is one of.
 type isLetter struct{}
+
+func lettersOf(msg *service.Message) []*deadLetters {
+	of, _ := msg.Context().Value(isLetter{}).([]*deadLetters)
+	return of
+}
 
 // letter makes a dead letter of a message. One that is a dead letter already keeps
 // what it says: what failed first is what its reader wants to know.
-func letter(msg *service.Message, r *kgo.Record, f *guard.Failure, now string) *service.Message {
+func (d *deadLetters) letter(msg *service.Message, r *kgo.Record, f *guard.Failure, now string) *service.Message {
+	of := lettersOf(msg)
 	l := msg.Copy()
-	if l.Context().Value(isLetter{}) != nil {
+	l = l.WithContext(context.WithValue(l.Context(), isLetter{}, append(slices.Clone(of), d)))
+	if len(of) > 0 {
 		l.MetaSetMut(metaLetterError, f.Error())
 		return l
 	}
-	l = l.WithContext(context.WithValue(l.Context(), isLetter{}, true))
 	l.MetaSetMut(metaClass, f.Class.String())
 	l.MetaSetMut(metaError, f.Error())
 	l.MetaSetMut(metaTopic, f.Topic)

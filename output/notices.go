@@ -152,6 +152,11 @@ func (n *notices) childGaveUp(field string, messages int, err error) {
 	n.log.Errorf("The output of %s did not take %d messages for too long, and they are missing there: %v", field, messages, err)
 }
 
+// forgets says that a child output drops what it has seen before.
+func (n *notices) forgets(at string) {
+	n.log.Warnf("%s: a message that passes it and then fails is dropped when it is tried again, and is lost. Messages come here once, but for those that are tried again: leave it out", at)
+}
+
 // kindOf returns the kind of a failure.
 func kindOf(f *guard.Failure) failureKind {
 	if guard.CheckTopic(f.Topic) != nil {

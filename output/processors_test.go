@@ -230,3 +230,41 @@ func TestAChildThatMayWaitForEverIsRefused(t *testing.T) {
 		require.NoError(t, refusal(guarded+yaml), yaml)
 	}
 }
+
+// A dead_letter that leads back to its own output: the letter goes round once, and
+// then is held like one that its output never takes. Nothing else waits for it.
+func TestALetterThatComesBackIsHeld(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.Topic("t", 1, limited)
+	ctx, cancel := context.WithCancel(t.Context())
+	s := &streamtest.Stream{
+		Config:  streamtest.Config{Resources: "output_resources:\n  - label: self" + streamtest.Indent(c.withDeadLetter("resource: self", "topic: t"), 4)},
+		Batches: [][]string{{"m0", big}, {"m1"}},
+		Hear: func(line string) {
+			if strings.Contains(line, "The output of dead_letter did not take 1 messages, which are tried again while their batches wait: size_exceeded:") {
+				cancel()
+			}
+		},
+	}
+	require.False(t, s.Run(t, ctx, "resource: self"))
+	require.Equal(t, map[string]int{"m0": 1, "m1": 1}, c.Values("t"))
+	require.NotContains(t, s.Acked(), 0)
+}
+
+// A processor of the child that remembers what it has seen takes a letter that is
+// tried again for another one of the same, and drops it. The log says so at the
+// start.
+func TestADedupeInTheChildLosesWhatIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.Topic("t", 1, limited)
+	s := &streamtest.Stream{
+		Config:  streamtest.Config{Resources: "cache_resources: [ { label: seen, memory: {} } ]"},
+		Batches: [][]string{{"m0", big}}, Refuse: (&failing{how: "wholly", left: 1}).refuse,
+	}
+	require.True(t, s.Run(t, t.Context(), c.withDeadLetter("capture: {}\nprocessors: [ { dedupe: { cache: seen, key: '${! content() }' } } ]", "topic: t")))
+	require.Equal(t, map[int]error{0: nil}, s.Acked())
+	require.Empty(t, s.Captured())
+	require.Contains(t, s.Log.String(), "dead_letter.processors.0.dedupe: a message that passes it and then fails is dropped when it is tried again")
+}

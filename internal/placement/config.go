@@ -119,6 +119,28 @@ func (r *reader) stalls(config any, path string) string {
 	return ""
 }
 
+// Forgets returns the path of a dedupe in the config of a child output: it drops
+// what is tried again after it failed behind it. It is empty if there is none.
+// Resources are not looked into.
+func Forgets(child any, path string) string {
+	for i, v := range asList(child) {
+		if at := Forgets(v, path+"."+strconv.Itoa(i)); at != "" {
+			return at
+		}
+	}
+	o := asObject(child)
+	for _, key := range sortedKeys(o) {
+		at := path + "." + key
+		if key == "dedupe" {
+			return at
+		}
+		if at := Forgets(o[key], at); at != "" {
+			return at
+		}
+	}
+	return ""
+}
+
 // KeepsPlaces reports whether the BatchErrors of an output, given by its config,
 // are right about each message that they name or do not name: no processor, batcher
 // or resource is in it, and no broker that ends with the first error of several.
