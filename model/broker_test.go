@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -161,7 +162,8 @@ func (w *world) bury(text []byte, why string) error {
 		}
 		units := []string{c.unit()}
 		if w.fates == fallback && w.onOutput.has(multiply) {
-			units = w.units(c.ID) // it is what all of them were made of
+			// It is what all of them were made of.
+			units = slices.DeleteFunc(w.units(c.ID), func(u string) bool { return !strings.HasSuffix(u, fmt.Sprint(".", c.Letter)) })
 		}
 		for _, u := range units {
 			w.Bury(u, "", why)
