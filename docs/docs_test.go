@@ -198,6 +198,7 @@ var notHere = map[string]string{
 	"go mod":         ".ci/run, with examples/custom-binary",
 	"go get":         ".ci/run, with examples/custom-binary",
 	"go version":     "it is Go's own",
+	"kafka-":         "Kafka's own tools",
 	"./":             "go test in that module",
 }
 
