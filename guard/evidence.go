@@ -25,12 +25,14 @@ func (w *write) outcome(gen *generation, s *slot, r reading, since wire.Mark) Ou
 	tp := wire.Partition{Topic: s.record().Topic, Partition: s.record().Partition}
 	// kgo answers for all that it has of the partition as soon as one batch is
 	// refused. What the broker makes of the batches behind it is still to come.
-	gen.log.Quiet(tp, w.ctx.Done())
+	if !gen.log.Quiet(tp, w.ctx.Done()) {
+		return Unknown
+	}
 	h := gen.log.Since(tp, since)
 	switch {
 	case !h.Sent:
 		return NotWritten
-	case h.Open > 0 || h.Forgotten:
+	case h.Forgotten:
 		return Unknown
 	}
 	var code *kerr.Error

@@ -145,14 +145,11 @@ func (w *write) handOver(p *part, gen *generation, slots []*slot, done func()) (
 	if !w.await(gen, finished, slots) {
 		// Whatever kgo has not sent yet must not be sent any more.
 		ctx.cancel()
-		grace := giveUpGrace
-		if context.Cause(w.ctx) != errBudget {
-			grace = shutdownGrace
-		}
-		if !within(finished, grace) {
+		if !within(finished, giveUpGrace) && !w.guard.endDead(gen) {
 			w.dirty = true
 			return since
 		}
+		<-finished
 	}
 	w.progress.Add(1)
 	for _, s := range slots {
@@ -178,13 +175,8 @@ func (c *cancelable) Err() error {
 	}
 }
 
-// How long kgo may take to hand back what a write has given up, when the time of
-// the write is over, and when its caller has gone. What kgo has by then may still
-// be written.
-const (
-	giveUpGrace   = 5 * time.Second
-	shutdownGrace = time.Second
-)
+// giveUpGrace is how long kgo may take to hand back what a write has given up.
+const giveUpGrace = time.Second
 
 func within(done <-chan struct{}, d time.Duration) bool {
 	timer := time.NewTimer(d)

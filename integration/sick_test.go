@@ -230,9 +230,6 @@ func TestTheBudgetIsKeptWhileTheBrokerIsAway(t *testing.T) {
 	c, relay := relayed(t, kafkatest.Options{})
 	for _, before := range []int{0, 1} {
 		t.Run(fmt.Sprintf("after %d batches", before), func(t *testing.T) {
-			if before > 0 {
-				knownBreak(t, 17, "behind a batch in doubt, all are said to be in doubt, and kgo sends them once the broker is back: 30 of 30 in the fallback and in the topic, of which 10 had been sent")
-			}
 			c := c.With(t)
 			topic := fmt.Sprint("away-", before)
 			c.CreateTopic(topic, 3, 1, nil)

@@ -23,12 +23,7 @@ type knownBreak struct {
 
 // knownBreaks is to become empty. What is mended comes off the list, and its plan
 // stays in testdata, where it must not break any more.
-var knownBreaks = []knownBreak{
-	{"another_write_is_under_way", 1, "doubt", "Clean records, several writers, rules that are not known: a few end in \"may have been written\". outcome waits with Log.Quiet for what was under way when kgo " +
-		"handed a record back, and then asks Log.Since how much is open. By then another write may have a batch under way in that partition, which can't hold the record, and is taken for one that may. " +
-		"What Quiet has seen answered is answered: only when it was stopped, open flights are a doubt (have Quiet say so, and look at h.Open only if it was). With that it is mended.",
-		func(_ plan, r result) bool { return r.kind == "doubt" }},
-}
+var knownBreaks = []knownBreak{}
 
 // knownTo returns the known break that a world's is, nil for a new one.
 func knownTo(p plan, r result) *knownBreak {

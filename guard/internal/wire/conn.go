@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -87,9 +88,9 @@ func (c *conn) Write(p []byte) (int, error) {
 	if err != nil {
 		// A request that has not left to its last byte can't be carried out.
 		if r, ok := c.take(id); ok && n < len(out) {
-			c.log.unsent(r, n > 0)
+			c.log.unsent(r, n > 0 && closedByPeer(err))
 		}
-		c.lose()
+		c.lose(closedByPeer(err))
 		return min(n, len(p)), err
 	}
 	return len(p), nil
@@ -263,7 +264,7 @@ func (l *Log) stale(f *flight) bool {
 func (c *conn) Read(p []byte) (int, error) {
 	if len(c.answer) == 0 {
 		if err := c.next(); err != nil {
-			c.lose()
+			c.lose(closedByPeer(err))
 			return 0, err
 		}
 	}
@@ -321,20 +322,35 @@ func (c *conn) next() error {
 }
 
 func (c *conn) Close() error {
-	c.lose()
+	c.lose(false)
 	return c.Conn.Close()
 }
 
-// lose gives up on all answers. kgo ends a connection after any error on it.
-func (c *conn) lose() {
+// lose gives up on all answers. kgo ends a connection after any error on it. If the
+// other side has closed it, it may be for the size of a request: of the first one
+// that has no answer, for what comes after it is not looked at.
+func (c *conn) lose(byPeer bool) {
 	c.once.Do(func() { close(c.closed) })
 	c.mu.Lock()
 	requests := c.requests
 	c.requests = map[int32]*request{}
 	c.mu.Unlock()
+	var first *request
 	for _, r := range requests {
-		c.log.lost(r, true)
+		if len(r.flights) > 0 && (first == nil || r.flights[0].at < first.flights[0].at) {
+			first = r
+		}
 	}
+	for _, r := range requests {
+		c.log.lost(r, byPeer && r == first)
+	}
+}
+
+// closedByPeer reports whether an error is that the other side closed the
+// connection.
+func closedByPeer(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) ||
+		errors.Is(err, syscall.EPIPE) || errors.Is(err, io.ErrClosedPipe) || err == errCut
 }
 
 func (c *conn) take(id int32) (*request, bool) {

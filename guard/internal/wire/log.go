@@ -52,6 +52,7 @@ type Log struct {
 	partitions map[Partition]*history
 	topics     map[[16]byte]string
 	dialError  error
+	acceptedAt time.Time
 	cuts       cuts
 	handing    int           // hand-overs that go on
 	handed     chan struct{} // closed when none does any more
@@ -163,10 +164,8 @@ func (l *Log) Now() Mark {
 
 // History is what happened to a partition since a mark.
 type History struct {
-	// Sent is set when a request was answered or lost, or one is unanswered.
+	// Sent is set when a request was answered or lost.
 	Sent bool
-	// Open is how many requests are unanswered.
-	Open int
 	// Accepted is set when a batch was accepted.
 	Accepted bool
 	// Events are in order. Forgotten is set when there were more.
@@ -189,12 +188,11 @@ func (l *Log) Since(p Partition, m Mark) History {
 		return 1
 	})
 	since := History{
-		Open:      len(h.open),
 		Accepted:  h.accepted > uint64(m),
 		Events:    slices.Clone(h.events[first:]),
 		Forgotten: h.floor > uint64(m),
 	}
-	since.Sent = since.Open > 0 || since.Accepted || since.Forgotten || len(since.Events) > 0
+	since.Sent = since.Accepted || since.Forgotten || len(since.Events) > 0
 	return since
 }
 
@@ -209,38 +207,33 @@ func (l *Log) Last(p Partition) (e Event, dial error, ok bool) {
 }
 
 // Quiet waits until all that is under way to the partition now has had its
-// answer, or lost it, or stop is closed.
-func (l *Log) Quiet(p Partition, stop <-chan struct{}) {
+// answer, or lost it. It reports whether that was before stop was closed.
+func (l *Log) Quiet(p Partition, stop <-chan struct{}) bool {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	h := l.partitions[p]
 	if h == nil {
-		l.mu.Unlock()
-		return
+		return true
 	}
-	until := h.sentAt
-	for len(h.open) > 0 && h.open[0].at <= until {
+	for until := h.sentAt; len(h.open) > 0 && h.open[0].at <= until; {
 		changed := h.wait()
 		l.mu.Unlock()
 		select {
 		case <-changed:
+			l.mu.Lock()
 		case <-stop:
-			return
+			l.mu.Lock()
+			return len(h.open) == 0 || h.open[0].at > until
 		}
-		l.mu.Lock()
 	}
-	l.mu.Unlock()
+	return true
 }
 
-// Busy reports whether any request is unanswered.
-func (l *Log) Busy() bool {
+// Accepted returns when a broker last accepted anything.
+func (l *Log) Accepted() time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, h := range l.partitions {
-		if len(h.open) > 0 {
-			return true
-		}
-	}
-	return false
+	return l.acceptedAt
 }
 
 func (l *Log) of(p Partition) *history {
@@ -296,6 +289,7 @@ func (h *history) accept(l *Log, f *flight) {
 	}
 	l.clock++
 	h.accepted, h.acceptedAt = l.clock, time.Now()
+	l.acceptedAt = h.acceptedAt
 	h.vague = nil
 	if f.sequence >= 0 && len(h.events) > 0 {
 		h.events = slices.DeleteFunc(h.events, func(e Event) bool {
