@@ -187,7 +187,6 @@ func TestKafkaAnswersEmptyRecords(t *testing.T) {
 }
 
 func TestAllIsDeliveredAtFullSpeedWhileALeaderIsKilled(t *testing.T) {
-	knownBreak(t, 14, "requests lost with a killed leader's connection, up to 5 at once, are taken for requests cut for their size: guard closes the client under way, and up to 2,255 of 10,000 may have been written (seldom; see cuts in guard/internal/wire: only the first request without an answer on a connection is a suspect, once a connection)")
 	for _, test := range []struct {
 		rules speedRules
 		load  speedLoad
