@@ -35,7 +35,7 @@ var failedSeeds = []uint64{
 const (
 	perRun  = 2000 // messages, about
 	workers = 8    // runs at a time: they mostly wait
-	runTime = time.Minute
+	runTime = 3 * time.Minute
 )
 
 // simulate makes the run of a seed, and returns how many messages it sent.
