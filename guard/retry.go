@@ -2,6 +2,7 @@ package guard
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -144,5 +145,5 @@ func (g *Guard) permanent(c Class) bool {
 
 // givenUp reports whether an error is that a hand-over, or its client, was given up.
 func givenUp(f *Failure) bool {
-	return f != nil && (f.Cause == context.Canceled || f.Cause == kgo.ErrClientClosed)
+	return f != nil && (errors.Is(f.Cause, context.Canceled) || errors.Is(f.Cause, kgo.ErrClientClosed))
 }

@@ -1,0 +1,141 @@
+package wire
+
+import (
+	"slices"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// holdAtMost bounds how long a request waits for the answer to the one before
+// it. A broker that takes longer gets it all the same, and what is then in doubt
+// is not called otherwise.
+const holdAtMost = 5 * time.Second
+
+// launch has the batches of a request under way, as soon as they may be, and
+// takes those out that must not be. It reports whether it took any.
+func (c *conn) launch(r *request) (changed bool) {
+	deadline := time.Now().Add(holdAtMost)
+	c.mu.Lock()
+	if !c.deadline.IsZero() && c.deadline.Add(-time.Second).Before(deadline) {
+		deadline = c.deadline.Add(-time.Second)
+	}
+	c.mu.Unlock()
+	l := c.log
+	n := 0
+	for i := range r.produce.Topics {
+		n += len(r.produce.Topics[i].Partitions)
+	}
+	flights := make([]flight, 0, n)
+	for i := range r.produce.Topics {
+		t := &r.produce.Topics[i]
+		topic := l.topic(t.Topic, t.TopicID)
+		for j := range t.Partitions {
+			flights = append(flights, readFlight(Partition{topic, t.Partitions[j].Partition}, t.Partitions[j].Records))
+		}
+	}
+	gone := c.hold(flights, deadline)
+
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	most, size := l.cuts.most(), 0
+	r.flights = make([]*flight, 0, n)
+	n = 0
+	for i := range r.produce.Topics {
+		t := &r.produce.Topics[i]
+		t.Partitions = slices.DeleteFunc(t.Partitions, func(p kmsg.ProduceRequestTopicPartition) bool {
+			f := &flights[n]
+			n++
+			switch {
+			case p.Records == nil, gone[f.Partition], l.stale(f), most > 0 && size > 0 && size+f.bytes > most:
+				changed = true
+				return true
+			}
+			size += f.bytes
+			r.flights = append(r.flights, f)
+			return false
+		})
+	}
+	r.produce.Topics = slices.DeleteFunc(r.produce.Topics, func(t kmsg.ProduceRequestTopic) bool { return len(t.Partitions) == 0 })
+	for _, f := range r.flights {
+		h := l.of(f.Partition)
+		f.alone = len(r.flights) == 1
+		f.risky = !l.opts.Idempotent || time.Since(h.acceptedAt) > idle || l.opts.Risky(f.Topic, f.bytes)
+		h.broken = nil
+		l.clock++
+		f.at, h.sentAt = l.clock, l.clock
+		h.open = append(h.open, f)
+	}
+	return changed
+}
+
+// idle is after how long without an acceptance a partition's next batch is one
+// that may be refused: the broker may have forgotten the producer, and then
+// takes what comes behind a refused batch.
+const idle = time.Second
+
+// hold waits until nothing that may be refused is under way to the partitions of
+// the flights. It returns those in which something was refused meanwhile: kgo
+// has given up what it has for them, or will send it anew.
+func (c *conn) hold(flights []flight, deadline time.Time) (gone map[Partition]bool) {
+	l := c.log
+	var over <-chan time.Time // once there is something to wait for
+	wait := func(on <-chan struct{}) bool {
+		if over == nil {
+			timer := time.NewTimer(time.Until(deadline))
+			over = timer.C
+		}
+		select {
+		case <-on:
+			return true
+		case <-c.closed:
+		case <-over:
+		}
+		return false
+	}
+	for l.opts.Sequential() {
+		l.mu.Lock()
+		handed := l.handed
+		l.mu.Unlock()
+		if handed == nil {
+			break
+		}
+		if !wait(handed) {
+			return nil
+		}
+	}
+	for i := range flights {
+		f := &flights[i]
+		var since uint64
+		for {
+			l.mu.Lock()
+			h := l.partitions[f.Partition]
+			if h == nil || !slices.ContainsFunc(h.open, func(o *flight) bool { return o.risky }) {
+				if h != nil && since > 0 && len(h.events) > 0 && h.events[len(h.events)-1].clock > since {
+					if gone == nil {
+						gone = map[Partition]bool{}
+					}
+					gone[f.Partition] = true
+				}
+				l.mu.Unlock()
+				break
+			}
+			if since == 0 {
+				since = max(l.clock, 1)
+			}
+			changed := h.wait()
+			l.mu.Unlock()
+			if !wait(changed) {
+				return gone
+			}
+		}
+	}
+	return gone
+}
+
+// stale reports whether kgo has given a batch up, or will send it again after
+// the one before it: that was refused.
+func (l *Log) stale(f *flight) bool {
+	h := l.partitions[f.Partition]
+	return h != nil && h.broken != nil && f.after(*h.broken)
+}
