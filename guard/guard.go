@@ -272,6 +272,7 @@ func (w *write) deliver(p *part) error {
 	}
 	defer release()
 	again := retries{write: w}
+	defer func() { again.wait(nil, true) }()
 	for {
 		suspects, err := w.sendTogether(p)
 		if err != nil {

@@ -2,7 +2,9 @@ package guard
 
 import (
 	"context"
+	"errors"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/semaphore"
 
@@ -64,14 +66,22 @@ const everybody = 1 << 20
 
 func newCrowd() crowd { return crowd{semaphore.NewWeighted(everybody)} }
 
-// join takes a place, or all of them.
+// join takes a place, or all of them: for these it waits no longer than a moment,
+// since all who come later wait behind it.
 func (c crowd) join(ctx context.Context, alone bool) (leave func(), err error) {
 	n := int64(1)
 	if alone {
 		n = everybody
+		var cancel func()
+		ctx, cancel = context.WithTimeoutCause(ctx, aloneWait, errCrowd)
+		defer cancel()
 	}
 	if err := c.Acquire(ctx, n); err != nil {
 		return nil, context.Cause(ctx)
 	}
 	return func() { c.Release(n) }, nil
 }
+
+const aloneWait = 2 * time.Second
+
+var errCrowd = errors.New("it could not be sent in a request of its own, since others are under way")

@@ -51,8 +51,15 @@ func (t *partTopic) set(g *Guard) {
 	}
 }
 
-// ceiling is the size up to which kgo makes the topic's batches.
-func (t *partTopic) ceiling() int { return max(t.target, t.largest+kgoRounding) }
+// ceiling is the size up to which kgo makes the topic's batches: where a record is
+// larger than they are to be, all that is known to be taken, so that the next one
+// that is larger still takes no other client.
+func (t *partTopic) ceiling() int {
+	if t.largest+kgoRounding <= t.target {
+		return t.target
+	}
+	return max(t.most, t.largest+kgoRounding)
+}
 
 // topic returns the part's entry for a topic.
 func (p *part) topic(g *Guard, name string) *partTopic {
