@@ -66,13 +66,13 @@ var speedLoads = []speedLoad{
 	{name: "poisoned, keys, gzip", poison: true, keys: true, codec: "gzip"},
 }
 
-// feed returns the load as an input that never pauses.
-func (l speedLoad) feed() feed {
+// feed returns so many messages of the load, as an input that never pauses.
+func (l speedLoad) feed(messages int) feed {
 	pool := noise(4 << 20)
 	n := 0
 	return func(context.Context) []message {
 		var batch []message
-		for ; n < *speedMessages && len(batch) < speedBatch; n++ {
+		for ; n < messages && len(batch) < speedBatch; n++ {
 			m := message{id: fmt.Sprintf("m-%06d", n), topic: speedTopic}
 			if l.keys {
 				m.key = &m.id
@@ -100,9 +100,9 @@ func speedOptions(version string, nodes int) kafkatest.Options {
 	}
 }
 
-// atFullSpeed runs the load, has meanwhile happen while it runs, accounts for
-// each message and returns how long the stream took.
-func atFullSpeed(t *testing.T, c *kafkatest.Cluster, rules speedRules, load speedLoad, meanwhile func(*stream)) time.Duration {
+// atFullSpeed runs so many messages of the load, has meanwhile happen while they
+// are written, accounts for each and returns how long the stream took.
+func atFullSpeed(t *testing.T, c *kafkatest.Cluster, messages int, rules speedRules, load speedLoad, meanwhile func(*stream)) time.Duration {
 	t.Helper()
 	c.CreateTopic(speedTopic, 6, c.Nodes(), map[string]string{"max.message.bytes": speedLimit})
 	mayWrite(c, alice, speedTopic)
@@ -117,7 +117,7 @@ func atFullSpeed(t *testing.T, c *kafkatest.Cluster, rules speedRules, load spee
 		"topic_rules":   fields{"enabled": rules != rulesDisabled},
 		"compression":   load.codec,
 		"max_in_flight": 10,
-	}), load.feed())
+	}), load.feed(messages))
 	if meanwhile != nil {
 		meanwhile(s)
 	}
@@ -136,12 +136,15 @@ func TestAllIsDeliveredAtFullSpeed(t *testing.T) {
 		for _, load := range speedLoads {
 			took := map[speedRules]time.Duration{} // the median
 			for _, rules := range []speedRules{rulesRead, rulesDisabled, rulesForbidden} {
+				if rules == rulesDisabled && version == kafkatest.Version39 {
+					continue // what the version makes of it shows with the others
+				}
 				t.Run(fmt.Sprintf("%s, %s, %s", version, load.name, rules), func(t *testing.T) {
 					c := shared(t, speedOptions(version, 1))
 					var all []time.Duration
 					for run := range *speedRuns {
 						t.Run(fmt.Sprint("run ", run+1), func(t *testing.T) {
-							all = append(all, atFullSpeed(t, c.With(t), rules, load, nil))
+							all = append(all, atFullSpeed(t, c.With(t), *speedMessages, rules, load, nil))
 						})
 					}
 					slices.Sort(all)
@@ -203,9 +206,10 @@ func TestAllIsDeliveredAtFullSpeedWhileALeaderIsKilled(t *testing.T) {
 			for run := range *speedRuns {
 				t.Run(fmt.Sprint("run ", run+1), func(t *testing.T) {
 					c := c.With(t)
-					atFullSpeed(t, c, test.rules, test.load, func(s *stream) {
+					messages := 4 * *speedMessages // for some to be left when the leader is killed
+					atFullSpeed(t, c, messages, test.rules, test.load, func(s *stream) {
 						s.ledger.uncertain = test.uncertain
-						s.goOn(*speedMessages / speedBatch / 4)
+						s.goOn(messages / speedBatch / 4)
 						c.Kill(c.Leader(speedTopic, 0))
 					})
 				})

@@ -259,7 +259,7 @@ func (l *Log) answered(r *request, resp *kmsg.ProduceResponse) (changed bool) {
 				l.opts.Accepted(f.Partition, f.bytes)
 				continue
 			}
-			e := Event{Code: p.ErrorCode, Version: r.version}
+			e := Event{Code: p.ErrorCode, Version: r.version, Appended: p.BaseOffset >= 0 && p.LogStartOffset >= 0}
 			if p.ErrorMessage != nil {
 				e.Message = *p.ErrorMessage
 			}

@@ -129,6 +129,10 @@ type Event struct {
 
 	// Code is the broker's answer.
 	Code int16
+	// Appended is set when the answer says where the batch is in the log, for
+	// all that it has a code: for example when the leader lost the partition
+	// while it waited for the replicas.
+	Appended bool
 	// Alone is set when the request held this batch and no other.
 	Alone bool
 	// Records is how many records the batch held, and Bytes its size as sent.

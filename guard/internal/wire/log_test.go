@@ -31,3 +31,26 @@ func TestAnAcceptanceSettlesNoOtherBatch(t *testing.T) {
 	h.accept(l, first)
 	require.Empty(t, l.Since(p, 0).Events, "its own acceptance does")
 }
+
+// A broker that dies takes all that is under way on the connection with it. That
+// says nothing of the size of so many requests.
+func TestOneConnectionIsOneCut(t *testing.T) {
+	t.Parallel()
+	l := New(Options{})
+	for range cutsSuspicious {
+		require.Zero(t, l.cuts.most())
+		c := &conn{log: l, requests: map[int32]*request{}, closed: make(chan struct{})}
+		for id := range int32(5) {
+			f := &flight{Partition: Partition{Topic: "t", Partition: id}, at: uint64(id)}
+			l.of(f.Partition).open = []*flight{f}
+			c.requests[id] = &request{size: 100_000 + int(id), flights: []*flight{f}}
+		}
+		c.lose(true)
+		for id := range int32(5) {
+			require.True(t, l.Since(Partition{Topic: "t", Partition: id}, 0).Events[0].Lost)
+		}
+	}
+	size, times := l.Cut()
+	require.Equal(t, 100_000, size, "of the first request without an answer")
+	require.Equal(t, cutsSuspicious, times)
+}
