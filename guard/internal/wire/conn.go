@@ -73,6 +73,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	if r.produce != nil {
 		if c.launch(r) {
 			out = r.written(p)
+			r.size = len(out) // that is what is answered, or cut
 		}
 		r.produce = nil // its bytes are the caller's
 	}
