@@ -63,7 +63,7 @@ func (w *world) judgeRecord(x *written, i int, log map[string][]*kgo.Record) (ki
 	case v.Outcome == guard.NotWritten && len(found) > 0:
 		return "written", "it is in the log"
 	}
-	may, surely := w.bad(r, x.runs[i])
+	may, surely := w.bad(x, i)
 	switch {
 	case v.Outcome != guard.Delivered && v.Class.Permanent() && !may && !w.lied(v.Class, x.runs[i]):
 		if v.Outcome == guard.Unknown {
@@ -121,9 +121,13 @@ func (w *world) lied(class guard.Class, of run) bool {
 	return class == guard.InvalidRecord && unclear > 1
 }
 
+// rulesAge is how old the rules may be by which a record is condemned.
+const rulesAge = 1500 * time.Millisecond
+
 // bad returns whether the dialect's rules may be against a record, and whether
 // they surely are. They may change, and so may the leader.
-func (w *world) bad(r *kgo.Record, of run) (may, surely bool) {
+func (w *world) bad(x *written, i int) (may, surely bool) {
+	r, of := x.records[i], x.runs[i]
 	switch {
 	case of.Shape == illegal, of.Shape == noPartition && !w.plan.Keyed:
 		return true, true
@@ -134,9 +138,12 @@ func (w *world) bad(r *kgo.Record, of run) (may, surely bool) {
 	}
 	d, surely := w.cluster.Dialect(), true
 	c := w.plan.compressor()
-	for _, configs := range w.plan.configs() {
+	for _, rules := range w.rules {
+		if rules.from.After(x.end) || !rules.until.IsZero() && rules.until.Before(x.begin.Add(-rulesAge)) {
+			continue
+		}
 		for node := range max(1, w.plan.Nodes) {
-			refusal := d.Alone(kafkafake.Topic{Name: r.Topic, Configs: configs}, of.Partition, int32(node), &alone, c)
+			refusal := d.Alone(kafkafake.Topic{Name: r.Topic, Configs: rules.configs}, of.Partition, int32(node), &alone, c)
 			may = may || refusal != nil
 			surely = surely && refusal != nil
 		}

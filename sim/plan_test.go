@@ -313,28 +313,12 @@ func (p plan) calm() (end time.Duration) {
 	return end
 }
 
-// configs returns all sets of configs that the topic has in the course of time.
-func (p plan) configs() []map[string]string {
-	now := map[string]string{}
+// configs returns the configs that the topic begins with.
+func (p plan) configs() map[string]string {
+	m := map[string]string{}
 	for _, c := range p.Configs {
 		k, v, _ := strings.Cut(c, "=")
-		now[k] = v
+		m[k] = v
 	}
-	all := []map[string]string{clone(now)}
-	for _, e := range p.Events {
-		if e.Do == "set" || e.Do == "create" && e.Config != "" {
-			k, v, _ := strings.Cut(e.Config, "=")
-			now[k] = v
-			all = append(all, clone(now))
-		}
-	}
-	return all
-}
-
-func clone(m map[string]string) map[string]string {
-	out := map[string]string{}
-	for k, v := range m {
-		out[k] = v
-	}
-	return out
+	return m
 }

@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -71,9 +72,16 @@ type world struct {
 	troubles []*kafkafake.TroubleHandle // as planned
 
 	mu      sync.Mutex
+	rules   []rules
 	notices []time.Time
 	written []*written
 	closed  time.Time
+}
+
+// rules are the configs of the topic for some time.
+type rules struct {
+	configs     map[string]string
+	from, until time.Time // zero is for ever
 }
 
 // written is a write, and what guard said of it.
@@ -91,6 +99,7 @@ func newWorld(t *testing.T, p plan) *world {
 	w.network = &kafkafake.Network{Latency: p.Latency, Jitter: p.Jitter, Rate: p.Rate, OnlyProduce: p.Nodes > 1, Rand: rand.New(rand.NewPCG(p.Seed, 1))}
 	w.cluster = kafkafake.Speak(t, p.dialect(), w.network, kfake.NumBrokers(max(1, p.Nodes)))
 	w.cluster.Topic("t", int32(p.Partitions), p.Configs...)
+	w.rules = []rules{{configs: p.configs()}}
 	for i := range p.Partitions {
 		if err := w.cluster.MoveTopicPartition("t", int32(i), int32(i%max(1, p.Nodes))); err != nil {
 			t.Fatal(err)
@@ -273,6 +282,7 @@ func (w *world) happen(e event) {
 	case "delete":
 		_ = w.cluster.DeleteTopic("t")
 	case "create":
+		w.ruled(time.Now(), w.plan.configs())
 		w.cluster.Topic("t", int32(w.plan.Partitions), w.plan.Configs...)
 	case "close":
 		w.close()
@@ -288,10 +298,24 @@ func (w *world) set(config string) {
 		if w.cluster.TopicInfo("t") == nil {
 			return
 		}
+		asked := time.Now()
 		res, err := w.cluster.Admin.AlterTopicConfigs(context.Background(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: k, Value: &v}}, "t")
 		if err == nil && res[0].Err == nil {
+			w.mu.Lock()
+			configs := maps.Clone(w.rules[len(w.rules)-1].configs)
+			w.mu.Unlock()
+			configs[k] = v
+			w.ruled(asked, configs)
 			return
 		}
 		time.Sleep(time.Second)
 	}
+}
+
+// ruled notes that the topic has other configs now, at the earliest since a time.
+func (w *world) ruled(since time.Time, configs map[string]string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.rules[len(w.rules)-1].until = time.Now()
+	w.rules = append(w.rules, rules{configs: configs, from: since})
 }
