@@ -17,6 +17,10 @@ type composition struct {
 	resource bool
 	// drops is set if what fails is dropped, unless dead_letter takes it.
 	drops bool
+	// retries is set if Benthos sends again what failed. When it is stopped by
+	// force it may acknowledge what it was about to wait for (output_retry.go of
+	// 4.80.0: a loop that a hard stop ends has no error to acknowledge with).
+	retries bool
 	// diverts is set if whole batches may get to the fallback.
 	diverts bool
 	// believed is set if the config says that failures are to be named.
@@ -37,14 +41,14 @@ var compositions = []composition{
 	{name: "fallback", drops: true, wrap: func(g string) string {
 		return "fallback:\n  -" + streamtest.Indent(g, 4) + "  - caught: {}\n"
 	}},
-	{name: "retry", wrap: func(g string) string { return "retry:\n  output:" + streamtest.Indent(g, 4) }},
+	{name: "retry", retries: true, wrap: func(g string) string { return "retry:\n  output:" + streamtest.Indent(g, 4) }},
 	{name: "switch", named: true, wrap: func(g string) string {
 		return "switch:\n  cases:\n    - check: 'false'\n      output: { caught: {} }\n    - output:" + streamtest.Indent(g, 8)
 	}},
-	{name: "broker", wrap: func(g string) string {
+	{name: "broker", retries: true, wrap: func(g string) string {
 		return "broker:\n  outputs:\n    -" + streamtest.Indent(g, 6) + "    - drop: {}\n"
 	}},
-	{name: "dynamic", wrap: func(g string) string { return "dynamic:\n  outputs:\n    only:" + streamtest.Indent(g, 6) }},
+	{name: "dynamic", retries: true, wrap: func(g string) string { return "dynamic:\n  outputs:\n    only:" + streamtest.Indent(g, 6) }},
 	{name: "drop_on", drops: true, wrap: func(g string) string {
 		return "drop_on:\n  error_patterns: [ nothing ]\n  output:" + streamtest.Indent(g, 4)
 	}},

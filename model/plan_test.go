@@ -149,9 +149,14 @@ func newPlan(rng *rand.Rand, n int) *plan {
 	if p.child.name == "resource" && p.composition.resource {
 		p.stops = nil // the one is closed while the other still needs it
 	}
+	if p.replay && p.composition.input != "" {
+		// What misses its end is stopped by force in the end, and batching by
+		// an input must not be.
+		p.stops = nil
+	}
 	for i, s := range p.stops {
-		p.stops[i].child = s.child && !p.spy && !resource
-		p.stops[i].force = s.force && !(p.spy && resource)
+		p.stops[i].child = s.child && !p.spy && !resource && !p.composition.retries
+		p.stops[i].force = s.force && !(p.spy && resource) && !p.composition.retries
 	}
 	// What the output gives up is for the input to send again, and not for
 	// a fallback to take.

@@ -356,7 +356,7 @@ func (w *world) stream(ctx context.Context, force bool) (ended bool, err error) 
 	}
 	patience := 30 * time.Second
 	if w.replay {
-		patience = 2 * time.Second
+		patience = 8 * time.Second
 	}
 	return false, config.Stop(built, force, patience)
 }
