@@ -81,12 +81,12 @@ type clientConfig struct {
 }
 
 // read reads what the clients are made of.
-func (c *clientConfig) read(p *parser, log *service.Logger, linting bool) {
+func (c *clientConfig) read(p *parser, log *service.Logger) {
 	if log != nil {
 		c.log = newClientLog(log)
 		c.opts = []kgo.Opt{kgo.WithLogger(c.log)}
 	}
-	c.connection(p, linting)
+	c.connection(p)
 	c.producer(p)
 	c.fates(p)
 	if len(p.found.texts) > 0 {
@@ -103,9 +103,9 @@ func (c *clientConfig) read(p *parser, log *service.Logger, linting bool) {
 }
 
 // connection reads how to reach the brokers.
-func (c *clientConfig) connection(p *parser, linting bool) {
+func (c *clientConfig) connection(p *parser) {
 	c.readSeeds(p)
-	c.sasl = p.sasl(linting)
+	c.sasl = p.sasl()
 	c.opts = append(c.opts,
 		kgo.SeedBrokers(c.seeds...),
 		kgo.ClientID(p.string(fieldClientID)),

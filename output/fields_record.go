@@ -70,19 +70,20 @@ type recordConfig struct {
 
 // read reads what records are made of.
 func (c *recordConfig) read(p *parser) {
-	c.topic = parse(p, fieldTopic, p.conf.FieldInterpolatedString)
+	if !p.has(fieldTopic) {
+		p.fail(fieldTopic, "is empty, perhaps for an environment variable that is")
+	}
+	c.topic = mapping(p, fieldTopic, p.conf.FieldInterpolatedString)
 	if c.topic != nil {
 		switch name, static := c.topic.Static(); {
 		case !static:
-		case name == "":
-			p.fail(fieldTopic, "is empty, perhaps for an environment variable that is")
 		case guard.CheckTopic(name) != nil:
 			p.fail(fieldTopic, "is %q, which is no legal topic name: it takes 1 to 249 letters, digits, dots, underscores and hyphens", name)
 		}
 	}
-	c.key = optional(p, fieldKey, p.conf.FieldInterpolatedString)
-	c.nullKey = optional(p, fieldNullKey, p.conf.FieldBloblang)
-	c.tombstone = optional(p, fieldTombstone, p.conf.FieldBloblang)
+	c.key = mapping(p, fieldKey, p.conf.FieldInterpolatedString)
+	c.nullKey = mapping(p, fieldNullKey, p.conf.FieldBloblang)
+	c.tombstone = mapping(p, fieldTombstone, p.conf.FieldBloblang)
 	if c.metadata = optional(p, fieldMetadata, p.conf.FieldMetadataFilter); c.metadata.IsEmpty() {
 		c.metadata = nil
 	}
@@ -92,7 +93,7 @@ func (c *recordConfig) read(p *parser) {
 
 // readPartition reads the field partition, which goes with one partitioner only.
 func (c *recordConfig) readPartition(p *parser) {
-	c.partition = optional(p, fieldPartition, p.conf.FieldInterpolatedString)
+	c.partition = mapping(p, fieldPartition, p.conf.FieldInterpolatedString)
 	if text, static := static(c.partition); static {
 		if n, err := strconv.ParseInt(text, 10, 32); err != nil || n < 0 {
 			p.fail(fieldPartition, "is %q, it must be a whole number from 0 to %d", text, math.MaxInt32)
@@ -112,8 +113,8 @@ func (c *recordConfig) readPartition(p *parser) {
 // readTimestamp reads the fields timestamp and timestamp_ms, of which there may be
 // one.
 func (c *recordConfig) readTimestamp(p *parser) {
-	c.timestamp, c.unit = optional(p, fieldTimestamp, p.conf.FieldInterpolatedString), time.Second
-	if millis := optional(p, fieldTimestampMs, p.conf.FieldInterpolatedString); millis != nil {
+	c.timestamp, c.unit = mapping(p, fieldTimestamp, p.conf.FieldInterpolatedString), time.Second
+	if millis := mapping(p, fieldTimestampMs, p.conf.FieldInterpolatedString); millis != nil {
 		if c.timestamp != nil {
 			p.fail(fieldTimestampMs, "and %s cannot both be specified", fieldTimestamp)
 		}

@@ -130,11 +130,11 @@ func awsField() *service.ConfigField {
 }
 
 // sasl returns the configured mechanisms, nil if there are none.
-func (p *parser) sasl(linting bool) *mechanisms {
+func (p *parser) sasl() *mechanisms {
 	var all []sasl.Mechanism
 	for i, c := range optional(p, fieldSASL, p.conf.FieldObjectList) {
 		in := p.of(c, fmt.Sprintf("%s[%d]", fieldSASL, i))
-		if m := in.mechanism(linting); m != nil {
+		if m := in.mechanism(); m != nil {
 			all = append(all, m)
 		}
 	}
@@ -142,7 +142,7 @@ func (p *parser) sasl(linting bool) *mechanisms {
 }
 
 // mechanism returns nil if there is none, or it is wrong.
-func (p *parser) mechanism(linting bool) sasl.Mechanism {
+func (p *parser) mechanism() sasl.Mechanism {
 	needs := func(field, mechanism, needs string) string {
 		value := p.string(field)
 		if value == "" {
@@ -171,7 +171,7 @@ func (p *parser) mechanism(linting bool) sasl.Mechanism {
 			p.fail(fieldSASLMechanism, "is %s, which this binary is built without: it takes kafka-guarded-connect, or the import of github.com/kafka-guarded/kafka-guarded/connect/aws", name)
 			return nil
 		}
-		if linting {
+		if p.linting {
 			return nil // it might look for credentials in the network
 		}
 		m, err := awsMechanism(p.conf.Namespace(fieldSASLAWS))

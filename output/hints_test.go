@@ -34,7 +34,7 @@ func TestHints(t *testing.T) {
 			conf, err := Spec().ParseYAML(whole(test.yaml), nil)
 			require.NoError(t, err)
 			p := newParser(conf)
-			client, _ := p.config(nil, false)
+			client, _ := p.config(nil)
 			hints := p.hints(client)
 			require.NoError(t, p.err())
 			if test.want == "" {

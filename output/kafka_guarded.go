@@ -60,7 +60,7 @@ type output struct {
 
 func newOutput(conf *service.ParsedConfig, mgr *service.Resources) (*output, error) {
 	p := newParser(conf)
-	client, records := p.config(mgr.Logger(), false)
+	client, records := p.config(mgr.Logger())
 	policy, hints := p.batching(), p.hints(client)
 	if err := p.err(); err != nil {
 		return nil, err

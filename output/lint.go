@@ -34,8 +34,8 @@ func registerLint() {
 //
 // An empty text passes the linter, but for the brokers and the topic: it is what
 // an environment variable is to those who lint without their environment. What
-// Benthos' own linter looks at is left out: child components, and required
-// fields that are missing.
+// Benthos' own linter looks at is left out: child components, mappings, and
+// required fields that are missing.
 func lint(fields map[string]any) []string {
 	fields = maps.Clone(fields)
 	var texts []string
@@ -72,7 +72,8 @@ func lint(fields map[string]any) []string {
 		return texts // Benthos' own linter says which value is of the wrong type
 	}
 	p := newParser(conf)
-	p.config(nil, true)
+	p.linting = true
+	p.config(nil)
 	p.batching()
 	return append(texts, p.found.texts...)
 }
@@ -105,9 +106,9 @@ func set(v any) any {
 }
 
 // config reads all fields but the child outputs.
-func (p *parser) config(log *service.Logger, linting bool) (client clientConfig, records recordConfig) {
+func (p *parser) config(log *service.Logger) (client clientConfig, records recordConfig) {
 	p.int(fieldMaxInFlight, 1)
 	records.read(p)
-	client.read(p, log, linting)
+	client.read(p, log)
 	return client, records
 }

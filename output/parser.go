@@ -16,6 +16,8 @@ type parser struct {
 	conf   *service.ParsedConfig
 	prefix string // of the fields' names in errors
 	found  *mistakes
+	// linting is set for the linter, which Benthos' own comes beside.
+	linting bool
 }
 
 // mistakes is what parsers of one config have found.
@@ -33,7 +35,7 @@ func (p *parser) in(field string) *parser { return p.of(p.conf.Namespace(field),
 
 // of returns the parser of an object, which is the value of field.
 func (p *parser) of(conf *service.ParsedConfig, field string) *parser {
-	return &parser{conf: conf, prefix: p.prefix + field + ".", found: p.found}
+	return &parser{conf: conf, prefix: p.prefix + field + ".", found: p.found, linting: p.linting}
 }
 
 // fail notes a mistake in a field. The text goes on where the field's name ends.
@@ -93,6 +95,24 @@ func plain(err error) string { return around.ReplaceAllString(err.Error(), "") }
 func optional[T any](p *parser, field string, get func(...string) (T, error)) (v T) {
 	if p.has(field) {
 		v = parse(p, field, get)
+	}
+	return v
+}
+
+// mapping is optional for a field with a mapping or an interpolation in it. Which
+// functions and methods there are goes by the environment, which Benthos' own linter
+// knows, and ours does not.
+func mapping[T any](p *parser, field string, get func(...string) (T, error)) (v T) {
+	if !p.has(field) {
+		return v
+	}
+	v, err := get(field)
+	switch {
+	case err == nil:
+	case p.linting && strings.Contains(err.Error(), "unrecognised "):
+		p.found.fields[p.prefix+field] = struct{}{}
+	default:
+		p.fail(field, "can't be read: %s", plain(err))
 	}
 	return v
 }

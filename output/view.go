@@ -35,7 +35,7 @@ type View struct {
 // of the start.
 func ViewOf(conf *service.ParsedConfig) (View, error) {
 	p := newParser(conf)
-	client, records := p.config(nil, false)
+	client, records := p.config(nil)
 	policy, hints := p.batching(), p.hints(client)
 	if err := p.err(); err != nil {
 		return View{}, err

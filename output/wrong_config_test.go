@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/redpanda-data/benthos/v4/public/bloblang"
+	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
 
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
@@ -49,7 +51,7 @@ broker_write_max_bytes: 1MiB`, both: []string{`max_message_bytes is 2097152, whi
 timestamp_ms: "${! 1 }"`, both: []string{`record_delivery_timeout cannot be used together with timestamp_ms: it is counted from the timestamp of a message`}},
 	{name: "a delivery time-out that is no duration", yaml: `record_delivery_timeout: soon`, both: []string{`record_delivery_timeout is "soon", it must be a duration such as 10s`}},
 	{name: "an interpolation that is not closed", yaml: `topic: "${! json( }"`, both: []string{`topic can't be read: required: expected function argument, got: }`}, benthos: []string{`required: expected function argument, got: }`}},
-	{name: "an unknown function", yaml: `topic: "${! foo() }"`, both: []string{`topic can't be read: unrecognised function 'foo':  }`}, benthos: []string{`unrecognised function 'foo':  }`}},
+	{name: "an unknown function", yaml: `topic: "${! foo() }"`, start: `topic can't be read: unrecognised function 'foo':  }`, benthos: []string{`unrecognised function 'foo':  }`}},
 	{name: "an unknown partitioner", yaml: `partitioner: murmur`, both: []string{`partitioner is "murmur", it must be one of murmur2_hash, round_robin, least_backup, manual`}, benthos: []string{`value murmur is not a valid option for this field`}},
 	{name: "an unknown codec", yaml: `compression: rar`, both: []string{`compression is "rar", it must be one of lz4, snappy, gzip, none, zstd`}, benthos: []string{`value rar is not a valid option for this field`}},
 	{name: "an empty dead_letter", yaml: `dead_letter: {}`, start: `dead_letter can't be made: an explicit output type must be specified`, benthos: []string{`dead_letter must be an output, such as file: { path: ./dead-letters.jsonl }`}},
@@ -151,4 +153,19 @@ func TestRequestsMayBeSmall(t *testing.T) {
 			require.Equal(t, once("a", "c"), c.Values("t"))
 		})
 	}
+}
+
+// A program may give its streams functions of their own, which only their
+// environment knows.
+func TestLintsGoByTheEnvironment(t *testing.T) {
+	t.Parallel()
+	own := bloblang.NewEnvironment()
+	require.NoError(t, own.RegisterMethodV2("own", bloblang.NewPluginSpec(), func(*bloblang.ParsedParams) (bloblang.Method, error) {
+		return bloblang.StringMethod(func(s string) (any, error) { return s + "!", nil }), nil
+	}))
+	env := service.NewEnvironment()
+	env.UseBloblangEnvironment(own)
+	b := env.NewStreamBuilder()
+	require.NoError(t, b.AddOutputYAML(`kafka_guarded: { seed_brokers: [ a:1 ], topic: t, key: '${! content().string().own() }', null_key: 'this.id.own() == "!"' }`))
+	require.ErrorContains(t, b.AddOutputYAML(`kafka_guarded: { seed_brokers: [ a:1 ], topic: t, key: '${! content().string().other() }' }`), "unrecognised method 'other'")
 }
