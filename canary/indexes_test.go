@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
@@ -172,4 +173,67 @@ logger: { level: NONE }
 	require.NoError(t, stream.Run(t.Context()))
 	require.ElementsMatch(t, [][]string{{"output", "fallback", "0"}, {"output_resources"}}, paths,
 		"Benthos now tells a resource more of its place: what package output guesses from the path, or has the user say in the config, may be read from it")
+}
+
+func TestAStopDoesNotEndWhatAResourceWrites(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		output string
+		ends   bool
+	}{
+		{"stuck: {}", true},
+		{"resource: a", false},
+	} {
+		t.Run(test.output, func(t *testing.T) {
+			t.Parallel()
+			began, ended := make(chan struct{}), make(chan struct{})
+			env := service.NewEnvironment()
+			require.NoError(t, env.RegisterBatchOutput("stuck", service.NewConfigSpec(), func(*service.ParsedConfig, *service.Resources) (service.BatchOutput, service.BatchPolicy, int, error) {
+				return stuck(func(ctx context.Context) {
+					close(began)
+					<-ctx.Done()
+					close(ended)
+				}), service.BatchPolicy{}, 1, nil
+			}))
+			builder := env.NewStreamBuilder()
+			require.NoError(t, builder.SetYAML(`
+input: { generate: { count: 1, interval: "", mapping: 'root = "m"' } }
+output: { `+test.output+` }
+output_resources: [ { label: a, stuck: {} } ]
+logger: { level: NONE }
+`))
+			stream, err := builder.Build()
+			require.NoError(t, err)
+			ctx, cancel := context.WithCancel(t.Context())
+			go func() {
+				<-began
+				cancel()
+			}()
+			require.ErrorIs(t, stream.Run(ctx), context.Canceled)
+			_ = stream.Stop(ctx) // has ended: closes all at once
+			within, done := context.WithTimeout(t.Context(), time.Second)
+			defer done()
+			err = stream.Stop(within)
+			if test.ends {
+				<-ended
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, "resource 'a' failed to cleanly shutdown", "Benthos now ends what resources write when it is stopped by force: internal/streamtest and package model need not leave that out")
+			select {
+			case <-ended:
+				require.Fail(t, "the write has ended")
+			default:
+			}
+		})
+	}
+}
+
+type stuck func(context.Context)
+
+func (stuck) Connect(context.Context) error { return nil }
+func (stuck) Close(context.Context) error   { return nil }
+func (s stuck) WriteBatch(ctx context.Context, _ service.MessageBatch) error {
+	s(ctx)
+	return ctx.Err()
 }
