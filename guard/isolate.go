@@ -110,6 +110,9 @@ type search struct {
 
 func newSearch(w *write, p *part, gen *generation, tp wire.Partition) *search {
 	limit, _ := w.guard.limit(w.guard.rules.of(tp.Topic))
+	if most := int(w.guard.requestLimit.Load()); most > 0 {
+		limit = min(limit, most-requestOverhead)
+	}
 	return &search{write: w, part: p, gen: gen, tp: tp, refused: limit + 1}
 }
 
