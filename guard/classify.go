@@ -155,6 +155,10 @@ func doubtful(code int16) bool {
 	return !ok || r.outcome == Unknown
 }
 
+// gone reports whether a code says that the topic is no more. What was appended to
+// it is gone with it.
+func gone(code int16) bool { return codes[code].class == UnknownTopic }
+
 // unlisted reads a code that this version does not know: in doubt about the
 // record's fate, and guided by kerr about the point of sending it again.
 func unlisted(code *kerr.Error) reading {

@@ -40,7 +40,7 @@ func (w *write) outcome(gen *generation, s *slot, r reading, since wire.Mark) Ou
 	isCode := errors.As(s.err, &code)
 	for i := range h.Events {
 		e := &h.Events[i]
-		if e.Lost || e.Orphan || e.Appended || doubtful(e.Code) && !e.Repeated {
+		if e.Lost || e.Orphan || e.Appended && !gone(e.Code) || doubtful(e.Code) && !e.Repeated {
 			return Unknown
 		}
 		answered = answered || isCode && e.Code == code.Code
