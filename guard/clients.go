@@ -258,12 +258,12 @@ func (g *Guard) shrink(gen *generation) {
 	gen.Close() // what it has fails, and what was never sent is sent anew
 }
 
-// endDead closes a client in which nothing was accepted of late, so that what it
-// has is not sent any more: kgo does not give up what is behind a batch in doubt.
-// It reports whether it did. In a client that works, what others have under way
+// endDead closes a client in which nothing was accepted of late and nothing is
+// under way, so that what it has is not sent any more: kgo does not give up what is
+// behind a batch in doubt. It reports whether it did. What others have under way
 // would be in doubt for it.
 func (g *Guard) endDead(gen *generation) bool {
-	if time.Since(gen.log.Accepted()) < giveUpGrace {
+	if gen.log.Idle() < giveUpGrace {
 		return false
 	}
 	g.spoil(gen)

@@ -23,13 +23,7 @@ type knownBreak struct {
 
 // knownBreaks is to become empty. What is mended comes off the list, and its plan
 // stays in testdata, where it must not break any more.
-var knownBreaks = []knownBreak{
-	{"given_up_with_the_client_of_others", 0, "doubt", "A write gives up, and nothing was accepted by its client for a second, on a slow network because each request takes longer: " +
-		"handOver has endDead close the client, and what other writes have under way in it ends in \"may have been written: client closed\". A client in which others have records is not dead as long as their requests have their time.",
-		func(p plan, r result) bool {
-			return r.kind == "doubt" && strings.Contains(r.broken, "client closed") && (p.ends() || p.MaxElapsed > 0)
-		}},
-}
+var knownBreaks = []knownBreak{}
 
 // knownTo returns the known break that a world's is, nil for a new one.
 func knownTo(p plan, r result) *knownBreak {

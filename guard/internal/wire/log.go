@@ -233,11 +233,17 @@ func (l *Log) Quiet(p Partition, stop <-chan struct{}) bool {
 	return true
 }
 
-// Accepted returns when a broker last accepted anything.
-func (l *Log) Accepted() time.Time {
+// Idle returns since when no broker has accepted anything, and no time as long as
+// any request is under way.
+func (l *Log) Idle() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.acceptedAt
+	for _, h := range l.partitions {
+		if len(h.open) > 0 {
+			return 0
+		}
+	}
+	return time.Since(l.acceptedAt)
 }
 
 func (l *Log) of(p Partition) *history {
