@@ -38,13 +38,6 @@ func knownTo(p plan, r result) *knownBreak {
 	return nil
 }
 
-// ends reports whether a write's context ends.
-func (p plan) ends() bool {
-	return slices.ContainsFunc(p.Writers, func(w writer) bool {
-		return slices.ContainsFunc(w.Writes, func(x write) bool { return x.Ends > 0 })
-	})
-}
-
 // TestPlansThatOnceBroke has the plans in testdata break if, and only if, the list
 // says so.
 func TestPlansThatOnceBroke(t *testing.T) {
