@@ -28,8 +28,8 @@ var failedSeeds = []uint64{
 	10404611670904301205, 6112113758051335137, 14216262244645871978,
 	15079090642481551388, 14453362901307053370, 13200102614436818859,
 	// Duplicated, when an acceptance had guard forget that the batch before it
-	// was in doubt.
-	1593996897924700138,
+	// was in doubt, and when kgo sent again what had been accepted.
+	1593996897924700138, 7295812966278209346,
 }
 
 const (

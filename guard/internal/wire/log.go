@@ -71,6 +71,7 @@ type history struct {
 	floor      uint64    // the clock at the last event that was forgotten
 	accepted   uint64    // the clock at the last acceptance
 	acceptedAt time.Time
+	latest     *position // the latest batch that was accepted, nil for none
 	broken     *position // of the batch whose refusal kgo answers for all behind it
 	vague      *patience
 	changed    chan struct{} // closed with the next answer, nil if nobody waits
@@ -86,6 +87,12 @@ type position struct {
 // after reports whether p comes later than o in one and the same sequence.
 func (p position) after(o position) bool {
 	return p.producer == o.producer && p.epoch == o.epoch && p.sequence >= 0 && p.sequence-o.sequence > 0
+}
+
+// covered reports whether p is o, or comes before it in one and the same sequence:
+// then it is in the log if o is.
+func (p position) covered(o position) bool {
+	return p.producer == o.producer && p.epoch == o.epoch && p.sequence >= 0 && p.sequence-o.sequence <= 0
 }
 
 type patience struct {
@@ -131,7 +138,9 @@ type Event struct {
 	Code int16
 	// Appended is set when the answer says where the batch is in the log, for
 	// all that it has a code: for example when the leader lost the partition
-	// while it waited for the replicas.
+	// while it waited for the replicas. And when the batch, or one behind it,
+	// was accepted before: kgo sends a batch again whose answer came before that
+	// to the batch in front of it.
 	Appended bool
 	// Alone is set when the request held this batch and no other.
 	Alone bool
@@ -299,6 +308,10 @@ func (h *history) accept(l *Log, f *flight) {
 	}
 	l.clock++
 	h.accepted, h.acceptedAt = l.clock, time.Now()
+	if h.latest == nil || !f.covered(*h.latest) {
+		latest := f.position
+		h.latest = &latest
+	}
 	l.acceptedAt = h.acceptedAt
 	h.vague = nil
 	if f.sequence >= 0 && len(h.events) > 0 {
@@ -311,6 +324,7 @@ func (h *history) accept(l *Log, f *flight) {
 // refuse notes that a batch was refused, and returns the code to tell kgo.
 func (h *history) refuse(l *Log, f *flight, e Event) (code int16) {
 	e.position, e.Alone, e.Records, e.Bytes = f.position, f.alone, f.records, f.bytes
+	e.Appended = e.Appended || h.latest != nil && f.covered(*h.latest)
 	code = e.Code
 	if l.opts.Vague(e.Code) {
 		if h.vague == nil || h.vague.position != f.position {

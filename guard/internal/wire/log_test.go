@@ -27,9 +27,20 @@ func TestAnAcceptanceSettlesNoOtherBatch(t *testing.T) {
 	require.Len(t, events, 2)
 	require.True(t, events[0].Lost)
 	require.EqualValues(t, unauthorized, events[1].Code)
+	require.True(t, events[1].Appended)
 
+	// kgo has not looked at the answer to the second, and sends it again, too.
 	h.accept(l, first)
-	require.Empty(t, l.Since(p, 0).Events, "its own acceptance does")
+	require.Empty(t, l.Since(p, 0).Events, "its own acceptance settles it")
+	h.refuse(l, second, Event{Code: unauthorized})
+	require.True(t, l.Since(p, 0).Events[0].Appended, "it was accepted")
+
+	third := &flight{Partition: p, position: position{producer: 1, sequence: 11}}
+	h.refuse(l, third, Event{Code: unauthorized})
+	require.False(t, l.Since(p, 0).Events[1].Appended)
+	anew := &flight{Partition: p, position: position{producer: 1, epoch: 1}}
+	h.refuse(l, anew, Event{Code: unauthorized})
+	require.False(t, l.Since(p, 0).Events[2].Appended)
 }
 
 // A broker that dies takes all that is under way on the connection with it. That
