@@ -79,6 +79,9 @@ func readFlight(p Partition, records []byte) flight {
 		f.producer = int64(binary.BigEndian.Uint64(records[43:]))
 		f.epoch = int16(binary.BigEndian.Uint16(records[51:]))
 		f.sequence = int32(binary.BigEndian.Uint32(records[53:]))
+		if f.producer < 0 { // kgo numbers batches also without a producer ID
+			f.sequence = -1
+		}
 		f.records = int(int32(binary.BigEndian.Uint32(records[57:])))
 	}
 	return f
