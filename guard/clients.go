@@ -31,8 +31,9 @@ type generation struct {
 
 	// Under Guard.mu:
 	users   int
-	retired bool
-	spoiled bool
+	retired bool // another one has taken its place
+	spoiled bool // another one is to
+	ended   bool // it is closed, whoever uses it
 }
 
 type generationTopic struct {
@@ -215,6 +216,10 @@ func (g *Guard) closeIfDone(gen *generation) {
 // could be larger by now.
 const refitAfter = time.Minute
 
+// settleAfter is how old a client must be to be replaced because batches are to be
+// smaller, where the limit is only being found out: brokers may differ in it.
+const settleAfter = time.Second
+
 // fits reports whether the generation sends the part as it should be sent: in
 // batches that the topics accept, to the topics that have the names by now.
 func (gen *generation) fits(p *part) bool {
@@ -227,7 +232,9 @@ func (gen *generation) fits(p *part) bool {
 		case t.rules.ID != [16]byte{} && have.id != [16]byte{} && t.rules.ID != have.id:
 			return false
 		case have.ceiling == 0: // it takes any size
-		case have.ceiling > t.most || t.largest > have.ceiling-kgoRounding:
+		case t.largest > have.ceiling-kgoRounding:
+			return false
+		case have.ceiling > t.most && (t.rules.Known || time.Since(gen.born) > settleAfter):
 			return false
 		case t.target >= 2*have.ceiling && time.Since(gen.born) > refitAfter:
 			return false
@@ -248,13 +255,17 @@ const leastRequest = 16 << 10
 func (g *Guard) shrink(gen *generation) {
 	size, times := gen.log.Cut()
 	g.mu.Lock()
-	if times < shrinkAfter || size <= leastRequest || gen != g.bulkClient || gen.spoiled {
+	if times < shrinkAfter || size <= leastRequest || gen.ended || g.closed {
 		g.mu.Unlock()
 		return
 	}
-	g.requestLimit.Store(int64(max(size/2, leastRequest)))
-	gen.spoiled = true
+	most := int64(max(size/2, leastRequest))
+	if now := g.requestLimit.Load(); now == 0 || most < now {
+		g.requestLimit.Store(most)
+	}
+	gen.spoiled, gen.ended = true, true
 	g.mu.Unlock()
+	gen.log.End()
 	gen.Close() // what it has fails, and what was never sent is sent anew
 }
 
@@ -267,6 +278,7 @@ func (g *Guard) endDead(gen *generation) bool {
 		return false
 	}
 	g.spoil(gen)
+	gen.log.End()
 	gen.Close()
 	return true
 }

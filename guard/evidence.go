@@ -58,12 +58,12 @@ func (w *write) outcome(gen *generation, s *slot, r reading, since wire.Mark) Ou
 }
 
 // stoodAlone reports whether the last refusal in a slot's partition was of a
-// request that held one record.
+// request that held one record, with a code that says something of it.
 func (w *write) stoodAlone(gen *generation, s *slot, since wire.Mark) bool {
 	h := gen.log.Since(wire.Partition{Topic: s.record().Topic, Partition: s.record().Partition}, since)
 	for _, e := range slices.Backward(h.Events) {
 		if e.Code != 0 && !e.Passing {
-			return e.Alone && e.Records == 1
+			return e.Alone && e.Records == 1 && !s.anybody(e.Code)
 		}
 	}
 	return false
@@ -113,11 +113,17 @@ func (g *Guard) proof(s *slot, tp wire.Partition, e *wire.Event) bool {
 	switch {
 	case !e.Alone || e.Records != 1:
 		return false
-	case !vague(e.Code) && !(s.unstamped && aboutTime(e.Code)):
+	case !s.anybody(e.Code):
 		return true
 	default:
 		return g.controlled(s, tp)
 	}
+}
+
+// anybody reports whether a code may be given to anybody: by a sick broker, or for
+// a timestamp that we chose.
+func (s *slot) anybody(code int16) bool {
+	return vague(code) || s.unstamped && aboutTime(code)
 }
 
 // controlled reports whether something else was accepted in the partition since a

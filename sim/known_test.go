@@ -23,12 +23,7 @@ type knownBreak struct {
 
 // knownBreaks is to become empty. What is mended comes off the list, and its plan
 // stays in testdata, where it must not break any more.
-var knownBreaks = []knownBreak{
-	{"clients_in_turns", 15, "churn", "Where a topic's rules are not known, the size that its batches shrink to moves. A part with a larger record needs a client with a higher ceiling (generation.fits: largest > ceiling), " +
-		"the next one a lower ceiling (ceiling > most), and so two writes replace the client for each of their parts: over a thousand connections a second. A record above what batches are made for has a client of its own to go by, " +
-		"or the ceiling must not fall back as long as larger records come.",
-		func(_ plan, r result) bool { return r.kind == "churn" }},
-}
+var knownBreaks = []knownBreak{}
 
 // knownTo returns the known break that a world's is, nil for a new one.
 func knownTo(p plan, r result) *knownBreak {

@@ -71,7 +71,12 @@ func (c *conn) Write(p []byte) (int, error) {
 	}
 	out := p
 	if r.produce != nil {
-		if c.launch(r) {
+		changed, ended := c.launch(r)
+		if ended {
+			c.rest()
+			return 0, errEnded
+		}
+		if changed {
 			out = r.written(p)
 			r.size = len(out) // that is what is answered, or cut
 		}
@@ -90,6 +95,20 @@ func (c *conn) Write(p []byte) (int, error) {
 		return min(n, len(p)), err
 	}
 	return len(p), nil
+}
+
+var errEnded = errors.New("nothing more is sent by this client")
+
+// rest waits until nothing is under way any more in a log that has ended: with an
+// error, kgo would close the connection, and what is under way on it would be lost.
+func (c *conn) rest() {
+	timer := time.NewTimer(endsAtMost)
+	defer timer.Stop()
+	select {
+	case <-c.log.atRest:
+	case <-c.closed:
+	case <-timer.C:
+	}
 }
 
 // unprovenSize is from which size on a request may be one that the endpoint does

@@ -13,8 +13,9 @@ import (
 const holdAtMost = 5 * time.Second
 
 // launch has the batches of a request under way, as soon as they may be, and
-// takes those out that must not be. It reports whether it took any.
-func (c *conn) launch(r *request) (changed bool) {
+// takes those out that must not be. It reports whether it took any, and whether
+// the log has ended: then nothing is to be written.
+func (c *conn) launch(r *request) (changed, ended bool) {
 	deadline := time.Now().Add(holdAtMost)
 	c.mu.Lock()
 	if !c.deadline.IsZero() && c.deadline.Add(-time.Second).Before(deadline) {
@@ -38,6 +39,9 @@ func (c *conn) launch(r *request) (changed bool) {
 
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.ended {
+		return false, true
+	}
 	most, size := l.cuts.most(), 0
 	r.flights = make([]*flight, 0, n)
 	n = 0
@@ -66,7 +70,7 @@ func (c *conn) launch(r *request) (changed bool) {
 		f.at, h.sentAt = l.clock, l.clock
 		h.open = append(h.open, f)
 	}
-	return changed
+	return changed, false
 }
 
 // idle is after how long without an acceptance a partition's next batch is one

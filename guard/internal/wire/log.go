@@ -53,6 +53,8 @@ type Log struct {
 	topics     map[[16]byte]string
 	dialError  error
 	acceptedAt time.Time
+	ended      bool          // nothing more is sent
+	atRest     chan struct{} // closed when that is so, and nothing is under way
 	cuts       cuts
 	handing    int           // hand-overs that go on
 	handed     chan struct{} // closed when none does any more
@@ -60,7 +62,7 @@ type Log struct {
 
 // New returns an empty log.
 func New(opts Options) *Log {
-	return &Log{opts: opts, partitions: map[Partition]*history{}, topics: map[[16]byte]string{}}
+	return &Log{opts: opts, partitions: map[Partition]*history{}, topics: map[[16]byte]string{}, atRest: make(chan struct{})}
 }
 
 // history is what a log has of one partition.
@@ -240,6 +242,43 @@ func (l *Log) Quiet(p Partition, stop <-chan struct{}) bool {
 		}
 	}
 	return true
+}
+
+// endsAtMost bounds how long End waits for answers.
+const endsAtMost = 10 * time.Second
+
+// End has nothing more sent, and waits for the answers to what is under way. The
+// client can then be closed, and puts nothing in doubt.
+func (l *Log) End() {
+	over := time.NewTimer(endsAtMost)
+	defer over.Stop()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended {
+		return
+	}
+	l.ended = true
+	defer close(l.atRest)
+	for {
+		var changed <-chan struct{}
+		for _, h := range l.partitions {
+			if len(h.open) > 0 {
+				changed = h.wait()
+				break
+			}
+		}
+		if changed == nil {
+			return
+		}
+		l.mu.Unlock()
+		select {
+		case <-changed:
+			l.mu.Lock()
+		case <-over.C:
+			l.mu.Lock()
+			return
+		}
+	}
 }
 
 // Idle returns since when no broker has accepted anything, and no time as long as
