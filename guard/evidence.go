@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/wire"
 )
@@ -48,7 +49,7 @@ func (w *write) outcome(gen *generation, s *slot, r reading, since wire.Mark) Ou
 	switch {
 	case answered:
 		return r.outcome
-	case !g.settings.idempotent && h.Accepted:
+	case !g.settings.idempotent && h.Accepted && !(errors.Is(s.err, kgo.ErrClientClosed) && gen.log.Rested()):
 		// The error is no answer: it may have struck while the request with
 		// this record was under way, and that was accepted.
 		return Unknown

@@ -54,6 +54,7 @@ type Log struct {
 	dialError  error
 	acceptedAt time.Time
 	ended      bool          // nothing more is sent
+	rested     bool          // and all that was has its answer
 	atRest     chan struct{} // closed when that is so, and nothing is under way
 	cuts       cuts
 	handing    int           // hand-overs that go on
@@ -242,56 +243,6 @@ func (l *Log) Quiet(p Partition, stop <-chan struct{}) bool {
 		}
 	}
 	return true
-}
-
-// endsAtMost bounds how long End waits for answers.
-const endsAtMost = 10 * time.Second
-
-// End has nothing more sent, and waits for the answers to what is under way. The
-// client can then be closed, and puts nothing in doubt.
-func (l *Log) End() {
-	over := time.NewTimer(endsAtMost)
-	defer over.Stop()
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.ended {
-		return
-	}
-	l.ended = true
-	defer close(l.atRest)
-	for {
-		var changed <-chan struct{}
-		for _, h := range l.partitions {
-			if len(h.open) > 0 {
-				changed = h.wait()
-				break
-			}
-		}
-		if changed == nil {
-			return
-		}
-		l.mu.Unlock()
-		select {
-		case <-changed:
-			l.mu.Lock()
-		case <-over.C:
-			l.mu.Lock()
-			return
-		}
-	}
-}
-
-// Idle returns since when no broker has accepted anything, and no time as long as
-// any request is under way.
-func (l *Log) Idle() time.Duration {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, h := range l.partitions {
-		if len(h.open) > 0 {
-			return 0
-		}
-	}
-	return time.Since(l.acceptedAt)
 }
 
 func (l *Log) of(p Partition) *history {
