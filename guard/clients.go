@@ -25,6 +25,7 @@ type generation struct {
 	log  *wire.Log
 	life context.Context // ends with the guard
 	born time.Time
+	solo bool // in each partition, one search at a time has it for itself
 
 	mu     sync.Mutex
 	topics map[string]generationTopic
@@ -120,10 +121,14 @@ func (g *Guard) newBulk(topics []*partTopic) (*generation, error) {
 // are sent with: suspects, and records that the bulk client does not take. It
 // takes records of any size, to partitions that are chosen already.
 func (g *Guard) newSolo([]*partTopic) (*generation, error) {
-	return g.newGeneration(vaguePatienceSolo,
+	gen, err := g.newGeneration(vaguePatienceSolo,
 		kgo.ProducerBatchMaxBytes(int32(g.settings.maxRequestBytes)),
 		kgo.RecordPartitioner(watchedPartitioner{kgo.ManualPartitioner()}),
 	)
+	if err == nil {
+		gen.solo = true
+	}
+	return gen, err
 }
 
 // bulk returns the client of the fast path, fit for the part, to be given back

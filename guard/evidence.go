@@ -59,8 +59,12 @@ func (w *write) outcome(gen *generation, s *slot, r reading, since wire.Mark) Ou
 }
 
 // stoodAlone reports whether the last refusal in a slot's partition was of a
-// request that held one record, with a code that says something of it.
+// request that held one record, with a code that says something of it. In the
+// client of all writes, that may have been another one's.
 func (w *write) stoodAlone(gen *generation, s *slot, since wire.Mark) bool {
+	if !gen.solo {
+		return false
+	}
 	h := gen.log.Since(wire.Partition{Topic: s.record().Topic, Partition: s.record().Partition}, since)
 	for _, e := range slices.Backward(h.Events) {
 		if e.Code != 0 && !e.Passing {

@@ -82,15 +82,15 @@ func (g *Guard) begin(ctx context.Context, records []*kgo.Record) (w *write, end
 }
 
 // endAfter has the write give up once its time is over and it does not get on: a
-// search for culprits that does is ended by nobody.
+// search for culprits that does has some time more.
 func (w *write) endAfter(most time.Duration) (cancel func()) {
-	const look = time.Second
+	const look, searchAtMost = time.Second, 10 * time.Second
 	ctx, giveUp := context.WithCancelCause(w.ctx)
 	w.ctx = ctx
 	seen := int64(-1)
 	var timer *time.Timer
 	timer = time.AfterFunc(time.Hour, func() { // until it is set below
-		if now := w.progress.Load(); now != seen {
+		if now := w.progress.Load(); now != seen && time.Since(w.began) < most+searchAtMost {
 			seen = now
 			timer.Reset(look)
 			return
