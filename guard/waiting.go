@@ -30,7 +30,8 @@ const whyBuffer = "buffer"
 
 const (
 	// noticeAfter is how long a wait may take before it is told of. That
-	// records are held for a failure is told of at once.
+	// records are held for a failure is told of at once, unless that was told
+	// of as shortly before.
 	noticeAfter = 10 * time.Second
 	// noticeEvery is how often what waits is told of again.
 	noticeEvery = time.Minute
@@ -98,7 +99,7 @@ func (ws *waits) enter(n *wait) (leave func(gaveUp bool)) {
 			due = 0
 		}
 		if last, ok := ws.told[key]; ok {
-			due = max(due, noticeEvery-time.Since(last))
+			due = max(due, noticeAfter-time.Since(last)) // what comes and goes
 		}
 		switch {
 		case due <= 0:
