@@ -153,7 +153,7 @@ func (g *Guard) use(current **generation, replace func([]*partTopic) (*generatio
 	if g.closed {
 		return nil, kgo.ErrClientClosed
 	}
-	if old := *current; old == nil || old.worn(p.paused) || !old.fits(p) {
+	if old := *current; old == nil || old.ended || old.worn(p.paused) || !old.fits(p) {
 		gen, err := replace(p.topics)
 		if err != nil {
 			return nil, fmt.Errorf("creating a client: %w", err)
@@ -282,7 +282,9 @@ func (g *Guard) endDead(gen *generation) bool {
 	if gen.log.Idle() < giveUpGrace {
 		return false
 	}
-	g.spoil(gen)
+	g.mu.Lock()
+	gen.spoiled, gen.ended = true, true
+	g.mu.Unlock()
 	gen.log.End()
 	gen.Close()
 	return true

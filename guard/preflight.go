@@ -19,6 +19,17 @@ const (
 	limitSegmentBytes        = "the topic's segment.bytes"
 )
 
+// ownLimit reports whether a failure is about a limit of the client, which needs no
+// word of the cluster.
+func ownLimit(f *Failure) bool {
+	switch f.LimitName {
+	case limitMaxMessageBytes, limitMaxBufferedBytes, limitBrokerWriteMaxBytes:
+		return true
+	default:
+		return false
+	}
+}
+
 // requestOverhead is the most that a produce request with a single batch adds
 // to that batch, client ID and topic name at their longest.
 const requestOverhead = 512

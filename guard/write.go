@@ -87,10 +87,11 @@ func (w *write) endAfter(most time.Duration) (cancel func()) {
 	const look, searchAtMost = time.Second, 10 * time.Second
 	ctx, giveUp := context.WithCancelCause(w.ctx)
 	w.ctx = ctx
+	began := w.began // the write may be another one's by the time that this looks
 	seen := int64(-1)
 	var timer *time.Timer
 	timer = time.AfterFunc(time.Hour, func() { // until it is set below
-		if now := w.progress.Load(); now != seen && time.Since(w.began) < most+searchAtMost {
+		if now := w.progress.Load(); now != seen && time.Since(began) < most+searchAtMost {
 			seen = now
 			timer.Reset(look)
 			return
@@ -189,11 +190,15 @@ func (w *write) judge(slots []*slot) (passed []*slot) {
 	if len(condemned) == 0 {
 		return slots
 	}
+	asked := time.Now()
 	g.rules.refresh(w.ctx, topics.names)
 	for _, c := range condemned {
-		f := c.Failure
-		if now := g.rules.of(c.rules.Topic); now != c.rules {
+		f, now := c.Failure, g.rules.of(c.rules.Topic)
+		if now != c.rules {
 			f = g.preflight(c.slot.record(), int(c.slot.size), now)
+		}
+		if f != nil && now.Known && now.read.Before(asked.Add(-rulesFresh)) && !ownLimit(f) {
+			f = nil // the cluster does not answer: what it said long ago condemns nobody
 		}
 		if f != nil {
 			f.Partition = c.slot.partition()

@@ -174,6 +174,11 @@ func random(seed uint64) plan {
 		// another one in its partition that is taken: it is held for ever.
 		p.MaxElapsed = time.Duration(1+r.IntN(20)) * time.Second
 	}
+	if p.Clock > 0 && slices.Contains(p.Configs, "message.timestamp.before.max.ms=10000") {
+		// Brokers whose clock is ahead refuse whatever we stamp, and nobody is
+		// to blame: it is held for ever.
+		p.MaxElapsed = time.Duration(1+r.IntN(20)) * time.Second
+	}
 	if r.one(12) {
 		r.fullSpeed(&p)
 		return p

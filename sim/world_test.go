@@ -228,7 +228,7 @@ func (w *world) overdue() (kind, broken string) {
 			continue
 		}
 		age := time.Since(x.begin)
-		if most := w.plan.MaxElapsed; most > 0 && age > most+time.Minute {
+		if most := w.plan.MaxElapsed; most > 0 && !w.plan.NoRetry && age > most+time.Minute {
 			return "overdue", fmt.Sprintf("write %d of writer %d goes on after %s with a max_elapsed_time of %s", x.nth, x.writer, age, most)
 		}
 		told := false

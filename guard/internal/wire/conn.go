@@ -82,10 +82,11 @@ func (c *conn) Write(p []byte) (int, error) {
 		}
 		r.produce = nil // its bytes are the caller's
 	}
+	batches := len(r.flights) // from here on, the answer may come
 	c.mu.Lock()
 	c.requests[id] = r
 	c.mu.Unlock()
-	n, err := c.send(out, r)
+	n, err := c.send(out, batches)
 	if err != nil {
 		// A request that has not left to its last byte can't be carried out.
 		if r, ok := c.take(id); ok && n < len(out) {
@@ -119,8 +120,8 @@ const unprovenSize = 64 << 10
 // answered so far waits for a moment: an endpoint that does not take so large a
 // request closes the connection when it has read its length, and then it is known
 // that nothing was done.
-func (c *conn) send(out []byte, r *request) (n int, err error) {
-	if len(r.flights) == 0 || len(out) < unprovenSize || c.log.proven(len(out)) {
+func (c *conn) send(out []byte, batches int) (n int, err error) {
+	if batches == 0 || len(out) < unprovenSize || c.log.proven(len(out)) {
 		return c.Conn.Write(out)
 	}
 	last := len(out) - 1
