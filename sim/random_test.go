@@ -42,7 +42,7 @@ func TestRandom(t *testing.T) {
 	}
 	messages := *flagMessages
 	if messages == 0 {
-		messages = 2_000_000
+		messages = 1_000_000
 		if testing.Short() {
 			messages = 30_000
 		}
