@@ -37,7 +37,7 @@ const patience = 10 * time.Minute
 func live(t *testing.T, p plan) (out result) {
 	out.seen = p.messages()
 	// Outside of the bubble: a mutex that is never unlocked stops its time.
-	stuck := time.AfterFunc(time.Minute, func() {
+	stuck := time.AfterFunc(5*time.Minute, func() {
 		fmt.Fprintf(os.Stderr, "the clock of this world stands still: %s\n", p)
 		panic("stuck")
 	})
