@@ -89,7 +89,7 @@ func (g *Guard) newGeneration(patience time.Duration, role ...kgo.Opt) (*generat
 
 // newBulk makes the client of the fast path. It is handed no record that does
 // not fit into a batch alone.
-func (g *Guard) newBulk(topics []*partTopic) (*generation, error) {
+func (g *Guard) newBulk() (*generation, error) {
 	var gen *generation
 	ceiling := func(topic string) int32 {
 		if gen != nil {
@@ -120,7 +120,7 @@ func (g *Guard) newBulk(topics []*partTopic) (*generation, error) {
 // newSolo makes the client for records that must be alone with those that they
 // are sent with: suspects, and records that the bulk client does not take. It
 // takes records of any size, to partitions that are chosen already.
-func (g *Guard) newSolo([]*partTopic) (*generation, error) {
+func (g *Guard) newSolo() (*generation, error) {
 	gen, err := g.newGeneration(vaguePatienceSolo,
 		kgo.ProducerBatchMaxBytes(int32(g.settings.maxRequestBytes)),
 		kgo.RecordPartitioner(watchedPartitioner{kgo.ManualPartitioner()}),
@@ -147,14 +147,14 @@ func (g *Guard) solo(p *part) (*generation, error) {
 	})
 }
 
-func (g *Guard) use(current **generation, replace func([]*partTopic) (*generation, error), p *part, as func(*partTopic) generationTopic) (*generation, error) {
+func (g *Guard) use(current **generation, replace func() (*generation, error), p *part, as func(*partTopic) generationTopic) (*generation, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {
 		return nil, kgo.ErrClientClosed
 	}
 	if old := *current; old == nil || old.ended || old.worn(p.paused) || !old.fits(p) {
-		gen, err := replace(p.topics)
+		gen, err := replace()
 		if err != nil {
 			return nil, fmt.Errorf("creating a client: %w", err)
 		}

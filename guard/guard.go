@@ -199,7 +199,7 @@ func New(config Config, opts ...kgo.Opt) (*Guard, error) {
 		client: g.control, life: g.life, maxAge: config.RulesMaxAge, fresh: rulesFresh,
 		disabled: config.IgnoreRules, changed: config.OnRules, forget: g.forget,
 	}
-	if g.bulkClient, err = g.newBulk(nil); err != nil {
+	if g.bulkClient, err = g.newBulk(); err != nil {
 		g.control.Close()
 		return nil, err
 	}
