@@ -8,7 +8,7 @@ tool = go tool -modfile=$(CURDIR)/tools/$(1)/go.mod $(1)
 # Runs a command in each module.
 each = set -e; for module in $(MODULES); do echo "-- $$module: $(1)"; (cd $$module && $(1)); done
 
-.PHONY: test integration race fmt vet lint tidy vuln fuzz cover docs sim mutations bench bench-guard snapshot ci
+.PHONY: test integration race fmt vet lint tidy vuln fuzz cover docs sim mutations soak bench bench-guard snapshot ci
 
 test:
 	@$(call each,go test -short ./...)
@@ -59,6 +59,16 @@ sim:
 # Breaks guard on purpose, in each way of a table, and sees that sim notices.
 mutations:
 	go test ./sim -timeout 0 -run TestMutationsAreNoticed -mutations all -v
+
+# Real Kafka under full load and faults, for HOURS; what it found goes to SOAK_OUT.
+# SEED draws the faults.
+HOURS ?= 1
+SEED ?= 0
+SOAK_OUT ?= $(CURDIR)/dist/soak
+soak:
+	mkdir -p $(SOAK_OUT)
+	go test ./soak -timeout 0 -count=1 -v -hours $(HOURS) -seed $(SEED) $(if $(wildcard /dev/shm),-data /dev/shm) -out $(SOAK_OUT) >$(SOAK_OUT)/soak.log 2>&1; \
+	code=$$?; cat $(SOAK_OUT)/account.md; grep -A12 -e RESULT -e 'Error Trace' -e '^---' $(SOAK_OUT)/soak.log; exit $$code
 
 bench:
 	cd connect && go run ./bench $(if $(wildcard /dev/shm),-data /dev/shm) -write ../docs/performance.md

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
+	"github.com/kafka-guarded/kafka-guarded/internal/proxytest"
 )
 
 // proxied is the node that clients reach through a proxy.
@@ -19,16 +20,20 @@ const proxied = 1
 
 var (
 	proxyOnce sync.Once
-	theProxy  *proxy
+	theProxy  *proxytest.Proxy
 )
 
 // threeNodes returns a cluster of three nodes, and the proxy in front of one.
-func threeNodes(t *testing.T) (*kafkatest.Cluster, *proxy) {
+func threeNodes(t *testing.T) (*kafkatest.Cluster, *proxytest.Proxy) {
 	t.Helper()
 	skipShort(t)
-	proxyOnce.Do(func() { theProxy = newProxy(t) })
-	c := shared(t, kafkatest.Options{Nodes: 3, AdvertisedPorts: map[int]int{proxied: theProxy.port()}})
-	theProxy.connect(c.ClientAddr(proxied))
+	proxyOnce.Do(func() {
+		var err error
+		theProxy, err = proxytest.New()
+		require.NoError(t, err)
+	})
+	c := shared(t, kafkatest.Options{Nodes: 3, AdvertisedPorts: map[int]int{proxied: theProxy.Port()}})
+	theProxy.Connect(c.ClientAddr(proxied))
 	return c, theProxy
 }
 
@@ -36,7 +41,7 @@ func threeNodes(t *testing.T) (*kafkatest.Cluster, *proxy) {
 type faults struct {
 	*kafkatest.Cluster
 	t     *testing.T
-	proxy *proxy
+	proxy *proxytest.Proxy
 	topic string // the topic that faults are about
 	loads []*stream
 }
@@ -190,11 +195,11 @@ func TestFaultsRollingRestart(t *testing.T) {
 func TestFaultsCuttingTheNetwork(t *testing.T) {
 	underLoad(t, "network cut", func(f *faults) {
 		for range 3 {
-			f.proxy.silence()
-			eventually(f.t, func() bool { return f.proxy.swallowed.Load() > 0 }, "an answer to swallow")
-			f.proxy.cut()
-			eventually(f.t, func() bool { return f.proxy.denied.Load() > 0 }, "another try to connect")
-			f.proxy.connect(f.ClientAddr(proxied))
+			f.proxy.Silence()
+			eventually(f.t, func() bool { return f.proxy.Swallowed() > 0 }, "an answer to swallow")
+			f.proxy.Cut()
+			eventually(f.t, func() bool { return f.proxy.Denied() > 0 }, "another try to connect")
+			f.proxy.Connect(f.ClientAddr(proxied))
 			f.goOn()
 		}
 	})

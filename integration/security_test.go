@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
+	"github.com/kafka-guarded/kafka-guarded/internal/proxytest"
 )
 
 // everything is the level at which nothing is left out of a log.
@@ -81,9 +82,10 @@ func TestClientCertificatesDeliver(t *testing.T) {
 // renewed on disk, as cert-manager and the like do.
 func TestAClientCertificateIsRenewedOnDisk(t *testing.T) {
 	skipShort(t)
-	p := newProxy(t)
-	c := kafkatest.Start(t, kafkatest.Options{TLS: true, TLSClientAuth: true, ACLs: true, AdvertisedPorts: map[int]int{1: p.port()}})
-	p.connect(c.ClientAddr(1))
+	p, err := proxytest.New()
+	require.NoError(t, err)
+	c := kafkatest.Start(t, kafkatest.Options{TLS: true, TLSClientAuth: true, ACLs: true, AdvertisedPorts: map[int]int{1: p.Port()}})
+	p.Connect(c.ClientAddr(1))
 	c.CreateTopic("certified", 3, 1, nil)
 	c.Grant(kafkatest.ClientCertPrincipal, kadm.OpWrite, kafkatest.TopicResource("certified"))
 	certs := c.Certs()
@@ -106,8 +108,8 @@ func TestAClientCertificateIsRenewedOnDisk(t *testing.T) {
 	next <- around("certified", "before", 50)
 	eventually(t, func() bool { return l.acknowledged() == 1 }, "the batch before")
 	time.Sleep(time.Until(expiry.Add(time.Second)))
-	p.cut() // nothing is under way
-	p.connect(c.ClientAddr(1))
+	p.Cut() // nothing is under way
+	p.Connect(c.ClientAddr(1))
 	for b := range 9 {
 		next <- around("certified", fmt.Sprint("expired-", b), 50)
 	}

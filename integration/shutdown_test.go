@@ -195,14 +195,14 @@ func TestTerminationInTheMiddleOfABatchDoesNotAcknowledgeIt(t *testing.T) {
 	for i := range 5 {
 		require.True(t, s.post(numbered(fmt.Sprintf("before-%d", i), 30)))
 	}
-	proxy.silence()
+	proxy.Silence()
 	var client sync.WaitGroup
 	client.Go(func() { s.post(numbered("open", 30)) })
-	eventually(t, func() bool { return proxy.swallowed.Load() > 0 }, "an answer to swallow")
+	eventually(t, func() bool { return proxy.Swallowed() > 0 }, "an answer to swallow")
 	s.terminate()
 	client.Wait()
-	proxy.cut()
-	proxy.connect(c.ClientAddr(proxied))
+	proxy.Cut()
+	proxy.Connect(c.ClientAddr(proxied))
 	s.check(c, "termination/in the middle of a batch", "terminated")
 	require.Len(t, s.nacked, 30)
 }

@@ -60,6 +60,7 @@ func (c Captured) Why() string {
 // zero value is ready to use.
 type Log struct {
 	OnLine func(line string) // nil for none
+	Forget bool              // keep nothing, for streams that run for hours
 
 	mu   sync.Mutex
 	text strings.Builder
@@ -67,9 +68,11 @@ type Log struct {
 
 // Write adds a line.
 func (l *Log) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	l.text.Write(p)
-	l.mu.Unlock()
+	if !l.Forget {
+		l.mu.Lock()
+		l.text.Write(p)
+		l.mu.Unlock()
+	}
 	if l.OnLine != nil {
 		l.OnLine(string(p))
 	}

@@ -1,19 +1,15 @@
-//go:build linux || darwin
-
-package integration
+// Package proxytest is a network that tests can disturb.
+package proxytest
 
 import (
 	"io"
 	"net"
 	"sync"
 	"sync/atomic"
-	"testing"
-
-	"github.com/stretchr/testify/require"
 )
 
-// proxy is the network between clients and a node.
-type proxy struct {
+// Proxy is the network between clients and a node.
+type Proxy struct {
 	listener net.Listener
 
 	mu   sync.Mutex
@@ -21,36 +17,39 @@ type proxy struct {
 	open map[net.Conn]struct{}
 
 	mute              atomic.Bool
-	swallowed, denied atomic.Int64 // bytes of answers, connections
+	swallowed, denied atomic.Int64
 }
 
-func newProxy(t *testing.T) *proxy {
-	t.Helper()
+// New returns a proxy that leads nowhere yet. It lives as long as the process.
+func New() (*Proxy, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	p := &proxy{listener: l, open: map[net.Conn]struct{}{}}
+	if err != nil {
+		return nil, err
+	}
+	p := &Proxy{listener: l, open: map[net.Conn]struct{}{}}
 	go p.accept()
-	return p
+	return p, nil
 }
 
-func (p *proxy) port() int { return p.listener.Addr().(*net.TCPAddr).Port }
+// Port is where clients find the node.
+func (p *Proxy) Port() int { return p.listener.Addr().(*net.TCPAddr).Port }
 
-// connect lets clients reach the node, and hear its answers.
-func (p *proxy) connect(node string) {
+// Connect lets clients reach the node, and hear its answers.
+func (p *Proxy) Connect(node string) {
 	p.mute.Store(false)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.node = node
 }
 
-// silence lets requests pass and no answers.
-func (p *proxy) silence() {
+// Silence lets requests pass and no answers.
+func (p *Proxy) Silence() {
 	p.swallowed.Store(0)
 	p.mute.Store(true)
 }
 
-// cut ends all connections, and every new one at once.
-func (p *proxy) cut() {
+// Cut ends all connections, and every new one at once.
+func (p *Proxy) Cut() {
 	p.denied.Store(0)
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -61,7 +60,14 @@ func (p *proxy) cut() {
 	clear(p.open)
 }
 
-func (p *proxy) accept() {
+// Swallowed returns how many bytes of answers were kept from clients since the
+// latest Silence.
+func (p *Proxy) Swallowed() int64 { return p.swallowed.Load() }
+
+// Denied returns how many connections were ended since the latest Cut.
+func (p *Proxy) Denied() int64 { return p.denied.Load() }
+
+func (p *Proxy) accept() {
 	for {
 		client, err := p.listener.Accept()
 		if err != nil {
@@ -93,7 +99,7 @@ func (p *proxy) accept() {
 }
 
 // forward passes on what it reads, but what it reads while muted.
-func (p *proxy) forward(to, from net.Conn, mute *atomic.Bool) {
+func (p *Proxy) forward(to, from net.Conn, mute *atomic.Bool) {
 	defer func() {
 		to.Close()
 		from.Close()

@@ -1,0 +1,150 @@
+//go:build linux || darwin
+
+package soak
+
+import (
+	"bytes"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// record is what was seen while a soak ran.
+type record struct {
+	dir, data string
+	soak      *soak
+	began     time.Time
+	stop      chan struct{}
+	stopOnce  sync.Once
+	stopped   sync.WaitGroup
+
+	mu      sync.Mutex
+	samples []sample
+	faults  []happened
+	log     *os.File
+}
+
+// sample is what the writer has in use at a time, and what is done by then.
+type sample struct {
+	at                           time.Duration
+	rss                          int64 // bytes
+	goroutines, connections, fds int64
+	answered, found              uint64
+	disk                         int64 // bytes, of Kafka's data
+}
+
+// happened is a fault, from its begin until all streams had got on again.
+type happened struct {
+	name     string
+	from, to time.Duration
+}
+
+func newRecord(dir, data string, s *soak) (*record, error) {
+	log, err := os.Create(filepath.Join(dir, "faults.log"))
+	if err != nil {
+		return nil, err
+	}
+	r := &record{dir: dir, data: data, soak: s, began: time.Now(), stop: make(chan struct{}), log: log}
+	r.stopped.Go(r.watch)
+	return r, nil
+}
+
+func (r *record) close() {
+	r.stopOnce.Do(func() {
+		close(r.stop)
+		r.stopped.Wait()
+	})
+}
+
+// begin enters a fault, and returns what to call when it is over.
+func (r *record) begin(name string) (over func()) {
+	from := time.Since(r.began)
+	fmt.Fprintf(r.log, "%8.1f s  %s\n", from.Seconds(), name)
+	return func() {
+		to := time.Since(r.began)
+		fmt.Fprintf(r.log, "%8.1f s  over: %s\n", to.Seconds(), name)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.faults = append(r.faults, happened{name, from, to})
+	}
+}
+
+// watch takes samples, and pauses the sources while too much is unread.
+func (r *record) watch() {
+	every := max(time.Second, time.Duration(*hours*float64(time.Hour))/1800)
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	next := time.Now()
+	for {
+		select {
+		case <-r.stop:
+			return
+		case <-tick.C:
+		}
+		var s sample
+		for _, a := range r.soak.accounts {
+			answered, found := a.progress()
+			s.answered += answered
+			s.found += found
+		}
+		switch unread := int64(s.answered) - int64(s.found); {
+		case unread > backlog:
+			r.soak.process.pause("backlog")
+		case unread < backlog/2:
+			r.soak.process.goOn("backlog")
+		}
+		if time.Now().Before(next) {
+			continue
+		}
+		next = next.Add(every)
+		s.at = time.Since(r.began)
+		s.goroutines = r.soak.process.goroutines.Load()
+		s.rss, s.fds, s.connections = inUse(r.soak.process.cmd.Process.Pid)
+		s.disk = size(r.data)
+		if s.rss > 0 && s.goroutines > 0 {
+			r.mu.Lock()
+			r.samples = append(r.samples, s)
+			r.mu.Unlock()
+		}
+	}
+}
+
+// inUse returns what a process has in use, zeros where that is not known: it
+// takes /proc.
+func inUse(pid int) (rss, fds, connections int64) {
+	dir := "/proc/" + strconv.Itoa(pid)
+	status, _ := os.ReadFile(dir + "/status")
+	for line := range bytes.Lines(status) {
+		if rest, ok := bytes.CutPrefix(line, []byte("VmRSS:")); ok {
+			kilobytes, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(string(rest)), " kB"), 10, 64)
+			rss = kilobytes << 10
+		}
+	}
+	open, _ := os.ReadDir(dir + "/fd")
+	for _, fd := range open {
+		fds++
+		if to, _ := os.Readlink(filepath.Join(dir, "fd", fd.Name())); strings.HasPrefix(to, "socket:") {
+			connections++
+		}
+	}
+	return rss, fds, connections
+}
+
+// size returns how many bytes the files of a directory have.
+func size(dir string) int64 {
+	var sum int64
+	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			if info, err := d.Info(); err == nil {
+				sum += info.Size()
+			}
+		}
+		return nil
+	})
+	return sum
+}

@@ -1,0 +1,149 @@
+//go:build linux || darwin
+
+package soak
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// write writes what was seen, and the account.
+func (r *record) write(totals []total) error {
+	files := map[string]string{
+		"account.md":    r.account(totals),
+		"samples.csv":   r.csv(),
+		"resources.svg": r.plot(),
+	}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(r.dir, name), []byte(content), 0o644); err != nil {
+			return err
+		}
+	}
+	fmt.Println(files["account.md"])
+	return nil
+}
+
+func (r *record) csv() string {
+	var b strings.Builder
+	b.WriteString("seconds,rss_bytes,goroutines,connections,file_descriptors,acknowledged,read_back,kafka_bytes\n")
+	for _, s := range r.samples {
+		fmt.Fprintf(&b, "%.1f,%d,%d,%d,%d,%d,%d,%d\n", s.at.Seconds(), s.rss, s.goroutines, s.connections, s.fds, s.answered, s.found, s.disk)
+	}
+	return b.String()
+}
+
+// account is what is said of the soak, in Markdown.
+func (r *record) account(totals []total) string {
+	var b strings.Builder
+	var all total
+	took := time.Since(r.began)
+	if n := len(r.samples); n > 0 {
+		took = r.samples[n-1].at
+	}
+	for _, t := range totals {
+		all.add(t)
+	}
+	fmt.Fprintf(&b, "%s at full load with %d faults, seed %d: %s messages, %s a second on average, with the quiet phases and the faults.\n\n",
+		took.Round(time.Second), len(r.faults), *seed, thousands(all.Sent), thousands(int(float64(all.Sent)/took.Seconds())))
+
+	b.WriteString("| stream | sent | delivered once | dead-lettered once | in doubt (of these in the topic) | undelivered | lost | duplicated | innocents blamed |\n")
+	b.WriteString("| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n")
+	row := func(name string, t total) {
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s (%s) | %s | %s | %s | %s |\n", name, thousands(t.Sent), thousands(t.Delivered), thousands(t.Dead),
+			thousands(t.Doubt), thousands(t.DoubtDelivered), thousands(t.Undelivered), thousands(t.Lost), thousands(t.Duplicated), thousands(t.Innocents))
+	}
+	for i, t := range totals {
+		row(loads[i].Name, t)
+	}
+	row("all", all)
+
+	b.WriteString("\n| message | sent | delivered | dead-lettered | in doubt |\n| --- | --- | --- | --- | --- |\n")
+	for k, n := range all.Kinds {
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", kind(k), thousands(n.Sent), thousands(n.Delivered), thousands(n.Dead), thousands(n.Doubt))
+	}
+
+	b.WriteString("\n| fault | times | until all streams got on, median | longest |\n| --- | --- | --- | --- |\n")
+	for _, f := range faults {
+		var took []time.Duration
+		for _, h := range r.faults {
+			if h.name == f.name {
+				took = append(took, h.to-h.from)
+			}
+		}
+		if len(took) > 0 {
+			slices.Sort(took)
+			fmt.Fprintf(&b, "| %s | %d | %.1f s | %.1f s |\n", f.name, len(took), took[len(took)/2].Seconds(), took[len(took)-1].Seconds())
+		}
+	}
+
+	if early, late, ok := r.growth(); ok {
+		fmt.Fprintf(&b, "\n| in use by the process, median | %s | %s |\n| --- | --- | --- |\n", early.title, late.title)
+		fmt.Fprintf(&b, "| memory (RSS) | %d MB | %d MB |\n| goroutines | %d | %d |\n| connections | %d | %d |\n| file descriptors | %d | %d |\n",
+			early.rss>>20, late.rss>>20, early.goroutines, late.goroutines, early.connections, late.connections, early.fds, late.fds)
+	}
+	return b.String()
+}
+
+// medians of the samples of a time.
+type medians struct {
+	title string
+	sample
+}
+
+// growth returns what was in use early, when all was warm, and in the end.
+func (r *record) growth() (early, late medians, ok bool) {
+	n := len(r.samples)
+	if n < 12 {
+		return early, late, false
+	}
+	of := func(from, to int) medians {
+		part := r.samples[from:to]
+		median := func(by func(sample) int64) int64 {
+			var all []int64
+			for _, s := range part {
+				all = append(all, by(s))
+			}
+			slices.Sort(all)
+			return all[len(all)/2]
+		}
+		return medians{fmt.Sprintf("minutes %.0f to %.0f", part[0].at.Minutes(), part[len(part)-1].at.Minutes()), sample{
+			rss:         median(func(s sample) int64 { return s.rss }),
+			goroutines:  median(func(s sample) int64 { return s.goroutines }),
+			connections: median(func(s sample) int64 { return s.connections }),
+			fds:         median(func(s sample) int64 { return s.fds }),
+		}}
+	}
+	return of(n/6, n/3), of(n-n/6, n), true
+}
+
+func (t *total) add(o total) {
+	t.Sent += o.Sent
+	t.Delivered += o.Delivered
+	t.Dead += o.Dead
+	t.Doubt += o.Doubt
+	t.DoubtDelivered += o.DoubtDelivered
+	t.Undelivered += o.Undelivered
+	t.Lost += o.Lost
+	t.Duplicated += o.Duplicated
+	t.Innocents += o.Innocents
+	for k := range t.Kinds {
+		t.Kinds[k].Sent += o.Kinds[k].Sent
+		t.Kinds[k].Delivered += o.Kinds[k].Delivered
+		t.Kinds[k].Dead += o.Kinds[k].Dead
+		t.Kinds[k].Doubt += o.Kinds[k].Doubt
+	}
+}
+
+// thousands writes a number as 1,234,567.
+func thousands(n int) string {
+	s := strconv.Itoa(n)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}

@@ -1,0 +1,257 @@
+//go:build linux || darwin
+
+package soak
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
+	"github.com/kafka-guarded/kafka-guarded/internal/proxytest"
+)
+
+var (
+	hours   = flag.Float64("hours", 1./12, "how long the soak takes")
+	seed    = flag.Uint64("seed", 0, "what the faults are drawn from, 0 for any")
+	outDir  = flag.String("out", "", "the directory for what it found, a temporary one if empty")
+	dataDir = flag.String("data", "", "the directory for Kafka's data, of which it takes up to 8 GB; that for temporary files if empty")
+)
+
+const (
+	user, password     = "alice", "alice-4f1d0c"
+	reader, readerWord = "bob", "bob-9a77e2"
+
+	partitions = 4 // of each plain topic; half of that of a compacted one
+
+	// patience is how long it may take until all streams get on after a fault.
+	patience = 2 * time.Minute
+
+	// backlog is how many messages may be acknowledged and not yet read back.
+	// With more the sources pause, so that disks don't fill.
+	backlog = 400_000
+)
+
+func TestMain(m *testing.M) {
+	if os.Getenv(writerEnv) != "" {
+		os.Exit(beWriter())
+	}
+	kafkatest.Main(m)
+}
+
+// soak is a running soak.
+type soak struct {
+	t        *testing.T
+	random   *rand.Rand
+	cluster  *kafkatest.Cluster
+	proxies  []*proxytest.Proxy // of the first nodes
+	process  *process
+	accounts []*account
+	verifier *verifier
+	record   *record
+	limit    []int // of each load, an index into limits
+}
+
+func (s *soak) topics() []string {
+	var all []string
+	for _, l := range loads {
+		all = append(all, l.plain(), l.compacted())
+	}
+	return all
+}
+
+func TestSoak(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it starts real Kafka nodes, and takes minutes: run it without -short")
+	}
+	s := start(t)
+	end := time.Now().Add(time.Duration(*hours * float64(time.Hour)))
+	s.getOn()
+	for next := order(s.random); time.Now().Before(end); {
+		f := next()
+		over := s.record.begin(f.name)
+		f.do(s)
+		s.settle()
+		s.getOn()
+		over()
+		s.last(4)
+	}
+	s.end()
+}
+
+// start starts the cluster, the writer and what looks at it.
+func start(t *testing.T) *soak {
+	if *seed == 0 {
+		*seed = rand.Uint64()
+	}
+	out := *outDir
+	if out == "" {
+		out = filepath.Join(os.TempDir(), "kafka-guarded-soak")
+	}
+	require.NoError(t, os.MkdirAll(out, 0o755))
+	t.Logf("soak for %.2f hours, -seed %d, in %s", *hours, *seed, out)
+	data := *dataDir
+	if data == "" {
+		data = os.TempDir()
+	}
+	data, err := os.MkdirTemp(data, "soak-")
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(data) })
+	t.Setenv("TMPDIR", data) // where the cluster puts its data
+
+	s := &soak{t: t, random: rand.New(rand.NewPCG(*seed, 0)), limit: make([]int, len(loads))}
+	s.startCluster()
+	epoch := time.Now().Truncate(time.Millisecond)
+	for _, l := range loads {
+		s.accounts = append(s.accounts, newAccount(l))
+	}
+	s.verifier, err = verify(s.cluster.Admin(), epoch, s.accounts, s.cluster.ClientOpts(reader))
+	require.NoError(t, err)
+	t.Cleanup(s.verifier.close)
+	log, err := os.Create(filepath.Join(out, "writer.log"))
+	require.NoError(t, err)
+	t.Cleanup(func() { log.Close() })
+	s.process, err = launch(setup{Brokers: s.cluster.Brokers(), User: user, Password: password, Epoch: epoch}, log, s.accounts)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		s.process.kill(t.Failed())
+		if t.Failed() {
+			t.Logf("what the writer logged, and what each of its goroutines did: %s", log.Name())
+		}
+	})
+	s.record, err = newRecord(out, data, s)
+	require.NoError(t, err)
+	t.Cleanup(s.record.close)
+	return s
+}
+
+func (s *soak) startCluster() {
+	ports := map[int]int{}
+	for node := 1; node <= 2; node++ { // the third is reached without a proxy
+		p, err := proxytest.New()
+		require.NoError(s.t, err)
+		s.proxies = append(s.proxies, p)
+		ports[node] = p.Port()
+	}
+	s.cluster = kafkatest.Start(s.t, kafkatest.Options{
+		Nodes:           3,
+		SASL:            []string{kafkatest.Plain},
+		Users:           map[string]string{user: password, reader: readerWord},
+		ACLs:            true,
+		AdvertisedPorts: ports,
+		Properties: map[string]string{
+			"super.users": "User:ANONYMOUS;User:" + reader,
+			// What the verifier deletes is to be gone soon.
+			"log.retention.check.interval.ms": "3000",
+		},
+	})
+	for i, p := range s.proxies {
+		p.Connect(s.cluster.ClientAddr(i + 1))
+	}
+	small := map[string]string{
+		"min.insync.replicas":  "2",
+		"segment.bytes":        "8388608",
+		"segment.index.bytes":  "65536",
+		"retention.ms":         "-1",
+		"file.delete.delay.ms": "1000",
+	}
+	with := func(more map[string]string) map[string]string {
+		for k, v := range small {
+			more[k] = v
+		}
+		return more
+	}
+	for _, l := range loads {
+		s.cluster.CreateTopic(l.plain(), partitions, 3, with(map[string]string{"max.message.bytes": limits[0]}))
+		s.cluster.CreateTopic(l.compacted(), partitions/2, 3, with(map[string]string{
+			"cleanup.policy":        "compact,delete", // without delete, nothing can be deleted that was read
+			"min.compaction.lag.ms": "1000000000",     // and nothing is compacted before
+		}))
+		for _, topic := range []string{l.plain(), l.compacted(), l.missing()} {
+			s.cluster.Grant("User:"+user, kadm.OpWrite, kafkatest.TopicResource(topic))
+			if l.Rules {
+				s.cluster.Grant("User:"+user, kadm.OpDescribeConfigs, kafkatest.TopicResource(topic))
+			}
+		}
+	}
+}
+
+// getOn waits until every load has got on since.
+func (s *soak) getOn() {
+	s.t.Helper()
+	began := time.Now()
+	for _, a := range s.accounts {
+		from, _ := a.progress()
+		for {
+			now, _ := a.progress()
+			if now >= from+5*batchSize {
+				break
+			}
+			s.requireAlive()
+			require.Less(s.t, time.Since(began), patience, "the stream %q does not get on", a.load.Name)
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+}
+
+func (s *soak) requireAlive() {
+	s.t.Helper()
+	select {
+	case <-s.process.ended:
+		require.FailNow(s.t, "the writer has ended", "%v", s.process.err)
+	default:
+	}
+	if trouble := s.verifier.trouble.Load(); trouble != nil {
+		require.NoError(s.t, *trouble)
+	}
+}
+
+// end ends the streams, waits until all is read, and writes the account.
+func (s *soak) end() {
+	s.t.Helper()
+	s.process.finish()
+	select {
+	case <-s.process.ended:
+		require.NoError(s.t, s.process.err)
+	case <-time.After(patience):
+		require.FailNow(s.t, "the streams do not end")
+	}
+	began := time.Now()
+	for {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		all, err := s.verifier.caughtUp(ctx)
+		cancel()
+		if all {
+			break
+		}
+		require.Less(s.t, time.Since(began), patience, "what is in the topics is not read: %v", err)
+		time.Sleep(100 * time.Millisecond)
+	}
+	s.verifier.close()
+	if trouble := s.verifier.trouble.Load(); trouble != nil {
+		require.NoError(s.t, *trouble)
+	}
+	var totals []total
+	for _, a := range s.accounts {
+		totals = append(totals, a.close())
+	}
+	s.record.close()
+	require.NoError(s.t, s.record.write(totals))
+	for i, n := range totals {
+		s.t.Logf("RESULT soak/%s sent=%d delivered=%d dead_lettered=%d duplicates=%d lost=%d innocents=%d uncertain=%d",
+			loads[i].Name, n.Sent, n.Delivered, n.Dead, n.Duplicated, n.Lost, n.Innocents, n.Doubt)
+	}
+	for i, n := range totals {
+		require.Zero(s.t, n.Lost+n.Duplicated+n.Innocents+n.Undelivered+n.Spared+n.Misfiled+n.Strays+n.Behind,
+			"%s: %+v", loads[i].Name, fmt.Sprint(n.Examples))
+		require.NotZero(s.t, n.Delivered)
+	}
+}
