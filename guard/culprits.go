@@ -1,12 +1,14 @@
 package guard
 
 import (
+	"bytes"
 	"cmp"
 	"regexp"
 	"slices"
 	"strconv"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/wire"
 )
@@ -96,15 +98,26 @@ func words(e *wire.Event, n int) string {
 type witness struct {
 	raw, sent int
 	event     wire.Event
+	// shrinks says that whoever compresses the record makes it smaller.
+	shrinks bool
 }
 
 // testify has a record that was refused alone for its size speak against those
 // that are no smaller.
 func (i *search) testify(s *slot, sent int, e *wire.Event) {
 	if i.witness == nil || int(s.size) < i.witness.raw {
-		i.witness = &witness{raw: int(s.size), sent: sent, event: *e}
+		i.witness = &witness{raw: int(s.size), sent: sent, event: *e, shrinks: shrinks(s.record(), int(s.size))}
 	}
 }
+
+// shrinks reports whether every codec makes a record of that raw size smaller,
+// whatever its level: the one that makes the least of it halves it.
+func shrinks(r *kgo.Record, raw int) bool {
+	compressed, codec := leastOf.Compress(new(bytes.Buffer), r.Value)
+	return codec == kgo.CodecSnappy && len(r.Value)-len(compressed) > raw/2
+}
+
+var leastOf, _ = kgo.DefaultCompressor(kgo.SnappyCompression())
 
 // condemned reports whether the witness proves that a suspect is too large: the
 // same leader, in the same search, would give it the same answer.
@@ -112,7 +125,8 @@ func (i *search) testify(s *slot, sent int, e *wire.Event) {
 // What is sent is compared, for that is what the broker looks at first, and what
 // is in it, for the broker may store it uncompressed. Where the broker compresses
 // anew, the witness may have been refused for what became of it: then the suspect
-// must be larger as sent than the witness can have become.
+// must be larger as sent than the witness can have become. That is no larger than
+// it was if it was sent as it is and shrinks.
 func (i *search) condemned(s *slot) (sent int, yes bool) {
 	g, rules := i.write.guard, i.write.guard.rules.of(i.tp.Topic)
 	if i.witness == nil || int(s.size) < i.witness.raw {
@@ -120,7 +134,7 @@ func (i *search) condemned(s *slot) (sent int, yes bool) {
 	}
 	sent = g.settings.sentSize(s.record(), int(s.size))
 	asIs := rules.Known && (rules.Compression == "producer" || rules.Compression == "uncompressed" || rules.Compression == "none") ||
-		!rules.Known && g.settings.compressor == nil
+		!rules.Known && g.settings.compressor == nil && i.witness.shrinks
 	if asIs {
 		return sent, sent >= i.witness.sent
 	}

@@ -1,0 +1,235 @@
+//go:build linux || darwin
+
+package integration
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/kafka-guarded/kafka-guarded/guard"
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
+)
+
+// convictionLimit is the max.message.bytes of the topics of
+// TestWhoIsConvictedIsRefusedAlone.
+const convictionLimit = 2000
+
+// convictionTopics are topics that refuse in all the ways that Kafka has, by the
+// properties that make them do so.
+var convictionTopics = map[string]map[string]string{
+	"plain":        {},
+	"uncompressed": {"compression.type": "uncompressed"},
+	"gzip":         {"compression.type": "gzip"},
+	"zstd":         {"compression.type": "zstd"},
+	"compacted":    {"cleanup.policy": "compact"},
+	"aged":         {"message.timestamp.before.max.ms": "3600000", "message.timestamp.after.max.ms": "3600000"},
+	"strict": {
+		"cleanup.policy": "compact", "compression.type": "lz4",
+		"message.timestamp.before.max.ms": "3600000", "message.timestamp.after.max.ms": "3600000",
+	},
+}
+
+// TestWhoIsConvictedIsRefusedAlone writes 12,000 random records, with rules that
+// are unknown, in large writes that run concurrently: many are convicted without
+// having been sent alone, since the broker names them or since a smaller record
+// was refused. Each conviction is then held against what the broker
+// says to the record alone, in a request of its own, by a client that knows of
+// nothing.
+func TestWhoIsConvictedIsRefusedAlone(t *testing.T) {
+	const writers, perWrite, inAll = 4, 600, 12_000
+	c, relay := relayed(t, kafkatest.Options{})
+	var total convictions
+	for _, codec := range slices.Sorted(maps.Keys(codecs)) {
+		t.Run(codec, func(t *testing.T) {
+			c := c.With(t)
+			topics := slices.Sorted(maps.Keys(convictionTopics))
+			for i, kind := range topics {
+				properties := maps.Clone(convictionTopics[kind])
+				properties["max.message.bytes"] = fmt.Sprint(convictionLimit)
+				topics[i] = fmt.Sprintf("convicted-%s-%s", kind, codec)
+				c.CreateTopic(topics[i], 1, 1, properties)
+			}
+			compression := kgo.ProducerBatchCompression(codecs[codec])
+			g := newGuard(t, c, guard.Config{IgnoreRules: true, Retry: guard.Retry{InitialInterval: 50 * time.Millisecond, MaxInterval: time.Second}},
+				compression)
+
+			records := make([][]*kgo.Record, writers)
+			verdicts := make([][]guard.Verdict, writers)
+			var wg sync.WaitGroup
+			relay.follow(rules{answer: total.answer})
+			for w := range writers {
+				rnd := rand.New(rand.NewPCG(uint64(w), uint64(len(codec))))
+				for i := range perWrite {
+					r := randomSuspect(rnd, topics)
+					r.Headers = append(r.Headers, kgo.RecordHeader{Key: "id", Value: fmt.Appendf(nil, "%d-%03d", w, i)})
+					records[w] = append(records[w], r)
+				}
+				handed := make([]*kgo.Record, perWrite)
+				for i, r := range records[w] { // kgo stamps and places what it is handed
+					again := *r
+					handed[i] = &again
+				}
+				wg.Go(func() { verdicts[w] = g.Write(t.Context(), handed) })
+			}
+			wg.Wait()
+			relay.follow(rules{})
+
+			log := map[string]int{}
+			for _, topic := range topics {
+				for _, r := range c.ReadAll(topic) {
+					log[recordID(r)]++
+				}
+			}
+			convicted := map[string][]conviction{} // by topic
+			for w := range writers {
+				for i, v := range verdicts[w] {
+					r := records[w][i]
+					if v.Outcome == guard.Delivered {
+						total.delivered++
+						require.Equal(t, 1, log[recordID(r)], "copies in the log of a record that is delivered")
+						continue
+					}
+					require.True(t, v.Class.Permanent(), "%v", v.Err())
+					require.Equal(t, guard.NotWritten, v.Outcome, "%v", v.Err())
+					require.Zero(t, log[recordID(r)], "copies in the log of a record that is not delivered: %v", v.Err())
+					convicted[r.Topic] = append(convicted[r.Topic], conviction{r, v})
+					total.count(v)
+				}
+			}
+			total.appeal(t, c, compression, convicted)
+		})
+	}
+	total.report(t)
+	require.Equal(t, inAll, total.delivered+total.convicted())
+	require.Less(t, int(total.alone.Load()), total.convicted()*4/5, "records that were refused alone: others are convicted without")
+}
+
+// conviction is a record and what was said of it.
+type conviction struct {
+	record  *kgo.Record
+	verdict guard.Verdict
+}
+
+// convictions counts what was said of records, and what it took.
+type convictions struct {
+	delivered       int
+	kinds           map[string]int // by class and code
+	requests, alone atomic.Int64   // produce requests, and those of them whose one record was refused
+}
+
+// answer is what the relay does with the answer to a produce request: it looks.
+func (n *convictions) answer(req *kmsg.ProduceRequest, resp *kmsg.ProduceResponse) bool {
+	n.requests.Add(1)
+	if len(req.Topics) != 1 { // each has one partition; guard may have taken all out of a request
+		return true
+	}
+	var batch kmsg.RecordBatch
+	if batch.ReadFrom(req.Topics[0].Partitions[0].Records) == nil && batch.NumRecords == 1 && resp.Topics[0].Partitions[0].ErrorCode != 0 {
+		n.alone.Add(1)
+	}
+	return true
+}
+
+func (n *convictions) count(v guard.Verdict) {
+	if n.kinds == nil {
+		n.kinds = map[string]int{}
+	}
+	n.kinds[v.Class.String()+"/"+codeOf(v.Failure.Cause)]++
+}
+
+func (n *convictions) convicted() (all int) {
+	for _, of := range n.kinds {
+		all += of
+	}
+	return all
+}
+
+func (n *convictions) report(t *testing.T) {
+	t.Helper()
+	for _, kind := range slices.Sorted(maps.Keys(n.kinds)) {
+		t.Logf("RESULT convictions/%s %d", kind, n.kinds[kind])
+	}
+	t.Logf("RESULT convictions delivered=%d convicted=%d requests=%d refused_alone=%d", n.delivered, n.convicted(), n.requests.Load(), n.alone.Load())
+}
+
+// appeal sends each convicted record alone: the broker must refuse it, for a
+// reason of the class that was said.
+func (n *convictions) appeal(t *testing.T, c *kafkatest.Cluster, compression kgo.Opt, convicted map[string][]conviction) {
+	t.Helper()
+	falsely := make(chan string, n.convicted())
+	var wg sync.WaitGroup
+	for _, of := range convicted {
+		client, err := kgo.NewClient(append(c.ClientOpts(""), compression, kgo.ProducerLinger(0),
+			kgo.DisableIdempotentWrite(), kgo.MaxProduceRequestsInflightPerBroker(1))...)
+		require.NoError(t, err)
+		defer client.Close()
+		wg.Go(func() {
+			for _, c := range of {
+				if err := client.ProduceSync(t.Context(), c.record).FirstErr(); !slices.Contains(classCodes[c.verdict.Class], codeOf(err)) {
+					falsely <- fmt.Sprintf("record %s of %s, value of %d bytes, time %s: alone the broker says %v, and the verdict was %v",
+						recordID(c.record), c.record.Topic, len(c.record.Value), c.record.Timestamp, err, c.verdict.Err())
+				}
+			}
+		})
+	}
+	wg.Wait()
+	close(falsely)
+	for what := range falsely {
+		t.Error(what)
+	}
+}
+
+// classCodes are the codes with which a broker refuses a record alone, by what
+// is said of it then.
+var classCodes = map[guard.Class][]string{
+	guard.SizeExceeded:  {kerr.MessageTooLarge.Message},
+	guard.InvalidRecord: {kerr.InvalidRecord.Message, kerr.InvalidTimestamp.Message, kerr.UnknownServerError.Message},
+}
+
+func codeOf(err error) string {
+	if code := (*kerr.Error)(nil); errors.As(err, &code) {
+		return code.Message
+	}
+	return fmt.Sprint(err)
+}
+
+// recordID returns the last header's value, which each record has its own in.
+func recordID(r *kgo.Record) string { return string(r.Headers[len(r.Headers)-1].Value) }
+
+// randomSuspect makes a record that one of the topics may refuse: with a batch of
+// about the limit, raw or compressed, without a key, or with a time out of bounds.
+func randomSuspect(rnd *rand.Rand, topics []string) *kgo.Record {
+	r := randomRecord(rnd, topics[rnd.IntN(len(topics))], convictionLimit)
+	if rnd.IntN(2) == 0 { // a batch takes many of them
+		r.Value = r.Value[:min(len(r.Value), rnd.IntN(100))]
+	}
+	if r.Key != nil || rnd.IntN(3) == 0 {
+		r.Key = fmt.Appendf(nil, "key-%d", rnd.IntN(50))
+	}
+	// No clock decides: what is out of bounds stays so.
+	r.Timestamp = time.Time{}
+	minutes := time.Duration(rnd.IntN(200)) * time.Minute
+	switch rnd.IntN(8) {
+	case 0:
+		r.Timestamp = time.Now().Add(-80*time.Minute - minutes)
+	case 1:
+		r.Timestamp = time.Now().Add(80*time.Minute + minutes)
+	case 2:
+		r.Timestamp = time.Now().Add(-minutes / 5)
+	case 3:
+		r.Timestamp = time.UnixMilli(-1)
+	}
+	return r
+}
