@@ -84,16 +84,17 @@ func refusal(req kmsg.Request, code *kerr.Error) kmsg.Response {
 			resp.Resources = append(resp.Resources, of)
 		}
 		return resp
-	case *kmsg.MetadataRequest:
-		resp := req.ResponseKind().(*kmsg.MetadataResponse)
-		for _, t := range req.Topics {
-			of := kmsg.NewMetadataResponseTopic()
-			of.Topic, of.TopicID, of.ErrorCode = t.Topic, t.TopicID, code.Code
-			resp.Topics = append(resp.Topics, of)
-		}
-		return resp
 	}
 	panic(fmt.Sprintf("no refusal of %s is made", kmsg.NameForKey(req.Key())))
+}
+
+// refuseTopics has metadata tell of no topic but that it is refused. Of the brokers
+// it tells as before: a client would close its connections to those it is not told of.
+func refuseTopics(resp *kmsg.MetadataResponse, code *kerr.Error) {
+	for i := range resp.Topics {
+		t := &resp.Topics[i]
+		t.ErrorCode, t.TopicID, t.Partitions = code.Code, [16]byte{}, nil
+	}
 }
 
 func asksForTopics(req kmsg.Request) bool {

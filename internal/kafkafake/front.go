@@ -168,10 +168,14 @@ func (f *front) treat(frame []byte, e *exchange) ([]byte, error) {
 		case Delay:
 			f.pause(h.Pause)
 		case Refuse:
-			if !isProduce {
+			switch {
+			case isProduce:
+				e.refuse(produce, h, h.Code)
+			case kmsg.Key(e.req.Key()) == kmsg.Metadata:
+				e.rewrite = h
+			default:
 				return nil, f.answer(e, refusal(e.req, h.Code))
 			}
-			e.refuse(produce, h, h.Code)
 		case Rewrite:
 			e.rewrite = h
 		default:
@@ -300,7 +304,11 @@ func (f *front) answer(e *exchange, resp kmsg.Response) error {
 		f.cluster.dialect.tell(f.node, resp)
 	}
 	if h := e.rewrite; h != nil {
-		if _, ok := resp.(*kmsg.ProduceResponse); !ok {
+		switch of := resp.(type) {
+		case *kmsg.ProduceResponse: // complete did
+		case *kmsg.MetadataResponse:
+			refuseTopics(of, h.Code)
+		default:
 			resp = refusal(e.req, h.Code)
 			resp.SetVersion(e.req.GetVersion())
 		}
