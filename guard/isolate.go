@@ -380,7 +380,7 @@ func (i *search) convict(s *slot, e *wire.Event, exclusively bool) {
 				g.config.OnBound(i.tp.Topic, int(s.size))
 			}
 		}
-	case len(e.Named) == 1:
+	case len(e.Named) == 1 && e.Named[0].Index == 0: // it counts from zero, as we do
 		g.namesRightly.Store(true)
 	}
 }

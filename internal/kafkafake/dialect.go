@@ -88,6 +88,8 @@ const (
 	NamesFirst
 	// NamesNone gives the code alone.
 	NamesNone
+	// NamesFromOne counts from one, and so names the neighbour.
+	NamesFromOne
 )
 
 // Configs says how DescribeConfigs is answered.
@@ -104,7 +106,7 @@ const (
 
 // Dialects returns all dialects that differ in how they judge.
 func Dialects() []Dialect {
-	return []Dialect{Kafka(), Kafka24(), Registry(), Redpanda(), RedpandaOfOld(), Gateway(), BlurringGateway(), EventHubs(), Unreadable(), Hanging(), Uneven(), SmallSockets()}
+	return []Dialect{Kafka(), Kafka24(), Registry(), Redpanda(), RedpandaOfOld(), Gateway(), BlurringGateway(), EventHubs(), Unreadable(), Hanging(), Uneven(), SmallSockets(), Miscounting()}
 }
 
 // Kafka is Apache Kafka 2.5 and newer.
@@ -171,6 +173,12 @@ func Uneven() Dialect {
 // SmallSockets is Kafka with a socket.request.max.bytes that is less than a batch
 // may have.
 func SmallSockets() Dialect { return Dialect{Name: "small_sockets", MaxRequest: 200_000} }
+
+// Miscounting is Kafka behind a proxy with a check of its own, which counts the
+// records that it names from one.
+func Miscounting() Dialect {
+	return Dialect{Name: "miscounting", Content: true, Naming: NamesFromOne, Configs: Denied}
+}
 
 // producingAtMost is what kfake speaks, with produce up to the version.
 func producingAtMost(version int16) *kversion.Versions {

@@ -88,7 +88,12 @@ func (d *Dialect) judgeRecords(topic Topic, partition int32, b *parsedBatch) *Re
 	if badTime {
 		r.Code = kerr.InvalidTimestamp
 	}
-	if d.Naming == NamesAll {
+	if d.Naming == NamesFromOne {
+		for i := range named {
+			named[i].RelativeOffset++
+		}
+	}
+	if d.Naming != NamesNone {
 		r.Named, r.Message = named, summary(named, badTime)
 	}
 	return r
