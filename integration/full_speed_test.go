@@ -23,7 +23,7 @@ import (
 // way at any time, to a topic that takes a fifth of such a batch. Loads that
 // pause hide what a refusal does to the requests that are under way with it.
 //
-// CI can afford short streams. The long form is
+// CI can afford short streams, and one leader's death less. The long form is
 //
 //	go test ./integration -run AtFullSpeed -v -timeout 60m -messages 100000 -runs 5
 var (
@@ -197,10 +197,13 @@ func TestAllIsDeliveredAtFullSpeedWhileALeaderIsKilled(t *testing.T) {
 		// under way to the killed leader: it may have been written.
 		uncertain bool
 	}{
-		{rulesRead, speedLoads[1], false},
 		{rulesRead, speedLoads[2], false},
 		{rulesForbidden, speedLoads[1], true},
+		{rulesRead, speedLoads[1], false},
 	} {
+		if test.rules == rulesRead && !test.load.poison && *speedRuns == 1 {
+			continue
+		}
 		t.Run(fmt.Sprintf("%s, %s", test.load.name, test.rules), func(t *testing.T) {
 			c := shared(t, speedOptions(kafkatest.DefaultVersion, 3))
 			for run := range *speedRuns {
