@@ -60,15 +60,17 @@ sim:
 mutations:
 	go test ./sim -timeout 0 -run TestMutationsAreNoticed -mutations all -v
 
-# Real Kafka under full load and faults, for HOURS; what it found goes to SOAK_OUT.
-# SEED draws the faults.
+# Real Kafka at full load and with faults, for HOURS. What it found is in SOAK_OUT;
+# with WRITE=1 it goes into docs/guarantees.md, too. SEED draws the faults.
 HOURS ?= 1
 SEED ?= 0
 SOAK_OUT ?= $(CURDIR)/dist/soak
 soak:
-	mkdir -p $(SOAK_OUT)
-	go test ./soak -timeout 0 -count=1 -v -hours $(HOURS) -seed $(SEED) $(if $(wildcard /dev/shm),-data /dev/shm) -out $(SOAK_OUT) >$(SOAK_OUT)/soak.log 2>&1; \
-	code=$$?; cat $(SOAK_OUT)/account.md; grep -A12 -e RESULT -e 'Error Trace' -e '^---' $(SOAK_OUT)/soak.log; exit $$code
+	@mkdir -p $(SOAK_OUT)
+	@go test ./soak -timeout 0 -count=1 -v -hours $(HOURS) -seed $(SEED) -out $(SOAK_OUT) \
+		$(if $(wildcard /dev/shm),-data /dev/shm) $(if $(WRITE),-write $(CURDIR)/docs/guarantees.md) >$(SOAK_OUT)/soak.log 2>&1; \
+	code=$$?; cat $(SOAK_OUT)/account.md; grep -e ' -seed ' -e RESULT -e '^---' $(SOAK_OUT)/soak.log; \
+	grep -A25 'Error Trace' $(SOAK_OUT)/soak.log; exit $$code
 
 bench:
 	cd connect && go run ./bench $(if $(wildcard /dev/shm),-data /dev/shm) -write ../docs/performance.md

@@ -29,11 +29,11 @@ text { font: 12px system-ui, sans-serif; fill: #24292f }
 `
 
 // plot is an SVG of what was in use over time, and of the rate. Faults are grey.
-func (r *record) plot() string {
-	if len(r.samples) < 2 {
+func (j *journal) plot() string {
+	if len(j.samples) < 2 {
 		return "<svg xmlns=\"http://www.w3.org/2000/svg\"/>\n"
 	}
-	last := r.samples[len(r.samples)-1].at.Seconds()
+	last := j.samples[len(j.samples)-1].at.Seconds()
 	x := func(seconds float64) float64 { return plotLeft + (plotWidth-plotLeft-10)*seconds/last }
 	var b strings.Builder
 	y := 0
@@ -51,12 +51,12 @@ func (r *record) plot() string {
 	} {
 		y += chartSpace
 		most := 1.0
-		for i := 1; i < len(r.samples); i++ {
-			most = max(most, chart.value(r.samples[i-1], r.samples[i]))
+		for i := 1; i < len(j.samples); i++ {
+			most = max(most, chart.value(j.samples[i-1], j.samples[i]))
 		}
 		bottom := float64(y + chartHeight)
 		fmt.Fprintf(&b, "<text class=\"title\" x=\"%d\" y=\"%d\">%s</text>\n", plotLeft, y-10, chart.title)
-		for _, f := range r.faults {
+		for _, f := range j.faults {
 			fmt.Fprintf(&b, "<rect class=\"fault\" x=\"%.1f\" y=\"%d\" width=\"%.1f\" height=\"%d\"/>\n",
 				x(f.from.Seconds()), y, max(0.5, x(min(last, f.to.Seconds()))-x(f.from.Seconds())), chartHeight)
 		}
@@ -64,13 +64,13 @@ func (r *record) plot() string {
 		fmt.Fprintf(&b, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%.0f</text>\n<text x=\"%d\" y=\"%.0f\" text-anchor=\"end\">0</text>\n",
 			plotLeft-6, y+10, most, plotLeft-6, bottom)
 		b.WriteString("<path class=\"line\" d=\"")
-		for i := 1; i < len(r.samples); i++ {
+		for i := 1; i < len(j.samples); i++ {
 			letter := "L"
 			if i == 1 {
 				letter = "M"
 			}
-			s := r.samples[i]
-			fmt.Fprintf(&b, "%s%.1f %.1f", letter, x(s.at.Seconds()), bottom-chartHeight*chart.value(r.samples[i-1], s)/most)
+			s := j.samples[i]
+			fmt.Fprintf(&b, "%s%.1f %.1f", letter, x(s.at.Seconds()), bottom-chartHeight*chart.value(j.samples[i-1], s)/most)
 		}
 		b.WriteString("\"/>\n")
 		y += chartHeight

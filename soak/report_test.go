@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,43 +14,65 @@ import (
 )
 
 // write writes what was seen, and the account.
-func (r *record) write(totals []total) error {
+func (j *journal) write(totals []total) error {
 	files := map[string]string{
-		"account.md":    r.account(totals),
-		"samples.csv":   r.csv(),
-		"resources.svg": r.plot(),
+		"account.md":    j.account(totals),
+		"samples.csv":   j.csv(),
+		"resources.svg": j.plot(),
 	}
 	for name, content := range files {
-		if err := os.WriteFile(filepath.Join(r.dir, name), []byte(content), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(j.dir, name), []byte(content), 0o644); err != nil {
 			return err
 		}
 	}
-	fmt.Println(files["account.md"])
-	return nil
+	if *writeFile == "" {
+		return nil
+	}
+	plot := filepath.Join(filepath.Dir(*writeFile), "soak.svg")
+	if err := os.WriteFile(plot, []byte(files["resources.svg"]), 0o644); err != nil {
+		return err
+	}
+	text, err := os.ReadFile(*writeFile)
+	if err != nil {
+		return err
+	}
+	before, rest, there := strings.Cut(string(text), accountBegins)
+	_, after, ends := strings.Cut(rest, accountEnds)
+	if !there || !ends {
+		return fmt.Errorf("%s has no place for the account: %s and %s", *writeFile, accountBegins, accountEnds)
+	}
+	return os.WriteFile(*writeFile, []byte(before+accountBegins+"\n\n"+files["account.md"]+
+		"\n![What the process has in use over time](soak.svg)\n\n"+accountEnds+after), 0o644)
 }
 
-func (r *record) csv() string {
+// The place for the account in a document.
+const (
+	accountBegins = "<!-- what make soak WRITE=1 found -->"
+	accountEnds   = "<!-- end of what it found -->"
+)
+
+func (j *journal) csv() string {
 	var b strings.Builder
 	b.WriteString("seconds,rss_bytes,goroutines,connections,file_descriptors,acknowledged,read_back,kafka_bytes\n")
-	for _, s := range r.samples {
+	for _, s := range j.samples {
 		fmt.Fprintf(&b, "%.1f,%d,%d,%d,%d,%d,%d,%d\n", s.at.Seconds(), s.rss, s.goroutines, s.connections, s.fds, s.answered, s.found, s.disk)
 	}
 	return b.String()
 }
 
 // account is what is said of the soak, in Markdown.
-func (r *record) account(totals []total) string {
+func (j *journal) account(totals []total) string {
 	var b strings.Builder
 	var all total
-	took := time.Since(r.began)
-	if n := len(r.samples); n > 0 {
-		took = r.samples[n-1].at
+	took := time.Since(j.began)
+	if n := len(j.samples); n > 0 {
+		took = j.samples[n-1].at
 	}
 	for _, t := range totals {
 		all.add(t)
 	}
-	fmt.Fprintf(&b, "%s at full load with %d faults, seed %d: %s messages, %s a second on average, with the quiet phases and the faults.\n\n",
-		took.Round(time.Second), len(r.faults), *seed, thousands(all.Sent), thousands(int(float64(all.Sent)/took.Seconds())))
+	fmt.Fprintf(&b, "%s with %d faults, seed %d: %s messages. %s a second were acknowledged in the median, and %s at best; all ran on one machine of %d cores.\n\n",
+		took.Round(time.Second), len(j.faults), *seed, thousands(all.Sent), thousands(j.rate(1./2)), thousands(j.rate(1)), runtime.NumCPU())
 
 	b.WriteString("| stream | sent | delivered once | dead-lettered once | in doubt (of these in the topic) | undelivered | lost | duplicated | innocents blamed |\n")
 	b.WriteString("| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n")
@@ -70,7 +93,7 @@ func (r *record) account(totals []total) string {
 	b.WriteString("\n| fault | times | until all streams got on, median | longest |\n| --- | --- | --- | --- |\n")
 	for _, f := range faults {
 		var took []time.Duration
-		for _, h := range r.faults {
+		for _, h := range j.faults {
 			if h.name == f.name {
 				took = append(took, h.to-h.from)
 			}
@@ -81,12 +104,27 @@ func (r *record) account(totals []total) string {
 		}
 	}
 
-	if early, late, ok := r.growth(); ok {
+	if early, late, ok := j.growth(); ok {
 		fmt.Fprintf(&b, "\n| in use by the process, median | %s | %s |\n| --- | --- | --- |\n", early.title, late.title)
 		fmt.Fprintf(&b, "| memory (RSS) | %d MB | %d MB |\n| goroutines | %d | %d |\n| connections | %d | %d |\n| file descriptors | %d | %d |\n",
 			early.rss>>20, late.rss>>20, early.goroutines, late.goroutines, early.connections, late.connections, early.fds, late.fds)
 	}
 	return b.String()
+}
+
+// rate returns how many messages were acknowledged in a second, in the sample that
+// this share of all samples does not exceed.
+func (j *journal) rate(share float64) int {
+	var all []int
+	for i := 1; i < len(j.samples); i++ {
+		before, s := j.samples[i-1], j.samples[i]
+		all = append(all, int(float64(s.answered-before.answered)/(s.at-before.at).Seconds()))
+	}
+	if len(all) == 0 {
+		return 0
+	}
+	slices.Sort(all)
+	return all[int(share*float64(len(all)-1))]
 }
 
 // medians of the samples of a time.
@@ -96,13 +134,13 @@ type medians struct {
 }
 
 // growth returns what was in use early, when all was warm, and in the end.
-func (r *record) growth() (early, late medians, ok bool) {
-	n := len(r.samples)
+func (j *journal) growth() (early, late medians, ok bool) {
+	n := len(j.samples)
 	if n < 12 {
 		return early, late, false
 	}
 	of := func(from, to int) medians {
-		part := r.samples[from:to]
+		part := j.samples[from:to]
 		median := func(by func(sample) int64) int64 {
 			var all []int64
 			for _, s := range part {
@@ -111,7 +149,7 @@ func (r *record) growth() (early, late medians, ok bool) {
 			slices.Sort(all)
 			return all[len(all)/2]
 		}
-		return medians{fmt.Sprintf("minutes %.0f to %.0f", part[0].at.Minutes(), part[len(part)-1].at.Minutes()), sample{
+		return medians{fmt.Sprintf("minutes %.1f to %.1f", part[0].at.Minutes(), part[len(part)-1].at.Minutes()), sample{
 			rss:         median(func(s sample) int64 { return s.rss }),
 			goroutines:  median(func(s sample) int64 { return s.goroutines }),
 			connections: median(func(s sample) int64 { return s.connections }),

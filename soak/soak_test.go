@@ -5,10 +5,10 @@ package soak
 import (
 	"context"
 	"flag"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,10 +20,11 @@ import (
 )
 
 var (
-	hours   = flag.Float64("hours", 1./12, "how long the soak takes")
-	seed    = flag.Uint64("seed", 0, "what the faults are drawn from, 0 for any")
-	outDir  = flag.String("out", "", "the directory for what it found, a temporary one if empty")
-	dataDir = flag.String("data", "", "the directory for Kafka's data, of which it takes up to 8 GB; that for temporary files if empty")
+	hours     = flag.Float64("hours", 0, "how long the soak takes, without its start and its end; 0 for none")
+	seed      = flag.Uint64("seed", 0, "what the faults are drawn from, 0 for any")
+	outDir    = flag.String("out", "", "the `directory` for what it found; kafka-guarded-soak in that for temporary files if empty")
+	dataDir   = flag.String("data", "", "the `directory` for Kafka's data, which take up to 3 GB; that for temporary files if empty")
+	writeFile = flag.String("write", "", "put the account into this Markdown `file`, and the plot beside it as soak.svg")
 )
 
 const (
@@ -56,7 +57,7 @@ type soak struct {
 	process  *process
 	accounts []*account
 	verifier *verifier
-	record   *record
+	journal  *journal
 	limit    []int // of each load, an index into limits
 }
 
@@ -69,15 +70,15 @@ func (s *soak) topics() []string {
 }
 
 func TestSoak(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it starts real Kafka nodes, and takes minutes: run it without -short")
+	if testing.Short() || *hours == 0 {
+		t.Skip("it loads the machine for as long as it is told to: make soak HOURS=0.1, or -hours without -short")
 	}
 	s := start(t)
 	end := time.Now().Add(time.Duration(*hours * float64(time.Hour)))
 	s.getOn()
 	for next := order(s.random); time.Now().Before(end); {
 		f := next()
-		over := s.record.begin(f.name)
+		over := s.journal.begin(f.name)
 		f.do(s)
 		s.settle()
 		s.getOn()
@@ -97,6 +98,7 @@ func start(t *testing.T) *soak {
 		out = filepath.Join(os.TempDir(), "kafka-guarded-soak")
 	}
 	require.NoError(t, os.MkdirAll(out, 0o755))
+	_ = os.Remove(filepath.Join(out, "account.md")) // of another soak
 	t.Logf("soak for %.2f hours, -seed %d, in %s", *hours, *seed, out)
 	data := *dataDir
 	if data == "" {
@@ -127,9 +129,9 @@ func start(t *testing.T) *soak {
 			t.Logf("what the writer logged, and what each of its goroutines did: %s", log.Name())
 		}
 	})
-	s.record, err = newRecord(out, data, s)
+	s.journal, err = newJournal(out, data, s)
 	require.NoError(t, err)
-	t.Cleanup(s.record.close)
+	t.Cleanup(s.journal.close)
 	return s
 }
 
@@ -243,15 +245,39 @@ func (s *soak) end() {
 	for _, a := range s.accounts {
 		totals = append(totals, a.close())
 	}
-	s.record.close()
-	require.NoError(s.t, s.record.write(totals))
+	s.journal.close()
+	require.NoError(s.t, s.journal.write(totals))
 	for i, n := range totals {
 		s.t.Logf("RESULT soak/%s sent=%d delivered=%d dead_lettered=%d duplicates=%d lost=%d innocents=%d uncertain=%d",
 			loads[i].Name, n.Sent, n.Delivered, n.Dead, n.Duplicated, n.Lost, n.Innocents, n.Doubt)
 	}
 	for i, n := range totals {
 		require.Zero(s.t, n.Lost+n.Duplicated+n.Innocents+n.Undelivered+n.Spared+n.Misfiled+n.Strays+n.Behind,
-			"%s: %+v", loads[i].Name, fmt.Sprint(n.Examples))
+			"%s:\n%s", loads[i].Name, strings.Join(n.Examples, "\n"))
 		require.NotZero(s.t, n.Delivered)
+		require.Less(s.t, n.Doubt, n.Sent/100, "%s: too many may have been written or not", loads[i].Name)
+	}
+	s.requireNoGrowth()
+}
+
+// requireNoGrowth fails the test if the writer has more in use in the end than when
+// it was warm, by more than what comes and goes with faults.
+func (s *soak) requireNoGrowth() {
+	s.t.Helper()
+	early, late, ok := s.journal.growth()
+	if !ok {
+		return // too short to tell
+	}
+	for _, of := range []struct {
+		what        string
+		early, late int64
+		slack       int64
+	}{
+		{"memory (RSS)", early.rss, late.rss, 96 << 20},
+		{"goroutines", early.goroutines, late.goroutines, 60},
+		{"connections", early.connections, late.connections, 30},
+		{"file descriptors", early.fds, late.fds, 30},
+	} {
+		require.LessOrEqual(s.t, of.late, of.early+of.early/4+of.slack, "%s grow: %d in %s, %d in %s", of.what, of.early, early.title, of.late, late.title)
 	}
 }

@@ -193,6 +193,8 @@ func (w *writer) fields(l load) map[string]any {
 		"topic_rules":   map[string]any{"enabled": l.Rules},
 		"permanent":     []string{"size_exceeded", "invalid_record", "unroutable", "unknown_topic"},
 		"dead_letter":   map[string]any{"graveyard": map[string]any{}},
+		// The source is next to the output, and hears of each message.
+		"report_failures": "per_message",
 		// Faults of seconds must be over within seconds.
 		"timeout":                  "5s",
 		"request_timeout_overhead": "5s",

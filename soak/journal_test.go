@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// record is what was seen while a soak ran.
-type record struct {
+// journal is what was seen while a soak ran.
+type journal struct {
 	dir, data string
 	soak      *soak
 	began     time.Time
@@ -44,72 +44,72 @@ type happened struct {
 	from, to time.Duration
 }
 
-func newRecord(dir, data string, s *soak) (*record, error) {
+func newJournal(dir, data string, s *soak) (*journal, error) {
 	log, err := os.Create(filepath.Join(dir, "faults.log"))
 	if err != nil {
 		return nil, err
 	}
-	r := &record{dir: dir, data: data, soak: s, began: time.Now(), stop: make(chan struct{}), log: log}
-	r.stopped.Go(r.watch)
-	return r, nil
+	j := &journal{dir: dir, data: data, soak: s, began: time.Now(), stop: make(chan struct{}), log: log}
+	j.stopped.Go(j.watch)
+	return j, nil
 }
 
-func (r *record) close() {
-	r.stopOnce.Do(func() {
-		close(r.stop)
-		r.stopped.Wait()
+func (j *journal) close() {
+	j.stopOnce.Do(func() {
+		close(j.stop)
+		j.stopped.Wait()
 	})
 }
 
 // begin enters a fault, and returns what to call when it is over.
-func (r *record) begin(name string) (over func()) {
-	from := time.Since(r.began)
-	fmt.Fprintf(r.log, "%8.1f s  %s\n", from.Seconds(), name)
+func (j *journal) begin(name string) (over func()) {
+	from := time.Since(j.began)
+	fmt.Fprintf(j.log, "%8.1f s  %s\n", from.Seconds(), name)
 	return func() {
-		to := time.Since(r.began)
-		fmt.Fprintf(r.log, "%8.1f s  over: %s\n", to.Seconds(), name)
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		r.faults = append(r.faults, happened{name, from, to})
+		to := time.Since(j.began)
+		fmt.Fprintf(j.log, "%8.1f s  over: %s\n", to.Seconds(), name)
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		j.faults = append(j.faults, happened{name, from, to})
 	}
 }
 
 // watch takes samples, and pauses the sources while too much is unread.
-func (r *record) watch() {
+func (j *journal) watch() {
 	every := max(time.Second, time.Duration(*hours*float64(time.Hour))/1800)
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	next := time.Now()
 	for {
 		select {
-		case <-r.stop:
+		case <-j.stop:
 			return
 		case <-tick.C:
 		}
 		var s sample
-		for _, a := range r.soak.accounts {
+		for _, a := range j.soak.accounts {
 			answered, found := a.progress()
 			s.answered += answered
 			s.found += found
 		}
 		switch unread := int64(s.answered) - int64(s.found); {
 		case unread > backlog:
-			r.soak.process.pause("backlog")
+			j.soak.process.pause("backlog")
 		case unread < backlog/2:
-			r.soak.process.goOn("backlog")
+			j.soak.process.goOn("backlog")
 		}
 		if time.Now().Before(next) {
 			continue
 		}
 		next = next.Add(every)
-		s.at = time.Since(r.began)
-		s.goroutines = r.soak.process.goroutines.Load()
-		s.rss, s.fds, s.connections = inUse(r.soak.process.cmd.Process.Pid)
-		s.disk = size(r.data)
+		s.at = time.Since(j.began)
+		s.goroutines = j.soak.process.goroutines.Load()
+		s.rss, s.fds, s.connections = inUse(j.soak.process.cmd.Process.Pid)
+		s.disk = size(j.data)
 		if s.rss > 0 && s.goroutines > 0 {
-			r.mu.Lock()
-			r.samples = append(r.samples, s)
-			r.mu.Unlock()
+			j.mu.Lock()
+			j.samples = append(j.samples, s)
+			j.mu.Unlock()
 		}
 	}
 }
