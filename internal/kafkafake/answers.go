@@ -36,7 +36,10 @@ func (e *exchange) complete(resp *kmsg.ProduceResponse) {
 			at := slices.IndexFunc(req.Topics, func(of kmsg.ProduceRequestTopic) bool { return of.Topic == t.Topic && of.TopicID == t.TopicID })
 			for j := range t.Partitions {
 				if p := &t.Partitions[j]; at >= 0 && h.covers(e.names[at], p.Partition) {
-					p.ErrorCode, p.BaseOffset = h.Code.Code, -1
+					p.ErrorCode = h.Code.Code
+					if !tellsOffset(h.Code) {
+						p.BaseOffset, p.LogStartOffset = -1, -1
+					}
 				}
 			}
 		}
@@ -54,6 +57,12 @@ func (e *exchange) complete(resp *kmsg.ProduceResponse) {
 			}
 		}
 	}
+}
+
+// tellsOffset reports whether Kafka tells the offset of what it has appended besides
+// an error: where it was while it waited for the replicas that something went wrong.
+func tellsOffset(code *kerr.Error) bool {
+	return code == kerr.NotLeaderForPartition || code == kerr.NotEnoughReplicasAfterAppend || code == kerr.RequestTimedOut
 }
 
 // topicOf returns the answer's entry for a topic of the request.
