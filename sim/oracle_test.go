@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -87,7 +88,7 @@ func (w *world) judgeRecord(x *written, i int, log map[string][]*kgo.Record) (ki
 // mayRepeat reports whether the client by itself may write a record twice: what
 // is in doubt is sent again, and nothing tells the broker that it has it.
 func (w *world) mayRepeat() bool {
-	return w.plan.doubtful() && (w.plan.NotIdempotent || w.plan.LeaderAck || w.plan.Expiry > 0)
+	return (w.plan.NotIdempotent || w.plan.LeaderAck || w.plan.Expiry > 0) && w.plan.repeats()
 }
 
 // lied reports whether a broker has refused records for a reason that it did not
@@ -142,8 +143,8 @@ func (w *world) bad(x *written, i int) (may, surely bool) {
 		if rules.from.After(x.end) || !rules.until.IsZero() && rules.until.Before(x.begin.Add(-rulesAge)) {
 			continue
 		}
-		for node := range max(1, w.plan.Nodes) {
-			refusal := d.Alone(kafkafake.Topic{Name: r.Topic, Configs: rules.configs}, of.Partition, int32(node), &alone, c)
+		for _, node := range w.leaders(of.Partition) {
+			refusal := d.Alone(kafkafake.Topic{Name: r.Topic, Configs: rules.configs}, of.Partition, node, &alone, c)
 			may = may || refusal != nil
 			surely = surely && refusal != nil
 		}
@@ -155,6 +156,18 @@ func (w *world) bad(x *written, i int) (may, surely bool) {
 		may = true
 	}
 	return may, surely
+}
+
+// leaders returns the nodes that may lead the partition of a record.
+func (w *world) leaders(partition int32) (nodes []int32) {
+	n := int32(max(1, w.plan.Nodes))
+	moved := slices.ContainsFunc(w.plan.Events, func(e event) bool { return e.Do == "move" && e.Partition == partition || e.Do == "create" })
+	for node := range n {
+		if w.plan.Keyed || moved || node == partition%n {
+			nodes = append(nodes, node)
+		}
+	}
+	return nodes
 }
 
 // deleted reports whether the topic is, at some time: with it goes its log.

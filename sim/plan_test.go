@@ -299,6 +299,22 @@ func (p plan) doubtful() bool {
 		slices.ContainsFunc(p.Events, func(e event) bool { return slices.Contains([]string{"away", "cut", "delete"}, e.Do) })
 }
 
+// repeats reports whether the client may be without an answer for so long, 20 s, that
+// it sends again what it has sent. That takes longer than to leave guard in doubt:
+// after 5 s it lets go what waits for the answer to what came before.
+func (p plan) repeats() bool {
+	var delays time.Duration
+	rest := p.clone()
+	rest.Troubles = slices.DeleteFunc(rest.Troubles, func(t trouble) bool {
+		delay := (t.Do == "delay" || t.Do == "delay_answer") && t.Count >= 0
+		if delay {
+			delays += t.Pause * time.Duration(max(1, t.Count))
+		}
+		return delay
+	})
+	return rest.doubtful() || delays >= 15*time.Second || delays >= 5*time.Second && p.Rate > 0
+}
+
 // calm is when the last of the troubles and events is over, or when all ends.
 func (p plan) calm() (end time.Duration) {
 	for _, e := range p.Events {

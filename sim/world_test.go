@@ -6,9 +6,11 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,6 +53,9 @@ func live(t *testing.T, p plan) (out result) {
 			}
 		}
 	}()
+	may := p.goroutines()
+	goroutines.Add(may)
+	defer goroutines.Add(-may)
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
 		w := newWorld(t, p)
@@ -59,6 +64,16 @@ func live(t *testing.T, p plan) (out result) {
 	})
 	return out
 }
+
+// goroutines is how many all worlds that are alive may have, with some for the
+// tests.
+var goroutines atomic.Int64
+
+func init() { goroutines.Store(50) }
+
+// goroutines returns how many are plenty for a world, brokers and clients together:
+// there are never more than a few clients.
+func (p plan) goroutines() int64 { return int64(60*(max(1, p.Nodes)+1) + 10*len(p.Writers) + len(p.Events)) }
 
 // world is a plan that is lived through.
 type world struct {
@@ -183,6 +198,9 @@ func (w *world) watch(done <-chan struct{}) (kind, broken string) {
 		}
 		if dialed := w.network.Dialed(); dialed > 50*w.connections()+int(time.Since(w.begin)/time.Second)*20 {
 			return "churn", fmt.Sprintf("%d connections were made in %s", dialed, time.Since(w.begin))
+		}
+		if n := int64(runtime.NumGoroutine()); n > goroutines.Load() {
+			return "churn", fmt.Sprintf("%d goroutines are at work", n)
 		}
 		w.mu.Lock()
 		closed, writing := w.closed, slices.ContainsFunc(w.written, func(x *written) bool { return x.verdicts == nil && time.Since(x.begin) > 15*time.Second })
