@@ -73,7 +73,9 @@ func init() { goroutines.Store(50) }
 
 // goroutines returns how many are plenty for a world, brokers and clients together:
 // there are never more than a few clients.
-func (p plan) goroutines() int64 { return int64(60*(max(1, p.Nodes)+1) + 10*len(p.Writers) + len(p.Events)) }
+func (p plan) goroutines() int64 {
+	return int64(60*(max(1, p.Nodes)+1) + 10*len(p.Writers) + len(p.Events))
+}
 
 // world is a plan that is lived through.
 type world struct {
