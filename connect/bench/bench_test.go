@@ -134,7 +134,7 @@ func TestReportKeepsTheProse(t *testing.T) {
 func TestReportHasATableAndGoals(t *testing.T) {
 	t.Parallel()
 	report := options{}.report(twoRounds)
-	require.Contains(t, report, "| base | rate to kafka_franz | blackhole | at least 1.25 | 2.50 (2.00-3.00) | yes |\n")
+	require.Contains(t, report, "| base | rate to kafka_franz | blackhole | at least 1.45 | 2.50 (2.00-3.00) | yes |\n")
 	require.Contains(t, report, "### base, on blackhole\n")
 	require.Contains(t, report, "| kafka_guarded | 3.00 (0.20-9.00) | 2.50 (2.00-3.00) | 1000 |")
 	require.Contains(t, report, "| all |\n")
@@ -174,7 +174,7 @@ func TestEveryConfigLints(t *testing.T) {
 
 func TestRunsOfEveryRunnerArrive(t *testing.T) {
 	t.Parallel()
-	broker, err := start(t.Context(), blackhole)
+	broker, err := start(t.Context(), blackhole, map[string]*cluster{})
 	require.NoError(t, err)
 	t.Cleanup(broker.stop)
 	for _, r := range append([]row{{runner: guardWrite}}, everyone...) {
@@ -208,10 +208,7 @@ func TestBenchMeasuresInProcessesOfItsOwn(t *testing.T) {
 	t.Parallel()
 	o, err := parse([]string{"-short", "-targets=blackhole", "-run=1 % poison", "-runners=kafka_guarded|kafka_franz", "-env=GOGC=200"})
 	require.NoError(t, err)
-	broker, err := start(t.Context(), blackhole)
-	require.NoError(t, err)
-	t.Cleanup(broker.stop)
-	all, err := o.measure(t.Context(), []*target{broker})
+	all, err := o.measure(t.Context())
 	require.NoError(t, err)
 	require.Len(t, all, len(poisoned))
 	for _, s := range all {

@@ -142,7 +142,7 @@ const maxBufferedBytes = 256_000_000
 
 // newGuardWrite writes with what is below the kafka_guarded output.
 func newGuardWrite(j job) (writer, func(), error) {
-	g, err := guard.New(guard.Config{}, append(j.options(), kgo.MaxBufferedBytes(maxBufferedBytes))...)
+	g, err := guard.New(guard.Config{IgnoreRules: j.Load.IgnoreRules}, append(j.options(), kgo.MaxBufferedBytes(maxBufferedBytes))...)
 	if err != nil {
 		return nil, nil, err
 	}

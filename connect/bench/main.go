@@ -16,7 +16,6 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
-	"slices"
 	"strings"
 	"syscall"
 )
@@ -37,8 +36,8 @@ func run(ctx context.Context, args []string) error {
 		switch args[0] {
 		case "child":
 			return child(ctx, os.Stdin, os.Stdout)
-		case "blackhole":
-			return serveBlackhole(os.Stdin, os.Stdout)
+		case blackhole, fakeKafka, fakeRedpanda:
+			return serveFake(args[0], os.Stdin, os.Stdout)
 		}
 	}
 	o, err := parse(args)
@@ -82,7 +81,7 @@ func parse(args []string) (options, error) {
 	flags.IntVar(&o.rounds, "rounds", 10, "how often to measure `all`")
 	flags.Float64Var(&o.seconds, "seconds", 0.7, "about how long a run takes")
 	flags.BoolVar(&o.short, "short", false, "a few short runs that show that all of it works")
-	targets := flags.String("targets", blackhole+","+kafka, "what to send to")
+	targets := flags.String("targets", "", "only these targets, separated by commas")
 	scenario := flags.String("run", "", "only the scenarios that the `regexp` matches")
 	runner := flags.String("runners", "", "only the rows of the tables that the `regexp` matches")
 	flags.Var(&o.env, "env", "an environment variable for what is measured, as `KEY=VALUE`")
@@ -110,7 +109,14 @@ func parse(args []string) (options, error) {
 			o.command += " -" + f.Name + "=" + value
 		}
 	})
-	o.targets = strings.Split(*targets, ",")
+	if *targets != "" {
+		o.targets = strings.Split(*targets, ",")
+	}
+	for _, name := range o.targets {
+		if _, err := placeOf(name); err != nil {
+			return o, err
+		}
+	}
 	var err, err2 error
 	o.only, err = regexp.Compile(*scenario)
 	o.runners, err2 = regexp.Compile(*runner)
@@ -124,23 +130,7 @@ func (o options) bench(ctx context.Context) error {
 			return fmt.Errorf("setting the directory for data: %w", err)
 		}
 	}
-	var targets []*target
-	for _, name := range o.targets {
-		t, err := start(ctx, name)
-		if err != nil && o.short && os.Getenv("CI") != "true" {
-			fmt.Fprintln(os.Stderr, "skipped:", err)
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		defer t.stop()
-		if err := o.warm(ctx, t); err != nil {
-			return err
-		}
-		targets = append(targets, t)
-	}
-	samples, failed := o.measure(ctx, targets)
+	samples, failed := o.measure(ctx)
 	report := o.report(samples)
 	fmt.Print(report)
 	errs := []error{failed}
@@ -155,83 +145,4 @@ func (o options) bench(ctx context.Context) error {
 		errs = append(errs, write(o.write, report, plot(samples)))
 	}
 	return errors.Join(errs...)
-}
-
-// warm has a new target get up to speed, which takes a Java process a while.
-func (o options) warm(ctx context.Context, t *target) error {
-	if o.short {
-		return nil
-	}
-	r := row{runner: produceSync}
-	for range 10 {
-		if _, err := (trial{options: o, table: table{target: t}, row: r}).run(ctx, map[key]int{}); err != nil {
-			return fmt.Errorf("warming %s: %w", t.name, err)
-		}
-	}
-	return nil
-}
-
-// table is a scenario on a target.
-type table struct {
-	scenario scenario
-	target   *target
-	rows     []row
-}
-
-// tables are what the flags ask for.
-func (o options) tables(targets []*target) (tables []table) {
-	for _, s := range scenarios {
-		on := s.targets
-		if o.short {
-			on = s.short
-		}
-		if !o.only.MatchString(s.name) {
-			continue
-		}
-		var rows []row
-		for _, r := range s.rows {
-			if o.runners.MatchString(r.title()) {
-				rows = append(rows, r)
-			}
-		}
-		for _, t := range targets {
-			if len(rows) > 0 && (on == nil && !o.short || slices.Contains(on, t.name)) {
-				tables = append(tables, table{s, t, rows})
-			}
-		}
-	}
-	return tables
-}
-
-// measure runs all rounds. The order of the rows of a table is another in each.
-func (o options) measure(ctx context.Context, targets []*target) (all samples, err error) {
-	tables := o.tables(targets)
-	if len(tables) == 0 {
-		return nil, errors.New("the flags leave nothing to run")
-	}
-	counts := map[key]int{}
-	var errs []error
-	for round := range o.rounds {
-		for _, t := range tables {
-			if most := t.scenario.rounds; most > 0 && round >= most {
-				continue
-			}
-			for i := range t.rows {
-				r := trial{options: o, table: t, row: t.rows[(i+round)%len(t.rows)], round: round}
-				s, err := r.run(ctx, counts)
-				if ctx.Err() != nil {
-					return all, ctx.Err()
-				}
-				if err != nil {
-					err = fmt.Errorf("%s, %s on %s, round %d: %w", s.Scenario, s.Row, s.Target, round+1, err)
-					errs = append(errs, err)
-					fmt.Fprintln(os.Stderr, "FAILED:", err)
-					continue
-				}
-				all = append(all, s)
-				fmt.Fprintf(os.Stderr, "round %d/%d: %s\n", round+1, o.rounds, s)
-			}
-		}
-	}
-	return all, errors.Join(errs...)
 }

@@ -33,7 +33,7 @@ func (o options) report(all samples) string {
 	}
 	b.WriteString(goalTable(all))
 	for _, s := range scenarios {
-		for _, target := range []string{blackhole, kafka} {
+		for _, target := range s.on() {
 			b.WriteString(s.table(all, target))
 		}
 	}
@@ -71,11 +71,15 @@ func (s scenario) columns() []column {
 		value("peak RSS, MB", peakMB, stat.short),
 		value("arrived", arrived, stat.share),
 	}
-	if s.count > 0 {
+	switch s.kind {
+	case finding:
+		return []column{value("produce requests", requests, stat.long), value("arrived", arrived, stat.share)}
+	case once:
 		return append([]column{
 			value("seconds", wall, stat.ratios),
 			ratio("ratio", wall),
 		}, end...)
+	case rates:
 	}
 	return append([]column{
 		value("k msg/s", func(s sample) float64 { return rate(s) / 1e3 }, stat.long),

@@ -11,8 +11,10 @@ type load struct {
 	Partitions  int    // of each topic
 	Compression string // as the outputs name it
 	Texts       int    // how many different messages there are
-	PoisonEvery int    // one in so many messages is over the topic's limit, 0 is none
+	PoisonEvery int    // the topic refuses one in so many messages, 0 is none
 	TopicLimit  int    // the topics' max.message.bytes, 0 is the default
+	Compacted   bool   // the topics take no message without a key
+	NoKeys      bool   // poison has no key, and is not too large
 	IgnoreRules bool   // kafka_guarded does not ask for the topic's rules
 
 	// SharedValues has the messages of a loop be the same memory, so that
@@ -42,6 +44,10 @@ func poison(every int) change {
 	return func(l *load) { l.PoisonEvery, l.TopicLimit = every, poisonLimit }
 }
 
+func withoutKeys(every int) change {
+	return func(l *load) { l.PoisonEvery, l.Compacted, l.NoKeys = every, true, true }
+}
+
 // never is a PoisonEvery of which the stream takes as much trouble, and nothing
 // comes of it.
 const never = -1
@@ -54,6 +60,8 @@ func unlimited(l *load) {
 }
 
 func ignoringRules(l *load) { l.IgnoreRules = true }
+
+func oneInFlight(l *load) { l.InFlight = 1 }
 
 func compressed(codec string) change {
 	// A hundred different messages are more than a codec remembers.
@@ -74,10 +82,11 @@ const (
 
 // row is one line of a table: who sends.
 type row struct {
-	name   string // if it is not the runner's
-	runner string
-	change change // of the scenario's load
-	stock  bool   // the garbage collector is as Go has it, and not as our binaries do
+	name     string // if it is not the runner's
+	runner   string
+	change   change // of the scenario's load
+	stock    bool   // the garbage collector is as Go has it, and not as our binaries do
+	culprits int    // that are searched for
 }
 
 func (r row) title() string {
@@ -114,6 +123,7 @@ var (
 		{runner: franz, name: franzAgain},
 		{runner: produceSync},
 	}
+	outputs  = []row{{runner: guarded}, {runner: franz}, {runner: sarama}}
 	poisoned = []row{
 		{runner: guarded, name: noLimit, change: unlimited},
 		{runner: guarded, name: cleanGuarded, change: clean},
@@ -121,43 +131,75 @@ var (
 		{runner: guarded, name: blindGuarded, change: ignoringRules},
 		{runner: franz},
 	}
+	// Here kafka_franz would write the key `null`.
+	keyless = []row{
+		{runner: guarded, name: cleanGuarded, change: clean},
+		{runner: guarded},
+		{runner: guarded, name: blindGuarded, change: ignoringRules},
+	}
+	searches = []row{
+		{runner: guardWrite, name: "1", culprits: 1},
+		{runner: guardWrite, name: "10", culprits: 10},
+		{runner: guardWrite, name: "100", culprits: 100},
+		{runner: guardWrite, name: "500", culprits: 500},
+		{runner: guardWrite, name: "1,000", culprits: 1000},
+	}
 )
 
 // Longer names of scenarios.
 const (
 	manyTopics  = "1,000 topics of 10 partitions, one message for each in a batch"
 	tenth       = "the topic's limit a tenth of the default, no poison"
+	noKeys      = "half without a key, compacted topic"
 	firstAck    = "from start to the first acknowledgement"
 	bigMessages = "memory: 10,000 messages of 1 MB, max_buffered_bytes 256MB"
+	findInvalid = "so many invalid records of 1,000 in one partition, rules unknown"
+	findLarge   = "so many oversize records of 1,000 in one partition, rules unknown"
+)
+
+// kind is what a run measures.
+type kind int
+
+const (
+	rates   kind = iota // what so many messages take, without the start of the stream
+	once                // from the start of the process to its end, nothing is subtracted
+	finding             // how many produce requests it takes to single out culprits
 )
 
 // scenario is one table of the report for each target.
 type scenario struct {
 	name    string
+	kind    kind
 	change  change // of the base load
 	rows    []row
 	against string   // the row that others are compared with
-	targets []string // nil is all
+	targets []string // nil is blackhole and kafka
 	short   []string // those of the short form
 
-	// count has each process send just so many messages, once: nothing is
-	// subtracted, and its time counts from its start to its end.
-	count int
-	// rounds is the most that there are, 0 is no limit.
-	rounds int
+	count   int     // messages of a run that sends once
+	seconds float64 // about how long a run takes, if not what the flag says
+	rounds  int     // the most that there are, 0 is no limit
+}
+
+// on are the targets of the scenario.
+func (s scenario) on() []string {
+	if s.targets == nil {
+		return []string{blackhole, kafka}
+	}
+	return s.targets
 }
 
 var scenarios = []scenario{
 	{name: "base", rows: everyone, against: franz, short: []string{blackhole, kafka}},
 	{name: "100 B", change: func(l *load) { l.Size = 100 }, rows: everyone, against: franz},
 	{name: "10 kB", change: func(l *load) { l.Size = 10_000 }, rows: everyone, against: franz, rounds: 3},
-	{name: "batch 1", change: func(l *load) { l.Batch = 1 }, rows: few, against: franz},
+	{name: "batch 1", change: func(l *load) { l.Batch = 1 }, rows: few, against: franz, rounds: 3},
 	{name: "batch 50", change: func(l *load) { l.Batch = 50 }, rows: few, against: franz, rounds: 3},
-	{name: "max_in_flight 1", change: func(l *load) { l.InFlight = 1 }, rows: few, against: franz},
+	{name: "max_in_flight 1", change: oneInFlight, rows: few, against: franz},
 	{name: "max_in_flight 64", change: func(l *load) { l.InFlight = 64 }, rows: few, against: franz, rounds: 3},
-	{name: "lz4", change: compressed("lz4"), rows: few, against: franz},
+	{name: "lz4", change: compressed("lz4"), rows: few, against: franz, rounds: 3},
 	{name: "zstd", change: compressed("zstd"), rows: few, against: franz, rounds: 3},
-	{name: "1 partition", change: func(l *load) { l.Partitions = 1 }, rows: few, against: franz},
+	{name: "1 partition", change: func(l *load) { l.Partitions = 1 }, rows: few, against: franz, rounds: 3},
 	{name: "1,000 partitions", change: func(l *load) { l.Partitions = 1000 }, rows: few, against: franz},
 	{name: "100 topics", change: func(l *load) { l.Topics = 100 }, rows: few, against: franz, rounds: 3},
 	{
@@ -173,8 +215,12 @@ var scenarios = []scenario{
 		targets: []string{blackhole},
 	},
 	{name: "0.1 % poison", change: poison(1000), rows: poisoned, against: cleanGuarded, rounds: 3},
-	{name: "1 % poison", change: poison(100), rows: poisoned, against: cleanGuarded, short: []string{blackhole}},
+	{name: "1 % poison", change: poison(100), rows: poisoned, against: cleanGuarded, short: []string{blackhole}, seconds: 1.5},
+	{name: "1 % poison", change: poison(100), rows: keyless, against: cleanGuarded, targets: []string{fakeRedpanda}, short: []string{fakeRedpanda}, seconds: 1.5},
 	{name: "half poison", change: poison(2), rows: poisoned, against: cleanGuarded},
+	{name: noKeys, change: withoutKeys(2), rows: keyless, against: cleanGuarded, targets: []string{fakeKafka, kafka}, short: []string{fakeKafka}},
+	{name: findInvalid, kind: finding, change: withoutKeys(1), rows: searches, targets: []string{behindProxy}, rounds: 3},
+	{name: findLarge, kind: finding, change: poison(1), rows: searches, targets: []string{behindProxy}, rounds: 3},
 	{
 		name:   tenth,
 		change: func(l *load) { l.TopicLimit = tenthLimit },
@@ -184,10 +230,11 @@ var scenarios = []scenario{
 			{runner: guarded, name: blindGuarded, change: ignoringRules},
 			{runner: franz},
 		},
-		against: noLimit,
+		against: guarded,
 	},
 	{
 		name:    firstAck,
+		kind:    once,
 		change:  func(l *load) { l.Batch = 1 },
 		rows:    []row{{runner: guarded}, {runner: franz}},
 		against: franz,
@@ -197,6 +244,7 @@ var scenarios = []scenario{
 	},
 	{
 		name: bigMessages,
+		kind: once,
 		change: func(l *load) {
 			l.Size, l.Batch, l.InFlight, l.SharedValues = 1_000_000, 2500, 4, true
 		},

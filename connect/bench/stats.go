@@ -30,6 +30,9 @@ func allocated(s sample) float64 { return s.Bytes / float64(s.Messages) }
 func peak(s sample) float64 { return float64(s.PeakRSS) }
 func wall(s sample) float64 { return s.Wall }
 
+func requests(s sample) float64    { return s.Requests }
+func connections(s sample) float64 { return s.Connections }
+
 // arrived is how many messages arrived for each that should.
 func arrived(s sample) float64 { return float64(s.Arrived) / float64(s.Good) }
 
@@ -108,5 +111,9 @@ func (all samples) ratio(of, less, to key, m metric) (stat, bool) {
 
 // String is the line that is shown while the bench runs.
 func (s sample) String() string {
-	return fmt.Sprintf("%s, %s on %s: %.1f k msg/s, %.2f us CPU, %.0f MB, %.1f s", s.Scenario, s.Row, s.Target, rate(s)/1e3, cpu(s)*1e6, peak(s)/1e6, s.Wall)
+	what := fmt.Sprintf("%.1f k msg/s, %.2f us CPU, %.0f MB, %.1f s", rate(s)/1e3, cpu(s)*1e6, peak(s)/1e6, s.Wall)
+	if s.Requests > 0 {
+		what = fmt.Sprintf("%.0f produce requests", s.Requests)
+	}
+	return fmt.Sprintf("%s, %s on %s: %s", s.Scenario, s.Row, s.Target, what)
 }

@@ -48,7 +48,16 @@ func (l load) mapping() string {
 		return fmt.Sprintf("meta key = "+id+"\nroot = %q\n", firstKey, text)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "let id = "+id+"\nmeta key = $id\n", firstKey)
+	fmt.Fprintf(&b, "let id = "+id+"\n", firstKey)
+	every := l.PoisonEvery
+	if every == never {
+		every = firstKey + 2*maxCount // no key is a multiple of it
+	}
+	key := "$id"
+	if l.NoKeys {
+		key = fmt.Sprintf("if $id %% %d == 0 { deleted() } else { $id }", every)
+	}
+	fmt.Fprintf(&b, "meta key = %s\n", key)
 	if l.Topics > 1 {
 		fmt.Fprintf(&b, "meta topic = $id %% %d\n", l.Topics)
 	}
@@ -57,11 +66,7 @@ func (l load) mapping() string {
 		fmt.Fprintf(&b, "let start = $id %% %d * %d\n", l.Texts, l.Size)
 		root += fmt.Sprintf(".slice($start, $start + %d)", l.Size)
 	}
-	if l.PoisonEvery != 0 {
-		every := l.PoisonEvery
-		if every == never {
-			every = firstKey + 2*maxCount // no key is a multiple of it
-		}
+	if l.PoisonEvery != 0 && !l.NoKeys {
 		root = fmt.Sprintf("if $id %% %d == 0 { %q } else { %s }", every, someText(poisonSize), root)
 	}
 	fmt.Fprintf(&b, "root = %s\n", root)
@@ -81,8 +86,8 @@ func someText(size int) string {
 	return b.String()[:size]
 }
 
-// poison is how many of so many messages are over the topic's limit. The first
-// one is.
+// poison is how many of so many messages the topic refuses. The first one is
+// refused.
 func (l load) poison(count int) int {
 	if l.PoisonEvery <= 0 {
 		return 0
@@ -132,6 +137,9 @@ func (j job) output() object {
 	case guarded:
 		if j.Load.PoisonEvery > 0 {
 			franzBody["dead_letter"] = nowhere
+		}
+		if j.Load.NoKeys {
+			franzBody["null_key"] = "@key == null"
 		}
 		if j.Load.IgnoreRules {
 			franzBody["topic_rules"] = object{"enabled": false}

@@ -3,30 +3,74 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"os/exec"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/kafka-guarded/kafka-guarded/internal/binary"
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
 )
 
 // The targets: what is sent to.
 const (
-	blackhole = "blackhole" // kfake in a process of its own, which stores nothing
-	kafka     = "kafka"     // Apache Kafka, one node
+	blackhole    = "blackhole"          // kfake in a process of its own, which stores nothing
+	fakeKafka    = "blackhole-kafka"    // the same, with what Kafka refuses
+	fakeRedpanda = "blackhole-redpanda" // the same, with what Redpanda refuses, and tells
+	kafka        = "kafka"              // Apache Kafka, one node
+	behindProxy  = "kafka-proxy"        // the same node behind a proxy that takes no time
+	near         = "kafka-1ms"          // the same, with so much round-trip time
+	away         = "kafka-5ms"
+	far          = "kafka-20ms"
+	slowNode     = "kafka-slow-node" // three nodes, of which one answers late
 )
+
+// lateness is how late the slow one of three nodes answers.
+const lateness = 200 * time.Millisecond
+
+// place is a target that can be started.
+type place struct {
+	name    string
+	cluster string // the places of a cluster share it
+	trip    time.Duration
+	proxied bool
+}
+
+// The clusters that are no embedded brokers.
+const (
+	oneNode    = "one node of Kafka"
+	threeNodes = "three nodes of Kafka"
+)
+
+// places are all targets, in the order of the report.
+var places = []place{
+	{name: blackhole, cluster: blackhole},
+	{name: fakeKafka, cluster: fakeKafka},
+	{name: fakeRedpanda, cluster: fakeRedpanda},
+	{name: kafka, cluster: oneNode},
+	{name: behindProxy, cluster: oneNode, proxied: true},
+	{name: near, cluster: oneNode, proxied: true, trip: time.Millisecond},
+	{name: away, cluster: oneNode, proxied: true, trip: 5 * time.Millisecond},
+	{name: far, cluster: oneNode, proxied: true, trip: 20 * time.Millisecond},
+	{name: slowNode, cluster: threeNodes, proxied: true},
+}
+
+// placeOf returns the place of a name.
+func placeOf(name string) (place, error) {
+	for _, p := range places {
+		if p.name == name {
+			return p, nil
+		}
+	}
+	names := ""
+	for _, p := range places {
+		names += " " + p.name
+	}
+	return place{}, fmt.Errorf("no target is named %q: there are%s", name, names)
+}
 
 // asKafkaStarts are the flags that Kafka's own script starts a broker with.
 var asKafkaStarts = []string{
@@ -35,95 +79,116 @@ var asKafkaStarts = []string{
 	"-XX:TieredStopAtLevel=4",
 }
 
-// target is a running broker.
-type target struct {
-	name    string
-	brokers []string
+// cluster is what is started for one place or several.
+type cluster struct {
+	direct  []string // the brokers' addresses
+	proxied []string // by the links
+	links   []*link  // one for each node
 	client  *kgo.Client
 	admin   *kadm.Client
 	end     func()
 }
 
-// start starts the target of the name.
-func start(ctx context.Context, name string) (*target, error) {
-	starts := map[string]func(context.Context) ([]string, func(), error){
-		blackhole: startBlackhole,
-		kafka: func(context.Context) ([]string, func(), error) {
-			return kafkatest.Open(kafkatest.Options{JVM: asKafkaStarts})
-		},
+// startCluster starts the cluster of the name.
+func startCluster(ctx context.Context, name string) (c *cluster, err error) {
+	switch name {
+	case oneNode:
+		c, err = startKafka(1)
+	case threeNodes:
+		c, err = startKafka(3)
+	default:
+		c = &cluster{}
+		c.direct, c.end, err = startFake(ctx, name)
 	}
-	if starts[name] == nil {
-		return nil, fmt.Errorf("no target is named %q: there are %s and %s", name, blackhole, kafka)
-	}
-	brokers, end, err := starts[name](ctx)
 	if err != nil {
 		return nil, fmt.Errorf("starting %s: %w", name, err)
 	}
 	// Topics come and go, and what is known of them must not be old.
-	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.MetadataMinAge(10*time.Millisecond))
+	c.client, err = kgo.NewClient(kgo.SeedBrokers(c.direct...), kgo.MetadataMinAge(10*time.Millisecond))
 	if err != nil {
-		end()
+		c.end()
 		return nil, fmt.Errorf("making the client for %s: %w", name, err)
 	}
-	return &target{name: name, brokers: brokers, client: client, admin: kadm.NewClient(client), end: end}, nil
+	c.admin = kadm.NewClient(c.client)
+	return c, nil
 }
 
-func (t *target) stop() {
-	t.client.Close()
-	t.end()
+// startKafka starts nodes of Kafka, each with a link beside.
+func startKafka(nodes int) (*cluster, error) {
+	c := &cluster{}
+	ports := map[int]int{}
+	for id := 1; id <= nodes; id++ {
+		l, err := newLink()
+		if err != nil {
+			return nil, err
+		}
+		c.links = append(c.links, l)
+		ports[id] = l.port()
+	}
+	running, err := kafkatest.Open(kafkatest.Options{Nodes: nodes, JVM: asKafkaStarts, AdvertisedPorts: ports})
+	if err != nil {
+		return nil, err
+	}
+	c.direct, c.proxied = running.Direct, running.Brokers
+	if len(running.Listeners) < nodes { // the user's own cluster
+		c.links, c.proxied = nil, nil
+	}
+	for i, l := range c.links {
+		l.serve(running.Listeners[i])
+	}
+	c.end = func() {
+		for _, l := range c.links {
+			l.close()
+		}
+		running.Close()
+	}
+	return c, nil
 }
 
-// startBlackhole starts the process that serveBlackhole is in.
-func startBlackhole(ctx context.Context) ([]string, func(), error) {
-	cmd, err := again(ctx, "blackhole")
-	if err != nil {
-		return nil, nil, err
-	}
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, nil, err
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return nil, nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, nil, err
-	}
-	end := func() {
-		in.Close()
-		_ = cmd.Wait()
-	}
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		end()
-		return nil, nil, fmt.Errorf("reading its address: %w", err)
-	}
-	return strings.Split(strings.TrimSpace(line), ","), end, nil
+func (c *cluster) stop() {
+	c.client.Close()
+	c.end()
 }
 
-// serveBlackhole runs a broker until the input ends, as it does when the parent
-// does. It is to take as little of the machine as it can.
-func serveBlackhole(in io.Reader, out io.Writer) error {
-	binary.TuneGC()
-	c, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.BlackholeProduce())
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	fmt.Fprintln(out, strings.Join(c.ListenAddrs(), ","))
-	_, err = io.Copy(io.Discard, in)
-	return err
+// target is a place that is there.
+type target struct {
+	place
+	*cluster
+	brokers []string // as clients are told
 }
 
-// again is this program, with a subcommand.
-func again(ctx context.Context, subcommand string) (*exec.Cmd, error) {
-	self, err := os.Executable()
+// start starts the target of the name. Those that share a cluster with one that
+// is there already share it.
+func start(ctx context.Context, name string, running map[string]*cluster) (*target, error) {
+	p, err := placeOf(name)
 	if err != nil {
-		return nil, fmt.Errorf("finding this program: %w", err)
+		return nil, err
 	}
-	return exec.CommandContext(ctx, self, subcommand), nil
+	c := running[p.cluster]
+	if c == nil {
+		if c, err = startCluster(ctx, p.cluster); err != nil {
+			return nil, err
+		}
+		running[p.cluster] = c
+	}
+	t := &target{place: p, cluster: c, brokers: c.direct}
+	if p.proxied {
+		if t.brokers = c.proxied; len(t.brokers) == 0 {
+			return nil, fmt.Errorf("%s needs a Kafka of its own", name)
+		}
+	}
+	return t, nil
+}
+
+// set has the links be those of this target.
+func (t *target) set() {
+	for i, l := range t.links {
+		l.trip.Store(int64(t.trip))
+		l.late.Store(0)
+		if t.name == slowNode && i == 0 {
+			l.late.Store(int64(lateness))
+		}
+	}
 }
 
 // create makes topics for the load, and returns when the broker serves them.
@@ -133,6 +198,10 @@ func (t *target) create(ctx context.Context, topics []string, l load) error {
 	if l.TopicLimit > 0 {
 		limit := strconv.Itoa(l.TopicLimit)
 		properties["max.message.bytes"] = &limit
+	}
+	if l.Compacted {
+		policy := "compact"
+		properties["cleanup.policy"] = &policy
 	}
 	made, err := t.admin.CreateTopics(ctx, int32(l.Partitions), 1, properties, topics...)
 	if err == nil {
@@ -180,4 +249,12 @@ func (t *target) arrived(ctx context.Context, topics []string) (int, error) {
 	var n int64
 	ends.Each(func(o kadm.ListedOffset) { n += o.Offset })
 	return int(n), nil
+}
+
+// connections are the most that a node had through its link since the last call.
+func (t *target) connections() (most int) {
+	for _, l := range t.links {
+		most = max(most, l.mostOpen())
+	}
+	return most
 }

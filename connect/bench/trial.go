@@ -19,8 +19,10 @@ type sample struct {
 	key
 	Round int
 	measurement
-	Arrived int     // messages
-	Wall    float64 // seconds from the start of the process to its end
+	Arrived     int     // messages
+	Wall        float64 // seconds from the start of the process to its end
+	Requests    float64 // to produce, if they were counted
+	Connections float64 // at most at a time, through a proxy
 }
 
 // trial is a run to come.
@@ -42,14 +44,21 @@ func (t trial) run(ctx context.Context, counts map[key]int) (s sample, err error
 	s = sample{key: t.key(), Round: t.round}
 	ctx, cancel := context.WithTimeout(ctx, childTimeout)
 	defer cancel()
+	t.target.set()
+	if t.scenario.kind == finding {
+		return t.find(ctx)
+	}
 	j := job{
 		Runner:  t.row.runner,
 		Load:    base.with(t.scenario.change).with(t.row.change),
 		Brokers: t.target.brokers,
 		Seconds: t.seconds,
 		Count:   t.scenario.count,
-		Once:    t.scenario.count > 0,
+		Once:    t.scenario.kind == once,
 		Stock:   t.row.stock,
+	}
+	if t.scenario.seconds > 0 {
+		j.Seconds = t.scenario.seconds
 	}
 	if j.Count == 0 {
 		j.Count = counts[s.key]
@@ -74,7 +83,7 @@ func (t trial) run(ctx context.Context, counts map[key]int) (s sample, err error
 // measure has a child do the job.
 func (t trial) measure(ctx context.Context, j job) (s sample, err error) {
 	s = sample{key: t.key(), Round: t.round}
-	j.Topic = fmt.Sprintf("bench-%d", time.Now().UnixNano())
+	j.Topic = topicName()
 	topics := j.Load.topics(j.Topic)
 	if err := t.target.create(ctx, topics, j.Load); err != nil {
 		return s, err
@@ -84,11 +93,13 @@ func (t trial) measure(ctx context.Context, j job) (s sample, err error) {
 			err = e
 		}
 	}()
+	t.target.connections() // from now on
 	start := time.Now()
 	if s.measurement, err = j.inChild(ctx, t.env); err != nil {
 		return s, err
 	}
 	s.Wall = time.Since(start).Seconds()
+	s.Connections = float64(t.target.connections())
 	s.Arrived, err = t.target.arrived(ctx, topics)
 	return s, err
 }
@@ -108,7 +119,7 @@ func (j job) inChild(ctx context.Context, env []string) (m measurement, err erro
 	cmd.Env = append(os.Environ(), env...)
 	if err := cmd.Run(); err != nil {
 		if ctx.Err() != nil {
-			err = fmt.Errorf("it took more than %s", childTimeout)
+			err = fmt.Errorf("it took more than %s, or was ended", childTimeout)
 		}
 		return m, fmt.Errorf("%w\n%s", err, tail(stderr.Bytes()))
 	}

@@ -46,7 +46,8 @@ type Cluster struct {
 func New(t testing.TB, opts ...kfake.Opt) *Cluster {
 	t.Helper()
 	c := &Cluster{t: t}
-	c.start(opts)
+	require.NoError(t, c.start(opts))
+	t.Cleanup(c.Close)
 	return c
 }
 
@@ -54,31 +55,55 @@ func New(t testing.TB, opts ...kfake.Opt) *Cluster {
 // network is nil for that of the machine.
 func Speak(t testing.TB, d Dialect, n *Network, opts ...kfake.Opt) *Cluster {
 	t.Helper()
-	c := &Cluster{t: t, dialect: d, fronted: map[*front]struct{}{}, away: map[int32]bool{}}
+	c := &Cluster{t: t}
 	listen := net.Listen
 	if n != nil {
 		listen, c.dial = n.Listen, n.Opts()
 	}
+	require.NoError(t, c.speak(d, listen, opts))
+	t.Cleanup(c.Close)
+	return c
+}
+
+// Open is Speak for a program that is no test, which closes the cluster. Its
+// methods that fail a test must not be called.
+func Open(d Dialect, opts ...kfake.Opt) (*Cluster, error) {
+	c := &Cluster{}
+	if err := c.speak(d, net.Listen, opts); err != nil {
+		return nil, fmt.Errorf("starting a cluster of dialect %s: %w", d.Name, err)
+	}
+	return c, nil
+}
+
+func (c *Cluster) speak(d Dialect, listen func(network, address string) (net.Listener, error), opts []kfake.Opt) error {
+	c.dialect, c.fronted, c.away = d, map[*front]struct{}{}, map[int32]bool{}
 	if d.Versions != nil {
 		opts = append(opts, kfake.MaxVersions(d.Versions))
 	}
 	if d.Limits != nil {
 		opts = append(opts, kfake.BrokerConfigs(map[string]string{"message.max.bytes": fmt.Sprint(slices.Max(d.Limits))}))
 	}
-	c.start(append(opts, kfake.ListenFn(c.fronts(listen))))
-	return c
+	return c.start(append(opts, kfake.ListenFn(c.fronts(listen))))
 }
 
-func (c *Cluster) start(opts []kfake.Opt) {
-	c.t.Helper()
-	var err error
+func (c *Cluster) start(opts []kfake.Opt) (err error) {
 	c.Cluster, err = kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1)}, opts...)...)
-	require.NoError(c.t, err)
-	c.t.Cleanup(c.Close)
+	if err != nil {
+		return err
+	}
 	cl, err := kgo.NewClient(append(c.Opts(), kgo.ClientID(observer))...)
-	require.NoError(c.t, err)
-	c.t.Cleanup(cl.Close)
+	if err != nil {
+		c.Cluster.Close()
+		return err
+	}
 	c.Admin = kadm.NewClient(cl)
+	return nil
+}
+
+// Close ends the cluster and its Admin.
+func (c *Cluster) Close() {
+	c.Admin.Close()
+	c.Cluster.Close()
 }
 
 // Opts are what a client needs to reach the cluster.
