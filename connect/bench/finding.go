@@ -60,7 +60,7 @@ func (l load) seek(ctx context.Context, g *guard.Guard, topic string, records, c
 	for i := range all {
 		r := kgo.Record{Topic: topic, Key: strconv.AppendInt(nil, int64(i), 10), Value: []byte("a small record")}
 		// They are all over the batch.
-		if i*culprits/records != (i+1)*culprits/records {
+		if (i*culprits)%records < culprits {
 			if l.NoKeys {
 				r.Key = nil
 			} else {
