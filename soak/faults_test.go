@@ -27,6 +27,7 @@ var faults = []fault{
 	{"network cut", (*soak).cutNetwork},
 	{"answers swallowed, then cut", (*soak).swallowAnswers},
 	{"rolling restart", (*soak).rollingRestart},
+	{"log directory lost", (*soak).loseLogDir},
 	{"leaders moved", (*soak).moveLeaders},
 	{"limit changed", (*soak).changeLimit},
 	{"rights taken away", (*soak).takeRights},
@@ -89,6 +90,22 @@ func (s *soak) rollingRestart() {
 		s.cluster.Restart(node)
 		s.settle()
 	}
+}
+
+// loseLogDir has a node lose one of its two disks. That a disk is full takes a
+// small file system, and so a superuser: the node does the same for either.
+func (s *soak) loseLogDir() {
+	node := s.anyNode()
+	s.cluster.TakeLogDir(node)
+	require.Eventually(s.t, func() bool {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		dirs, err := s.cluster.Admin().DescribeBrokerLogDirs(ctx, int32(node), nil)
+		return err == nil && dirs.Error() != nil
+	}, patience, 100*time.Millisecond, "node %d does not notice that a log directory is gone", node)
+	s.last(8)
+	s.cluster.GiveLogDir(node)
+	s.cluster.Restart(node)
 }
 
 // moveLeaders has each partition led by its next replica.

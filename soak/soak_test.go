@@ -145,6 +145,7 @@ func (s *soak) startCluster() {
 	}
 	s.cluster = kafkatest.Start(s.t, kafkatest.Options{
 		Nodes:           3,
+		LogDirs:         2,
 		SASL:            []string{kafkatest.Plain},
 		Users:           map[string]string{user: password, reader: readerWord},
 		ACLs:            true,

@@ -91,7 +91,7 @@ func startOnce(ctx context.Context, r *javaRuntime, opts Options, flags []string
 	}()
 	var internal []string
 	for id := 1; id <= opts.Nodes; id++ {
-		n, err := newNode(id, c.dir, opts.AdvertisedPorts[id])
+		n, err := newNode(id, c.dir, opts.AdvertisedPorts[id], opts.LogDirs)
 		if err != nil {
 			return nil, err
 		}
@@ -200,19 +200,21 @@ func (c *cluster) format() error {
 		return fmt.Errorf("formatting storage of node %d: %w", first.id, err)
 	}
 	for _, n := range c.nodes[1:] {
-		if err := os.Mkdir(n.dir, 0o700); err != nil {
-			return fmt.Errorf("formatting storage of node %d: %w", n.id, err)
+		for _, dir := range n.dirs {
+			err := os.Mkdir(dir, 0o700)
+			if err == nil {
+				err = writeProperties(filepath.Join(dir, "meta.properties"), map[string]string{
+					"version":      "1",
+					"cluster.id":   id,
+					"node.id":      fmt.Sprint(n.id),
+					"directory.id": newUUID(),
+				})
+			}
+			if err != nil {
+				return fmt.Errorf("formatting storage of node %d: %w", n.id, err)
+			}
 		}
 		if err := os.WriteFile(filepath.Join(n.dir, bootstrap), records, 0o600); err != nil {
-			return fmt.Errorf("formatting storage of node %d: %w", n.id, err)
-		}
-		err := writeProperties(filepath.Join(n.dir, "meta.properties"), map[string]string{
-			"version":      "1",
-			"cluster.id":   id,
-			"node.id":      fmt.Sprint(n.id),
-			"directory.id": newUUID(),
-		})
-		if err != nil {
 			return fmt.Errorf("formatting storage of node %d: %w", n.id, err)
 		}
 	}

@@ -34,7 +34,7 @@ func (c *cluster) nodeProperties(n *node) map[string]string {
 		"process.roles":              "broker,controller",
 		"node.id":                    strconv.Itoa(n.id),
 		"controller.quorum.voters":   strings.Join(voters, ","),
-		"log.dirs":                   n.dir,
+		"log.dirs":                   strings.Join(n.dirs, ","),
 		"inter.broker.listener.name": internalListener,
 		"controller.listener.names":  controllerListener,
 		"listeners": fmt.Sprintf("%s://%s,%s://%s,%s://%s",

@@ -4,6 +4,7 @@ package kafkatest
 
 import (
 	"context"
+	"os"
 )
 
 // Kill ends a node at once, as a power cut does. The others notice after the
@@ -46,6 +47,34 @@ func (c *Cluster) Thaw(node int) {
 
 // Restart starts a node, after ending it at once if it is not down, and waits
 // until all running nodes see it. Its replicas may still be catching up:
+// TakeLogDir takes the last of a node's Options.LogDirs away, as a disk that fails
+// does. The node notices when it next opens a file there, within 5 s, and goes on
+// without: to the node, that and a full disk are the same. Only on a cluster of the
+// test's own: GiveLogDir is not called by itself.
+func (c *Cluster) TakeLogDir(node int) {
+	c.tb.Helper()
+	dir := c.lastLogDir(node)
+	c.must(os.Rename(dir, dir+takenAway), "taking a log directory of node %d away", node)
+}
+
+// GiveLogDir brings the directory back, which the node takes at its next start.
+func (c *Cluster) GiveLogDir(node int) {
+	c.tb.Helper()
+	dir := c.lastLogDir(node)
+	c.must(os.Rename(dir+takenAway, dir), "giving a log directory back to node %d", node)
+}
+
+const takenAway = "-taken-away"
+
+func (c *Cluster) lastLogDir(node int) string {
+	c.tb.Helper()
+	n := c.node(node)
+	if len(n.dirs) < 2 || c.shared {
+		c.tb.Fatalf("kafkatest: node %d ends with its only log directory, or is shared", node)
+	}
+	return n.dirs[len(n.dirs)-1]
+}
+
 // WaitInSync waits for them.
 func (c *Cluster) Restart(node int) {
 	c.tb.Helper()

@@ -44,7 +44,8 @@ type node struct {
 	internal   int // port for brokers and for the super user
 	controller int // port for controllers
 
-	dir     string // of the data
+	dir     string // of the metadata and, if it is the only one, of the data
+	dirs    []string
 	config  string // the file of broker properties
 	logFile string // output of all its runs
 
@@ -52,12 +53,16 @@ type node struct {
 	proc  *process
 }
 
-func newNode(id int, dir string, advertised int) (*node, error) {
+func newNode(id int, dir string, advertised, logDirs int) (*node, error) {
 	n := &node{
 		id:      id,
 		dir:     filepath.Join(dir, fmt.Sprintf("node-%d", id)),
 		config:  filepath.Join(dir, fmt.Sprintf("node-%d.properties", id)),
 		logFile: filepath.Join(dir, fmt.Sprintf("node-%d.log", id)),
+	}
+	n.dirs = []string{n.dir}
+	for i := 2; i <= logDirs; i++ {
+		n.dirs = append(n.dirs, fmt.Sprintf("%s-%d", n.dir, i))
 	}
 	for _, p := range []*int{&n.client, &n.internal, &n.controller} {
 		var err error

@@ -37,6 +37,10 @@ type Options struct {
 	// They are numbered from 1. Defaults to 1.
 	Nodes int
 
+	// LogDirs is the number of directories that a node keeps its data in, each
+	// partition in one of them. The first has the metadata, too. Defaults to 1.
+	LogDirs int
+
 	// Properties are broker properties for all nodes, overriding the
 	// package's own. They are the place for topic defaults such as
 	// message.max.bytes, too.
@@ -90,6 +94,9 @@ func (o Options) withDefaults() Options {
 	if o.Nodes == 0 {
 		o.Nodes = 1
 	}
+	if o.LogDirs == 0 {
+		o.LogDirs = 1
+	}
 	return o
 }
 
@@ -139,6 +146,8 @@ func (o Options) needsControl() string {
 	switch {
 	case o.Version != "":
 		return "Version"
+	case o.LogDirs > 1:
+		return "LogDirs"
 	case len(o.Properties) > 0:
 		return "Properties"
 	case len(o.SASL) > 0:
