@@ -290,11 +290,11 @@ func (g *Guard) endDead(gen *generation) bool {
 	return true
 }
 
-// overRequest reports whether a record of a size does not fit into a request that
-// the endpoint is known to take.
-func (g *Guard) overRequest(size int) bool {
+// overRequest reports whether a record does not fit into a request that the endpoint
+// is known to take.
+func (g *Guard) overRequest(s *slot) bool {
 	most := g.requestLimit.Load()
-	return most > 0 && int64(size)+requestOverhead > most
+	return most > 0 && int64(s.size)+requestOverhead > most
 }
 
 // trouble returns what keeps the slots' records from being acknowledged, as far

@@ -301,6 +301,9 @@ func (w *write) sendTogether(p *part) (suspects []*slot, err error) {
 		return nil, err
 	}
 	defer w.guard.done(gen)
+	if slices.ContainsFunc(p.together, w.guard.overRequest) { // learned since the part was cut
+		p.next(w.guard, slices.Concat(p.together, p.alone))
+	}
 	since := w.handOver(p, gen, p.together, func() {})
 	for _, s := range p.together {
 		if !w.settle(gen, s, since) {
@@ -334,7 +337,8 @@ func (w *write) judgeAgain(p *part, suspects []*slot) []*slot {
 }
 
 // next has the part go on with what was held. What was refused alone goes alone
-// again, and what has its key goes behind it.
+// again, and so does what is by now known to be over what the endpoint takes in a
+// request with others; what has its key goes behind it.
 func (p *part) next(g *Guard, held []*slot) {
 	type key struct{ topic, key string }
 	alone, behind := map[*slot]bool{}, map[key]bool{}
@@ -345,10 +349,11 @@ func (p *part) next(g *Guard, held []*slot) {
 	for _, s := range held {
 		r := s.record()
 		k := key{r.Topic, string(r.Key)}
-		if s.refusal.alone && r.Key != nil {
+		own := s.refusal.alone || g.overRequest(s)
+		if own && r.Key != nil {
 			behind[k] = true
 		}
-		if alone[s] || s.refusal.alone || r.Key != nil && behind[k] {
+		if alone[s] || own || r.Key != nil && behind[k] {
 			p.alone = append(p.alone, s)
 		} else {
 			p.together = append(p.together, s)

@@ -117,7 +117,7 @@ scan:
 		if !first && !g.room.fits(len(p.all)+1, p.bytes+int64(buffered)) {
 			break scan // the buffer would be full
 		}
-		alone := size > min(t.limit, t.most)-kgoRounding || size >= bounds.single() || g.overRequest(size)
+		alone := size > min(t.limit, t.most)-kgoRounding || size >= bounds.single() || g.overRequest(s)
 		to := -1 // the partition, where it matters and is known
 		if alone || t.closed != nil || t.overflows(s) {
 			to = g.destination(t.rules, s)
