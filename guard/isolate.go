@@ -277,12 +277,16 @@ func (i *search) send(group []*slot, exclusively bool) (suspects []*slot, refusa
 	return nil, nil, false
 }
 
-// handOver gives the group to the solo client. If it can't, the group is settled.
+// handOver gives the group to the solo client. If it can't, the group is settled, and
+// what comes after it waits.
 func (i *search) handOver(group []*slot, exclusively bool) (since wire.Mark, ok bool) {
 	w := i.write
 	leave, err := w.guard.crowd.join(w.ctx, exclusively)
 	if err != nil {
 		w.leave(group, err)
+		for _, s := range group {
+			i.hold(s)
+		}
 		return 0, false
 	}
 	i.busy.Add(1)
