@@ -32,7 +32,7 @@ func (w *world) judge() (kind, broken string) {
 	return w.judgeOrder(log)
 }
 
-// log returns what is in the topic, by value.
+// log returns what is in the topics, by value.
 func (w *world) log() (map[string][]*kgo.Record, error) {
 	w.network.Calm()
 	for node := range max(1, w.plan.Nodes) {
@@ -40,12 +40,17 @@ func (w *world) log() (map[string][]*kgo.Record, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()
-	read, err := w.cluster.Read(ctx, "t")
 	log := map[string][]*kgo.Record{}
-	for _, r := range read {
-		log[string(r.Value)] = append(log[string(r.Value)], r)
+	for _, topic := range w.plan.topics() {
+		read, err := w.cluster.Read(ctx, topic)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range read {
+			log[string(r.Value)] = append(log[string(r.Value)], r)
+		}
 	}
-	return log, err
+	return log, nil
 }
 
 func (w *world) judgeRecord(x *written, i int, log map[string][]*kgo.Record) (kind, broken string) {
@@ -57,8 +62,10 @@ func (w *world) judgeRecord(x *written, i int, log map[string][]*kgo.Record) (ki
 	switch {
 	case len(found) > 1 && !w.mayRepeat():
 		return "duplicate", fmt.Sprintf("it is in the log %d times", len(found))
-	case v.Outcome == guard.Delivered && len(found) == 0 && !w.deleted():
+	case v.Outcome == guard.Delivered && len(found) == 0 && !w.deleted(r.Topic):
 		return "lost", "it is not in the log"
+	case len(found) > 0 && found[0].Topic != r.Topic:
+		return "verdicts", "it is in topic " + found[0].Topic
 	case v.Outcome == guard.Delivered && len(found) > 0 && found[0].Partition != v.Partition:
 		return "verdicts", fmt.Sprintf("it is in partition %d", found[0].Partition)
 	case v.Outcome == guard.NotWritten && len(found) > 0:
@@ -73,7 +80,7 @@ func (w *world) judgeRecord(x *written, i int, log map[string][]*kgo.Record) (ki
 		return "blame", "no rule is against it"
 	case v.Outcome == guard.Delivered:
 		return "", ""
-	case w.givenUp(x) || w.plan.doubtful() || w.deleted():
+	case w.givenUp(x) || w.plan.doubtful() || w.deleted(r.Topic):
 		return "", ""
 	case v.Outcome == guard.Unknown:
 		return "doubt", "nothing was in doubt"
@@ -139,7 +146,11 @@ func (w *world) bad(x *written, i int) (may, surely bool) {
 	}
 	d, surely := w.cluster.Dialect(), true
 	c := w.plan.compressor()
-	for _, rules := range w.rules {
+	all := w.rules
+	if r.Topic != topicNamed(0) {
+		all = []rules{{configs: w.plan.configs()}}
+	}
+	for _, rules := range all {
 		if rules.from.After(x.end) || !rules.until.IsZero() && rules.until.Before(x.begin.Add(-rulesAge)) {
 			continue
 		}
@@ -170,14 +181,9 @@ func (w *world) leaders(partition int32) (nodes []int32) {
 	return nodes
 }
 
-// deleted reports whether the topic is, at some time: with it goes its log.
-func (w *world) deleted() bool {
-	for _, e := range w.plan.Events {
-		if e.Do == "delete" {
-			return true
-		}
-	}
-	return false
+// deleted reports whether a topic is, at some time: with it goes its log.
+func (w *world) deleted(topic string) bool {
+	return topic == topicNamed(0) && slices.ContainsFunc(w.plan.Events, func(e event) bool { return e.Do == "delete" })
 }
 
 // givenUp reports whether somebody gave up on a write before it was done.
@@ -189,42 +195,46 @@ func (w *world) givenUp(x *written) bool {
 func (w *world) quiet() bool { return len(w.plan.Troubles) == 0 && len(w.plan.Events) == 0 }
 
 // judgeOrder looks at the order of the records in each partition that has a single
-// writer: order is promised to those who write one batch after the other.
+// writer: order is promised to those who write one batch after the other. It is not
+// for records without a key, which a search for the large ones may send in between,
+// nor where another writer ends the linger of a hand-over that takes long.
 func (w *world) judgeOrder(log map[string][]*kgo.Record) (kind, broken string) {
-	if (w.plan.NotIdempotent || w.plan.LeaderAck) && w.plan.doubtful() || w.deleted() || w.plan.Expiry > 0 {
+	if (w.plan.NotIdempotent || w.plan.LeaderAck) && w.plan.doubtful() || w.plan.Expiry > 0 || w.plan.HandOver > 0 && len(w.plan.Writers) > 1 {
 		return "", ""
 	}
-	type lane struct {
-		writer    int
-		partition int32
-		key       string
+	type partition struct {
+		topic string
+		n     int32
 	}
-	last, writers := map[lane]int64{}, map[int32]map[int]bool{}
+	type lane struct {
+		writer int
+		partition
+		key string
+	}
+	at := func(r *kgo.Record) partition { return partition{r.Topic, r.Partition} }
+	last, writers := map[lane]int64{}, map[partition]map[int]bool{}
 	for _, x := range w.written {
 		for _, r := range x.records {
 			for _, found := range log[string(r.Value)] {
-				if writers[found.Partition] == nil {
-					writers[found.Partition] = map[int]bool{}
+				if writers[at(found)] == nil {
+					writers[at(found)] = map[int]bool{}
 				}
-				writers[found.Partition][x.writer] = true
+				writers[at(found)][x.writer] = true
 			}
 		}
 	}
 	for _, x := range w.written { // a writer's are in its order
 		for i, v := range x.verdicts {
 			found := log[string(x.records[i].Value)]
-			if v.Outcome != guard.Delivered || len(found) != 1 || len(writers[found[0].Partition]) > 1 {
+			if v.Outcome != guard.Delivered || len(found) != 1 || w.deleted(found[0].Topic) || len(writers[at(found[0])]) > 1 {
 				continue
 			}
-			of := lane{writer: x.writer, partition: found[0].Partition}
-			if w.plan.Keyed {
-				if found[0].Key == nil {
-					continue
-				}
-				of.key = string(found[0].Key)
+			if found[0].Key == nil {
+				continue
 			}
+			of := lane{writer: x.writer, partition: at(found[0]), key: string(found[0].Key)}
 			if before, ok := last[of]; ok && found[0].Offset < before {
-				return "order", fmt.Sprintf("record %d of write %d of writer %d is at offset %d of partition %d, after one that comes later", i, x.nth, x.writer, found[0].Offset, of.partition)
+				return "order", fmt.Sprintf("record %d of write %d of writer %d is at offset %d of topic %s partition %d, after one that comes later", i, x.nth, x.writer, found[0].Offset, of.topic, of.n)
 			}
 			last[of] = found[0].Offset
 		}

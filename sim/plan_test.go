@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -23,6 +24,7 @@ type plan struct {
 	Dialect    string
 	Nodes      int           `json:",omitempty"` // 0 is 1
 	Partitions int           // of the topic "t"
+	Topics     int           `json:",omitempty"` // "t", "t1" and so on, all alike; 0 is 1
 	Configs    []string      `json:",omitempty"` // of the topic, "key=value"
 	Expiry     time.Duration `json:",omitempty"` // of idle producers
 	Clock      time.Duration `json:",omitempty"` // by which the brokers' is ahead
@@ -64,10 +66,10 @@ type write struct {
 // run is a number of records of the same shape.
 type run struct {
 	Shape     shape
-	Partition int32  `json:",omitempty"` // or key
-	Size      int    `json:",omitempty"` // of the value, 0 is a few bytes
-	Times     int    `json:",omitempty"` // 0 is 1
-	Topic     string `json:",omitempty"` // "" is "t"
+	Partition int32 `json:",omitempty"` // or key
+	Size      int   `json:",omitempty"` // of the value, 0 is a few bytes
+	Times     int   `json:",omitempty"` // 0 is 1
+	Topic     int   `json:",omitempty"` // 0 is "t"
 }
 
 type shape string
@@ -145,15 +147,25 @@ var codecs = map[string]kgo.CompressionCodec{
 	"": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(),
 }
 
+// compressors are made once, for all worlds.
+var compressors = sync.OnceValue(func() map[string]kgo.Compressor {
+	made := map[string]kgo.Compressor{}
+	for name, codec := range codecs {
+		c, err := kgo.DefaultCompressor(codec)
+		if err != nil {
+			panic(err)
+		}
+		made[name] = c
+	}
+	return made
+})
+
+// compressor is what the client compresses with, nil for nothing.
 func (p plan) compressor() kgo.Compressor {
 	if p.Codec == "" {
 		return nil
 	}
-	c, err := kgo.DefaultCompressor(codecs[p.Codec])
-	if err != nil {
-		panic(err)
-	}
-	return c
+	return compressors()[p.Codec]
 }
 
 // guard returns the config and kgo's options.
@@ -217,11 +229,7 @@ func (p plan) record(r run, id string, rnd *rand.Rand) *kgo.Record {
 		}
 		value = append(value, pad...)
 	}
-	topic := r.Topic
-	if topic == "" {
-		topic = "t"
-	}
-	out := &kgo.Record{Topic: topic, Key: fmt.Appendf(nil, "k%d", r.Partition), Value: value, Partition: r.Partition}
+	out := &kgo.Record{Topic: topicNamed(r.Topic), Key: fmt.Appendf(nil, "k%d", r.Partition), Value: value, Partition: r.Partition}
 	switch r.Shape {
 	case noKey:
 		out.Key = nil
@@ -240,6 +248,21 @@ func (p plan) record(r run, id string, rnd *rand.Rand) *kgo.Record {
 	default:
 	}
 	return out
+}
+
+// topics returns the names of the topics. Events befall the first, "t".
+func (p plan) topics() (names []string) {
+	for i := range max(1, p.Topics) {
+		names = append(names, topicNamed(i))
+	}
+	return names
+}
+
+func topicNamed(i int) string {
+	if i == 0 {
+		return "t"
+	}
+	return fmt.Sprintf("t%d", i)
 }
 
 var keys = map[string]kmsg.Key{"": kmsg.Produce, "produce": kmsg.Produce, "metadata": kmsg.Metadata, "init": kmsg.InitProducerID, "configs": kmsg.DescribeConfigs}

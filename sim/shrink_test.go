@@ -90,6 +90,7 @@ func simpler(p plan) (out []plan) {
 		}
 	}
 	change(func(q *plan) { q.Nodes = 0; q.clampNodes() })
+	change(func(q *plan) { q.oneTopic() })
 	change(func(q *plan) { q.Expiry = 0 })
 	change(func(q *plan) { q.Clock = 0 })
 	change(func(q *plan) { q.Latency = 0 })
@@ -145,5 +146,17 @@ func (p *plan) clampNodes() {
 	}
 	for i := range p.Events {
 		p.Events[i].Node = 0
+	}
+}
+
+// oneTopic has all records go to the first topic.
+func (p *plan) oneTopic() {
+	p.Topics = 0
+	for _, w := range p.Writers {
+		for _, x := range w.Writes {
+			for i := range x.Records {
+				x.Records[i].Topic = 0
+			}
+		}
 	}
 }

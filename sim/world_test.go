@@ -89,7 +89,7 @@ type world struct {
 	troubles []*kafkafake.TroubleHandle // as planned
 
 	mu      sync.Mutex
-	rules   []rules
+	rules   []rules // of the first topic; the others keep theirs
 	notices []time.Time
 	written []*written
 	closed  time.Time
@@ -115,11 +115,13 @@ func newWorld(t *testing.T, p plan) *world {
 	w := &world{plan: p, t: t, begin: time.Now()}
 	w.network = &kafkafake.Network{Latency: p.Latency, Jitter: p.Jitter, Rate: p.Rate, OnlyProduce: p.Nodes > 1, Rand: rand.New(rand.NewPCG(p.Seed, 1))}
 	w.cluster = kafkafake.Speak(t, p.dialect(), w.network, kfake.NumBrokers(max(1, p.Nodes)))
-	w.cluster.Topic("t", int32(p.Partitions), p.Configs...)
 	w.rules = []rules{{configs: p.configs()}}
-	for i := range p.Partitions {
-		if err := w.cluster.MoveTopicPartition("t", int32(i), int32(i%max(1, p.Nodes))); err != nil {
-			t.Fatal(err)
+	for _, topic := range p.topics() {
+		w.cluster.Topic(topic, int32(p.Partitions), p.Configs...)
+		for i := range p.Partitions {
+			if err := w.cluster.MoveTopicPartition(topic, int32(i), int32(i%max(1, p.Nodes))); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	for _, tr := range p.Troubles {

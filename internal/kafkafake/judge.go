@@ -207,15 +207,30 @@ func recompressed(b *parsedBatch, target string) int {
 	if target == "uncompressed" {
 		return batchHead + len(b.body)
 	}
-	codec := map[string]kgo.CompressionCodec{
-		"gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(),
-	}[target]
-	c, err := kgo.DefaultCompressor(codec)
-	if err != nil || c == nil {
+	c := compressorOf(target)
+	if c == nil {
 		return batchHead + len(b.body)
 	}
 	out, _ := c.Compress(new(bytes.Buffer), b.body)
 	return batchHead + len(out)
+}
+
+// compressors are made once: each has coders of its own, some of a megabyte.
+var compressors sync.Map
+
+func compressorOf(codec string) kgo.Compressor {
+	if c, ok := compressors.Load(codec); ok {
+		return c.(kgo.Compressor)
+	}
+	of := map[string]kgo.CompressionCodec{
+		"gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(),
+	}[codec]
+	c, err := kgo.DefaultCompressor(of)
+	if err != nil || c == nil {
+		return nil
+	}
+	made, _ := compressors.LoadOrStore(codec, c)
+	return made.(kgo.Compressor)
 }
 
 func (t Topic) text(name, otherwise string) string {
