@@ -64,6 +64,9 @@ var mutations = []mutation{
 	{"the buffer is not given back", "guard.go", []string{"\tdefer release()\n", "\t_ = release\n"}},
 	{"nobody is told who waits", "waiting.go", []string{"\tws.tell(n)\n", ""}},
 	{"clients that were replaced are kept", "clients.go", []string{"if gen.retired && gen.users == 0 {", "if false {"}},
+	{"what gets no request of its own is overtaken", "isolate.go", []string{"\t\tfor _, s := range group {\n\t\t\ti.hold(s)\n\t\t}\n", ""}},
+	{"a limit of requests that was just learned is not looked at", "guard.go", []string{"slices.ContainsFunc(p.together, w.guard.overRequest)", "false", "own := s.refusal.alone || g.overRequest(s)", "own := s.refusal.alone"}},
+	{"whoever is named once has every index believed", "isolate.go", []string{"len(e.Named) == 1 && e.Named[0].Index == 0:", "len(e.Named) == 1:"}},
 	{"a search does not wait for the one before", "lanes.go", []string{"if _, busy := l.taken[tp]; busy {", "if _, busy := l.taken[tp]; busy && false {", "\t\tclose(free)\n", ""}},
 	{"what goes alone closes no partition", "plan.go", []string{"t.closed[partition] = true", ""}},
 }

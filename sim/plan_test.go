@@ -131,6 +131,18 @@ func (p plan) messages() (n int) {
 	return n
 }
 
+// bytes returns about how many bytes the messages have.
+func (p plan) bytes() (n int) {
+	for _, w := range p.Writers {
+		for _, wr := range w.Writes {
+			for _, r := range wr.Records {
+				n += max(1, r.Times) * max(100, r.Size)
+			}
+		}
+	}
+	return n
+}
+
 func (p plan) dialect() kafkafake.Dialect {
 	for _, d := range kafkafake.Dialects() {
 		if d.Name == p.Dialect {

@@ -238,6 +238,9 @@ func (w *world) longest() (d time.Duration) {
 		}
 		d = max(d, one)
 	}
+	if w.plan.Rate > 0 { // with as much again for what is sent twice
+		d += 2 * time.Duration(w.plan.bytes()) * time.Second / time.Duration(w.plan.Rate)
+	}
 	return d
 }
 
