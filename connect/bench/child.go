@@ -26,8 +26,11 @@ type job struct {
 	Topic   string // what the names of the topics begin with
 	Count   int    // messages, 0 has the child find out how many take Seconds
 	Seconds float64
-	Once    bool // nothing but to send Count messages
-	Stock   bool // with the garbage collector as Go has it
+	Kind    kind
+	Warm    float64 // seconds of a schedule that come before those that are measured
+	Stock   bool    // with the garbage collector as Go has it
+
+	metadata *metadataTime // where it is measured
 }
 
 // measurement is what a child found.
@@ -40,6 +43,11 @@ type measurement struct {
 	Allocs   float64
 	Bytes    float64 // allocated
 	PeakRSS  int64   // bytes, of the whole process
+
+	// Of a schedule: when what was measured began and ended (Unix time in ns),
+	// and the delays from when a message was due to its acknowledgement.
+	From, Until int64       `json:",omitempty"`
+	Acked       percentiles `json:",omitzero"`
 }
 
 // child does the job that is on its input, and prints the measurement.
@@ -61,7 +69,12 @@ func child(ctx context.Context, in io.Reader, out io.Writer) error {
 // measure sends a few messages twice, and then all. The cheaper of the first two
 // is what a start costs, and is subtracted from the third.
 func (j job) measure(ctx context.Context) (measurement, error) {
-	if j.Count == 0 {
+	switch {
+	case j.Kind == paced || j.Kind == recovering:
+		return j.measurePaced(ctx)
+	case j.Kind == firstWrites:
+		return j.measureFirst(ctx)
+	case j.Count == 0:
 		return j.calibrate(ctx)
 	}
 	var m measurement
@@ -75,7 +88,7 @@ func (j job) measure(ctx context.Context) (measurement, error) {
 		return now().minus(before), nil
 	}
 	var start usage
-	if !j.Once {
+	if j.Kind != once {
 		first, err := send(j.few())
 		if err != nil {
 			return m, err

@@ -89,7 +89,7 @@ var codecs = map[string]kgo.CompressionCodec{
 
 // options are those that kafka_franz gives kgo by default.
 func (j job) options() []kgo.Opt {
-	return []kgo.Opt{
+	opts := []kgo.Opt{
 		kgo.SeedBrokers(j.Brokers...),
 		kgo.ProducerBatchMaxBytes(1 << 20),
 		kgo.BrokerMaxWriteBytes(100 << 20),
@@ -100,6 +100,10 @@ func (j job) options() []kgo.Opt {
 		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 	}
+	if j.metadata != nil {
+		opts = append(opts, kgo.WithHooks(j.metadata))
+	}
+	return opts
 }
 
 // newAsFranz produces as kafka_franz does: record by record, with the default

@@ -9,7 +9,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -18,6 +17,7 @@ import (
 	"regexp"
 	"strings"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -59,7 +59,9 @@ type options struct {
 	data    string
 	write   string
 	json    string
-	command string // how the bench was called
+	merge   list          // files of runs before
+	limit   time.Duration // for the whole, 0 is none
+	command string        // how the bench was called
 }
 
 // list is a flag that can be given more than once.
@@ -87,21 +89,23 @@ func parse(args []string) (options, error) {
 	flags.Var(&o.env, "env", "an environment variable for what is measured, as `KEY=VALUE`")
 	flags.StringVar(&o.data, "data", "", "the `directory` for the data of Kafka, such as /dev/shm: disks have moods")
 	flags.StringVar(&o.write, "write", "", "put the report into this Markdown `file`, and the plot beside it")
-	flags.StringVar(&o.json, "json", "", "put every run into this `file`")
+	flags.StringVar(&o.json, "json", "", "put every run into this `file`, also if the bench is cut")
+	flags.Var(&o.merge, "merge", "have the report be of the runs in this `file` of -json as well; of a table that the older one measured with other code, the newer counts")
+	flags.DurationVar(&o.limit, "for", 0, "cut the bench after such a `time`, and report what there is")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("there are no arguments but flags: %q", flags.Args())
 	}
-	if o.rounds < 1 || o.seconds <= 0 {
-		return o, errors.New("-rounds and -seconds must be more than 0")
+	if o.rounds < 1 && len(o.merge) == 0 || o.rounds < 0 || o.seconds <= 0 {
+		return o, errors.New("-rounds and -seconds must be more than 0, unless -merge has runs to report")
 	}
 	if o.short {
 		o.rounds, o.seconds = 1, 0.2
 	}
 	flags.Visit(func(f *flag.Flag) {
-		if f.Name != "write" && f.Name != "json" {
+		if f.Name != "write" && f.Name != "json" && f.Name != "merge" {
 			value := f.Value.String()
 			if !plain.MatchString(value) {
 				value = "'" + value + "'"
@@ -123,26 +127,44 @@ func parse(args []string) (options, error) {
 	return o, errors.Join(err, err2)
 }
 
-// bench measures and reports. If some runs failed, that is shown and not written.
+// bench measures and reports. If some runs failed, that is shown and not written;
+// a bench that is cut is written as far as it came.
 func (o options) bench(ctx context.Context) error {
 	if o.data != "" {
 		if err := os.Setenv("TMPDIR", o.data); err != nil {
 			return fmt.Errorf("setting the directory for data: %w", err)
 		}
 	}
-	samples, failed := o.measure(ctx)
-	report := o.report(samples)
-	fmt.Print(report)
-	errs := []error{failed}
-	if o.json != "" {
-		b, err := json.MarshalIndent(samples, "", "\t")
-		if err == nil {
-			err = os.WriteFile(o.json, append(b, '\n'), 0o644)
+	if o.limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.limit)
+		defer cancel()
+	}
+	var all results
+	for _, file := range o.merge {
+		r, err := readResults(file)
+		if err != nil {
+			return err
 		}
-		errs = append(errs, err)
+		all = all.and(r)
 	}
+	var failed error
+	if o.rounds > 0 {
+		r := results{Runs: []runInfo{{
+			Command: o.command, Code: code(), Machine: machine(), Versions: versions(),
+			Date: time.Now().UTC().Format(time.DateOnly), Rounds: o.rounds, Seconds: o.seconds,
+		}}}
+		r.Samples, failed = o.measure(ctx)
+		r.Runs[0].Cut = ctx.Err() != nil
+		if o.json != "" {
+			failed = errors.Join(failed, r.write(o.json))
+		}
+		all = all.and(r)
+	}
+	report := o.report(all)
+	fmt.Print(report)
 	if o.write != "" && failed == nil {
-		errs = append(errs, write(o.write, report, plot(samples)))
+		return write(o.write, report, plot(all.Samples))
 	}
-	return errors.Join(errs...)
+	return failed
 }

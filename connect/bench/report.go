@@ -12,7 +12,6 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
 )
@@ -24,10 +23,18 @@ const (
 )
 
 // report is the Markdown of what was measured.
-func (o options) report(all samples) string {
+func (o options) report(r results) string {
+	all := r.Samples
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s. %s. %s.\n\n", machine(), versions(), time.Now().UTC().Format(time.DateOnly))
-	fmt.Fprintf(&b, "`%s`: %d rounds, fewer where a table says so, about %v s for each run. The median, with the least and the most in brackets. Ratios are of the same round.\n\n", o.command, o.rounds, o.seconds)
+	for _, run := range r.Runs {
+		fmt.Fprintf(&b, "%s. %s. Code of commit %s, %s.\n\n", run.Machine, run.Versions, run.Code, run.Date)
+		cut := ""
+		if run.Cut {
+			cut = ", cut before all were done"
+		}
+		fmt.Fprintf(&b, "`%s`: up to %d rounds%s, about %v s for most runs.\n\n", run.Command, run.Rounds, cut, run.Seconds)
+	}
+	fmt.Fprintf(&b, "Kafka runs with `%s`. The median, with the least and the most in brackets. Ratios are of the same round. Each table says how many rounds it has.\n\n", strings.Join(asKafkaStarts, " "))
 	if all.has("base") {
 		fmt.Fprintf(&b, "![messages per second](%s)\n\n", filepath.Base(plotFile(o.write)))
 	}
@@ -40,62 +47,30 @@ func (o options) report(all samples) string {
 	return b.String()
 }
 
+// roundsOf is how many rounds a table has.
+func (all samples) roundsOf(scenario, target string) int {
+	rounds := map[int]bool{}
+	for _, s := range all {
+		if s.Scenario == scenario && s.Target == target {
+			rounds[s.Round] = true
+		}
+	}
+	return len(rounds)
+}
+
 func (all samples) has(scenario string) bool {
 	return slices.ContainsFunc(all, func(s sample) bool { return s.Scenario == scenario })
 }
 
-// column is one of a table.
-type column struct {
-	head string
-	cell func(all samples, of, against key) (string, bool)
-}
-
-// value is a column of a figure.
-func value(head string, m metric, show func(stat) string) column {
-	return column{head, func(all samples, of, _ key) (string, bool) {
-		s, ok := all.of(of, m)
-		return show(s), ok
-	}}
-}
-
-// ratio is a column of a figure that is compared with another row's.
-func ratio(head string, m metric) column {
-	return column{head, func(all samples, of, against key) (string, bool) {
-		s, ok := all.ratio(of, key{}, against, m)
-		return s.ratios(), ok
-	}}
-}
-
-func (s scenario) columns() []column {
-	end := []column{
-		value("peak RSS, MB", peakMB, stat.short),
-		value("arrived", arrived, stat.share),
-	}
-	switch s.kind {
-	case finding:
-		return []column{value("produce requests", requests, stat.long), value("arrived", arrived, stat.share)}
-	case once:
-		return append([]column{
-			value("seconds", wall, stat.ratios),
-			ratio("ratio", wall),
-		}, end...)
-	case rates:
-	}
-	return append([]column{
-		value("k msg/s", func(s sample) float64 { return rate(s) / 1e3 }, stat.long),
-		ratio("ratio", rate),
-		value("CPU, us", func(s sample) float64 { return cpu(s) * 1e6 }, stat.short),
-		ratio("ratio", cpu),
-		value("allocations", allocs, stat.short),
-		value("bytes", allocated, stat.short),
-	}, end...)
-}
-
 // table is the scenario on a target, or empty if nothing was measured.
 func (s scenario) table(all samples, target string) string {
-	columns := s.columns()
+	p, err := placeOf(target)
+	if err != nil {
+		return ""
+	}
+	columns := s.columns(p)
 	if s.against == "" {
-		columns = slices.DeleteFunc(columns, func(c column) bool { return c.head == "ratio" })
+		columns = slices.DeleteFunc(columns, func(c column) bool { return c.head == toOther })
 	}
 	var lines strings.Builder
 	for _, r := range s.rows {
@@ -117,14 +92,10 @@ func (s scenario) table(all samples, target string) string {
 		return ""
 	}
 	var b strings.Builder
-	rounds := ""
-	if s.rounds > 0 {
-		rounds = fmt.Sprintf(" (rounds: %d)", min(s.rounds, all.rounds()))
-	}
-	fmt.Fprintf(&b, "### %s, on %s%s\n\n| |", s.name, target, rounds)
+	fmt.Fprintf(&b, "### %s, on %s (rounds: %d)\n\n| |", s.name, target, all.roundsOf(s.name, target))
 	for _, c := range columns {
 		head := c.head
-		if head == "ratio" {
+		if head == toOther {
 			head = "to " + s.against
 		}
 		fmt.Fprintf(&b, " %s |", head)

@@ -15,7 +15,12 @@ type load struct {
 	TopicLimit  int    // the topics' max.message.bytes, 0 is the default
 	Compacted   bool   // the topics take no message without a key
 	NoKeys      bool   // poison has no key, and is not too large
-	IgnoreRules bool   // kafka_guarded does not ask for the topic's rules
+
+	// Rate is that of a schedule, in messages per second, 0 is as fast as it
+	// goes. HalfOfMost is half of what kafka_franz can do there.
+	Rate        float64
+	HalfOfMost  bool
+	IgnoreRules bool // kafka_guarded does not ask for the topic's rules
 
 	// SharedValues has the messages of a loop be the same memory, so that
 	// what it takes in all is what the client takes.
@@ -60,6 +65,11 @@ func unlimited(l *load) {
 }
 
 func ignoringRules(l *load) { l.IgnoreRules = true }
+
+// So many are in flight that nobody has to wait for that.
+func everyMs(l *load) { l.Rate, l.Batch, l.InFlight = 1000, 1, 64 }
+
+func tenThousandPerSecond(l *load) { l.Rate, l.Batch, l.InFlight = 10_000, 100, 64 }
 
 func oneInFlight(l *load) { l.InFlight = 1 }
 
@@ -148,22 +158,34 @@ var (
 
 // Longer names of scenarios.
 const (
-	manyTopics  = "1,000 topics of 10 partitions, one message for each in a batch"
-	tenth       = "the topic's limit a tenth of the default, no poison"
-	noKeys      = "half without a key, compacted topic"
-	firstAck    = "from start to the first acknowledgement"
-	bigMessages = "memory: 10,000 messages of 1 MB, max_buffered_bytes 256MB"
-	findInvalid = "so many invalid records of 1,000 in one partition, rules unknown"
-	findLarge   = "so many oversize records of 1,000 in one partition, rules unknown"
+	manyTopics   = "1,000 topics of 10 partitions, one message for each in a batch"
+	tenth        = "the topic's limit a tenth of the default, no poison"
+	noKeys       = "half without a key, compacted topic"
+	firstAck     = "from start to the first acknowledgement"
+	bigMessages  = "memory: 10,000 messages of 1 MB, max_buffered_bytes 256MB"
+	afterASecond = "the topic's limit a tenth of the default, no poison, after the first second"
+	roundTrip    = "a network in between"
+	roundTripOne = "a network in between, max_in_flight 1"
+	eachMs       = "latency at 1 message per ms"
+	tenThousand  = "latency at 10,000 messages per second in batches of 100"
+	halfOfMost   = "latency at half the most that kafka_franz can do"
+	recovers     = "recovery: the broker is away for 10 s, at 10,000 messages per second in batches of 100"
+	slow         = "one of three nodes answers 200 ms late"
+	newTopic     = "first write to a new topic, above the time of its metadata"
+	findInvalid  = "so many invalid records of 1,000 in one partition, rules unknown"
+	findLarge    = "so many oversize records of 1,000 in one partition, rules unknown"
 )
 
 // kind is what a run measures.
 type kind int
 
 const (
-	rates   kind = iota // what so many messages take, without the start of the stream
-	once                // from the start of the process to its end, nothing is subtracted
-	finding             // how many produce requests it takes to single out culprits
+	rates       kind = iota // what so many messages take, without the start of the stream
+	once                    // from the start of the process to its end, nothing is subtracted
+	finding                 // how many produce requests it takes to single out culprits
+	paced                   // by a schedule, after a second of it
+	recovering              // by a schedule in which the broker is away for a while
+	firstWrites             // to topics that the client does not know yet
 )
 
 // scenario is one table of the report for each target.
@@ -202,6 +224,7 @@ var scenarios = []scenario{
 	{name: "1 partition", change: func(l *load) { l.Partitions = 1 }, rows: few, against: franz, rounds: 3},
 	{name: "1,000 partitions", change: func(l *load) { l.Partitions = 1000 }, rows: few, against: franz},
 	{name: "100 topics", change: func(l *load) { l.Topics = 100 }, rows: few, against: franz, rounds: 3},
+	{name: "2,000 topics of 1 partition", change: func(l *load) { l.Topics, l.Partitions = 2000, 1 }, rows: few, against: franz, targets: []string{blackhole}, rounds: 3},
 	{
 		name:   manyTopics,
 		change: func(l *load) { l.Batch, l.Topics, l.Partitions = 1000, 1000, 10 },
@@ -231,6 +254,38 @@ var scenarios = []scenario{
 			{runner: franz},
 		},
 		against: guarded,
+		rounds:  3,
+	},
+	{
+		name:   afterASecond,
+		kind:   paced,
+		change: func(l *load) { l.TopicLimit = tenthLimit },
+		rows: []row{
+			{runner: guarded},
+			{runner: guarded, name: blindGuarded, change: ignoringRules},
+		},
+		against: guarded,
+		short:   []string{blackhole},
+	},
+	{name: roundTrip, rows: outputs, against: franz, targets: []string{away}},
+	{name: roundTrip, rows: outputs, against: franz, targets: []string{near, far}, rounds: 3},
+	{name: roundTripOne, change: oneInFlight, rows: outputs, against: franz, targets: []string{away}},
+	{name: roundTripOne, change: oneInFlight, rows: outputs, against: franz, targets: []string{near, far}, rounds: 3},
+	{name: slow, kind: paced, rows: outputs, against: franz, targets: []string{slowNode}, rounds: 3, seconds: 2},
+	{name: eachMs, kind: paced, change: everyMs, rows: outputs, against: sarama, targets: []string{kafka}, short: []string{kafka}, seconds: 3},
+	{name: eachMs, kind: paced, change: everyMs, rows: outputs, against: sarama, targets: []string{near, away, far}, seconds: 3, rounds: 3},
+	{name: tenThousand, kind: paced, change: tenThousandPerSecond, rows: outputs, against: sarama, targets: []string{kafka}, seconds: 3},
+	{name: tenThousand, kind: paced, change: tenThousandPerSecond, rows: outputs, against: sarama, targets: []string{away}, seconds: 3, rounds: 3},
+	{name: halfOfMost, kind: paced, change: func(l *load) { l.HalfOfMost = true }, rows: outputs, against: sarama, targets: []string{kafka}, seconds: 3, rounds: 5},
+	{name: recovers, kind: recovering, change: func(l *load) { l.Rate, l.Batch = 10_000, 100 }, rows: outputs[:2], against: franz, targets: []string{behindProxy}, seconds: 20, rounds: 5},
+	{
+		name:    newTopic,
+		kind:    firstWrites,
+		change:  func(l *load) { l.Topics = 40 },
+		rows:    []row{{runner: guardWrite}, {runner: produceSync}, {runner: asFranz}},
+		against: produceSync,
+		short:   []string{blackhole},
+		rounds:  5,
 	},
 	{
 		name:    firstAck,

@@ -30,6 +30,18 @@ func allocated(s sample) float64 { return s.Bytes / float64(s.Messages) }
 func peak(s sample) float64 { return float64(s.PeakRSS) }
 func wall(s sample) float64 { return s.Wall }
 
+// These are delays in milliseconds, from when a message was due.
+func ackedP50(s sample) float64     { return s.Acked.P50 }
+func ackedP99(s sample) float64     { return s.Acked.P99 }
+func ackedP999(s sample) float64    { return s.Acked.P999 }
+func consumedP50(s sample) float64  { return s.Consumed.P50 }
+func consumedP99(s sample) float64  { return s.Consumed.P99 }
+func consumedP999(s sample) float64 { return s.Consumed.P999 }
+
+// These are seconds, after the broker was away and in all.
+func gone(s sample) float64    { return s.Gone }
+func silence(s sample) float64 { return s.Silence }
+
 func requests(s sample) float64    { return s.Requests }
 func connections(s sample) float64 { return s.Connections }
 
@@ -112,8 +124,16 @@ func (all samples) ratio(of, less, to key, m metric) (stat, bool) {
 // String is the line that is shown while the bench runs.
 func (s sample) String() string {
 	what := fmt.Sprintf("%.1f k msg/s, %.2f us CPU, %.0f MB, %.1f s", rate(s)/1e3, cpu(s)*1e6, peak(s)/1e6, s.Wall)
-	if s.Requests > 0 {
+	switch {
+	case s.Requests > 0:
 		what = fmt.Sprintf("%.0f produce requests", s.Requests)
+	case s.Gone > 0:
+		what = fmt.Sprintf("backlog gone after %.2f s, longest silence %.2f s", s.Gone, s.Silence)
+	case s.Consumed.Most > 0:
+		what = fmt.Sprintf("consumed in %.2f, %.2f, %.2f ms (p50, p99, p99.9), acknowledged in %.2f, %.2f, %.2f, %s",
+			s.Consumed.P50, s.Consumed.P99, s.Consumed.P999, s.Acked.P50, s.Acked.P99, s.Acked.P999, what)
+	case s.Seconds == 0:
+		what = fmt.Sprintf("%.2f, %.2f, %.2f ms (p50, p99, p99.9)", s.Acked.P50, s.Acked.P99, s.Acked.P999)
 	}
 	return fmt.Sprintf("%s, %s on %s: %s", s.Scenario, s.Row, s.Target, what)
 }

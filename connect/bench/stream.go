@@ -154,8 +154,8 @@ func (j job) output() object {
 }
 
 // build makes the stream, which lints the config.
-func build(config string) (*service.Stream, error) {
-	b := service.NewStreamBuilder()
+func build(env *service.Environment, config string) (*service.Stream, error) {
+	b := env.NewStreamBuilder()
 	b.SetLogger(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})))
 	if err := b.SetYAML(config); err != nil {
 		return nil, fmt.Errorf("linting the stream: %w", err)
@@ -169,7 +169,7 @@ func (j job) stream(ctx context.Context, count int) error {
 	if err != nil {
 		return fmt.Errorf("writing the config: %w", err)
 	}
-	s, err := build(config)
+	s, err := build(service.GlobalEnvironment(), config)
 	if err != nil {
 		return err
 	}

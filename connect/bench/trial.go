@@ -22,7 +22,13 @@ type sample struct {
 	Arrived     int     // messages
 	Wall        float64 // seconds from the start of the process to its end
 	Requests    float64 // to produce, if they were counted
-	Connections float64 // at most at a time, through a proxy
+	Connections float64 // at most at a time and node, through a proxy
+
+	// Of a schedule: the delays from when a message was due until it was
+	// consumed, and, where the broker was away, the seconds after its return
+	// until nobody was late any more, and the longest without a message.
+	Consumed      percentiles `json:",omitzero"`
+	Gone, Silence float64     `json:",omitempty"`
 }
 
 // trial is a run to come.
@@ -54,11 +60,16 @@ func (t trial) run(ctx context.Context, counts map[key]int) (s sample, err error
 		Brokers: t.target.brokers,
 		Seconds: t.seconds,
 		Count:   t.scenario.count,
-		Once:    t.scenario.kind == once,
+		Kind:    t.scenario.kind,
 		Stock:   t.row.stock,
 	}
 	if t.scenario.seconds > 0 {
 		j.Seconds = t.scenario.seconds
+	}
+	switch j.Kind {
+	case paced, recovering, firstWrites:
+		return t.bySchedule(ctx, j, counts)
+	case rates, once, finding:
 	}
 	if j.Count == 0 {
 		j.Count = counts[s.key]
@@ -74,10 +85,48 @@ func (t trial) run(ctx context.Context, counts map[key]int) (s sample, err error
 		counts[s.key], j.Count = found.Messages, found.Messages
 	}
 	s, err = t.measure(ctx, j)
-	if err == nil && s.Arrived != s.Good && (j.Runner == guarded || j.Runner == guardWrite) {
+	return s, t.complete(s, err)
+}
+
+// complete is an error if something is missing or twice that we wrote.
+func (t trial) complete(s sample, err error) error {
+	if err == nil && s.Arrived != s.Good && (t.row.runner == guarded || t.row.runner == guardWrite) {
 		err = fmt.Errorf("of %d messages %d arrived, and not %d", s.Sent, s.Arrived, s.Good)
 	}
-	return s, err
+	return err
+}
+
+// bySchedule measures delays.
+func (t trial) bySchedule(ctx context.Context, j job, counts map[key]int) (s sample, err error) {
+	const warm = 1
+	j.Warm = warm
+	if t.short {
+		j.Seconds = t.seconds
+	}
+	if j.Load.HalfOfMost {
+		most, err := t.most(ctx, counts)
+		if err != nil {
+			return sample{key: t.key()}, err
+		}
+		j.Load.Rate = most / 2
+	}
+	s, err = t.measure(ctx, j)
+	return s, t.complete(s, err)
+}
+
+// most is the rate of kafka_franz here, found out once.
+func (t trial) most(ctx context.Context, counts map[key]int) (float64, error) {
+	const seconds = 1
+	k := key{t.scenario.name, t.target.name, "the most of " + franz}
+	if counts[k] == 0 {
+		j := job{Runner: franz, Load: base.with(t.scenario.change), Brokers: t.target.brokers, Seconds: seconds}
+		found, err := t.measure(ctx, j)
+		if err != nil {
+			return 0, fmt.Errorf("calibrating: %w", err)
+		}
+		counts[k] = found.Messages
+	}
+	return float64(counts[k]) / seconds, nil
 }
 
 // measure has a child do the job.
@@ -93,9 +142,30 @@ func (t trial) measure(ctx context.Context, j job) (s sample, err error) {
 			err = e
 		}
 	}()
+	var read *reader
+	back := make(chan time.Time, 1)
+	failing, calmDown := context.WithCancel(ctx)
+	defer calmDown()
+	if (j.Kind == paced || j.Kind == recovering) && j.Load.Rate > 0 {
+		if read, err = startReader(t.target, topics, j.Load.Partitions); err != nil {
+			return s, err
+		}
+		if j.Kind == recovering {
+			go func() { back <- read.fail(failing, t.target) }()
+		}
+	}
 	t.target.connections() // from now on
 	start := time.Now()
-	if s.measurement, err = j.inChild(ctx, t.env); err != nil {
+	s.measurement, err = j.inChild(ctx, t.env)
+	if read != nil {
+		all := read.finish(s.Good)
+		s.Consumed = delays(all, s.From, s.Until)
+		if j.Kind == recovering {
+			calmDown() // the links are to be mended before another run
+			s.Gone, s.Silence = recovery(all, <-back)
+		}
+	}
+	if err != nil {
 		return s, err
 	}
 	s.Wall = time.Since(start).Seconds()

@@ -1,0 +1,6 @@
+package main
+
+import "time"
+
+// pause sleeps.
+func pause(d time.Duration) { time.Sleep(d) }
