@@ -78,16 +78,30 @@ type virtualStream struct {
 	doubtful bool
 	troubles []kafkafake.Trouble
 	outage   time.Duration
+	around   string        // the outputs, an output with one that is not taken
+	onChild  string        // processors of dead_letter
+	report   string        // what the child of delivery_report does, "" for no such child
+	stops    int           // how often the stream is shut down, and starts anew
+	stopped  time.Duration // after this time
 
 	ledger  ledger.Ledger
 	next    int
 	mu      sync.Mutex
 	letters int
 	took    time.Duration
+	books   sync.Mutex // of what follows; mu is locked while the child hangs
+	batch   [][]letter // that were nacked, or not answered before a shutdown
+	open    map[int][]letter
+	sent    int
+	reports map[string]string // outcome by message
+	told    int               // batches of reports
 }
 
+// letter is a message of the source.
+type letter struct{ id, content, key string }
+
 func (w *virtualStream) String() string {
-	return fmt.Sprintf("%s, %s, child %s, %d batches, outage %s, troubles %+v, %v", w.dialect.Name, w.shape, w.child, w.batches, w.outage, w.troubles, w.lines)
+	return fmt.Sprintf("%s, %s, child %s, on it %q, around %q, report %q, %d stops after %s, %d batches, outage %s, troubles %+v, %v", w.dialect.Name, w.shape, w.child, w.onChild, w.around, w.report, w.stops, w.stopped, w.batches, w.outage, w.troubles, w.lines)
 }
 
 func newVirtualStream(seed uint64) *virtualStream {
@@ -129,6 +143,7 @@ func newVirtualStream(seed uint64) *virtualStream {
 		w.troubles = append(w.troubles, tr)
 	}
 	w.doubtful = w.doubtful || w.outage > 0
+	w.surround(rand.New(rand.NewPCG(seed, 13)))
 	return w
 }
 
@@ -169,8 +184,8 @@ func (w *virtualStream) live(t *testing.T) error {
 	}
 	own := "virtual:" + streamtest.Indent("seed_brokers: [ '"+c.ListenAddrs()[0]+"' ]\n"+strings.Join(w.lines, "\n"), 2)
 	config := streamtest.Config{
-		Source: w.source, Replay: w.shape != "fallback",
-		Sinks: map[string]streamtest.Sink{"capture": w.capture},
+		Source: w.source, Replay: w.shape != "fallback" && w.stops == 0,
+		Sinks: map[string]streamtest.Sink{"capture": w.capture, "report": w.hear},
 		Environment: func(env *service.Environment) error {
 			return env.RegisterBatchOutput("virtual", Spec(), func(conf *service.ParsedConfig, mgr *service.Resources) (service.BatchOutput, service.BatchPolicy, int, error) {
 				o, err := newOutput(conf, mgr)
@@ -187,6 +202,10 @@ func (w *virtualStream) live(t *testing.T) error {
 			})
 		},
 	}
+	if w.report != "" {
+		w.lines = append(w.lines, "delivery_report: { report: {} }")
+		own = "virtual:" + streamtest.Indent("seed_brokers: [ '"+c.ListenAddrs()[0]+"' ]\n"+strings.Join(w.lines, "\n"), 2)
+	}
 	switch w.shape {
 	case "alone":
 		config.Output = own
@@ -195,11 +214,14 @@ func (w *virtualStream) live(t *testing.T) error {
 	case "fallback":
 		config.Output = "fallback:\n  - virtual:" + streamtest.Indent("seed_brokers: [ '"+c.ListenAddrs()[0]+"' ]\n"+strings.Join(w.lines, "\n"), 6) + "  - capture: {}\n"
 	default:
-		more := []string{"retry: { initial_interval: 100ms, max_interval: 1s }", "dead_letter: { capture: {} }"}
+		more := []string{"retry: { initial_interval: 100ms, max_interval: 1s }", "dead_letter: { capture: {}" + w.onChild + " }"}
 		if w.shape == "batching" {
 			more = append(more, "batching: { count: 20, period: 200ms }")
 		}
 		config.Output = own + streamtest.Indent(strings.Join(more, "\n"), 2)
+	}
+	if w.around == "switch" {
+		config.Output = "switch:\n  cases:\n    - check: 'false'\n      output: { drop: {} }\n    - output:" + streamtest.Indent(config.Output, 8)
 	}
 	config.Output = "spy:\n  max_in_flight: " + w.inFlight + "\n  \"on\":" + streamtest.Indent(config.Output, 4)
 	config.Spy = func(batch service.MessageBatch, said []ledger.Word) {
@@ -209,15 +231,8 @@ func (w *virtualStream) live(t *testing.T) error {
 			w.ledger.Hear(id, said[i])
 		}
 	}
-	stream, err := config.Build()
-	if err != nil {
+	if err := w.run(config); err != nil {
 		return err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), w.outage+time.Hour)
-	defer cancel()
-	if err := stream.Run(ctx); err != nil {
-		_ = stream.Stop(ctx)
-		return fmt.Errorf("the stream does not end: %w", err)
 	}
 	network.Calm()
 	log, err := c.Read(context.Background(), "t")
@@ -233,17 +248,39 @@ func (w *virtualStream) live(t *testing.T) error {
 		w.ledger.Deliver(id, "t", lane)
 	}
 	time.Sleep(2 * time.Minute)
-	return w.ledger.Check(ledger.Promise{Uncertain: w.doubtful, Ordered: w.inFlight == "1" && w.shape != "retry" && w.shape != "batching" && !w.doubtful})
+	if err := w.checkReports(log); err != nil {
+		return err
+	}
+	promise := ledger.Promise{
+		Uncertain: w.doubtful || w.stopped > 0,
+		Ordered:   w.inFlight == "1" && w.shape != "retry" && w.shape != "batching" && !w.doubtful && w.stopped == 0,
+	}
+	if strings.Contains(w.onChild, "split") && w.child != "takes" { // it fails in part: letters come again
+		promise.Again = 1000
+	}
+	return w.ledger.Check(promise)
 }
 
-// source makes the batches. Nothing is wrong with them where nobody takes what is.
-func (w *virtualStream) source(context.Context) (service.MessageBatch, streamtest.Answer, error) {
-	if w.batches == 0 {
-		return nil, nil, service.ErrEndOfInput
+// source makes the batches, or gives those again that were not done with. Nothing
+// is wrong with them where nobody takes what is.
+func (w *virtualStream) source(ctx context.Context) (service.MessageBatch, streamtest.Answer, error) {
+	letters, nth, err := w.take(ctx)
+	if err != nil {
+		return nil, nil, err
 	}
-	w.batches--
 	var batch service.MessageBatch
-	var ids []string
+	for _, l := range letters {
+		msg := service.NewMessage([]byte(l.content))
+		if l.key != "" {
+			msg.MetaSet("k", l.key)
+		}
+		batch = append(batch, msg)
+	}
+	return batch, func(err error, _ []ledger.Word) { w.answered(nth, err) }, nil
+}
+
+// write makes a batch.
+func (w *virtualStream) write() (letters []letter) {
 	for range 1 + w.rnd.IntN(40) {
 		w.next++
 		m := ledger.Message{ID: fmt.Sprintf("m%05d", w.next)}
@@ -264,20 +301,10 @@ func (w *virtualStream) source(context.Context) (service.MessageBatch, streamtes
 				}
 			}
 		}
-		msg := service.NewMessage([]byte(content))
-		if key != "" {
-			msg.MetaSet("k", key)
-		}
 		w.ledger.Send(m)
-		batch, ids = append(batch, msg), append(ids, m.ID)
+		letters = append(letters, letter{m.ID, content, key})
 	}
-	return batch, func(err error, _ []ledger.Word) {
-		if err == nil {
-			for _, id := range ids {
-				w.ledger.Acknowledge(id)
-			}
-		}
-	}, nil
+	return letters
 }
 
 func noise(r *rand.Rand, n int) string {

@@ -1,0 +1,190 @@
+package output
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
+)
+
+// surround decides on what surrounds the output. It was thought of later, and has
+// numbers of its own.
+func (w *virtualStream) surround(r *rand.Rand) {
+	if r.IntN(3) == 0 {
+		w.report = []string{"takes", "fails", "hangs"}[r.IntN(3)]
+	}
+	if r.IntN(4) == 0 && w.shape != "fallback" { // of which its place would be guessed
+		w.around = "switch"
+	}
+	if (w.shape == "dead_letter" || w.shape == "batching") && w.child != "takes a part" && r.IntN(3) == 0 {
+		w.onChild = []string{
+			", processors: [ split: { size: 1 } ]",
+			", processors: [ mapping: 'root = if content().length() == 0 { deleted() }' ]",
+			// An archive has the metadata of its first message alone.
+			", processors: [ split: { size: 1 }, archive: { format: lines }, unarchive: { format: lines } ]",
+		}[r.IntN(3)]
+	}
+	if w.shape == "dead_letter" && r.IntN(3) == 0 {
+		// The output "spy" has no write end with the shutdown, so that none may be
+		// for ever.
+		w.outage, w.stops = 0, 1+r.IntN(3)
+		w.stopped = time.Duration(1+r.IntN(2000)) * []time.Duration{time.Millisecond, 30 * time.Millisecond}[r.IntN(2)]
+	}
+}
+
+// run runs the stream to its end, with shutdowns in between.
+func (w *virtualStream) run(config streamtest.Config) error {
+	for {
+		stream, err := config.Build()
+		if err != nil {
+			return err
+		}
+		last := w.stops == 0
+		most := w.stopped
+		if last {
+			most = w.outage + time.Hour
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), most)
+		err = stream.Run(ctx)
+		cancel()
+		switch {
+		case err == nil:
+			return nil
+		case last:
+			_ = stream.Stop(context.Background())
+			return fmt.Errorf("the stream does not end: %w", err)
+		}
+		w.stops--
+		if err := config.Stop(stream, w.rnd.IntN(2) == 0, 5*time.Minute); err != nil {
+			return err
+		}
+		w.books.Lock()
+		for _, letters := range w.open { // nobody answers for them any more
+			w.batch = append(w.batch, letters)
+		}
+		clear(w.open)
+		w.books.Unlock()
+	}
+}
+
+// take returns a batch to send: a new one, or one that is not done with. While
+// others are under way, and may come back, it waits.
+func (w *virtualStream) take(ctx context.Context) (letters []letter, nth int, err error) {
+	for {
+		w.books.Lock()
+		switch {
+		case len(w.batch) > 0:
+			letters, w.batch = w.batch[0], w.batch[1:]
+		case w.batches > 0:
+			w.batches--
+			letters = w.write()
+		case len(w.open) == 0 || w.stops == 0 && w.shape != "dead_letter":
+			w.books.Unlock()
+			return nil, 0, service.ErrEndOfInput
+		}
+		if letters != nil {
+			if w.open == nil {
+				w.open = map[int][]letter{}
+			}
+			w.sent++
+			w.open[w.sent] = letters
+			defer w.books.Unlock()
+			return letters, w.sent, nil
+		}
+		w.books.Unlock()
+		select {
+		case <-ctx.Done():
+			return nil, 0, ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// answered takes the answer to a batch.
+func (w *virtualStream) answered(nth int, err error) {
+	w.books.Lock()
+	defer w.books.Unlock()
+	letters, ok := w.open[nth]
+	if !ok {
+		return // it came after the shutdown
+	}
+	delete(w.open, nth)
+	if err != nil {
+		w.batch = append(w.batch, letters)
+		return
+	}
+	for _, l := range letters {
+		w.ledger.Acknowledge(l.id)
+	}
+}
+
+// hear is the child of delivery_report.
+func (w *virtualStream) hear(ctx context.Context, batch service.MessageBatch) error {
+	w.books.Lock()
+	w.told++
+	nth := w.told
+	w.books.Unlock()
+	switch {
+	case w.report == "fails" && nth%3 != 0:
+		return errors.New("the child is not well")
+	case w.report == "hangs" && nth%3 == 1:
+		select {
+		case <-time.After(20 * time.Second):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	w.books.Lock()
+	defer w.books.Unlock()
+	if w.reports == nil {
+		w.reports = map[string]string{}
+	}
+	for _, m := range batch {
+		content, err := m.AsBytes()
+		if err != nil {
+			return err
+		}
+		id, _, _ := strings.Cut(string(content), ".")
+		outcome, _ := m.MetaGet(metaOutcome)
+		if before := w.reports[id]; before != "delivered" { // what was sent again may fare otherwise
+			w.reports[id] = outcome
+		}
+	}
+	return nil
+}
+
+// checkReports holds the delivery reports against the log.
+func (w *virtualStream) checkReports(log []*kgo.Record) error {
+	if w.report == "" {
+		return nil
+	}
+	there := map[string]bool{}
+	for _, r := range log {
+		id, _, _ := strings.Cut(string(r.Value), ".")
+		there[id] = true
+	}
+	for id, outcome := range w.reports {
+		if outcome == "delivered" && !there[id] {
+			return fmt.Errorf("%s is reported as delivered, and is not in the log", id)
+		}
+		if outcome == "not_written" && there[id] {
+			return fmt.Errorf("%s is reported as not written, and is in the log", id)
+		}
+	}
+	for id := range there {
+		if w.report != "takes" || w.stopped > 0 { // whose reports may be given up
+			break
+		}
+		if w.reports[id] == "" {
+			return fmt.Errorf("%s is in the log, and nobody reports it", id)
+		}
+	}
+	return nil
+}
