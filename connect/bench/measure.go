@@ -87,7 +87,7 @@ func (o options) measureOn(ctx context.Context, tables []table) (samples, error)
 	// until then.
 	background := context.WithoutCancel(ctx)
 	started := map[string]*target{}
-	missing := map[string]bool{}
+	missing, warm := map[string]bool{}, map[string]bool{}
 	for i := range tables {
 		name := tables[i].target.name
 		if started[name] == nil && !missing[name] {
@@ -100,10 +100,13 @@ func (o options) measureOn(ctx context.Context, tables []table) (samples, error)
 			if err != nil {
 				return nil, err
 			}
-			if err := o.warm(ctx, t); err != nil {
-				return nil, err
+			// Targets of the same cluster are warm together.
+			if !warm[t.place.cluster] {
+				if err := o.warm(ctx, t); err != nil && ctx.Err() == nil {
+					return nil, err
+				}
 			}
-			started[name] = t
+			started[name], warm[t.place.cluster] = t, true
 		}
 		tables[i].target = started[name]
 	}
