@@ -265,11 +265,23 @@ func (h *history) wait() <-chan struct{} {
 func (h *history) add(l *Log, e Event) {
 	l.clock++
 	e.clock = l.clock
+	// The same batch with the same answer again, for as long as a broker is not
+	// well, proves no less than once.
+	if last := len(h.events) - 1; last >= 0 && e.Code != 0 && h.events[last].same(e) {
+		h.events[last] = e
+		return
+	}
 	if len(h.events) == eventsKept {
 		h.floor = h.events[0].clock
 		h.events = append(h.events[:0], h.events[1:]...)
 	}
 	h.events = append(h.events, e)
+}
+
+// same reports whether two answers say the same of the same batch.
+func (e Event) same(o Event) bool {
+	return e.position == o.position && e.position.sequence >= 0 && e.Code == o.Code && e.Lost == o.Lost && e.Orphan == o.Orphan &&
+		e.Repeated == o.Repeated && e.Passing == o.Passing && e.Appended == o.Appended
 }
 
 // close takes a flight off those that are under way. It returns false for one
