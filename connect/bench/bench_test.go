@@ -17,6 +17,9 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // TestMain lets the test binary be the program where the program calls itself.
@@ -259,4 +262,28 @@ func TestDelaysCountFromTheSchedule(t *testing.T) {
 	gone, silence := recovery(all, at(1000))
 	require.InDelta(t, 0.011, gone, 1e-9)
 	require.InDelta(t, 1.009, silence, 1e-9)
+}
+
+// A broker that stores what it gets is written to by a schedule, and read.
+func TestAScheduleIsKeptAndRead(t *testing.T) {
+	t.Parallel()
+	c, err := kfake.NewCluster(kfake.NumBrokers(1))
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	client, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...))
+	require.NoError(t, err)
+	t.Cleanup(client.Close)
+	broker := &target{place: place{name: kafka}, brokers: c.ListenAddrs(), cluster: &cluster{direct: c.ListenAddrs(), client: client, admin: kadm.NewClient(client)}}
+	o, err := parse([]string{"-short"})
+	require.NoError(t, err)
+	s := scenario{name: eachMs, kind: paced, change: everyMs, rows: outputs}
+	for _, r := range outputs {
+		got, err := trial{options: o, table: table{s, broker, outputs}, row: r}.run(t.Context(), map[key]int{})
+		require.NoError(t, err, r.title())
+		require.Equal(t, 1200, got.Sent)
+		require.Equal(t, 1200, got.Arrived)
+		require.Positive(t, got.Acked.P50)
+		require.GreaterOrEqual(t, got.Consumed.Most, got.Consumed.P50)
+		require.Positive(t, got.Consumed.P50)
+	}
 }
