@@ -65,3 +65,25 @@ func TestOneConnectionIsOneCut(t *testing.T) {
 	require.Equal(t, 100_000, size, "of the first request without an answer")
 	require.Equal(t, cutsSuspicious, times)
 }
+
+// A broker that answers a batch with the same code for minutes has said it each
+// time: nothing is forgotten that could have been in doubt.
+func TestTheSameAnswerAgainIsNotForgotten(t *testing.T) {
+	t.Parallel()
+	l := New(Options{Vague: func(int16) bool { return false }})
+	p := Partition{Topic: "t"}
+	h := l.of(p)
+	h.refuse(l, &flight{Partition: p, position: position{producer: 1}}, Event{Code: 6})
+	mark := l.Now()
+	const tooFewReplicas, invalidRecord = 19, 87
+	batch := &flight{Partition: p, position: position{producer: 1, sequence: 1}}
+	for range 3 * eventsKept {
+		h.refuse(l, batch, Event{Code: tooFewReplicas})
+	}
+	h.refuse(l, batch, Event{Code: invalidRecord})
+	since := l.Since(p, mark)
+	require.False(t, since.Forgotten)
+	require.Len(t, since.Events, 2)
+	require.EqualValues(t, tooFewReplicas, since.Events[0].Code)
+	require.EqualValues(t, invalidRecord, since.Events[1].Code)
+}
