@@ -73,7 +73,7 @@ soak:
 	grep -A25 'Error Trace' $(SOAK_OUT)/soak.log; exit $$code
 
 bench:
-	cd connect && go run ./bench $(if $(wildcard /dev/shm),-data /dev/shm) -for 50m -json bench.json -write ../docs/performance.md
+	cd connect && go run ./bench $(if $(wildcard /dev/shm),-data /dev/shm) -for 55m -json bench.json -write ../docs/performance.md
 
 bench-guard:
 	go test ./guard -run '^$$' -bench WriteRatio -benchtime 60x

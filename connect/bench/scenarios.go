@@ -213,8 +213,8 @@ func (s scenario) on() []string {
 
 var scenarios = []scenario{
 	{name: "base", rows: everyone, against: franz, short: []string{blackhole, kafka}},
-	{name: "100 B", change: func(l *load) { l.Size = 100 }, rows: everyone, against: franz},
-	{name: "10 kB", change: func(l *load) { l.Size = 10_000 }, rows: everyone, against: franz, rounds: 3},
+	{name: "100 B", change: func(l *load) { l.Size = 100 }, rows: few, against: franz},
+	{name: "10 kB", change: func(l *load) { l.Size = 10_000 }, rows: few, against: franz, rounds: 3},
 	{name: "batch 1", change: func(l *load) { l.Batch = 1 }, rows: few, against: franz, rounds: 3},
 	{name: "batch 50", change: func(l *load) { l.Batch = 50 }, rows: few, against: franz, rounds: 3},
 	{name: "max_in_flight 1", change: oneInFlight, rows: few, against: franz},
@@ -240,8 +240,8 @@ var scenarios = []scenario{
 	{name: "0.1 % poison", change: poison(1000), rows: poisoned, against: cleanGuarded, rounds: 3},
 	{name: "1 % poison", change: poison(100), rows: poisoned, against: cleanGuarded, short: []string{blackhole}, seconds: 1.5},
 	{name: "1 % poison", change: poison(100), rows: keyless, against: cleanGuarded, targets: []string{fakeRedpanda}, short: []string{fakeRedpanda}, seconds: 1.5},
-	{name: "half poison", change: poison(2), rows: poisoned, against: cleanGuarded},
-	{name: noKeys, change: withoutKeys(2), rows: keyless, against: cleanGuarded, targets: []string{fakeKafka, kafka}, short: []string{fakeKafka}},
+	{name: "half poison", change: poison(2), rows: poisoned, against: cleanGuarded, rounds: 5},
+	{name: noKeys, change: withoutKeys(2), rows: keyless, against: cleanGuarded, targets: []string{fakeKafka, kafka}, short: []string{fakeKafka}, rounds: 5},
 	{name: findInvalid, kind: finding, change: withoutKeys(1), rows: searches, targets: []string{behindProxy}, rounds: 3},
 	{name: findLarge, kind: finding, change: poison(1), rows: searches, targets: []string{behindProxy}, rounds: 3},
 	{
