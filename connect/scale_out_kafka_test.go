@@ -47,7 +47,6 @@ type scaling struct {
 	cpu      time.Duration // that replicas took which have ended
 
 	filling sync.WaitGroup
-	enough  context.CancelFunc
 
 	mu   sync.Mutex
 	sent []place // by the number of the message

@@ -47,15 +47,13 @@ type generationTopic struct {
 const linger = 50 * time.Millisecond
 
 // vaguePatience is for how long a batch is sent again that is refused vaguely,
-// before it is searched for culprits, and a part of it in that search.
-const (
-	vaguePatience     = 3 * time.Second
-	vaguePatienceSolo = time.Second
-)
+// before it is searched for culprits. A broker that is sick for less may even have
+// written what it refuses: then it says so once it is well.
+const vaguePatience = 10 * time.Second
 
 // newGeneration makes a client of the caller's options and those of its role.
 // Nothing connects before the first request.
-func (g *Guard) newGeneration(patience time.Duration, role ...kgo.Opt) (*generation, error) {
+func (g *Guard) newGeneration(role ...kgo.Opt) (*generation, error) {
 	gen := &generation{life: g.life, born: time.Now(), topics: map[string]generationTopic{}}
 	gen.log = wire.New(wire.Options{
 		Idempotent: g.settings.idempotent,
@@ -68,7 +66,7 @@ func (g *Guard) newGeneration(patience time.Duration, role ...kgo.Opt) (*generat
 			g.accepted.add(p)
 		},
 		Vague:    vague,
-		Patience: patience,
+		Patience: vaguePatience,
 		RetryAs:  sameBatchAgain,
 	})
 	own := []kgo.Opt{
@@ -112,7 +110,7 @@ func (g *Guard) newBulk() (*generation, error) {
 	if most := g.requestLimit.Load(); most > 0 {
 		role = append(role, kgo.BrokerMaxWriteBytes(int32(most)))
 	}
-	made, err := g.newGeneration(vaguePatience, role...)
+	made, err := g.newGeneration(role...)
 	gen = made
 	return made, err
 }
@@ -121,7 +119,7 @@ func (g *Guard) newBulk() (*generation, error) {
 // are sent with: suspects, and records that the bulk client does not take. It
 // takes records of any size, to partitions that are chosen already.
 func (g *Guard) newSolo() (*generation, error) {
-	gen, err := g.newGeneration(vaguePatienceSolo,
+	gen, err := g.newGeneration(
 		kgo.ProducerBatchMaxBytes(int32(g.settings.maxRequestBytes)),
 		kgo.RecordPartitioner(watchedPartitioner{kgo.ManualPartitioner()}),
 	)

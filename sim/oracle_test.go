@@ -82,6 +82,10 @@ func (w *world) judgeRecord(x *written, i int, log map[string][]*kgo.Record) (ki
 		return "", ""
 	case w.givenUp(x) || w.plan.doubtful() || w.deleted(r.Topic):
 		return "", ""
+	case v.Outcome == guard.Unknown && w.plan.NotIdempotent && w.anyEnded():
+		// Without numbers nobody can tell which of the requests under way, when a
+		// write ended, was the one that was accepted.
+		return "", ""
 	case v.Outcome == guard.Unknown:
 		return "doubt", "nothing was in doubt"
 	case surely && !v.Class.Permanent() && w.quiet():
@@ -93,9 +97,10 @@ func (w *world) judgeRecord(x *written, i int, log map[string][]*kgo.Record) (ki
 }
 
 // mayRepeat reports whether the client by itself may write a record twice: what
-// is in doubt is sent again, and nothing tells the broker that it has it.
+// is in doubt is sent again, and nothing tells the broker that it has it. Over a slow
+// network that may take longer than a broker remembers who has sent what.
 func (w *world) mayRepeat() bool {
-	return (w.plan.NotIdempotent || w.plan.LeaderAck || w.plan.Expiry > 0) && w.plan.repeats()
+	return (w.plan.NotIdempotent || w.plan.LeaderAck || w.plan.Expiry > 0) && w.plan.repeats() || w.plan.Expiry > 0 && w.plan.Rate > 0
 }
 
 // lied reports whether a broker has refused records for a reason that it did not
@@ -179,6 +184,11 @@ func (w *world) leaders(partition int32) (nodes []int32) {
 		}
 	}
 	return nodes
+}
+
+// anyEnded reports whether the context of any write ended.
+func (w *world) anyEnded() bool {
+	return slices.ContainsFunc(w.written, func(x *written) bool { return x.ended })
 }
 
 // deleted reports whether a topic is, at some time: with it goes its log.

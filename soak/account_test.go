@@ -129,6 +129,7 @@ func (a *account) answer(e event) {
 			what = open
 		case ledger.Unsure:
 			what = unsure
+		default:
 		}
 		a.set(n, what)
 	}

@@ -73,6 +73,7 @@ func (l load) class(k kind) string {
 		return "unroutable"
 	case missingTopic:
 		return "unknown_topic"
+	default:
 	}
 	return ""
 }
@@ -164,6 +165,7 @@ func (l load) message(n uint64, epoch time.Time) message {
 		size = largeSize
 	case compressible:
 		size, from = largeSize, zeros
+	default:
 	}
 	at := int(n * 7919 % uint64(len(from)-size+1))
 	m.body = from[at : at+size]
@@ -184,6 +186,7 @@ func (l load) message(n uint64, epoch time.Time) message {
 		m.topic = "no/topic"
 	case missingTopic:
 		m.topic = l.missing()
+	default:
 	}
 	return m
 }

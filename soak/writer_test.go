@@ -148,8 +148,9 @@ func (w *writer) open(ctx context.Context) bool {
 
 func (w *writer) tell(e event) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	if err := w.out.Encode(e); err != nil {
+	err := w.out.Encode(e)
+	w.mu.Unlock()
+	if err != nil {
 		os.Exit(1) // nobody listens any more
 	}
 }

@@ -45,8 +45,6 @@ func (c *Cluster) Thaw(node int) {
 	c.must(c.c.waitReady(context.Background(), n), "thawing node %d", node)
 }
 
-// Restart starts a node, after ending it at once if it is not down, and waits
-// until all running nodes see it. Its replicas may still be catching up:
 // TakeLogDir takes the last of a node's Options.LogDirs away, as a disk that fails
 // does. The node notices when it next opens a file there, within 5 s, and goes on
 // without: to the node, that and a full disk are the same. Only on a cluster of the
@@ -75,6 +73,8 @@ func (c *Cluster) lastLogDir(node int) string {
 	return n.dirs[len(n.dirs)-1]
 }
 
+// Restart starts a node, after ending it at once if it is not down, and waits
+// until all running nodes see it. Its replicas may still be catching up:
 // WaitInSync waits for them.
 func (c *Cluster) Restart(node int) {
 	c.tb.Helper()

@@ -21,6 +21,9 @@ type Dial func(ctx context.Context, network, host string) (net.Conn, error)
 // connections that are past TLS.
 func (l *Log) Dialer(dial Dial) Dial {
 	return func(ctx context.Context, network, host string) (net.Conn, error) {
+		if err := l.redials.wait(ctx, host); err != nil {
+			return nil, err
+		}
 		c, err := dial(ctx, network, host)
 		l.mu.Lock()
 		l.dialError = err
@@ -28,7 +31,7 @@ func (l *Log) Dialer(dial Dial) Dial {
 		if err != nil {
 			return nil, err
 		}
-		return &conn{Conn: c, log: l, requests: map[int32]*request{}, closed: make(chan struct{})}, nil
+		return &conn{Conn: c, log: l, host: host, requests: map[int32]*request{}, closed: make(chan struct{})}, nil
 	}
 }
 
@@ -38,9 +41,11 @@ func (l *Log) Dialer(dial Dial) Dial {
 // kgo writes each request with one Write, and reads from one goroutine.
 type conn struct {
 	net.Conn
-	log *Log
+	log  *Log
+	host string
 
 	mu       sync.Mutex
+	heard    bool               // an answer
 	requests map[int32]*request // by correlation ID, without an answer yet
 	deadline time.Time          // of writing
 	wroteAt  time.Time          // the last request
@@ -170,6 +175,12 @@ func (c *conn) next() error {
 	if _, err := io.ReadFull(c.Conn, head); err != nil {
 		return err
 	}
+	if !c.heard { // written by this goroutine alone
+		c.mu.Lock()
+		c.heard = true
+		c.mu.Unlock()
+		c.log.redials.note(c.host, true)
+	}
 	rest := int(int32(binary.BigEndian.Uint32(head))) - (answerHead - 4)
 	if rest < 0 || rest > 1<<30 {
 		c.answer = head // no answer that we know: kgo will say so
@@ -218,11 +229,17 @@ func (c *conn) Close() error {
 // other side has closed it, it may be for the size of a request: of the first one
 // that has no answer, for what comes after it is not looked at.
 func (c *conn) lose(byPeer bool) {
-	c.once.Do(func() { close(c.closed) })
 	c.mu.Lock()
+	heard := c.heard
 	requests := c.requests
 	c.requests = map[int32]*request{}
 	c.mu.Unlock()
+	c.once.Do(func() {
+		close(c.closed)
+		if !heard {
+			c.log.redials.note(c.host, false)
+		}
+	})
 	var first *request
 	for _, r := range requests {
 		if len(r.flights) > 0 && (first == nil || r.flights[0].at < first.flights[0].at) {

@@ -45,7 +45,8 @@ type Options struct {
 
 // Log is what went over the wire of one client.
 type Log struct {
-	opts Options
+	opts    Options
+	redials redials
 
 	mu         sync.Mutex
 	clock      uint64 // counts what happened

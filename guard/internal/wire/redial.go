@@ -1,0 +1,53 @@
+package wire
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// redials makes connections to one address wait that end again and again without
+// an answer, as behind a load balancer that has nobody to pass them on to. kgo makes
+// the next one at once, hundreds of times a second.
+type redials struct {
+	mu   sync.Mutex
+	mute map[string]int // by address: how many in a row had no answer
+}
+
+const (
+	redialFree  = 3 // connections in a row that cost no wait
+	redialFirst = 50 * time.Millisecond
+	redialMost  = time.Second
+)
+
+// wait returns when the next connection to the address may be made.
+func (r *redials) wait(ctx context.Context, address string) error {
+	r.mu.Lock()
+	doublings := r.mute[address] - redialFree
+	r.mu.Unlock()
+	if doublings < 0 {
+		return nil
+	}
+	timer := time.NewTimer(min(redialFirst<<min(doublings, 10), redialMost))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// note takes down whether a connection to the address ever had an answer.
+func (r *redials) note(address string, answered bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case answered:
+		delete(r.mute, address)
+	case r.mute == nil:
+		r.mute = map[string]int{address: 1}
+	default:
+		r.mute[address]++
+	}
+}
