@@ -143,6 +143,11 @@ func (w *write) handOver(p *part, gen *generation, slots []*slot, done func()) (
 		gen.ProduceSync(ctx, records...)
 	})
 	if !w.await(gen, finished, slots) {
+		if !w.guard.settings.idempotent {
+			// kgo ends the request that is under way, and sends again what it has of
+			// others in it. Nothing tells the broker that it has that already.
+			within(finished, giveUpGrace)
+		}
 		// Whatever kgo has not sent yet must not be sent any more.
 		ctx.cancel()
 		if !within(finished, giveUpGrace) && !w.guard.endDead(gen) {

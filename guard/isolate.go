@@ -120,7 +120,9 @@ func (i *search) run(judged bool) {
 	w := i.write
 	if !i.inLane(func() {
 		if len(i.suspects) > 0 {
-			i.clear(i.suspects, judged || len(i.suspects) == 1)
+			// A broker that names the culprits does it for all of them at once.
+			names := w.guard.namesRightly.Load() && classify(i.suspects[0].err).class == InvalidRecord
+			i.clear(i.suspects, judged || names || len(i.suspects) == 1)
 		}
 		for _, s := range i.alone {
 			i.clear([]*slot{s}, true)

@@ -75,6 +75,11 @@ func (c *conn) Write(p []byte) (int, error) {
 		return c.Conn.Write(p)
 	}
 	out := p
+	if kmsg.Key(r.key) == kmsg.InitProducerID {
+		// Where it fails, so does all that kgo has by then, and what comes after
+		// that would be in front of it.
+		c.holdForHandOver(c.waitUntil(c.holdDeadline()))
+	}
 	if r.produce != nil {
 		changed, ended := c.launch(r)
 		if ended {

@@ -16,12 +16,6 @@ const holdAtMost = 5 * time.Second
 // takes those out that must not be. It reports whether it took any, and whether
 // the log has ended: then nothing is to be written.
 func (c *conn) launch(r *request) (changed, ended bool) {
-	deadline := time.Now().Add(holdAtMost)
-	c.mu.Lock()
-	if !c.deadline.IsZero() && c.deadline.Add(-time.Second).Before(deadline) {
-		deadline = c.deadline.Add(-time.Second)
-	}
-	c.mu.Unlock()
 	l := c.log
 	n := 0
 	for i := range r.produce.Topics {
@@ -35,10 +29,23 @@ func (c *conn) launch(r *request) (changed, ended bool) {
 			flights = append(flights, readFlight(Partition{topic, t.Partitions[j].Partition}, t.Partitions[j].Records))
 		}
 	}
-	gone := c.hold(flights, deadline)
+	// kgo may give records up from here on, and what waits is still to be written.
+	l.mu.Lock()
+	for i := range flights {
+		f := &flights[i]
+		h := l.of(f.Partition)
+		l.clock++
+		f.at, h.sentAt = l.clock, l.clock
+		h.held = append(h.held, f)
+	}
+	l.mu.Unlock()
+	gone := c.hold(flights, c.waitUntil(c.holdDeadline()))
 
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for i := range flights {
+		l.of(flights[i].Partition).release(&flights[i])
+	}
 	if l.ended {
 		return false, true
 	}
@@ -66,8 +73,6 @@ func (c *conn) launch(r *request) (changed, ended bool) {
 		f.alone = len(r.flights) == 1
 		f.risky = !l.opts.Idempotent || time.Since(h.acceptedAt) > idle || l.opts.Risky(f.Topic, f.bytes)
 		h.broken = nil
-		l.clock++
-		f.at, h.sentAt = l.clock, l.clock
 		h.open = append(h.open, f)
 	}
 	return changed, false
@@ -81,32 +86,10 @@ const idle = time.Second
 // hold waits until nothing that may be refused is under way to the partitions of
 // the flights. It returns those in which something was refused meanwhile: kgo
 // has given up what it has for them, or will send it anew.
-func (c *conn) hold(flights []flight, deadline time.Time) (gone map[Partition]bool) {
+func (c *conn) hold(flights []flight, wait func(on <-chan struct{}) bool) (gone map[Partition]bool) {
 	l := c.log
-	var over <-chan time.Time // once there is something to wait for
-	wait := func(on <-chan struct{}) bool {
-		if over == nil {
-			timer := time.NewTimer(time.Until(deadline))
-			over = timer.C
-		}
-		select {
-		case <-on:
-			return true
-		case <-c.closed:
-		case <-over:
-		}
-		return false
-	}
-	for l.opts.Sequential() {
-		l.mu.Lock()
-		handed := l.handed
-		l.mu.Unlock()
-		if handed == nil {
-			break
-		}
-		if !wait(handed) {
-			return nil
-		}
+	if !c.holdForHandOver(wait) {
+		return nil
 	}
 	for i := range flights {
 		f := &flights[i]
@@ -135,6 +118,52 @@ func (c *conn) hold(flights []flight, deadline time.Time) (gone map[Partition]bo
 		}
 	}
 	return gone
+}
+
+// holdForHandOver waits, while there is but one writer, until its hand-over is
+// over. It reports whether it was in time.
+func (c *conn) holdForHandOver(wait func(on <-chan struct{}) bool) bool {
+	for c.log.opts.Sequential() {
+		c.log.mu.Lock()
+		handed := c.log.handed
+		c.log.mu.Unlock()
+		if handed == nil {
+			return true
+		}
+		if !wait(handed) {
+			return false
+		}
+	}
+	return true
+}
+
+// holdDeadline is until when a request may be held that is to be written now.
+func (c *conn) holdDeadline() time.Time {
+	deadline := time.Now().Add(holdAtMost)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.deadline.IsZero() && c.deadline.Add(-time.Second).Before(deadline) {
+		deadline = c.deadline.Add(-time.Second)
+	}
+	return deadline
+}
+
+// waitUntil returns what waits for a channel, until the deadline or the end of the
+// connection. It reports whether the channel was closed before.
+func (c *conn) waitUntil(deadline time.Time) func(on <-chan struct{}) bool {
+	var over <-chan time.Time // once there is something to wait for
+	return func(on <-chan struct{}) bool {
+		if over == nil {
+			over = time.NewTimer(time.Until(deadline)).C
+		}
+		select {
+		case <-on:
+			return true
+		case <-c.closed:
+		case <-over:
+		}
+		return false
+	}
 }
 
 // stale reports whether kgo has given a batch up, or will send it again after

@@ -69,6 +69,7 @@ func New(opts Options) *Log {
 
 // history is what a log has of one partition.
 type history struct {
+	held       []*flight // to be written, as soon as they may be
 	open       []*flight // written, and not answered, in this order
 	sentAt     uint64    // the clock at the last request
 	events     []Event   // the last ones that were no acceptance
@@ -232,7 +233,7 @@ func (l *Log) Quiet(p Partition, stop <-chan struct{}) bool {
 	if h == nil {
 		return true
 	}
-	for until := h.sentAt; len(h.open) > 0 && h.open[0].at <= until; {
+	for until := h.sentAt; h.underWay(until); {
 		changed := h.wait()
 		l.mu.Unlock()
 		select {
@@ -240,7 +241,7 @@ func (l *Log) Quiet(p Partition, stop <-chan struct{}) bool {
 			l.mu.Lock()
 		case <-stop:
 			l.mu.Lock()
-			return len(h.open) == 0 || h.open[0].at > until
+			return !h.underWay(until)
 		}
 	}
 	return true
@@ -261,6 +262,26 @@ func (h *history) wait() <-chan struct{} {
 		h.changed = make(chan struct{})
 	}
 	return h.changed
+}
+
+// underWay reports whether something that kgo had written by then has no answer yet.
+func (h *history) underWay(until uint64) bool {
+	old := func(f *flight) bool { return f.at <= until }
+	return slices.ContainsFunc(h.open, old) || slices.ContainsFunc(h.held, old)
+}
+
+// release ends the wait of a batch: it is written now, or it never is.
+func (h *history) release(f *flight) {
+	i := slices.Index(h.held, f)
+	h.held = slices.Delete(h.held, i, i+1)
+	h.tell()
+}
+
+func (h *history) tell() {
+	if h.changed != nil {
+		close(h.changed)
+		h.changed = nil
+	}
 }
 
 func (h *history) add(l *Log, e Event) {
@@ -293,10 +314,7 @@ func (h *history) close(f *flight) bool {
 		return false
 	}
 	h.open = slices.Delete(h.open, i, i+1)
-	if h.changed != nil {
-		close(h.changed)
-		h.changed = nil
-	}
+	h.tell()
 	return true
 }
 

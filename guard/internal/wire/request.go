@@ -32,7 +32,7 @@ func (l *Log) readRequest(p []byte) (id int32, r *request, follow bool) {
 	}
 	id = int32(binary.BigEndian.Uint32(p[8:]))
 	switch kmsg.Key(r.key) {
-	case kmsg.Metadata:
+	case kmsg.Metadata, kmsg.InitProducerID:
 		return id, r, true
 	case kmsg.Produce:
 		r.produce = &kmsg.ProduceRequest{Version: r.version}
