@@ -61,8 +61,11 @@ func (w *virtualStream) run(config streamtest.Config) error {
 			_ = stream.Stop(context.Background())
 			return fmt.Errorf("the stream does not end: %w", err)
 		}
+		w.books.Lock() // the source goes on meanwhile
 		w.stops--
-		if err := config.Stop(stream, w.rnd.IntN(2) == 0, 5*time.Minute); err != nil {
+		force := w.rnd.IntN(2) == 0
+		w.books.Unlock()
+		if err := config.Stop(stream, force, 5*time.Minute); err != nil {
 			return err
 		}
 		w.books.Lock()
@@ -170,6 +173,8 @@ func (w *virtualStream) checkReports(log []*kgo.Record) error {
 		id, _, _ := strings.Cut(string(r.Value), ".")
 		there[id] = true
 	}
+	w.books.Lock()
+	defer w.books.Unlock()
 	for id, outcome := range w.reports {
 		if outcome == "delivered" && !there[id] {
 			return fmt.Errorf("%s is reported as delivered, and is not in the log", id)
