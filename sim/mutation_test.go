@@ -59,7 +59,7 @@ var mutations = []mutation{
 	{"what was given up and written leaves no doubt", "evidence.go", []string{"e.Lost || e.Orphan ||", "e.Lost ||"}},
 	{"what tells of an append leaves no doubt", "evidence.go", []string{"|| e.Appended && !gone(e.Code) ||", "||"}},
 	{"a limit is too low by a byte", "preflight.go", []string{"limit, name := g.limit(rules); raw > limit", "limit, name := g.limit(rules); raw >= limit", "if sent > limit {", "if sent >= limit {", "return raw <= limit && (anyKey", "return raw < limit && (anyKey"}},
-	{"a hand-over is not waited for", "internal/wire/launch.go", []string{"for l.opts.Sequential() {", "for false && l.opts.Sequential() {"}},
+	{"a hand-over is not waited for", "internal/wire/launch.go", []string{"for c.log.opts.Sequential() {", "for false && c.log.opts.Sequential() {"}},
 	{"a witness speaks in every partition", "culprits.go", []string{"to == int(i.tp.Partition) || to < 0 && rules.Partitions == 1 {", "to >= -1 {"}},
 	{"the buffer is not given back", "guard.go", []string{"\tdefer release()\n", "\t_ = release\n"}},
 	{"nobody is told who waits", "waiting.go", []string{"\tws.tell(n)\n", ""}},
