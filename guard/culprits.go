@@ -98,7 +98,8 @@ func words(e *wire.Event, n int) string {
 type witness struct {
 	raw, sent int
 	event     wire.Event
-	// shrinks says that whoever compresses the record makes it smaller.
+	// shrinks says that whoever compresses the record makes it smaller. It is only
+	// found out where the client does not compress it.
 	shrinks bool
 }
 
@@ -106,7 +107,8 @@ type witness struct {
 // that are no smaller.
 func (i *search) testify(s *slot, sent int, e *wire.Event) {
 	if i.witness == nil || int(s.size) < i.witness.raw {
-		i.witness = &witness{raw: int(s.size), sent: sent, event: *e, shrinks: shrinks(s.record(), int(s.size))}
+		plain := i.write.guard.settings.compressor == nil
+		i.witness = &witness{raw: int(s.size), sent: sent, event: *e, shrinks: plain && shrinks(s.record(), int(s.size))}
 	}
 }
 

@@ -246,8 +246,9 @@ func (g *Guard) Close() {
 // Records with the same key keep their order when writes are sequential, also
 // when the broker refuses some and the others are sent again; so do those without
 // a key that go to the same partition, unless one of them is held that was
-// refused alone, or is sent alone to find out whether it is too large. A record must not be in two writes at a time. Write sets its
-// Timestamp, if zero, its Partition and what else kgo sets.
+// refused alone, or is sent alone to find out whether it is too large. A record
+// must not be in two writes at a time. Write sets its Timestamp, if zero, its
+// Partition and what else kgo sets.
 func (g *Guard) Write(ctx context.Context, records []*kgo.Record) []Verdict {
 	w, end := g.begin(ctx, records)
 	open := w.preflight() // the rules condemn without a request

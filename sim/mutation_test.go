@@ -44,7 +44,7 @@ var mutations = []mutation{
 	{"the larger one is too large, too, whatever is sent of it", "culprits.go", []string{"return sent, sent >= i.witness.sent", "return sent, true", "return sent, sent >= i.witness.raw+i.witness.raw/6+64", "return sent, true"}},
 	{"what follows the held is sent", "isolate.go", []string{"case i.held != nil:\n\t\tw.leave(group, i.held)\n\t\treturn nil\n", ""}},
 	{"requests with null records leave", "internal/wire/launch.go", []string{"case p.Records == nil, gone", "case gone"}},
-	{"nothing waits for what may be refused", "internal/wire/launch.go", []string{"gone := c.hold(flights, c.waitUntil(c.holdDeadline()))", "gone := map[Partition]bool(nil)"}},
+	{"nothing waits for what may be refused", "internal/wire/launch.go", []string{"gone := c.hold(flights, c.waiter())", "gone := map[Partition]bool(nil)"}},
 	{"only the current clients are closed", "guard.go", []string{"\tfor gen := range open {\n\t\tgen.Close()\n\t}\n", "\t_ = open\n\tg.bulkClient.Close()\n"}},
 	{"a failure is an acknowledgement", "flight.go", []string{"s.err = err\n\t\ts.to(failed)", "s.err = err\n\t\ts.to(acknowledged)"}},
 	{"an empty key is none", "preflight.go", []string{"rules.Compacted && r.Key == nil", "rules.Compacted && len(r.Key) == 0"}},

@@ -78,7 +78,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	if kmsg.Key(r.key) == kmsg.InitProducerID {
 		// Where it fails, so does all that kgo has by then, and what comes after
 		// that would be in front of it.
-		c.holdForHandOver(c.waitUntil(c.holdDeadline()))
+		c.holdForHandOver(c.waiter())
 	}
 	if r.produce != nil {
 		changed, ended := c.launch(r)

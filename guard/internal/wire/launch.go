@@ -39,7 +39,7 @@ func (c *conn) launch(r *request) (changed, ended bool) {
 		h.held = append(h.held, f)
 	}
 	l.mu.Unlock()
-	gone := c.hold(flights, c.waitUntil(c.holdDeadline()))
+	gone := c.hold(flights, c.waiter())
 
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -96,9 +96,9 @@ func (c *conn) hold(flights []flight, wait func(on <-chan struct{}) bool) (gone 
 		var since uint64
 		for {
 			l.mu.Lock()
-			h := l.partitions[f.Partition]
-			if h == nil || !slices.ContainsFunc(h.open, func(o *flight) bool { return o.risky }) {
-				if h != nil && since > 0 && len(h.events) > 0 && h.events[len(h.events)-1].clock > since {
+			h := l.of(f.Partition)
+			if !slices.ContainsFunc(h.open, func(o *flight) bool { return o.risky }) {
+				if since > 0 && len(h.events) > 0 && h.events[len(h.events)-1].clock > since {
 					if gone == nil {
 						gone = map[Partition]bool{}
 					}
@@ -137,24 +137,20 @@ func (c *conn) holdForHandOver(wait func(on <-chan struct{}) bool) bool {
 	return true
 }
 
-// holdDeadline is until when a request may be held that is to be written now.
-func (c *conn) holdDeadline() time.Time {
-	deadline := time.Now().Add(holdAtMost)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.deadline.IsZero() && c.deadline.Add(-time.Second).Before(deadline) {
-		deadline = c.deadline.Add(-time.Second)
-	}
-	return deadline
-}
-
-// waitUntil returns what waits for a channel, until the deadline or the end of the
-// connection. It reports whether the channel was closed before.
-func (c *conn) waitUntil(deadline time.Time) func(on <-chan struct{}) bool {
+// waiter returns what waits for one channel after another, as long as a request
+// may be held in all, or until the end of the connection. It reports whether the
+// channel was closed before.
+func (c *conn) waiter() func(on <-chan struct{}) bool {
 	var over <-chan time.Time // once there is something to wait for
 	return func(on <-chan struct{}) bool {
 		if over == nil {
-			over = time.NewTimer(time.Until(deadline)).C
+			most := holdAtMost
+			c.mu.Lock()
+			if !c.deadline.IsZero() {
+				most = min(most, time.Until(c.deadline)-time.Second)
+			}
+			c.mu.Unlock()
+			over = time.After(most)
 		}
 		select {
 		case <-on:

@@ -271,17 +271,21 @@ func (h *history) underWay(until uint64) bool {
 }
 
 // release ends the wait of a batch: it is written now, or it never is.
-func (h *history) release(f *flight) {
-	i := slices.Index(h.held, f)
-	h.held = slices.Delete(h.held, i, i+1)
-	h.tell()
-}
+func (h *history) release(f *flight) { h.take(&h.held, f) }
 
-func (h *history) tell() {
+// take takes a flight off a list, and tells who waits. It returns false for one that
+// is not there.
+func (h *history) take(off *[]*flight, f *flight) bool {
+	i := slices.Index(*off, f)
+	if i < 0 {
+		return false
+	}
+	*off = slices.Delete(*off, i, i+1)
 	if h.changed != nil {
 		close(h.changed)
 		h.changed = nil
 	}
+	return true
 }
 
 func (h *history) add(l *Log, e Event) {
@@ -308,15 +312,7 @@ func (e Event) same(o Event) bool {
 
 // close takes a flight off those that are under way. It returns false for one
 // that is not among them.
-func (h *history) close(f *flight) bool {
-	i := slices.Index(h.open, f)
-	if i < 0 {
-		return false
-	}
-	h.open = slices.Delete(h.open, i, i+1)
-	h.tell()
-	return true
-}
+func (h *history) close(f *flight) bool { return h.take(&h.open, f) }
 
 // accept notes that a batch was accepted. That settles what was in doubt of it.
 // Batches before it in the same sequence are then in the log, too. But a refusal may

@@ -2,8 +2,10 @@ package wire
 
 import (
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // One batch is written, and its answer lost. The next one is accepted, which
@@ -86,4 +88,31 @@ func TestTheSameAnswerAgainIsNotForgotten(t *testing.T) {
 	require.Len(t, since.Events, 2)
 	require.EqualValues(t, tooFewReplicas, since.Events[0].Code)
 	require.EqualValues(t, invalidRecord, since.Events[1].Code)
+}
+
+// A request that waits for its turn is still to be written, whatever kgo makes of its
+// records meanwhile.
+func TestWhatIsHeldIsUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := New(Options{Sequential: func() bool { return true }})
+		p := Partition{Topic: "t"}
+		r := &request{produce: &kmsg.ProduceRequest{Topics: []kmsg.ProduceRequestTopic{{
+			Topic: "t", Partitions: []kmsg.ProduceRequestTopicPartition{{Records: []byte{}}},
+		}}}}
+		c := &conn{log: l, requests: map[int32]*request{}, closed: make(chan struct{})}
+		l.HandingOver()
+		go c.launch(r)
+		synctest.Wait()
+		quiet := make(chan bool, 1)
+		go func() { quiet <- l.Quiet(p, nil) }()
+		synctest.Wait()
+		require.Empty(t, quiet, "it is not even written")
+		l.HandedOver()
+		synctest.Wait()
+		require.Empty(t, quiet, "it has no answer")
+		l.mu.Lock()
+		require.True(t, l.of(p).close(r.flights[0]))
+		l.mu.Unlock()
+		require.True(t, <-quiet)
+	})
 }
