@@ -100,7 +100,9 @@ func (s *scaling) fill(ctx context.Context, client *kgo.Client) {
 		for _, r := range records { // the results come in another order
 			s.sent = append(s.sent, place{r.Partition, r.Offset})
 		}
-		s.lost = results.FirstErr()
+		if s.lost == nil {
+			s.lost = results.FirstErr()
+		}
 		s.mu.Unlock()
 	}
 }
