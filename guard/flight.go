@@ -132,7 +132,7 @@ func (w *write) handOver(p *part, gen *generation, slots []*slot, done func()) (
 		}
 	}
 	slots[len(slots)-1].end = true
-	ctx := &cancelable{done: make(chan struct{})}
+	ctx := &cancelable{done: make(chan struct{}), numbered: w.guard.settings.idempotent}
 	finished := make(chan struct{})
 	w.guard.borrow(gen)
 	p.busy.Go(func() {
@@ -143,11 +143,6 @@ func (w *write) handOver(p *part, gen *generation, slots []*slot, done func()) (
 		gen.ProduceSync(ctx, records...)
 	})
 	if !w.await(gen, finished, slots) {
-		if !w.guard.settings.idempotent {
-			// kgo ends the request that is under way, and sends again what it has of
-			// others in it. Nothing tells the broker that it has that already.
-			within(finished, giveUpGrace)
-		}
 		// Whatever kgo has not sent yet must not be sent any more.
 		ctx.cancel()
 		if !within(finished, giveUpGrace) && !w.guard.endDead(gen) {
@@ -165,12 +160,24 @@ func (w *write) handOver(p *part, gen *generation, slots []*slot, done func()) (
 
 // cancelable is the context of a hand-over. It ends when that is given up, and at
 // no other time: kgo fails all of a partition when that of its first record ends.
-type cancelable struct{ done chan struct{} }
+//
+// Without sequence numbers it can't be waited for. kgo would end the request that
+// is under way, and send again what it has of others in it, and nothing tells the
+// broker that it has that already. Before it makes a request, kgo asks anew.
+type cancelable struct {
+	done     chan struct{}
+	numbered bool // batches have sequence numbers
+}
 
 func (*cancelable) Deadline() (time.Time, bool) { return time.Time{}, false }
-func (c *cancelable) Done() <-chan struct{}     { return c.done }
 func (*cancelable) Value(any) any               { return nil }
 func (c *cancelable) cancel()                   { close(c.done) }
+func (c *cancelable) Done() <-chan struct{} {
+	if !c.numbered && c.Err() == nil {
+		return nil
+	}
+	return c.done
+}
 func (c *cancelable) Err() error {
 	select {
 	case <-c.done:
@@ -250,8 +257,7 @@ func (w *write) settle(gen *generation, s *slot, since wire.Mark) bool {
 		}
 	default:
 		// Not yet handed back, though the write is over.
-		outcome := Unknown
-		s.fail(&Failure{Class: Transient, Topic: s.record().Topic, Partition: -1, Cause: context.Cause(w.ctx)}, outcome)
+		s.fail(&Failure{Class: Transient, Topic: s.record().Topic, Partition: s.partition(), Cause: context.Cause(w.ctx)}, Unknown)
 	}
 	return true
 }
