@@ -43,8 +43,11 @@ type rulebook struct {
 	next    *round // to start when that is done
 
 	// hungAt is when the cluster last did not answer what its topics accept,
-	// zero if it did since: it is not waited for as long again.
+	// zero if it did since: it is not waited for as long again. Only the round
+	// that is under way uses it.
 	hungAt time.Time
+	// answered is set when it did the last time that it was asked.
+	answered bool
 }
 
 // round is one reading of the rules of some topics.
@@ -195,14 +198,7 @@ func (b *rulebook) readRound(topics []string) {
 	for _, topic := range topics {
 		found[topic] = &Rules{Topic: topic, used: &atomic.Int64{}}
 	}
-	err := b.readMetadata(ctx, topics, found)
-	switch {
-	case err != nil:
-	case b.disabled:
-		err = errDisabled
-	default:
-		err = b.readConfigsOrNot(ctx, topics, found)
-	}
+	err := b.ask(ctx, topics, found)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, topic := range topics {
@@ -250,16 +246,55 @@ func (b *rulebook) forgetUnused(now time.Time) {
 	})
 }
 
+// ask asks for the metadata and the configs of the topics, side by side, since the
+// first write to a topic waits for both. Where the configs may not be answered it
+// does not: the metadata could be behind them on the connection.
+func (b *rulebook) ask(ctx context.Context, topics []string, found map[string]*Rules) error {
+	var metadata []kmsg.MetadataResponseTopic
+	var noMetadata error
+	configsCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var asking sync.WaitGroup
+	asking.Go(func() {
+		if metadata, noMetadata = b.readMetadata(ctx, topics); noMetadata != nil {
+			cancel()
+		}
+	})
+	if !b.answered {
+		asking.Wait()
+	}
+	hungAt := b.hungAt
+	noConfigs := b.readConfigsOrNot(configsCtx, topics, found)
+	asking.Wait()
+	b.answered = noMetadata == nil && noConfigs == nil
+	if noMetadata != nil {
+		b.hungAt = hungAt // the cluster answers nothing at all
+		return noMetadata
+	}
+	for i := range metadata {
+		t := &metadata[i]
+		if t.Topic == nil || found[*t.Topic] == nil {
+			continue
+		}
+		r := found[*t.Topic]
+		if err := kerr.ErrorForCode(t.ErrorCode); err != nil { // not there, or not for us to know
+			*r = Rules{Topic: r.Topic, Unknown: err, used: r.used}
+		}
+		r.ID, r.Partitions = t.TopicID, len(t.Partitions)
+	}
+	return noConfigs
+}
+
 // hangWait bounds how long a cluster is asked again that did not answer what its
 // topics accept, once in rulesRetry.
 const hangWait = 500 * time.Millisecond
 
 func (b *rulebook) readConfigsOrNot(ctx context.Context, topics []string, found map[string]*Rules) error {
-	b.mu.Lock()
-	hung := b.hungAt
-	b.mu.Unlock()
-	if !hung.IsZero() {
-		if time.Since(hung) < rulesRetry {
+	if b.disabled {
+		return errDisabled
+	}
+	if !b.hungAt.IsZero() {
+		if time.Since(b.hungAt) < rulesRetry {
 			return errHangs
 		}
 		var cancel func()
@@ -267,15 +302,13 @@ func (b *rulebook) readConfigsOrNot(ctx context.Context, topics []string, found 
 		defer cancel()
 	}
 	err := b.readConfigs(ctx, topics, found)
-	b.mu.Lock()
-	defer b.mu.Unlock()
 	if b.hungAt = (time.Time{}); ctx.Err() != nil {
 		b.hungAt = time.Now()
 	}
 	return err
 }
 
-func (b *rulebook) readMetadata(ctx context.Context, topics []string, found map[string]*Rules) error {
+func (b *rulebook) readMetadata(ctx context.Context, topics []string) ([]kmsg.MetadataResponseTopic, error) {
 	req := kmsg.NewPtrMetadataRequest()
 	for _, topic := range topics {
 		t := kmsg.NewMetadataRequestTopic()
@@ -284,31 +317,17 @@ func (b *rulebook) readMetadata(ctx context.Context, topics []string, found map[
 	}
 	resp, err := req.RequestWith(ctx, b.client)
 	if err != nil {
-		return fmt.Errorf("reading metadata: %w", err)
+		return nil, fmt.Errorf("reading metadata: %w", err)
 	}
-	for i := range resp.Topics {
-		t := &resp.Topics[i]
-		if t.Topic == nil || found[*t.Topic] == nil {
-			continue
-		}
-		r := found[*t.Topic]
-		r.ID, r.Partitions, r.Unknown = t.TopicID, len(t.Partitions), kerr.ErrorForCode(t.ErrorCode)
-	}
-	return nil
+	return resp.Topics, nil
 }
 
 func (b *rulebook) readConfigs(ctx context.Context, topics []string, found map[string]*Rules) error {
 	req := kmsg.NewPtrDescribeConfigsRequest()
 	for _, topic := range topics {
-		if found[topic].Unknown != nil {
-			continue // not there, or not for us to know
-		}
 		res := kmsg.NewDescribeConfigsRequestResource()
 		res.ResourceType, res.ResourceName = kmsg.ConfigResourceTypeTopic, topic
 		req.Resources = append(req.Resources, res)
-	}
-	if len(req.Resources) == 0 {
-		return nil
 	}
 	for _, shard := range b.client.RequestSharded(ctx, req) {
 		if shard.Err != nil {
