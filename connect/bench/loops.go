@@ -100,6 +100,9 @@ func (j job) options() []kgo.Opt {
 		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 	}
+	if j.Load.NoLinger {
+		opts = append(opts, kgo.ProducerLinger(0))
+	}
 	if j.metadata != nil {
 		opts = append(opts, kgo.WithHooks(j.metadata))
 	}

@@ -22,6 +22,10 @@ type load struct {
 	HalfOfMost  bool
 	IgnoreRules bool // kafka_guarded does not ask for the topic's rules
 
+	// InARow has first writes to new topics follow each other at once.
+	InARow   bool
+	NoLinger bool // of kgo without an output
+
 	// SharedValues has the messages of a loop be the same memory, so that
 	// what it takes in all is what the client takes.
 	SharedValues bool
@@ -147,6 +151,12 @@ var (
 		{runner: guarded},
 		{runner: guarded, name: blindGuarded, change: ignoringRules},
 	}
+	firsts = []row{
+		{runner: guardWrite},
+		{runner: produceSync, name: "kgo ProduceSync without linger", change: func(l *load) { l.NoLinger = true }},
+		{runner: produceSync},
+		{runner: asFranz},
+	}
 	searches = []row{
 		{runner: guardWrite, name: "1", culprits: 1},
 		{runner: guardWrite, name: "10", culprits: 10},
@@ -172,6 +182,7 @@ const (
 	recovers     = "recovery: the broker is away for 10 s, at 10,000 messages per second in batches of 100"
 	slow         = "one of three nodes answers 200 ms late"
 	newTopic     = "first write to a new topic, above the time of its metadata"
+	newTopics    = "first writes to new topics in a row, above the time of their metadata"
 	findInvalid  = "so many invalid records of 1,000 in one partition, rules unknown"
 	findLarge    = "so many oversize records of 1,000 in one partition, rules unknown"
 )
@@ -282,9 +293,17 @@ var scenarios = []scenario{
 		name:    newTopic,
 		kind:    firstWrites,
 		change:  func(l *load) { l.Topics = 40 },
-		rows:    []row{{runner: guardWrite}, {runner: produceSync}, {runner: asFranz}},
+		rows:    firsts,
 		against: produceSync,
 		short:   []string{blackhole},
+		rounds:  5,
+	},
+	{
+		name:    newTopics,
+		kind:    firstWrites,
+		change:  func(l *load) { l.Topics, l.InARow = 40, true },
+		rows:    firsts,
+		against: produceSync,
 		rounds:  5,
 	},
 	{
