@@ -14,7 +14,7 @@ type bounds struct {
 	fits      atomic.Int64 // the largest batch, as sent, that was accepted
 	over      atomic.Int64 // the smallest batch, as sent, that was refused for its size, 0 for none
 	alone     atomic.Int64 // the raw size of the smallest record that was refused for it, 0 for none
-	refusedAt atomic.Int64 // when anything was refused for what is in it
+	refusedAt atomic.Int64 // when anything was refused for what is in it, or against the rules that are known
 	learnedAt atomic.Int64 // when a size last was
 }
 
@@ -23,7 +23,9 @@ type bounds struct {
 const boundsAge = time.Minute
 
 // careful is for how long after a refusal a topic gets one request at a time in
-// each partition: kgo fails what is under way behind a refused batch, too.
+// each partition: kgo fails what is under way behind a refused batch, too. Where
+// only sizes were refused that are still being found out, that is for batches
+// larger than what is taken.
 const careful = 10 * time.Second
 
 // batch returns the size up to which batches are made, 0 for any.
@@ -61,20 +63,23 @@ func (b *bounds) accepted(bytes int) {
 	}
 }
 
-// refused notes that a batch was refused, for its size if it has one.
-func (b *bounds) refused(bytes int) {
-	now := time.Now().UnixNano()
-	b.refusedAt.Store(now)
-	if bytes == 0 {
+// refused notes that a batch was refused for what is in it.
+func (b *bounds) refused() { b.refusedAt.Store(time.Now().UnixNano()) }
+
+// tooLarge notes that a batch of so many bytes, as sent, was refused for its size.
+// Of batches that share a request, a gateway may refuse all for one of them.
+func (b *bounds) tooLarge(bytes int, alone bool) {
+	fits := b.fits.Load()
+	if !alone && int64(bytes) <= fits {
 		return
 	}
 	if over := b.over.Load(); over == 0 || int64(bytes) < over || b.old() {
 		b.over.Store(int64(bytes))
 	}
-	if fits := b.fits.Load(); fits >= int64(bytes) {
+	if fits >= int64(bytes) {
 		b.fits.Store(int64(bytes) - 1)
 	}
-	b.learnedAt.Store(now)
+	b.learnedAt.Store(time.Now().UnixNano())
 }
 
 // aloneRefused notes a record that was refused for its size, standing alone. It
@@ -101,6 +106,12 @@ func (b *bounds) risky(known bool, bytes int) bool {
 		return true
 	}
 	return !known && int64(bytes) > b.fits.Load()
+}
+
+// surprised reports whether a suspect was refused for another reason than a limit
+// that is being found out.
+func (g *Guard) surprised(s *slot) bool {
+	return g.rules.of(s.record().Topic).Known || classify(s.err).class != SizeExceeded
 }
 
 // noBounds are those of a topic whose rules are known.

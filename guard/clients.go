@@ -65,6 +65,11 @@ func (g *Guard) newGeneration(role ...kgo.Opt) (*generation, error) {
 			g.bounds.get(p.Topic).accepted(bytes)
 			g.accepted.add(p)
 		},
+		Refused: func(p wire.Partition, code int16, bytes int, alone bool) {
+			if classify(codeError(code)).class == SizeExceeded {
+				g.bounds.get(p.Topic).tooLarge(bytes, alone)
+			}
+		},
 		Vague:    vague,
 		Patience: vaguePatience,
 		RetryAs:  sameBatchAgain,

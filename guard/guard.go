@@ -309,15 +309,13 @@ func (w *write) sendTogether(p *part) (suspects []*slot, err error) {
 	for _, s := range p.together {
 		if !w.settle(gen, s, since) {
 			suspects = append(suspects, s)
+			if w.guard.surprised(s) {
+				w.guard.bounds.get(s.record().Topic).refused()
+			}
 			continue
 		}
 		if f := s.verdict().Failure; f != nil && spoils(f) {
 			w.guard.spoil(gen)
-		}
-	}
-	if len(suspects) > 0 {
-		for _, topic := range p.names() {
-			w.guard.bounds.get(topic).refused(0)
 		}
 	}
 	return suspects, nil

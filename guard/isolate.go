@@ -256,16 +256,13 @@ func (i *search) send(group []*slot, exclusively bool) (suspects []*slot, refusa
 		}
 		return nil, nil, allTaken
 	}
-	class := classify(suspects[0].err).class
 	refusal = i.refusal(suspects, since)
-	bytes := 0
-	if class == SizeExceeded {
-		i.refused = min(i.refused, size)
-		if refusal != nil {
-			bytes = refusal.Bytes
-		}
+	if w.guard.surprised(suspects[0]) {
+		w.guard.bounds.get(i.tp.Topic).refused()
 	}
-	w.guard.bounds.get(i.tp.Topic).refused(bytes)
+	if classify(suspects[0].err).class == SizeExceeded {
+		i.refused = min(i.refused, size)
+	}
 	acceptances := w.guard.accepted.count(i.tp)
 	for _, s := range suspects {
 		if s.refusal.first() {

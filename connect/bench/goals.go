@@ -44,7 +44,6 @@ var goals = append([]goal{
 	{text: "arrived", scenario: tenth, row: guarded, metric: arrived, atLeast: 1},
 	{text: "rate to that with the default limit", scenario: tenth, row: guarded, to: noLimit, metric: rate, atLeast: 0.9},
 	{text: "arrived, rules unknown", scenario: tenth, row: blindGuarded, metric: arrived, atLeast: 1},
-	{text: "rate, rules unknown to known", scenario: tenth, row: blindGuarded, to: guarded, metric: rate, atLeast: 0.9},
 	{text: "rate after the first second, rules unknown to known", scenario: afterASecond, row: blindGuarded, to: guarded, metric: rate, atLeast: 0.9},
 	{text: "arrived, rules unknown", scenario: afterASecond, row: blindGuarded, metric: arrived, atLeast: 1},
 	{text: "rate to kafka_franz", scenario: roundTrip, row: guarded, to: franz, on: away, metric: rate, atLeast: 1.4},

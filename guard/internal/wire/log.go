@@ -35,6 +35,9 @@ type Options struct {
 	Sequential func() bool
 	// Accepted is told the size, as sent, of each batch that was accepted.
 	Accepted func(p Partition, bytes int)
+	// Refused is told the size, as sent, of each batch that was refused, with
+	// what code, and whether it was alone in its request.
+	Refused func(p Partition, code int16, bytes int, alone bool)
 	// Vague reports whether a code says so little that the very same batch is
 	// to be sent again, as long as Patience lasts: kgo is then given the code
 	// RetryAs, and sends the batch under the same sequence number.
@@ -342,6 +345,7 @@ func (h *history) accept(l *Log, f *flight) {
 func (h *history) refuse(l *Log, f *flight, e Event) (code int16) {
 	e.position, e.Alone, e.Records, e.Bytes = f.position, f.alone, f.records, f.bytes
 	e.Appended = e.Appended || h.latest != nil && f.covered(*h.latest)
+	l.opts.Refused(f.Partition, e.Code, f.bytes, f.alone)
 	code = e.Code
 	if l.opts.Vague(e.Code) {
 		if h.vague == nil || h.vague.position != f.position {

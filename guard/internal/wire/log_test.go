@@ -12,9 +12,11 @@ import (
 // proves that the former is in the log. When that is sent again and refused, the
 // refusal proves nothing: brokers look at rights before they look whether they
 // have a batch already.
+func nobody(Partition, int16, int, bool) {}
+
 func TestAnAcceptanceSettlesNoOtherBatch(t *testing.T) {
 	t.Parallel()
-	l := New(Options{Vague: func(int16) bool { return false }})
+	l := New(Options{Vague: func(int16) bool { return false }, Refused: nobody})
 	p := Partition{Topic: "t"}
 	h := l.of(p)
 	first := &flight{Partition: p, position: position{producer: 1, sequence: 0}, records: 10}
@@ -49,7 +51,7 @@ func TestAnAcceptanceSettlesNoOtherBatch(t *testing.T) {
 // says nothing of the size of so many requests.
 func TestOneConnectionIsOneCut(t *testing.T) {
 	t.Parallel()
-	l := New(Options{})
+	l := New(Options{Refused: nobody})
 	for range cutsSuspicious {
 		require.Zero(t, l.cuts.most())
 		c := &conn{log: l, requests: map[int32]*request{}, closed: make(chan struct{})}
@@ -72,7 +74,7 @@ func TestOneConnectionIsOneCut(t *testing.T) {
 // time: nothing is forgotten that could have been in doubt.
 func TestTheSameAnswerAgainIsNotForgotten(t *testing.T) {
 	t.Parallel()
-	l := New(Options{Vague: func(int16) bool { return false }})
+	l := New(Options{Vague: func(int16) bool { return false }, Refused: nobody})
 	p := Partition{Topic: "t"}
 	h := l.of(p)
 	h.refuse(l, &flight{Partition: p, position: position{producer: 1}}, Event{Code: 6})
