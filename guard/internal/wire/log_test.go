@@ -12,8 +12,6 @@ import (
 // proves that the former is in the log. When that is sent again and refused, the
 // refusal proves nothing: brokers look at rights before they look whether they
 // have a batch already.
-func nobody(Partition, int16, int, bool) {}
-
 func TestAnAcceptanceSettlesNoOtherBatch(t *testing.T) {
 	t.Parallel()
 	l := New(Options{Vague: func(int16) bool { return false }, Refused: nobody})
@@ -118,3 +116,5 @@ func TestWhatIsHeldIsUnderWay(t *testing.T) {
 		require.True(t, <-quiet)
 	})
 }
+
+func nobody(Partition, int16, int, bool) {}
