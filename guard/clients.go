@@ -25,7 +25,10 @@ type generation struct {
 	log  *wire.Log
 	life context.Context // ends with the guard
 	born time.Time
-	solo bool // in each partition, one search at a time has it for itself
+	// settles is how old it must be to be replaced because batches are to be
+	// smaller, where the limit is only being found out.
+	settles time.Duration
+	solo    bool // in each partition, one search at a time has it for itself
 
 	mu     sync.Mutex
 	topics map[string]generationTopic
@@ -54,7 +57,7 @@ const vaguePatience = 10 * time.Second
 // newGeneration makes a client of the caller's options and those of its role.
 // Nothing connects before the first request.
 func (g *Guard) newGeneration(role ...kgo.Opt) (*generation, error) {
-	gen := &generation{life: g.life, born: time.Now(), topics: map[string]generationTopic{}}
+	gen := &generation{life: g.life, born: time.Now(), settles: settlesAtLeast, topics: map[string]generationTopic{}}
 	gen.log = wire.New(wire.Options{
 		Idempotent: g.settings.idempotent,
 		Sequential: func() bool { return g.writers.Load() == 1 },
@@ -163,6 +166,7 @@ func (g *Guard) use(current **generation, replace func() (*generation, error), p
 		}
 		g.generations[gen] = struct{}{}
 		if old != nil {
+			gen.settles = min(2*old.settles, settlesAtMost)
 			old.retired = true
 			g.closeIfDone(old)
 		}
@@ -224,9 +228,9 @@ func (g *Guard) closeIfDone(gen *generation) {
 // could be larger by now.
 const refitAfter = time.Minute
 
-// settleAfter is how old a client must be to be replaced because batches are to be
-// smaller, where the limit is only being found out: brokers may differ in it.
-const settleAfter = time.Second
+// A limit is found out in a few steps, each of which takes a new client. Brokers may
+// differ in it, though, and then it is not found: so each client stays for longer.
+const settlesAtLeast, settlesAtMost = 50 * time.Millisecond, time.Second
 
 // fits reports whether the generation sends the part as it should be sent: in
 // batches that the topics accept, to the topics that have the names by now.
@@ -242,7 +246,7 @@ func (gen *generation) fits(p *part) bool {
 		case have.ceiling == 0: // it takes any size
 		case t.largest > have.ceiling-kgoRounding:
 			return false
-		case have.ceiling > t.most && (t.rules.Known || time.Since(gen.born) > settleAfter):
+		case have.ceiling > t.most && (t.rules.Known || time.Since(gen.born) > gen.settles):
 			return false
 		case t.target >= 2*have.ceiling && time.Since(gen.born) > refitAfter:
 			return false
