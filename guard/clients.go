@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -48,6 +49,15 @@ type generationTopic struct {
 
 // linger is for how long kgo waits for company of a record. A hand-over ends it.
 const linger = 50 * time.Millisecond
+
+// retryBackoff is how long kgo waits after so many failures in a row: from 100 ms to a
+// second, as Kafka's own clients do (retry.backoff.ms, retry.backoff.max.ms). By itself
+// kgo goes up to 5 seconds, and may find out that late that a broker is back.
+func retryBackoff(failures int) time.Duration {
+	const least, most = 100 * time.Millisecond, time.Second
+	pause := min(least<<min(max(failures-1, 0), 10), most)
+	return time.Duration(float64(pause) * (0.8 + 0.4*rand.Float64()))
+}
 
 // vaguePatience is for how long a batch is sent again that is refused vaguely,
 // before it is searched for culprits. A broker that is sick for less may even have

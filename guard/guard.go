@@ -158,8 +158,9 @@ type Guard struct {
 //
 // The options may be any that a producing client takes, except for
 // kgo.TransactionalID and kgo.ManualFlushing. Guard sets the batch size itself,
-// see Config.MaxMessageBytes. The clients are guard's own: hooks and
-// partitioners among the options are used by more than one.
+// see Config.MaxMessageBytes, and unless kgo.RetryBackoffFn says otherwise it has
+// kgo wait no longer than a second between two tries. The clients are guard's own:
+// hooks and partitioners among the options are used by more than one.
 func New(config Config, opts ...kgo.Opt) (*Guard, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
@@ -182,6 +183,7 @@ func New(config Config, opts ...kgo.Opt) (*Guard, error) {
 	if config.OnWaits == nil {
 		config.OnWaits = func(string, int) {}
 	}
+	opts = slices.Concat([]kgo.Opt{kgo.RetryBackoffFn(retryBackoff)}, opts)
 	settings, err := readSettings(opts)
 	if err != nil {
 		return nil, err

@@ -11,7 +11,13 @@ import (
 // the next one at once, hundreds of times a second.
 type redials struct {
 	mu   sync.Mutex
-	mute map[string]int // by address: how many in a row had no answer
+	mute map[string]muteness // by address
+}
+
+// muteness is how many connections in a row had no answer, and when the last ended.
+type muteness struct {
+	times int
+	since time.Time
 }
 
 const (
@@ -20,15 +26,17 @@ const (
 	redialMost  = time.Second
 )
 
-// wait returns when the next connection to the address may be made.
+// wait returns when the next connection to the address may be made. Who has waited
+// since the last one ended, as kgo does after a while, waits only for the rest.
 func (r *redials) wait(ctx context.Context, address string) error {
 	r.mu.Lock()
-	doublings := r.mute[address] - redialFree
+	mute := r.mute[address]
 	r.mu.Unlock()
+	doublings := mute.times - redialFree
 	if doublings < 0 {
 		return nil
 	}
-	timer := time.NewTimer(min(redialFirst<<min(doublings, 10), redialMost))
+	timer := time.NewTimer(min(redialFirst<<min(doublings, 10), redialMost) - time.Since(mute.since))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -46,8 +54,8 @@ func (r *redials) note(address string, answered bool) {
 	case answered:
 		delete(r.mute, address)
 	case r.mute == nil:
-		r.mute = map[string]int{address: 1}
+		r.mute = map[string]muteness{address: {1, time.Now()}}
 	default:
-		r.mute[address]++
+		r.mute[address] = muteness{r.mute[address].times + 1, time.Now()}
 	}
 }

@@ -18,6 +18,11 @@ func TestWhoNeverAnswersIsDialedLessAndLess(t *testing.T) {
 			r.note("mute:9092", false)
 		}
 		require.Less(t, dials, 20)
+
+		time.Sleep(redialMost)
+		begin = time.Now()
+		require.NoError(t, r.wait(t.Context(), "mute:9092"))
+		require.Zero(t, time.Since(begin), "who has waited already does not wait again")
 		require.NoError(t, r.wait(t.Context(), "another:9092"))
 
 		over, cancel := context.WithCancel(t.Context())
