@@ -77,7 +77,7 @@ type history struct {
 	sentAt     uint64    // the clock at the last request
 	events     []Event   // the last ones that were no acceptance
 	floor      uint64    // the clock at the last event that was forgotten
-	accepted   uint64    // the clock at the last acceptance
+	accepted   uint64    // the clock when the last batch of those was sent that were accepted
 	acceptedAt time.Time
 	latest     *position // the latest batch that was accepted, nil for none
 	broken     *position // of the batch whose refusal kgo answers for all behind it
@@ -187,7 +187,7 @@ func (l *Log) Now() Mark {
 type History struct {
 	// Sent is set when a request was answered or lost.
 	Sent bool
-	// Accepted is set when a batch was accepted.
+	// Accepted is set when a batch was accepted that was sent since.
 	Accepted bool
 	// Events are in order. Forgotten is set when there were more.
 	Events    []Event
@@ -326,8 +326,7 @@ func (h *history) accept(l *Log, f *flight) {
 		h.add(l, Event{Orphan: true, position: f.position})
 		return
 	}
-	l.clock++
-	h.accepted, h.acceptedAt = l.clock, time.Now()
+	h.accepted, h.acceptedAt = max(h.accepted, f.at), time.Now()
 	if h.latest == nil || !f.covered(*h.latest) {
 		latest := f.position
 		h.latest = &latest
