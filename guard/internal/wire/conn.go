@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bufio"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -31,7 +32,7 @@ func (l *Log) Dialer(dial Dial) Dial {
 		if err != nil {
 			return nil, err
 		}
-		return &conn{Conn: c, log: l, host: host, requests: map[int32]*request{}, closed: make(chan struct{})}, nil
+		return &conn{Conn: c, in: bufio.NewReader(c), log: l, host: host, requests: map[int32]*request{}, closed: make(chan struct{})}, nil
 	}
 }
 
@@ -41,6 +42,7 @@ func (l *Log) Dialer(dial Dial) Dial {
 // kgo writes each request with one Write, and reads from one goroutine.
 type conn struct {
 	net.Conn
+	in   *bufio.Reader // what it reads, a whole small answer at a time
 	log  *Log
 	host string
 
@@ -177,7 +179,7 @@ func (c *conn) next() error {
 		c.buffer = make([]byte, answerHead, 4096)
 	}
 	head := c.buffer[:answerHead]
-	if _, err := io.ReadFull(c.Conn, head); err != nil {
+	if _, err := io.ReadFull(c.in, head); err != nil {
 		return err
 	}
 	if !c.heard { // written by this goroutine alone
@@ -192,7 +194,7 @@ func (c *conn) next() error {
 		return nil
 	}
 	c.buffer = slices.Grow(head, rest)[:answerHead+rest]
-	if _, err := io.ReadFull(c.Conn, c.buffer[answerHead:]); err != nil {
+	if _, err := io.ReadFull(c.in, c.buffer[answerHead:]); err != nil {
 		return err
 	}
 	c.answer = c.buffer
