@@ -222,6 +222,20 @@ func TestCheckOnOldBrokers(t *testing.T) {
 	require.Contains(t, out, "?     right to write to topic orders: the brokers do not tell")
 }
 
+// A gateway may know no producer IDs, and neither does the preview of Kafka 2.8
+// without ZooKeeper.
+func TestCheckWithoutProducerIDs(t *testing.T) {
+	t.Parallel()
+	versions := kversion.V2_8_0()
+	versions.SetMaxKeyVersion(int16(kmsg.InitProducerID), -1)
+	c := kafkafake.New(t, kfake.MaxVersions(versions))
+	require.NoError(t, c.CreateTopic("orders", 1, nil))
+	out, err := run(t, configYAML(c, "topic: orders"))
+	require.NoError(t, err)
+	require.Contains(t, out, "  warn  idempotent_write: the cluster has no producer IDs")
+	require.NotContains(t, out, "right to idempotent_write")
+}
+
 func TestCheckWithoutABroker(t *testing.T) {
 	t.Parallel()
 	c := kafkafake.New(t)

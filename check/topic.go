@@ -123,8 +123,10 @@ func (k *checker) producer(ctx context.Context, topic string) {
 	if k.kafka.OptValue(kgo.DisableIdempotentWrite) == true {
 		return
 	}
-	_, _, err := k.kafka.ProducerID(ctx)
+	id, _, err := k.kafka.ProducerID(ctx)
 	switch {
+	case err == nil && id < 0: // kgo goes on without
+		k.add(doubtful, "idempotent_write: the cluster has no producer IDs: whatever is sent again after a lost answer may be in the topic twice")
 	case err == nil:
 		k.add(fine, "right to idempotent_write: there")
 	case errors.Is(err, kerr.ClusterAuthorizationFailed) && topic == "":
