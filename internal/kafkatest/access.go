@@ -169,6 +169,9 @@ func (c *cluster) settle(ctx context.Context) error {
 	}
 	c.settleMu.Lock()
 	defer c.settleMu.Unlock()
+	if c.zk != nil {
+		return c.settleInLog(ctx)
+	}
 	const kind, key = "ip", "connection_creation_rate"
 	name := "192.0.2.1" // an address for documentation, RFC 5737
 	component := kmsg.NewDescribeClientQuotasRequestComponent()

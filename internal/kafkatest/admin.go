@@ -75,10 +75,7 @@ func (c *Cluster) SetTopicConfig(topic, key, value string) {
 	c.tb.Helper()
 	ctx, cancel := opContext()
 	defer cancel()
-	responses, err := c.c.admin.AlterTopicConfigs(ctx, []kadm.AlterConfig{{Name: key, Value: &value}}, topic)
-	if err == nil {
-		_, err = responses.On(topic, func(r *kadm.AlterConfigsResponse) error { return r.Err })
-	}
+	err := c.c.setTopicConfig(ctx, topic, key, value)
 	c.must(err, "setting %s of topic %s", key, topic)
 	resource := kmsg.NewDescribeConfigsRequestResource()
 	resource.ResourceType = kmsg.ConfigResourceTypeTopic
@@ -103,6 +100,14 @@ func (c *Cluster) SetTopicConfig(topic, key, value string) {
 		err = c.c.settle(ctx)
 	}
 	c.must(err, "setting %s of topic %s", key, topic)
+}
+
+func (c *cluster) setTopicConfig(ctx context.Context, topic, key, value string) error {
+	responses, err := c.admin.AlterTopicConfigs(ctx, []kadm.AlterConfig{{Name: key, Value: &value}}, topic)
+	if err == nil {
+		_, err = responses.On(topic, func(r *kadm.AlterConfigsResponse) error { return r.Err })
+	}
+	return err
 }
 
 // Leader returns the node that leads a partition. If the last one was killed,

@@ -41,7 +41,8 @@ type cluster struct {
 	dir     string
 	nodes   []*node
 	certs   *Certs
-	seeds   []string // what clients are given
+	zk      *zooKeeper // before 3.3
+	seeds   []string   // what clients are given
 	client  *kgo.Client
 	admin   *kadm.Client
 
@@ -104,13 +105,20 @@ func startOnce(ctx context.Context, r *javaRuntime, opts Options, flags []string
 			return nil, err
 		}
 	}
+	if opts.zooKeeper() {
+		if c.zk, err = startZooKeeper(r, c.dir); err != nil {
+			return nil, err
+		}
+	}
 	for _, n := range c.nodes {
 		if err := writeProperties(n.config, c.nodeProperties(n)); err != nil {
 			return nil, err
 		}
 	}
-	if err := c.format(); err != nil {
-		return nil, err
+	if c.zk == nil {
+		if err := c.format(); err != nil {
+			return nil, err
+		}
 	}
 	for _, n := range c.nodes {
 		if err := n.launch(r, flags); err != nil {
@@ -172,6 +180,9 @@ func (c *cluster) close() {
 	}
 	for _, n := range c.nodes {
 		n.kill()
+	}
+	if c.zk != nil {
+		c.zk.proc.kill()
 	}
 	if c.dir != "" {
 		_ = os.RemoveAll(c.dir)

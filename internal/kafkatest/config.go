@@ -71,7 +71,10 @@ func (c *cluster) nodeProperties(n *node) map[string]string {
 		"num.network.threads":            "2",
 		"num.io.threads":                 "4",
 	}
-	if !strings.HasPrefix(o.Version, "3.") {
+	if c.zk != nil {
+		c.zk.connect(n, p)
+	}
+	if !Older(o.Version, "4.0.0") {
 		p["share.coordinator.state.topic.num.partitions"] = "1"
 		p["share.coordinator.state.topic.replication.factor"] = replicas
 		p["share.coordinator.state.topic.min.isr"] = minISR
@@ -94,6 +97,9 @@ func (c *cluster) nodeProperties(n *node) map[string]string {
 	}
 	if o.ACLs {
 		p["authorizer.class.name"] = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
+		if c.zk != nil {
+			p["authorizer.class.name"] = "kafka.security.authorizer.AclAuthorizer"
+		}
 		p["super.users"] = "User:ANONYMOUS"
 		p["allow.everyone.if.no.acl.found"] = "false"
 	}

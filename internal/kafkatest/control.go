@@ -114,6 +114,11 @@ func (c *Cluster) restoreLater(n *node) {
 
 func (c *cluster) restart(n *node) error {
 	n.kill()
+	if c.zk != nil {
+		if err := c.zk.waitGone(context.Background(), n); err != nil {
+			return err
+		}
+	}
 	if err := n.launch(c.runtime, c.runtime.archiveFlags()); err != nil {
 		return err
 	}

@@ -158,6 +158,15 @@ func (c throttles) OnBrokerThrottle(_ kgo.BrokerMetadata, d time.Duration, _ boo
 	}
 }
 
+func TestOlder(t *testing.T) {
+	for i, v := range Versions {
+		for j, than := range Versions {
+			require.Equal(t, i < j, Older(v, than), "%s, %s", v, than)
+		}
+	}
+	require.True(t, Older("3.9.2", "3.10.0"))
+}
+
 func TestKafka39ReadsBackWhatWasProduced(t *testing.T) {
 	skipShort(t)
 	c := Start(t, Options{Version: Version39, SASL: []string{Plain, ScramSHA256}, Users: map[string]string{"alice": "secret"}})
@@ -345,6 +354,8 @@ func TestOptionsAreValidated(t *testing.T) {
 		want string
 	}{
 		{"a version that is a path", Options{Version: "../x"}, "version"},
+		{"nodes that share a ZooKeeper", Options{Version: "2.8.2", Nodes: 3}, "3 nodes"},
+		{"SCRAM before it had users", Options{Version: "3.3.2", SASL: []string{ScramSHA256}, Users: map[string]string{"a": "b"}}, "SCRAM"},
 		{"a negative number of nodes", Options{Nodes: -1}, "nodes"},
 		{"an unknown mechanism", Options{SASL: []string{"GSSAPI"}}, "GSSAPI"},
 		{"a mechanism without users", Options{SASL: []string{Plain}}, "without users"},

@@ -19,6 +19,24 @@ const (
 	Version39 = "3.9.2"
 )
 
+// Versions are those that tests know, from the oldest to the newest. Before 3.3,
+// which is the first to be ready for use without ZooKeeper, a cluster has that, one
+// node, and no SCRAM users, for whom it takes 3.5 without ZooKeeper.
+var Versions = []string{"2.8.2", "3.3.2", "3.6.2", Version39, "4.0.2", DefaultVersion}
+
+// Older tells whether a version comes before another.
+func Older(version, than string) bool {
+	number := func(s string) (n [3]int) {
+		_, _ = fmt.Sscanf(s, "%d.%d.%d", &n[0], &n[1], &n[2]) // what has another form is 0.0.0
+		return n
+	}
+	a, b := number(version), number(than)
+	return slices.Compare(a[:], b[:]) < 0
+}
+
+// zooKeeper tells whether the version needs ZooKeeper.
+func (o Options) zooKeeper() bool { return o.Version != "" && Older(o.Version, "3.3.0") }
+
 // SASL mechanisms of a client listener.
 const (
 	Plain       = "PLAIN"
@@ -103,6 +121,12 @@ func (o Options) withDefaults() Options {
 func (o Options) validate() error {
 	if !versionRE.MatchString(o.Version) {
 		return fmt.Errorf("version %q is not of the form 4.2.0", o.Version)
+	}
+	if o.Nodes > 1 && o.zooKeeper() {
+		return fmt.Errorf("%d nodes of version %s, which has one here", o.Nodes, o.Version)
+	}
+	if Older(o.Version, "3.5.0") && len(o.scramArgs()) > 0 {
+		return fmt.Errorf("version %s has no SCRAM users here", o.Version)
 	}
 	if o.Nodes < 1 {
 		return fmt.Errorf("%d nodes", o.Nodes)
