@@ -1,0 +1,295 @@
+//go:build linux || darwin
+
+package integration
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/kafka-guarded/kafka-guarded/guard"
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
+)
+
+// coreVersions are the versions of Kafka that the core is tested on. CI has the
+// oldest: the other tests are on the newest. The long form is
+//
+//	make versions
+var coreVersions = flag.String("versions", kafkatest.Versions[0],
+	"the versions of Kafka to test the core on, separated by commas, or all")
+
+// core is what must hold on every version of Kafka, by name.
+var core = []struct {
+	name string
+	test func(*testing.T, coreCluster)
+}{
+	{"clean", coreClean},
+	{"too large", coreTooLarge},
+	{"null keys in a compacted topic", coreNullKeys},
+	{"timestamps out of bounds", coreTimestamps},
+	{"the broker names the culprits", coreNamed},
+	{"limit that changes", coreLimitChanges},
+	{"killed and restarted", coreKilled},
+}
+
+// coreCluster is a cluster of some version, and what a test of the core must know
+// of it.
+type coreCluster struct {
+	*kafkatest.Cluster
+	version  string
+	rules    speedRules
+	topic    string
+	scenario string
+}
+
+func TestCoreOnVersions(t *testing.T) {
+	skipShort(t)
+	versions := strings.Split(*coreVersions, ",")
+	if *coreVersions == "all" {
+		versions = kafkatest.Versions
+	}
+	for _, version := range versions {
+		t.Run(version, func(t *testing.T) {
+			began, passed := time.Now(), 0
+			cluster := kafkatest.Start(t, speedOptions(version, 1))
+			if kafkatest.Older(version, "2.8.0") { // from then on it comes with WRITE
+				cluster.Grant("User:"+alice, kadm.OpIdempotentWrite, kafkatest.ClusterResource())
+			}
+			for _, rules := range []speedRules{rulesRead, rulesForbidden} {
+				for n, of := range core {
+					name := fmt.Sprintf("%s/%s", of.name, rules)
+					t.Run(name, func(t *testing.T) {
+						c := coreCluster{cluster.With(t), version, rules, fmt.Sprintf("core-%d-%t", n, rules == rulesRead), "versions/" + version + "/" + name}
+						mayWrite(c.Cluster, alice, c.topic)
+						if rules == rulesRead {
+							c.Grant("User:"+alice, kadm.OpDescribeConfigs, kafkatest.TopicResource(c.topic))
+						}
+						of.test(t, c)
+						passed++ // unless it has failed, and is not here
+					})
+				}
+			}
+			t.Logf("RESULT Kafka %s: %d of %d passed, %s, %.0f s",
+				version, passed, 2*len(core), abilities(t, cluster), time.Since(began).Seconds())
+		})
+	}
+}
+
+// abilities says what the cluster offers that makes a difference to guard.
+func abilities(t *testing.T, c *kafkatest.Cluster) string {
+	t.Helper()
+	versions, err := c.Admin().ApiVersions(t.Context())
+	require.NoError(t, err)
+	broker := versions[1]
+	produce, _ := broker.KeyMaxVersion(int16(kmsg.Produce))
+	mode := "ZooKeeper"
+	if _, is := broker.KeyMaxVersion(int16(kmsg.DescribeQuorum)); is {
+		mode = "KRaft"
+	}
+	c.CreateTopic("abilities", 1, 1, nil)
+	topics, err := c.Admin().ListTopics(t.Context(), "abilities")
+	require.NoError(t, err)
+	return fmt.Sprintf("%s, produce v%d, topic IDs %t", mode, produce, topics["abilities"].ID != kadm.TopicID{})
+}
+
+// create makes the topic of the test.
+func (c coreCluster) create(properties map[string]string) {
+	c.CreateTopic(c.topic, 3, 1, properties)
+}
+
+// fields are those of a stream to the cluster.
+func (c coreCluster) fields() fields {
+	return defaults(c.Cluster).with(fields{
+		"sasl":          []any{fields{"mechanism": kafkatest.Plain, "username": alice, "password": alicePassword}},
+		"timestamp_ms":  `${! meta("ts") }`,
+		"max_in_flight": 10,
+	})
+}
+
+// oldest is the property that bounds how old a message may be.
+func (c coreCluster) oldest() string {
+	if kafkatest.Older(c.version, "3.6.0") {
+		return "message.timestamp.difference.max.ms"
+	}
+	return "message.timestamp.before.max.ms"
+}
+
+// runBatches runs ten batches of 50 messages, each fifth of which is made bad.
+func (c coreCluster) runBatches(t *testing.T, bad func(message) message) {
+	t.Helper()
+	l := newLedger(t, c.scenario)
+	run(l, c.fields(), c.batches(bad)...)
+	l.check(c.Cluster, c.topic)
+}
+
+func (c coreCluster) batches(bad func(message) message) (all [][]message) {
+	for b := range 10 {
+		var batch []message
+		for i := range 50 {
+			m := good(c.topic, fmt.Sprintf("m-%02d-%02d", b, i)).aged(10 * time.Minute)
+			if i%5 == 3 {
+				m = bad(m)
+			}
+			batch = append(batch, m)
+		}
+		all = append(all, batch)
+	}
+	return all
+}
+
+func coreClean(t *testing.T, c coreCluster) {
+	c.create(nil)
+	c.runBatches(t, func(m message) message { return m })
+}
+
+func coreTooLarge(t *testing.T, c coreCluster) {
+	c.create(map[string]string{"max.message.bytes": "20000"})
+	c.runBatches(t, func(m message) message { return m.padded(21_000, noise).bad(sizeExceeded) })
+}
+
+func coreNullKeys(t *testing.T, c coreCluster) {
+	c.create(map[string]string{"cleanup.policy": "compact"})
+	c.runBatches(t, func(m message) message { return m.keyless().bad(invalidRecord) })
+}
+
+func coreTimestamps(t *testing.T, c coreCluster) {
+	c.create(map[string]string{c.oldest(): "3600000"})
+	c.runBatches(t, func(m message) message { return m.aged(2 * time.Hour).bad(invalidRecord) })
+}
+
+// requests counts produce requests.
+type requests struct{ atomic.Int64 }
+
+// OnBrokerWrite is kgo's hook for requests.
+func (n *requests) OnBrokerWrite(_ kgo.BrokerMetadata, key int16, _ int, _, _ time.Duration, _ error) {
+	if kmsg.Key(key) == kmsg.Produce {
+		n.Add(1)
+	}
+}
+
+// coreNamed has half of 1,000 records refused, for two reasons. Where the rules are
+// not known, the broker's own words find them: all are sent, then those that it
+// did not name.
+func coreNamed(t *testing.T, c coreCluster) {
+	c.CreateTopic(c.topic, 1, 1, map[string]string{"cleanup.policy": "compact", c.oldest(): "3600000"})
+	var sent requests
+	g := newGuard(t, c.Cluster, guard.Config{}, append(c.ClientOpts(alice), kgo.WithHooks(&sent), kgo.ProducerBatchCompression(kgo.NoCompression()))...)
+	// The first write shows that the cluster's word is good.
+	first := g.Write(t.Context(), []*kgo.Record{{Topic: c.topic}, {Topic: c.topic, Key: []byte("first")}})
+	require.Equal(t, guard.InvalidRecord, first[0].Class)
+	require.Equal(t, guard.Delivered, first[1].Outcome)
+	sent.Store(0)
+
+	var records []*kgo.Record
+	want, words := map[int]guard.Class{}, map[string]int{}
+	for i := range 1000 {
+		record := &kgo.Record{Topic: c.topic, Key: fmt.Append(nil, i), Value: fmt.Append(nil, i), Timestamp: time.Now()}
+		switch i % 4 {
+		case 1:
+			record.Key = nil
+		case 3:
+			record.Timestamp = time.Now().Add(-2 * time.Hour)
+		}
+		if i%2 == 1 {
+			want[i] = guard.InvalidRecord
+		}
+		records = append(records, record)
+	}
+	got := map[int]guard.Class{}
+	for i, v := range g.Write(t.Context(), records) {
+		if v.Outcome != guard.Delivered {
+			got[i] = v.Class
+			before, _, _ := strings.Cut(v.Failure.Problem, c.topic)
+			before, _, _ = strings.Cut(before, " of message")
+			words[strings.TrimRight(before, "0123456789")]++
+		}
+	}
+	require.Equal(t, want, got)
+	require.Len(t, c.ReadAll(c.topic), 501)
+	if c.rules == rulesRead {
+		require.EqualValues(t, 1, sent.Load(), "produce requests")
+		return
+	}
+	if kafkatest.Older(c.version, "2.5.0") {
+		return // it names the first, without a word
+	}
+	require.Equal(t, map[string]int{
+		"the broker says: Compacted topic cannot accept message without key in topic partition ": 250,
+		"the broker says: Timestamp ": 250,
+	}, words)
+	require.LessOrEqual(t, sent.Load(), int64(3), "produce requests")
+}
+
+// coreLimitChanges raises and lowers the topic's limit while a stream runs. What
+// fits in between the limits is sent only while it fits.
+func coreLimitChanges(t *testing.T, c coreCluster) {
+	c.create(map[string]string{"max.message.bytes": "20000"})
+	l := newLedger(t, c.scenario)
+	input := c.batches(func(m message) message { return m })
+	next, turn := batches(input...), make(chan struct{})
+	s := start(l, c.fields(), func(ctx context.Context) []message {
+		select {
+		case <-turn:
+			return next(ctx)
+		case <-ctx.Done():
+			return nil
+		}
+	})
+	limits := []string{"50000", "20000"}
+	for b := range input {
+		for i := range input[b] {
+			if m := &input[b][i]; i%5 == 3 {
+				*m = m.padded(30_000, noise)
+				if b%2 == 0 { // before the limit is raised
+					*m = m.bad(sizeExceeded)
+				}
+			}
+		}
+		turn <- struct{}{}
+		s.goOn(1)
+		c.SetTopicConfig(c.topic, "max.message.bytes", limits[b%2])
+		if c.rules == rulesRead {
+			time.Sleep(staleness)
+		}
+	}
+	close(turn)
+	s.wait()
+	l.check(c.Cluster, c.topic)
+}
+
+// coreKilled ends the only node under load, and starts it again.
+func coreKilled(t *testing.T, c coreCluster) {
+	c.create(map[string]string{"max.message.bytes": "20000"})
+	l := newLedger(t, c.scenario)
+	n := 0
+	s := start(l, c.fields(), func(ctx context.Context) []message {
+		if ctx.Err() != nil {
+			return nil
+		}
+		var batch []message
+		for range 50 {
+			m := good(c.topic, fmt.Sprintf("m-%06d", n)).aged(0)
+			if n%100 == 37 && c.rules == rulesRead { // else a neighbour of it may be in doubt
+				m = m.padded(21_000, noise).bad(sizeExceeded)
+			}
+			n++
+			batch = append(batch, m)
+		}
+		return batch
+	})
+	s.goOn(10)
+	c.Kill(1)
+	c.Restart(1)
+	s.goOn(10)
+	s.finish()
+	l.check(c.Cluster, c.topic)
+}
