@@ -90,16 +90,20 @@ func (l clientLog) close() { l.lines.close() }
 
 func (clientLog) Level() kgo.LogLevel { return kgo.LogLevelInfo }
 
+// noProducerIDs is routine to kgo, and takes a promise from us.
+const noProducerIDs = "unable to initialize a producer id because the broker is too old or the client is pinned to an old version, continuing without a producer id"
+
 // Log logs what is routine to kgo a level lower, as kafka_franz does.
 func (l clientLog) Log(level kgo.LogLevel, text string, fields ...any) {
-	switch level {
-	case kgo.LogLevelError, kgo.LogLevelWarn:
+	switch {
+	case text == noProducerIDs:
+		l.lines.add(clientLine{kgo.LogLevelWarn, "The cluster has no producer IDs, so that " + fieldIdempotentWrite + " has no effect: what is sent again after a lost answer may be in the topic twice"}, 1, clientLines{})
+	case level == kgo.LogLevelError, level == kgo.LogLevelWarn:
 		l.lines.add(clientLine{level, text}, 1, linesOf(fields))
-	case kgo.LogLevelInfo:
+	case level == kgo.LogLevelInfo:
 		// There is such a line for each batch that is refused, and few
 		// people read it: a logger with these fields would cost more than
 		// the rest of what a refusal takes.
 		l.log.Debugf("%s: %v", text, fields)
-	case kgo.LogLevelNone, kgo.LogLevelDebug:
 	}
 }

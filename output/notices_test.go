@@ -10,7 +10,10 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/kafka-guarded/kafka-guarded/guard"
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
@@ -77,4 +80,20 @@ func TestTheClientsLinesAreGathered(t *testing.T) {
 			require.Contains(t, said[2]+said[3], field)
 		}
 	})
+}
+
+func TestAClusterWithoutProducerIDsIsSaid(t *testing.T) {
+	t.Parallel()
+	versions := kversion.V2_8_0()
+	versions.SetMaxKeyVersion(int16(kmsg.InitProducerID), -1)
+	c := newCluster(t, kfake.MaxVersions(versions))
+	c.Topic("t", 1)
+	log, text := lines()
+	l := newClientLog(log)
+	defer l.close()
+	client, err := kgo.NewClient(append(c.Opts(), kgo.WithLogger(l))...)
+	require.NoError(t, err)
+	defer client.Close()
+	require.NoError(t, client.ProduceSync(t.Context(), &kgo.Record{Topic: "t"}).FirstErr())
+	require.Equal(t, 1, text.Count("level=WARN", "The cluster has no producer IDs, so that idempotent_write has no effect"))
 }
