@@ -50,7 +50,7 @@ func oneRightOfTwo(c *kafkatest.Cluster, partitions int) {
 }
 
 // WRITE on the topic is all it takes: IDEMPOTENT_WRITE on the cluster comes
-// with it since Kafka 3.0, and limits that can't be read are found out.
+// with it since Kafka 2.8, and limits that can't be read are found out.
 func TestTheRightToWriteIsEnough(t *testing.T) {
 	c := secured(t)
 	for _, test := range []struct {

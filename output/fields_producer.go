@@ -60,7 +60,7 @@ func producerFields() []*service.ConfigField {
 			Example("murmur2_hash").
 			Advanced().Optional(),
 		service.NewBoolField(fieldIdempotentWrite).
-			Description("Have the brokers recognise what the client sends again, so that its retries cause no duplicates. Before Kafka 3.0 this takes the right `IDEMPOTENT_WRITE` on the cluster. Without it, duplicates are possible whenever a connection is lost. Kafka's `enable.idempotence`.").
+			Description("Have the brokers recognise what the client sends again, so that its retries cause no duplicates. Before Kafka 2.8 this takes the right `IDEMPOTENT_WRITE` on the cluster. Without it, duplicates are possible whenever a connection is lost. Kafka's `enable.idempotence`.").
 			Default(true).
 			Advanced(),
 		acks.field(fieldAcks).
