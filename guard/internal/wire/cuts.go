@@ -41,12 +41,17 @@ func (c *cuts) most() int {
 	return max(c.answered, c.size/2)
 }
 
-// proven reports whether a request as large as that was answered.
+// proven reports whether an endpoint takes a request of that size, since it has
+// answered one as large, up to the next number that is round: limits are. Else
+// batches that differ by a few bytes would be tried out one after another.
 func (l *Log) proven(size int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return size <= l.cuts.answered
+	return size <= nextRound(l.cuts.answered)
 }
+
+// nextRound is the least multiple of 1000 or 1024 that is no less than n.
+func nextRound(n int) int { return min((n+999)/1000*1000, (n+1023)/1024*1024) }
 
 // Cut returns from which size on requests are cut again and again, and how often
 // in a row they were, 0 if none are.
