@@ -69,7 +69,9 @@ func (z *zooKeeper) connect(n *node, p map[string]string) {
 	})
 	p["broker.id"] = strconv.Itoa(n.id)
 	p["zookeeper.connect"] = addr(z.port)
-	p["zookeeper.session.timeout.ms"] = "2000" // a killed node may not come back before
+	p["zookeeper.session.timeout.ms"] = "3000" // a killed node may not come back before
+	// The default is the session's, and ZooKeeper may still be starting.
+	p["zookeeper.connection.timeout.ms"] = "60000"
 	p["listeners"] = fmt.Sprintf("%s://%s,%s://%s", internalListener, addr(n.internal), clientListener, addr(n.client))
 }
 
