@@ -18,7 +18,8 @@ import (
 //
 // The batch was this group and nothing else, so that an index is a record. A
 // cluster is believed once one that it named was refused alone as well. Who is
-// not named is no more than sent again.
+// not named is no more than sent again. Who is named for a time that we chose is
+// held, since the clocks may differ.
 func (i *search) named(group []*slot, e *wire.Event) bool {
 	const since = 8 // the version of produce that names records
 	if e.Version < since || len(e.Named) == 0 || e.Records != len(group) || !namesRecords(e.Code) {
@@ -43,17 +44,27 @@ func (i *search) named(group []*slot, e *wire.Event) bool {
 			return true
 		}
 	}
+	var alone []int // in the group
 	for n, named := range e.Named {
 		s := group[named.Index]
 		switch {
 		case s.settled():
-		case s.unstamped && aboutTime(e.Code) && !aboutKey(named.Text):
-			// The clocks differ. It is sent alone, and held if that is refused.
-		default:
+		case !s.unstamped || !aboutTime(e.Code) || aboutKey(named.Text) || g.controlled(s, i.tp):
 			s.failFor(InvalidRecord, NotWritten, words(e, n), s.err)
+		case named.Text != "" && !wordsTime.MatchString(named.Text):
+			alone = append(alone, named.Index) // it may be for something else
+		default:
+			s.failFor(Transient, NotWritten, "named by the broker, which may be no fault of its own: "+explain(s, e), s.err)
+			i.holdKey(s)
 		}
 	}
-	i.clear(unsettled(group), true)
+	from := 0
+	for _, at := range alone {
+		i.clear(group[from:at], true)
+		i.clear(group[at:at+1], true)
+		from = at + 1
+	}
+	i.clear(group[from:], true)
 	return true
 }
 

@@ -1,7 +1,6 @@
 package guard
 
 import (
-	"context"
 	"errors"
 	"slices"
 	"sync"
@@ -47,25 +46,18 @@ func (w *write) outcome(gen *generation, s *slot, r reading, since wire.Mark) Ou
 		}
 		answered = answered || isCode && e.Code == code.Code
 	}
+	closed := errors.Is(s.err, kgo.ErrClientClosed)
+	atRest := closed && gen.log.Rested()
 	switch {
 	case answered:
 		return r.outcome
-	case h.Accepted && !w.leftBefore(gen, s.err):
+	case h.Accepted && !atRest && (closed || !g.settings.idempotent):
 		// The error is no answer: it may have struck while the request with
 		// this record was under way, and that was accepted.
 		return Unknown
 	default:
 		return NotWritten
 	}
-}
-
-// leftBefore reports whether an error of the client's own, that was no answer, can
-// only have struck what was not under way: what was cancelled, since with sequence
-// numbers kgo cancels nothing else, and what a client had left that was at rest.
-// But kgo drops what is under way when a topic was created anew, or no producer ID
-// is to be had.
-func (w *write) leftBefore(gen *generation, err error) bool {
-	return w.guard.settings.idempotent && errors.Is(err, context.Canceled) || errors.Is(err, kgo.ErrClientClosed) && gen.log.Rested()
 }
 
 // stoodAlone reports whether the last refusal in a slot's partition was of a

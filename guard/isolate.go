@@ -103,7 +103,7 @@ type search struct {
 	// What waits behind a record that failed for a reason that may pass, so
 	// that it does not overtake it: all that follows, or all with its key.
 	held     *Failure
-	heldKeys map[string]*Failure
+	heldKeys map[string]*slot
 	// busy is done once kgo is done with all that the search handed over.
 	busy sync.WaitGroup
 }
@@ -280,7 +280,7 @@ func (i *search) send(group []*slot, exclusively bool) (suspects []*slot, refusa
 // what comes after it waits.
 func (i *search) handOver(group []*slot, exclusively bool) (since wire.Mark, ok bool) {
 	w := i.write
-	leave, err := w.guard.crowd.join(w.ctx, exclusively)
+	leave, err := w.guard.crowd.join(w.ctx, exclusively, batchSize(group)+requestOverhead, w.guard.requestLimit.Load())
 	if err != nil {
 		w.leave(group, err)
 		for _, s := range group {
@@ -293,44 +293,6 @@ func (i *search) handOver(group []*slot, exclusively bool) (since wire.Mark, ok 
 		leave()
 		i.busy.Done()
 	}), true
-}
-
-// mayGo returns those of the group that nothing holds, and settles the others.
-func (i *search) mayGo(group []*slot) []*slot {
-	w := i.write
-	switch {
-	case w.ctx.Err() != nil:
-		w.leave(group, context.Cause(w.ctx))
-		return nil
-	case i.held != nil:
-		w.leave(group, i.held)
-		return nil
-	case i.heldKeys == nil:
-		return group
-	}
-	return slices.DeleteFunc(slices.Clone(group), func(s *slot) bool {
-		key := s.record().Key
-		f := i.heldKeys[string(key)]
-		if key == nil || f == nil {
-			return false
-		}
-		w.leave([]*slot{s}, f)
-		return true
-	})
-}
-
-// hold has what comes after a slot wait that failed for a reason that may pass.
-func (i *search) hold(s *slot) {
-	if !s.refusal.alone {
-		i.held = s.verdict().Failure
-		return
-	}
-	if i.heldKeys == nil {
-		i.heldKeys = map[string]*Failure{}
-	}
-	if key := s.record().Key; key != nil {
-		i.heldKeys[string(key)] = s.verdict().Failure
-	}
 }
 
 // refusal returns the broker's answer to the batch of the suspects, nil if they

@@ -67,14 +67,18 @@ const everybody = 1 << 20
 func newCrowd() crowd { return crowd{semaphore.NewWeighted(everybody)} }
 
 // join takes a place, or all of them: for these it waits no longer than a moment,
-// since all who come later wait behind it.
-func (c crowd) join(ctx context.Context, alone bool) (leave func(), err error) {
+// since all who come later wait behind it. Those with a place may be sent in one
+// request, so where the size of requests is limited, a place is a share of that.
+func (c crowd) join(ctx context.Context, alone bool, size int, limit int64) (leave func(), err error) {
 	n := int64(1)
-	if alone {
+	switch {
+	case alone:
 		n = everybody
 		var cancel func()
 		ctx, cancel = context.WithTimeoutCause(ctx, aloneWait, errCrowd)
 		defer cancel()
+	case limit > 0:
+		n = min(1+int64(size)*everybody/limit, everybody)
 	}
 	if err := c.Acquire(ctx, n); err != nil {
 		return nil, context.Cause(ctx)

@@ -90,6 +90,18 @@ func turnAway(r *kgo.Record) bool {
 	return ok
 }
 
+// onlyCanceled is a Context of which it can't be told that its time was up: when it
+// ends, kgo fails other writes' introductions to the topic with its error, and they
+// are to know that it was not their time.
+type onlyCanceled struct{ context.Context }
+
+func (c onlyCanceled) Err() error {
+	if c.Context.Err() != nil {
+		return context.Canceled
+	}
+	return nil
+}
+
 // introduce sees to it that the client knows the topics of the slots, so that a
 // hand-over places every record at once, and returns the slots to hand over. The
 // others are never placed.
@@ -116,7 +128,7 @@ func (w *write) introduce(gen *generation, slots []*slot) []*slot {
 	for _, topic := range unknown {
 		wg.Add(1)
 		i := &introduction{Context: context.Background()}
-		gen.Produce(w.ctx, &kgo.Record{Topic: topic, Partition: -1, Context: i}, func(_ *kgo.Record, err error) {
+		gen.Produce(onlyCanceled{w.ctx}, &kgo.Record{Topic: topic, Partition: -1, Context: i}, func(_ *kgo.Record, err error) {
 			defer wg.Done()
 			if !i.made {
 				mu.Lock()

@@ -68,7 +68,7 @@ var mutations = []mutation{
 	{"a limit of requests that was just learned is not looked at", "guard.go", []string{"slices.ContainsFunc(p.together, w.guard.overRequest)", "false", "own := s.refusal.alone || g.overRequest(s)", "own := s.refusal.alone"}},
 	{"whoever is named once has every index believed", "isolate.go", []string{"len(e.Named) == 1 && e.Named[0].Index == 0:", "len(e.Named) == 1:"}},
 	{"a search does not wait for the one before", "lanes.go", []string{"if _, busy := l.taken[tp]; busy {", "if _, busy := l.taken[tp]; busy && false {", "\t\tclose(free)\n", ""}},
-	{"what the client drops while it is under way leaves no doubt", "evidence.go", []string{"case h.Accepted && !w.leftBefore(gen, s.err):", "case false:"}},
+	{"what the client drops while it is under way leaves no doubt", "evidence.go", []string{"case h.Accepted && !atRest && (closed || !g.settings.idempotent):", "case false:"}},
 	{"what is given up is cut off the wire, numbered or not", "flight.go", []string{"if !c.numbered && c.Err() == nil {", "if false {"}},
 	{"what goes alone closes no partition", "plan.go", []string{"t.closed[partition] = true", ""}},
 }

@@ -213,6 +213,13 @@ func (c *conn) next() error {
 		if readAnswer(c.buffer[answerHead:], &meta) {
 			c.log.learn(&meta)
 		}
+	case kmsg.InitProducerID:
+		id := kmsg.InitProducerIDResponse{Version: r.version}
+		if readAnswer(c.buffer[answerHead:], &id) && id.ErrorCode != 0 {
+			c.log.mu.Lock()
+			c.log.abandon(func(Partition) bool { return true })
+			c.log.mu.Unlock()
+		}
 	case kmsg.Produce:
 		produce := kmsg.ProduceResponse{Version: r.version}
 		if !readAnswer(c.buffer[answerHead:], &produce) {

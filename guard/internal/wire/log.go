@@ -55,6 +55,7 @@ type Log struct {
 	clock      uint64 // counts what happened
 	partitions map[Partition]*history
 	topics     map[[16]byte]string
+	ids        map[string][16]byte // the first that each topic had
 	dialError  error
 	acceptedAt time.Time
 	ended      bool          // nothing more is sent
@@ -67,7 +68,7 @@ type Log struct {
 
 // New returns an empty log.
 func New(opts Options) *Log {
-	return &Log{opts: opts, partitions: map[Partition]*history{}, topics: map[[16]byte]string{}, atRest: make(chan struct{})}
+	return &Log{opts: opts, partitions: map[Partition]*history{}, topics: map[[16]byte]string{}, ids: map[string][16]byte{}, atRest: make(chan struct{})}
 }
 
 // history is what a log has of one partition.
@@ -121,8 +122,9 @@ type flight struct {
 	bytes   int
 	alone   bool // in its request
 	risky   bool
-	// abandoned is set when something before it was refused meanwhile, and it
-	// has no sequence number that would have had the broker refuse it, too.
+	// abandoned is set when kgo has given it up meanwhile: something before it was
+	// refused, and it has no sequence number that would have had the broker refuse
+	// it, too; its topic was created anew; there is no producer ID.
 	abandoned bool
 }
 
@@ -340,6 +342,16 @@ func (h *history) accept(l *Log, f *flight) {
 	}
 }
 
+// abandon notes that kgo gives up what is under way.
+func (h *history) abandon() {
+	for _, f := range h.open {
+		f.abandoned = true
+	}
+	for _, f := range h.held {
+		f.abandoned = true
+	}
+}
+
 // refuse notes that a batch was refused, and returns the code to tell kgo.
 func (h *history) refuse(l *Log, f *flight, e Event) (code int16) {
 	e.position, e.Alone, e.Records, e.Bytes = f.position, f.alone, f.records, f.bytes
@@ -368,8 +380,10 @@ func (h *history) refuse(l *Log, f *flight, e Event) (code int16) {
 		broken := f.position
 		h.broken = &broken
 	}
-	for _, behind := range h.open {
-		behind.abandoned = behind.abandoned || f.sequence < 0
+	if f.sequence < 0 {
+		for _, behind := range h.open {
+			behind.abandoned = true
+		}
 	}
 	h.add(l, e)
 	return code

@@ -40,10 +40,9 @@ func (r *redials) wait(ctx context.Context, address string) error {
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return nil
 	case <-ctx.Done():
-		return ctx.Err()
 	}
+	return ctx.Err()
 }
 
 // note takes down whether a connection to the address ever had an answer.

@@ -95,13 +95,30 @@ func (l *Log) topic(name string, id [16]byte) string {
 }
 
 // learn keeps the names of topics by their IDs: produce v13 and later (KIP-516)
-// carry IDs alone.
+// carry IDs alone. kgo holds on to the first ID that it hears of a topic, and gives
+// up all that it has for the topic when it hears another.
 func (l *Log) learn(meta *kmsg.MetadataResponse) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range meta.Topics {
-		if t := &meta.Topics[i]; t.Topic != nil && t.TopicID != [16]byte{} {
-			l.topics[t.TopicID] = *t.Topic
+		t := &meta.Topics[i]
+		if t.Topic == nil || t.TopicID == [16]byte{} {
+			continue
+		}
+		l.topics[t.TopicID] = *t.Topic
+		if first, ok := l.ids[*t.Topic]; !ok {
+			l.ids[*t.Topic] = t.TopicID
+		} else if first != t.TopicID {
+			l.abandon(func(p Partition) bool { return p.Topic == *t.Topic })
+		}
+	}
+}
+
+// abandon notes that kgo gives up what is under way to some of the partitions.
+func (l *Log) abandon(where func(Partition) bool) {
+	for p, h := range l.partitions {
+		if where(p) {
+			h.abandon()
 		}
 	}
 }
