@@ -282,7 +282,7 @@ var scenarios = []scenario{
 	},
 	{name: roundTrip, rows: outputs, against: franz, targets: []string{away}},
 	{name: roundTrip, rows: outputs, against: franz, targets: []string{near, far}, rounds: 3},
-	{name: roundTripOne, change: oneInFlight, rows: slices.Concat(outputs, []row{{runner: guardWrite}, {runner: produceSync}}), against: franz, targets: []string{away}},
+	{name: roundTripOne, change: oneInFlight, rows: slices.Concat(outputs, []row{{runner: guardWrite}, {runner: produceSync}}), against: franz, targets: []string{away}, seconds: 2},
 	{name: roundTripOne, change: oneInFlight, rows: outputs, against: franz, targets: []string{near, far}, rounds: 3},
 	{name: slow, kind: paced, rows: outputs, against: franz, targets: []string{slowNode}, rounds: 3, seconds: 2},
 	{name: eachMs, kind: paced, change: everyMs, rows: outputs, against: sarama, targets: []string{kafka}, short: []string{kafka}, seconds: 3},
