@@ -50,7 +50,7 @@ type conn struct {
 	heard    bool               // an answer
 	requests map[int32]*request // by correlation ID, without an answer yet
 	deadline time.Time          // of writing
-	wroteAt  time.Time          // the last request
+	wroteAt  time.Time          // the first request
 	quickest time.Duration      // of the answers
 	once     sync.Once
 	closed   chan struct{}
@@ -71,7 +71,9 @@ func (c *conn) SetWriteDeadline(t time.Time) error {
 func (c *conn) Write(p []byte) (int, error) {
 	id, r, follow := c.log.readRequest(p)
 	c.mu.Lock()
-	c.wroteAt = time.Now()
+	if c.wroteAt.IsZero() {
+		c.wroteAt = time.Now()
+	}
 	c.mu.Unlock()
 	if !follow {
 		return c.Conn.Write(p)
@@ -96,6 +98,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	}
 	batches := len(r.flights) // from here on, the answer may come
 	c.mu.Lock()
+	r.wroteAt = time.Now()
 	c.requests[id] = r
 	c.mu.Unlock()
 	n, err := c.send(out, batches)
@@ -153,12 +156,12 @@ func (c *conn) send(out []byte, batches int) (n int, err error) {
 
 var errCut = errors.New("the connection was closed before the request had left: it may be larger than the endpoint takes")
 
-// pause is how long it takes at most to hear that the connection is closed: a few
-// times as long as the quickest answer took.
+// pause is how long it takes at most to hear that the connection is closed: twice
+// as long as the quickest answer took.
 func (c *conn) pause() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return min(max(3*c.quickest, 10*time.Millisecond), 500*time.Millisecond)
+	return min(max(2*c.quickest, 10*time.Millisecond), 500*time.Millisecond)
 }
 
 func (c *conn) Read(p []byte) (int, error) {
@@ -184,7 +187,7 @@ func (c *conn) next() error {
 	}
 	if !c.heard { // written by this goroutine alone
 		c.mu.Lock()
-		c.heard = true
+		c.heard, c.quickest = true, time.Since(c.wroteAt)
 		c.mu.Unlock()
 		c.log.redials.note(c.host, true)
 	}
@@ -198,15 +201,13 @@ func (c *conn) next() error {
 		return err
 	}
 	c.answer = c.buffer
-	c.mu.Lock()
-	if took := time.Since(c.wroteAt); c.quickest == 0 || took < c.quickest {
-		c.quickest = took
-	}
-	c.mu.Unlock()
 	r, ok := c.take(int32(binary.BigEndian.Uint32(c.buffer[4:])))
 	if !ok {
 		return nil
 	}
+	c.mu.Lock()
+	c.quickest = min(c.quickest, time.Since(r.wroteAt))
+	c.mu.Unlock()
 	switch kmsg.Key(r.key) {
 	case kmsg.Metadata:
 		meta := kmsg.MetadataResponse{Version: r.version}

@@ -1,5 +1,7 @@
 package wire
 
+import "math"
+
 // cuts knows from which size on requests are cut: the connection ends without an
 // answer, each time, while smaller ones are answered. Brokers do that to
 // requests over socket.request.max.bytes, and some services over a limit of
@@ -42,16 +44,28 @@ func (c *cuts) most() int {
 }
 
 // proven reports whether an endpoint takes a request of that size, since it has
-// answered one as large, up to the next number that is round: limits are. Else
-// batches that differ by a few bytes would be tried out one after another.
+// answered one as large, up to the next number that may be a limit. Else requests
+// that grow would be tried out one after another.
 func (l *Log) proven(size int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return size <= nextRound(l.cuts.answered)
+	return size <= nextLimit(l.cuts.answered)
 }
 
-// nextRound is the least multiple of 1000 or 1024 that is no less than n.
-func nextRound(n int) int { return min((n+999)/1000*1000, (n+1023)/1024*1024) }
+// nextLimit is the least number that is no less than n and that somebody would
+// choose for a limit: a multiple of a power of ten or two, or of 1024 times a power
+// of ten, that is at most a quarter of it.
+func nextLimit(n int) int {
+	next := math.MaxInt
+	for _, unit := range []struct{ least, base int }{{1, 10}, {1024, 10}, {1, 2}} {
+		u := unit.least
+		for u*unit.base <= n/4 {
+			u *= unit.base
+		}
+		next = min(next, (n+u-1)/u*u)
+	}
+	return next
+}
 
 // Cut returns from which size on requests are cut again and again, and how often
 // in a row they were, 0 if none are.

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"encoding/binary"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -16,6 +17,7 @@ const (
 type request struct {
 	key, version int16
 	size         int
+	wroteAt      time.Time
 	produce      *kmsg.ProduceRequest // until it is written
 	flights      []*flight
 }
