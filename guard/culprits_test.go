@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -150,4 +152,75 @@ func TestTimestampsOfOursAreChosenAnew(t *testing.T) {
 	vs := g.Write(t.Context(), rs)
 	require.Empty(t, classes(vs))
 	account(t, c, rs, vs)
+}
+
+// Of the records that are as large as one that was refused before, one for each
+// leader is sent alone, and is the witness for its other partitions, but for no other
+// leader's: their limits may differ.
+func TestAWitnessSpeaksForAllThatItsLeaderLeads(t *testing.T) {
+	t.Parallel()
+	d := kafkafake.Uneven()
+	c := kafkafake.Speak(t, d, nil, kfake.NumBrokers(len(d.Limits)))
+	c.Topic("t", 12)
+	g := newGuard(t, c, Config{IgnoreRules: true}, kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	batch := func(name string) (rs []*kgo.Record, culprits map[int]Class) {
+		culprits = map[int]Class{}
+		for _, size := range []int{100, 25_000, 60_000, 110_000, 120_000} {
+			for p := range int32(12) {
+				r := record("t", fmt.Sprint(name, p, "-", size, "-"), size)
+				r.Partition = p
+				if size > d.Limits[c.LeaderFor("t", p)] {
+					culprits[len(rs)] = SizeExceeded
+				}
+				rs = append(rs, r)
+			}
+		}
+		return rs, culprits
+	}
+	rs, culprits := batch("learn")
+	vs := g.Write(t.Context(), rs)
+	require.Equal(t, culprits, classes(vs))
+	account(t, c, rs, vs)
+
+	tried := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Count: -1, Observe: true, When: func(req kmsg.Request) bool {
+		batches, large := 0, false
+		for _, t := range req.(*kmsg.ProduceRequest).Topics {
+			for _, p := range t.Partitions {
+				batches++
+				large = large || len(p.Records) > 20_000
+			}
+		}
+		return batches == 1 && large
+	}})
+	rs, culprits = batch("again")
+	vs = g.Write(t.Context(), rs)
+	require.Equal(t, culprits, classes(vs))
+	account(t, c, rs, vs)
+	require.Less(t, tried.Hits(), len(culprits)/2)
+}
+
+// Writes that come while a record is tried share the next one's answer.
+func TestWritesShareAWitness(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+	c.Topic("t", 1, "max.message.bytes=20000")
+	g := newGuard(t, c, Config{IgnoreRules: true})
+	large := func(name string) []*kgo.Record { return []*kgo.Record{record("t", name, 30_000)} }
+	require.Equal(t, map[int]Class{0: SizeExceeded}, classes(g.Write(t.Context(), large("learn"))))
+
+	h := c.Trouble(kafkafake.Trouble{Do: kafkafake.DelayAnswer, Count: -1, Pause: 50 * time.Millisecond})
+	defer h.Over()
+	requests := c.Count(kmsg.Produce)
+	var wg sync.WaitGroup
+	for n := range 50 {
+		wg.Go(func() {
+			rs := large(fmt.Sprint(n, "-"))
+			vs := g.Write(t.Context(), rs)
+			require.Equal(t, map[int]Class{0: SizeExceeded}, classes(vs))
+			require.Contains(t, vs[0].Err().Error(), "size_exceeded: topic t")
+		})
+	}
+	wg.Wait()
+	require.Less(t, requests.Hits(), 25)
+	require.Empty(t, c.Log("t"))
 }

@@ -200,6 +200,7 @@ func New(config Config, opts ...kgo.Opt) (*Guard, error) {
 	g.rules = &rulebook{
 		client: g.control, life: g.life, maxAge: config.RulesMaxAge, fresh: rulesFresh,
 		disabled: config.IgnoreRules, changed: config.OnRules, forget: g.forget,
+		silent: map[int32]time.Time{},
 	}
 	if g.bulkClient, err = g.newBulk(); err != nil {
 		g.control.Close()

@@ -48,11 +48,14 @@ type rulebook struct {
 	hungAt time.Time
 	// answered is set when it did the last time that it was asked.
 	answered bool
+	// silent has when a broker last did not answer what its own defaults are.
+	silent map[int32]time.Time
 }
 
-// round is one reading of the rules of some topics.
+// round is one reading of the rules of some topics: those that are true are asked
+// for of all who lead their partitions.
 type round struct {
-	topics map[string]struct{}
+	topics map[string]bool
 	done   chan struct{}
 }
 
@@ -82,14 +85,15 @@ func (b *rulebook) learn(ctx context.Context, topics []string) {
 		}
 	}
 	if len(old) > 0 {
-		b.read(old)
+		b.read(old, false)
 	}
 	if len(missing) > 0 {
-		b.wait(ctx, b.read(missing))
+		b.wait(ctx, b.read(missing, false))
 	}
 }
 
-// refresh waits for rules that are no older than a second.
+// refresh waits for rules that are no older than a second, and of all who lead
+// partitions of the topics.
 func (b *rulebook) refresh(ctx context.Context, topics []string) {
 	if !b.disabled {
 		b.renew(ctx, topics)
@@ -115,12 +119,12 @@ func (b *rulebook) renew(ctx context.Context, topics []string) {
 	now := time.Now()
 	var old []string
 	for _, topic := range topics {
-		if now.Sub(b.of(topic).read) > b.fresh {
+		if r := b.of(topic); now.Sub(r.read) > b.fresh || r.Known && len(r.others) > 0 && r.mild == nil {
 			old = append(old, topic)
 		}
 	}
 	if len(old) > 0 {
-		b.wait(ctx, b.read(old))
+		b.wait(ctx, b.read(old, true))
 	}
 }
 
@@ -149,17 +153,17 @@ func (b *rulebook) wait(ctx context.Context, r *round) {
 
 // read has the rules of the topics read, in the round that is under way if it
 // has them all, else in the next.
-func (b *rulebook) read(topics []string) *round {
+func (b *rulebook) read(topics []string, leaders bool) *round {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.reading != nil && b.reading.has(topics) {
+	if b.reading != nil && b.reading.has(topics, leaders) {
 		return b.reading
 	}
 	if b.next == nil {
-		b.next = &round{topics: map[string]struct{}{}, done: make(chan struct{})}
+		b.next = &round{topics: map[string]bool{}, done: make(chan struct{})}
 	}
 	for _, topic := range topics {
-		b.next.topics[topic] = struct{}{}
+		b.next.topics[topic] = b.next.topics[topic] || leaders
 	}
 	r := b.next
 	if b.reading == nil {
@@ -169,9 +173,9 @@ func (b *rulebook) read(topics []string) *round {
 	return r
 }
 
-func (r *round) has(topics []string) bool {
+func (r *round) has(topics []string, leaders bool) bool {
 	for _, topic := range topics {
-		if _, ok := r.topics[topic]; !ok {
+		if asked, ok := r.topics[topic]; !ok || leaders && !asked {
 			return false
 		}
 	}
@@ -181,7 +185,7 @@ func (r *round) has(topics []string) bool {
 // run reads round after round until there is no next.
 func (b *rulebook) run() {
 	for r := b.reading; r != nil; {
-		b.readRound(slices.Sorted(maps.Keys(r.topics)))
+		b.readRound(slices.Sorted(maps.Keys(r.topics)), r.topics)
 		b.mu.Lock()
 		close(r.done)
 		b.reading, b.next = b.next, nil
@@ -190,7 +194,7 @@ func (b *rulebook) run() {
 	}
 }
 
-func (b *rulebook) readRound(topics []string) {
+func (b *rulebook) readRound(topics []string, leaders map[string]bool) {
 	start := time.Now()
 	ctx, cancel := context.WithTimeout(b.life, 2*rulesWait)
 	defer cancel()
@@ -199,6 +203,13 @@ func (b *rulebook) readRound(topics []string) {
 		found[topic] = &Rules{Topic: topic, used: &atomic.Int64{}}
 	}
 	err := b.ask(ctx, topics, found)
+	if err == nil {
+		// Whom the leaders were asked for once, they are asked for again: else what
+		// is known would change with who is asked.
+		b.askLeaders(ctx, slices.DeleteFunc(slices.Clone(topics), func(topic string) bool {
+			return !leaders[topic] && b.of(topic).mild == nil
+		}), found)
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, topic := range topics {
@@ -281,8 +292,67 @@ func (b *rulebook) ask(ctx context.Context, topics []string, found map[string]*R
 			*r = Rules{Topic: r.Topic, Unknown: err, used: r.used}
 		}
 		r.ID, r.Partitions = t.TopicID, len(t.Partitions)
+		r.leaders = slices.Repeat([]int32{-1}, r.Partitions)
+		for _, p := range t.Partitions {
+			if p.Leader >= 0 && int(p.Partition) < len(r.leaders) {
+				r.leaders[p.Partition] = p.Leader
+			}
+		}
+		for _, id := range r.leaders {
+			if id >= 0 && id != r.from && !slices.Contains(r.others, id) {
+				r.others = append(r.others, id)
+			}
+		}
 	}
 	return noConfigs
+}
+
+// leaderWait bounds how long a leader is waited for that is asked for its own
+// defaults. Without an answer nobody is condemned by what others told.
+const leaderWait = time.Second
+
+// askLeaders asks the other leaders of the topics' partitions. Who does not answer
+// is not asked for a while, and stays among the others.
+func (b *rulebook) askLeaders(ctx context.Context, topics []string, found map[string]*Rules) {
+	ctx, cancel := context.WithTimeout(ctx, leaderWait)
+	defer cancel()
+	ask := map[int32][]string{}
+	for _, topic := range topics {
+		r := found[topic]
+		if !r.Known {
+			continue
+		}
+		mild := *r
+		r.mild = &mild
+		for _, leader := range r.others {
+			if time.Since(b.silent[leader]) > rulesRetry {
+				ask[leader] = append(ask[leader], topic)
+			}
+		}
+	}
+	answers := make(chan map[string]*Rules)
+	for leader, topics := range ask {
+		b.silent[leader] = time.Now()
+		go func() {
+			told := map[string]*Rules{}
+			for _, topic := range topics {
+				told[topic] = &Rules{Topic: topic}
+			}
+			resp, err := b.client.Broker(int(leader)).RetriableRequest(ctx, configsRequest(topics))
+			if err == nil {
+				fill(told, leader, resp.(*kmsg.DescribeConfigsResponse))
+			}
+			answers <- told
+		}()
+	}
+	for range ask {
+		for topic, r := range <-answers {
+			if r.Known {
+				delete(b.silent, r.from)
+				found[topic].join(r)
+			}
+		}
+	}
 }
 
 // hangWait bounds how long a cluster is asked again that did not answer what its
@@ -323,34 +393,44 @@ func (b *rulebook) readMetadata(ctx context.Context, topics []string) ([]kmsg.Me
 }
 
 func (b *rulebook) readConfigs(ctx context.Context, topics []string, found map[string]*Rules) error {
+	for _, shard := range b.client.RequestSharded(ctx, configsRequest(topics)) {
+		if shard.Err != nil {
+			return fmt.Errorf("describing topic configs: %w", shard.Err)
+		}
+		fill(found, shard.Meta.NodeID, shard.Resp.(*kmsg.DescribeConfigsResponse))
+	}
+	return nil
+}
+
+func configsRequest(topics []string) *kmsg.DescribeConfigsRequest {
 	req := kmsg.NewPtrDescribeConfigsRequest()
 	for _, topic := range topics {
 		res := kmsg.NewDescribeConfigsRequestResource()
 		res.ResourceType, res.ResourceName = kmsg.ConfigResourceTypeTopic, topic
 		req.Resources = append(req.Resources, res)
 	}
-	for _, shard := range b.client.RequestSharded(ctx, req) {
-		if shard.Err != nil {
-			return fmt.Errorf("describing topic configs: %w", shard.Err)
+	return req
+}
+
+// fill sets what a broker tells of topics.
+func fill(found map[string]*Rules, from int32, resp *kmsg.DescribeConfigsResponse) {
+	for _, res := range resp.Resources {
+		r := found[res.ResourceName]
+		if r == nil {
+			continue
 		}
-		for _, res := range shard.Resp.(*kmsg.DescribeConfigsResponse).Resources {
-			r := found[res.ResourceName]
-			if r == nil {
-				continue
-			}
-			if r.Unknown = kerr.ErrorForCode(res.ErrorCode); r.Unknown != nil {
-				continue
-			}
-			configs := make(map[string]string, len(res.Configs))
-			for _, c := range res.Configs {
-				if c.Value != nil {
-					configs[c.Name] = *c.Value
-				}
-			}
-			r.fill(configs)
+		r.from = from
+		if r.Unknown = kerr.ErrorForCode(res.ErrorCode); r.Unknown != nil {
+			continue
 		}
+		configs := make(map[string]string, len(res.Configs))
+		for _, c := range res.Configs {
+			if c.Value != nil {
+				configs[c.Name] = *c.Value
+			}
+		}
+		r.fill(configs)
 	}
-	return nil
 }
 
 var errDisabled = errors.New("not to be asked for")

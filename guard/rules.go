@@ -47,8 +47,46 @@ type Rules struct {
 	// the timestamp (message.timestamp.type LogAppendTime).
 	Before, After int64
 
-	read time.Time     // when
-	used *atomic.Int64 // when last, in nanoseconds
+	read    time.Time     // when
+	used    *atomic.Int64 // when last, in nanoseconds
+	leaders []int32       // of the partitions, -1 where there is none
+
+	// What is not set for the topic is each broker's own default, and the leader
+	// of a partition judges by its own. The fields above are then of any broker,
+	// and the sizes the least of those that were asked: batches are made by them.
+	from   int32   // who told
+	others []int32 // leaders of partitions that did not
+	mild   *Rules  // the mildest of all leaders, once they were asked: only they condemn
+}
+
+// mildest returns the rules that condemn: no leader has milder ones, as far as
+// they were asked.
+func (r *Rules) mildest() *Rules {
+	if r.mild != nil {
+		return r.mild
+	}
+	return r
+}
+
+// leader returns who leads a partition, -1 if that is not known.
+func (r *Rules) leader(partition int) int32 {
+	if partition < len(r.leaders) {
+		return r.leaders[partition]
+	}
+	return -1
+}
+
+// join adds what another leader told.
+func (r *Rules) join(o *Rules) {
+	m := r.mild
+	m.MaxMessageBytes, m.SegmentBytes = max(m.MaxMessageBytes, o.MaxMessageBytes), max(m.SegmentBytes, o.SegmentBytes)
+	m.Before, m.After = max(m.Before, o.Before), max(m.After, o.After)
+	m.Compacted = m.Compacted && o.Compacted
+	if m.Compression != o.Compression {
+		m.Compression = "" // then nothing follows from it
+	}
+	r.MaxMessageBytes, r.SegmentBytes = min(r.MaxMessageBytes, o.MaxMessageBytes), min(r.SegmentBytes, o.SegmentBytes)
+	r.others = slices.DeleteFunc(r.others, func(id int32) bool { return id == o.from })
 }
 
 // limit returns the size of the largest batch that the topic takes, and which

@@ -272,6 +272,42 @@ func TestALoweredLimitCondemnsWithoutASearch(t *testing.T) {
 	account(t, c, rs, vs)
 }
 
+// Where a topic has no limit of its own, that of its partition's leader counts, and
+// brokers may differ: any of them tells its own.
+func TestNobodyIsCondemnedByTheLimitOfAnotherBroker(t *testing.T) {
+	t.Parallel()
+	for _, silent := range []bool{false, true} {
+		t.Run(fmt.Sprint("one does not answer ", silent), func(t *testing.T) {
+			t.Parallel()
+			d := kafkafake.Uneven()
+			c := kafkafake.Speak(t, d, nil, kfake.NumBrokers(len(d.Limits)))
+			c.Topic("t", 12)
+			if silent {
+				h := c.Trouble(kafkafake.Trouble{Do: kafkafake.CutBefore, Count: -1, Keys: []kmsg.Key{kmsg.DescribeConfigs}, Nodes: []int32{2}})
+				t.Cleanup(h.Over)
+			}
+			g := newGuard(t, c, Config{}, kgo.RecordPartitioner(kgo.ManualPartitioner()))
+			var rs []*kgo.Record
+			want := map[int]Class{}
+			for size := 15_000; size <= 115_000; size += 20_000 {
+				for p := range int32(12) {
+					r := record("t", fmt.Sprint(p, "-", size, "-"), size)
+					r.Partition = p
+					if size > d.Limits[c.LeaderFor("t", p)] {
+						want[len(rs)] = SizeExceeded
+					}
+					rs = append(rs, r)
+				}
+			}
+			require.Greater(t, len(want), 20)
+			require.Less(t, len(want), 60)
+			vs := g.Write(t.Context(), rs)
+			require.Equal(t, want, classes(vs))
+			account(t, c, rs, vs)
+		})
+	}
+}
+
 func TestWithoutTheRightToReadRulesRefusalsDecide(t *testing.T) {
 	t.Parallel()
 	c := kafkafake.New(t)

@@ -197,8 +197,8 @@ func (w *write) judge(slots []*slot) (passed []*slot) {
 		if now != c.rules {
 			f = g.preflight(c.slot.record(), int(c.slot.size), now)
 		}
-		if f != nil && now.Known && now.read.Before(asked.Add(-rulesFresh)) && !ownLimit(f) {
-			f = nil // the cluster does not answer: what it said long ago condemns nobody
+		if f != nil && now.Known && !ownLimit(f) && (len(now.others) > 0 || now.read.Before(asked.Add(-rulesFresh))) {
+			f = nil // who does not answer may have milder rules by now
 		}
 		if f != nil {
 			f.Partition = c.slot.partition()

@@ -23,13 +23,7 @@ type knownBreak struct {
 
 // knownBreaks is to become empty. What is mended comes off the list, and its plan
 // stays in testdata, where it must not break any more.
-var knownBreaks = []knownBreak{{
-	name: "limit_of_another_broker", kind: "blame",
-	why: "a topic without a max.message.bytes of its own has the message.max.bytes of its partitions' leaders; any broker tells its own, which may be lower",
-	is: func(p plan, r result) bool {
-		return r.kind == "blame" && p.Dialect == "uneven" && !p.IgnoreRules && p.configs()["max.message.bytes"] == ""
-	},
-}}
+var knownBreaks []knownBreak
 
 // knownTo returns the known break that a world's is, nil for a new one.
 func knownTo(p plan, r result) *knownBreak {
