@@ -82,6 +82,10 @@ func (w *world) judgeRecord(x *written, i int, log map[string][]*kgo.Record) (ki
 		return "", ""
 	case w.givenUp(x) || w.plan.doubtful() || w.deleted(r.Topic):
 		return "", ""
+	case v.Outcome == guard.Unknown && w.plan.Rate > 0 && w.cluster.Dialect().MaxRequest > 0:
+		// A request may have left before its first byte has arrived, behind others:
+		// that the connection is closed for its length is then heard too late.
+		return "", ""
 	case v.Outcome == guard.Unknown && w.plan.NotIdempotent && w.anyEnded():
 		// Without numbers nobody can tell which of the requests under way, when a
 		// write ended, was the one that was accepted.

@@ -118,12 +118,9 @@ var errEnded = errors.New("nothing more is sent by this client")
 // rest waits until nothing is under way any more in a log that has ended: with an
 // error, kgo would close the connection, and what is under way on it would be lost.
 func (c *conn) rest() {
-	timer := time.NewTimer(endsAtMost)
-	defer timer.Stop()
 	select {
 	case <-c.log.atRest:
 	case <-c.closed:
-	case <-timer.C:
 	}
 }
 

@@ -2,7 +2,8 @@ package wire
 
 import "time"
 
-// endsAtMost bounds how long End waits for answers.
+// endsAtMost bounds how long End waits for the next answer. Over a slow network, all
+// of them may take longer.
 const endsAtMost = 10 * time.Second
 
 // End has nothing more sent, and waits for the answers to what is under way. The
@@ -35,6 +36,7 @@ func (l *Log) End() {
 		l.mu.Unlock()
 		select {
 		case <-changed:
+			over.Reset(endsAtMost)
 			l.mu.Lock()
 		case <-over.C:
 			l.mu.Lock()
