@@ -172,6 +172,9 @@ func (w *world) bad(x *written, i int) (may, surely bool) {
 	if d.MaxRequest > 0 && len(r.Value) > d.MaxRequest-1000 {
 		may = true
 	}
+	if of.Shape == early && time.Since(x.begin) > 30*time.Minute {
+		may = true // it was too far ahead then, and is not any more
+	}
 	if w.plan.MaxRequest > 0 && len(r.Value) > w.plan.MaxRequest-1000 {
 		may = true
 	}
