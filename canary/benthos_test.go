@@ -202,7 +202,8 @@ func TestRetriesStarveReads(t *testing.T) {
 		return errors.New("refused")
 	}
 	p.run(t, ctx, "target: {}")
-	require.Len(t, p.calls, 18,
+	require.GreaterOrEqual(t, len(p.calls), 18)
+	require.NotContains(t, p.calls, []string{"good"},
 		"Benthos no longer retries nacked messages before it reads new ones: docs/compositions.md need not say any more that a few permanent failures hold up all that comes after them")
 }
 
