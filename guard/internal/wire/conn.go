@@ -292,14 +292,10 @@ func (l *Log) answered(r *request, resp *kmsg.ProduceResponse) (changed bool) {
 		}
 		for j := range t.Partitions {
 			p := &t.Partitions[j]
-			at := slices.IndexFunc(r.flights, func(f *flight) bool {
-				return f.Topic == topic && f.Partition.Partition == p.Partition
-			})
-			if at < 0 {
+			f := r.flight(Partition{topic, p.Partition})
+			if f == nil {
 				continue
 			}
-			f := r.flights[at]
-			r.flights = slices.Delete(r.flights, at, at+1)
 			h := l.of(f.Partition)
 			if !h.close(f) {
 				continue
@@ -325,6 +321,7 @@ func (l *Log) answered(r *request, resp *kmsg.ProduceResponse) (changed bool) {
 			}
 		}
 	}
+	r.flights = slices.DeleteFunc(r.flights, func(f *flight) bool { return f == nil })
 	l.loseLocked(r)
 	return changed
 }

@@ -20,6 +20,21 @@ type request struct {
 	wroteAt      time.Time
 	produce      *kmsg.ProduceRequest // until it is written
 	flights      []*flight
+	next         int // of the flights, to be answered
+}
+
+// flight takes out the batch for a partition, nil if there is none. Answers have the
+// order of the request, as a rule.
+func (r *request) flight(to Partition) *flight {
+	for range r.flights {
+		at := r.next % len(r.flights)
+		r.next++
+		if f := r.flights[at]; f != nil && f.Partition == to {
+			r.flights[at] = nil
+			return f
+		}
+	}
+	return nil
 }
 
 // readRequest reads a request to follow. It returns false for any other.
