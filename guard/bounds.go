@@ -16,7 +16,7 @@ type bounds struct {
 	alone     atomic.Int64 // the raw size of the smallest record that was refused for it, 0 for none
 	refusedAt atomic.Int64 // when anything was refused for what is in it, or against the rules that are known
 	learnedAt atomic.Int64 // when a size last was
-	trials    sync.Map     // of place to *trial
+	trials    sync.Map     // of place to *trial: what came of one condemns who waited for it
 }
 
 // boundsAge is for how long a size that was refused is kept in mind: a raised

@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -222,5 +223,31 @@ func TestWritesShareAWitness(t *testing.T) {
 	}
 	wg.Wait()
 	require.Less(t, requests.Hits(), 25)
+	require.Empty(t, c.Log("t"))
+}
+
+// Who waits for another write's try is counted among those who wait.
+func TestWhoWaitsForATryIsCounted(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+	c.Topic("t", 1, "max.message.bytes=20000")
+	g := newGuard(t, c, Config{IgnoreRules: true})
+	large := func(name string) []*kgo.Record { return []*kgo.Record{record("t", name, 30_000)} }
+	require.Equal(t, map[int]Class{0: SizeExceeded}, classes(g.Write(t.Context(), large("learn"))))
+
+	h := c.Trouble(kafkafake.Trouble{Do: kafkafake.DelayAnswer, Count: -1, Pause: time.Hour})
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for n := range 5 {
+		wg.Go(func() { g.Write(ctx, large(fmt.Sprint(n, "-"))) })
+	}
+	require.Eventually(t, func() bool {
+		g.waits.mu.Lock()
+		defer g.waits.mu.Unlock()
+		return g.waits.totals[Transient.String()] == 5
+	}, 10*time.Second, time.Millisecond)
+	h.Over()
+	cancel()
+	wg.Wait()
 	require.Empty(t, c.Log("t"))
 }

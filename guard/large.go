@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"errors"
 	"math"
 	"sync"
 	"time"
@@ -132,9 +133,7 @@ func (w *write) large(open []*slot) (tries []*try) {
 func (w *write) try(t *try) {
 	g := w.guard
 	arrived := time.Now()
-	select {
-	case t.turn <- struct{}{}:
-	case <-w.ctx.Done():
+	if !w.inTurn(t) {
 		return
 	}
 	defer func() { <-t.turn }()
@@ -166,3 +165,24 @@ func (w *write) try(t *try) {
 		t.first.reopen()
 	}
 }
+
+// inTurn waits until no other record is tried, and reports whether it did before the
+// write's context ended.
+func (w *write) inTurn(t *try) bool {
+	select {
+	case t.turn <- struct{}{}:
+		return true
+	default:
+	}
+	leave := w.guard.waits.enter(w.waiting(t.large, Transient.String(), func() error { return errTrial }))
+	select {
+	case t.turn <- struct{}{}:
+		leave(false)
+		return true
+	case <-w.ctx.Done():
+		leave(true)
+		return false
+	}
+}
+
+var errTrial = errors.New("a message that may be too large is tried for another write")
