@@ -2,8 +2,8 @@ package wire
 
 import "time"
 
-// endsAtMost bounds how long End waits for the next answer. Over a slow network, all
-// of them may take longer.
+// endsAtMost is for how long End waits without any answer. Over a slow network, all of
+// them may take longer.
 const endsAtMost = 10 * time.Second
 
 // End has nothing more sent, and waits for the answers to what is under way. The
@@ -18,15 +18,10 @@ func (l *Log) End() {
 	}
 	l.ended = true
 	defer close(l.atRest)
+	before, _ := l.underWay()
 	for {
-		var changed <-chan struct{}
-		for _, h := range l.partitions {
-			if len(h.open) > 0 {
-				changed = h.wait()
-				break
-			}
-		}
-		if changed == nil {
+		open, changed := l.underWay()
+		if open == 0 {
 			l.rested = true
 			l.mu.Unlock()
 			time.Sleep(settling)
@@ -36,13 +31,28 @@ func (l *Log) End() {
 		l.mu.Unlock()
 		select {
 		case <-changed:
-			over.Reset(endsAtMost)
 			l.mu.Lock()
 		case <-over.C:
 			l.mu.Lock()
-			return
+			if open, _ = l.underWay(); open >= before {
+				return
+			}
+			before = open
+			over.Reset(endsAtMost)
 		}
 	}
+}
+
+// underWay returns how many batches have no answer yet, and what is closed with the
+// answer to one of them.
+func (l *Log) underWay() (open int, changed <-chan struct{}) {
+	for _, h := range l.partitions {
+		if len(h.open) > 0 {
+			open += len(h.open)
+			changed = h.wait()
+		}
+	}
+	return open, changed
 }
 
 // settling is for how long kgo is left to take in the last answers.
