@@ -185,7 +185,7 @@ func (r *round) has(topics []string, leaders bool) bool {
 // run reads round after round until there is no next.
 func (b *rulebook) run() {
 	for r := b.reading; r != nil; {
-		b.readRound(slices.Sorted(maps.Keys(r.topics)), r.topics)
+		b.readRound(r)
 		b.mu.Lock()
 		close(r.done)
 		b.reading, b.next = b.next, nil
@@ -194,8 +194,9 @@ func (b *rulebook) run() {
 	}
 }
 
-func (b *rulebook) readRound(topics []string, leaders map[string]bool) {
+func (b *rulebook) readRound(r *round) {
 	start := time.Now()
+	topics := slices.Sorted(maps.Keys(r.topics))
 	ctx, cancel := context.WithTimeout(b.life, 2*rulesWait)
 	defer cancel()
 	found := make(map[string]*Rules, len(topics))
@@ -207,7 +208,7 @@ func (b *rulebook) readRound(topics []string, leaders map[string]bool) {
 		// Whom the leaders were asked for once, they are asked for again: else what
 		// is known would change with who is asked.
 		b.askLeaders(ctx, slices.DeleteFunc(slices.Clone(topics), func(topic string) bool {
-			return !leaders[topic] && b.of(topic).mild == nil
+			return !r.topics[topic] && b.of(topic).mild == nil
 		}), found)
 	}
 	b.mu.Lock()
