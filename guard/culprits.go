@@ -141,7 +141,7 @@ var leastOf, _ = kgo.DefaultCompressor(kgo.SnappyCompression())
 // must be larger as sent than the witness can have become. That is no larger than
 // it was if it was sent as it is and shrinks.
 func (i *search) condemned(s *slot) (sent int, yes bool) {
-	g, rules := i.write.guard, i.write.guard.rules.of(i.tp.Topic).mildest()
+	g, rules := i.write.guard, i.write.guard.rules.of(i.tp.Topic).condemning()
 	if i.witness == nil || int(s.size) < i.witness.raw {
 		return 0, false
 	}

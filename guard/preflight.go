@@ -54,7 +54,6 @@ func (g *Guard) preflightTopic(r *kgo.Record, legal string) *Failure {
 // returns a failure for what the client would not send and for what the broker
 // would refuse, else nil. Where it can't be sure, it lets the record pass.
 func (g *Guard) preflight(r *kgo.Record, raw int, rules *Rules) *Failure {
-	rules = rules.mildest()
 	if f := g.preflightSize(r, raw, rules); f != nil {
 		return f
 	}

@@ -309,7 +309,7 @@ func (b *rulebook) ask(ctx context.Context, topics []string, found map[string]*R
 }
 
 // leaderWait bounds how long a leader is waited for that is asked for its own
-// defaults. Without an answer nobody is condemned by what others told.
+// defaults. Without an answer nobody is condemned by those of others.
 const leaderWait = time.Second
 
 // askLeaders asks the other leaders of the topics' partitions. Who does not answer
@@ -393,12 +393,23 @@ func (b *rulebook) readMetadata(ctx context.Context, topics []string) ([]kmsg.Me
 	return resp.Topics, nil
 }
 
-func (b *rulebook) readConfigs(ctx context.Context, topics []string, found map[string]*Rules) error {
-	for _, shard := range b.client.RequestSharded(ctx, configsRequest(topics)) {
-		if shard.Err != nil {
-			return fmt.Errorf("describing topic configs: %w", shard.Err)
+// anyTries is how often any broker is asked, if the connection to the one before was
+// closed: kgo does not ask another then, if that was its first request.
+const anyTries = 3
+
+func (b *rulebook) readConfigs(ctx context.Context, topics []string, found map[string]*Rules) (err error) {
+	for range anyTries {
+		for _, shard := range b.client.RequestSharded(ctx, configsRequest(topics)) {
+			if err = shard.Err; err == nil {
+				fill(found, shard.Meta.NodeID, shard.Resp.(*kmsg.DescribeConfigsResponse))
+			}
 		}
-		fill(found, shard.Meta.NodeID, shard.Resp.(*kmsg.DescribeConfigsResponse))
+		if err == nil || ctx.Err() != nil {
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("describing topic configs: %w", err)
 	}
 	return nil
 }
@@ -424,13 +435,19 @@ func fill(found map[string]*Rules, from int32, resp *kmsg.DescribeConfigsRespons
 		if r.Unknown = kerr.ErrorForCode(res.ErrorCode); r.Unknown != nil {
 			continue
 		}
-		configs := make(map[string]string, len(res.Configs))
+		told, set := make(map[string]string, len(res.Configs)), map[string]string{}
 		for _, c := range res.Configs {
-			if c.Value != nil {
-				configs[c.Name] = *c.Value
+			if c.Value == nil {
+				continue
+			}
+			told[c.Name] = *c.Value
+			if c.Source == kmsg.ConfigSourceDynamicTopicConfig || resp.Version == 0 && !c.IsDefault {
+				set[c.Name] = *c.Value
 			}
 		}
-		r.fill(configs)
+		if r.fill(told); r.Known {
+			r.fix(told, set)
+		}
 	}
 }
 

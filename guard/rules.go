@@ -56,16 +56,25 @@ type Rules struct {
 	// and the sizes the least of those that were asked: batches are made by them.
 	from   int32   // who told
 	others []int32 // leaders of partitions that did not
-	mild   *Rules  // the mildest of all leaders, once they were asked: only they condemn
+	fixed  *Rules  // what is set for the topic, and so is the same for all leaders
+	mild   *Rules  // the mildest of all leaders, once they were asked
 }
 
-// mildest returns the rules that condemn: no leader has milder ones, as far as
-// they were asked.
+// mildest returns the mildest rules of the leaders, as far as they were asked.
 func (r *Rules) mildest() *Rules {
 	if r.mild != nil {
 		return r.mild
 	}
 	return r
+}
+
+// condemning returns the rules that condemn: no leader has milder ones. Who does not
+// tell its own may have any, other than what is set for the topic.
+func (r *Rules) condemning() *Rules {
+	if len(r.others) > 0 {
+		return r.fixed
+	}
+	return r.mildest()
 }
 
 // leader returns who leads a partition, -1 if that is not known.
@@ -133,11 +142,33 @@ func (r *Rules) same(o *Rules) bool {
 	return r.Known == o.Known && r.ID == o.ID && r.String() == o.String()
 }
 
+// fix keeps what does not depend on who leads a partition: of what was told, what is
+// set for the topic.
+func (r *Rules) fix(told, set map[string]string) {
+	const size, newer, older = "max.message.bytes", "message.timestamp.before.max.ms", "message.timestamp.difference.max.ms"
+	if set[size] == "" {
+		set[size] = strconv.Itoa(math.MaxInt32)
+	}
+	if _, ok := told[newer]; ok {
+		delete(set, older) // a broker's own default of the newer one may come first
+	}
+	for name, value := range told {
+		if strings.HasPrefix(name, redpanda) {
+			set[name] = value
+		}
+	}
+	r.fixed = &Rules{Topic: r.Topic}
+	r.fixed.fill(set)
+}
+
+// redpanda begins the names of the properties that only Redpanda has.
+const redpanda = "redpanda."
+
 // fill sets what the topic's properties say.
 func (r *Rules) fill(configs map[string]string) {
-	redpanda := false
+	isRedpanda := false
 	for name := range configs {
-		redpanda = redpanda || strings.HasPrefix(name, "redpanda.")
+		isRedpanda = isRedpanda || strings.HasPrefix(name, redpanda)
 	}
 	number := func(name string, otherwise int64) int64 {
 		if n, err := strconv.ParseInt(configs[name], 10, 64); err == nil {
@@ -156,7 +187,7 @@ func (r *Rules) fill(configs map[string]string) {
 	r.Compacted = slices.Contains(strings.Split(configs["cleanup.policy"], ","), "compact")
 	r.Compression = configs["compression.type"]
 	r.Before, r.After = math.MaxInt64, math.MaxInt64
-	if redpanda {
+	if isRedpanda {
 		r.fillRedpanda()
 	}
 	if configs["message.timestamp.type"] != "CreateTime" {

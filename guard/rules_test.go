@@ -3,6 +3,7 @@ package guard
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -306,6 +307,64 @@ func TestNobodyIsCondemnedByTheLimitOfAnotherBroker(t *testing.T) {
 			account(t, c, rs, vs)
 		})
 	}
+}
+
+// What is set for the topic itself is the same for all brokers, so nobody needs to be
+// asked for its own: while one is not to be reached, least of all.
+func TestWhatIsSetForATopicCondemnsWhoeverDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.Speak(t, kafkafake.Kafka(), nil, kfake.NumBrokers(3))
+	c.Topic("t", 12, "max.message.bytes=20000")
+	h := c.Trouble(kafkafake.Trouble{Do: kafkafake.CutBefore, Count: -1, Keys: []kmsg.Key{kmsg.DescribeConfigs}, Nodes: []int32{2}})
+	t.Cleanup(h.Over)
+	g := newGuard(t, c, Config{})
+	requests := c.Count(kmsg.Produce)
+	vs := g.Write(t.Context(), []*kgo.Record{record("t", "big", 30_000)})
+	require.Equal(t, map[int]Class{0: SizeExceeded}, classes(vs))
+	require.EqualError(t, vs[0].Err(), "size_exceeded: topic t: 30072 bytes exceed the topic's max.message.bytes (20000)")
+	require.Zero(t, requests.Hits())
+}
+
+func TestWhatIsFixedForATopic(t *testing.T) {
+	t.Parallel()
+	told := map[string]string{
+		"max.message.bytes": "1000", "segment.bytes": "900", "cleanup.policy": "compact", "compression.type": "gzip",
+		"message.timestamp.type": "CreateTime", "message.timestamp.before.max.ms": "5", "message.timestamp.after.max.ms": "7",
+		"message.timestamp.difference.max.ms": "9",
+	}
+	unbounded := Rules{Topic: "t", Known: true, MaxMessageBytes: math.MaxInt32, SegmentBytes: math.MaxInt32, Before: math.MaxInt64, After: math.MaxInt64}
+	fixed := func(change func(r *Rules)) Rules {
+		r := unbounded
+		change(&r)
+		return r
+	}
+	for _, test := range []struct {
+		name  string
+		set   []string // for the topic
+		more  map[string]string
+		fixed Rules
+	}{
+		{"nothing", nil, nil, unbounded},
+		{"a size", []string{"max.message.bytes"}, nil, fixed(func(r *Rules) { r.MaxMessageBytes = 1000 })},
+		{"segments, keys, codec", []string{"segment.bytes", "cleanup.policy", "compression.type"}, nil, fixed(func(r *Rules) { r.SegmentBytes, r.Compacted, r.Compression = 900, true, "gzip" })},
+		{"times, but not whose", []string{"message.timestamp.before.max.ms"}, nil, unbounded},
+		{"times", []string{"message.timestamp.type", "message.timestamp.before.max.ms", "message.timestamp.difference.max.ms"}, nil, fixed(func(r *Rules) { r.Before = 5 })},
+		{"Redpanda", []string{"max.message.bytes", "segment.bytes", "cleanup.policy"}, map[string]string{"redpanda.remote.read": "false"}, fixed(func(r *Rules) { r.MaxMessageBytes = 1000 })},
+	} {
+		set, all := map[string]string{}, maps.Clone(told)
+		for _, name := range test.set {
+			set[name] = told[name]
+		}
+		maps.Copy(all, test.more)
+		r := &Rules{Topic: "t"}
+		r.fix(all, set)
+		require.Equal(t, test.fixed, *r.fixed, test.name)
+	}
+	r := &Rules{Topic: "t"}
+	delete(told, "message.timestamp.before.max.ms")
+	delete(told, "message.timestamp.after.max.ms")
+	r.fix(told, map[string]string{"message.timestamp.type": "CreateTime", "message.timestamp.difference.max.ms": "9"})
+	require.Equal(t, fixed(func(r *Rules) { r.Before, r.After = 9, 9 }), *r.fixed, "before 3.6")
 }
 
 func TestWithoutTheRightToReadRulesRefusalsDecide(t *testing.T) {

@@ -182,7 +182,7 @@ func (w *write) judge(slots []*slot) (passed []*slot) {
 		if harmless(s.record(), int(s.size)) {
 			continue
 		}
-		if f := g.preflight(s.record(), int(s.size), rules); f != nil {
+		if f := g.preflight(s.record(), int(s.size), rules.mildest()); f != nil {
 			condemned = append(condemned, sentence{s, rules, f})
 			topics.add(rules.Topic)
 		}
@@ -193,11 +193,9 @@ func (w *write) judge(slots []*slot) (passed []*slot) {
 	asked := time.Now()
 	g.rules.refresh(w.ctx, topics.names)
 	for _, c := range condemned {
-		f, now := c.Failure, g.rules.of(c.rules.Topic)
-		if now != c.rules {
-			f = g.preflight(c.slot.record(), int(c.slot.size), now)
-		}
-		if f != nil && now.Known && !ownLimit(f) && (len(now.others) > 0 || now.read.Before(asked.Add(-rulesFresh))) {
+		now := g.rules.of(c.rules.Topic)
+		f := g.preflight(c.slot.record(), int(c.slot.size), now.condemning())
+		if f != nil && now.Known && !ownLimit(f) && now.read.Before(asked.Add(-rulesFresh)) {
 			f = nil // who does not answer may have milder rules by now
 		}
 		if f != nil {
