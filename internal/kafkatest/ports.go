@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
 	"strconv"
 	"sync"
 )
@@ -18,6 +19,10 @@ const (
 	// redials the port of a killed node could be given this very port for
 	// its own end, and the node could not come back.
 	firstPort, lastPort = 20000, 32000
+
+	// portsEach is how many of them a test binary has to itself, as far as those
+	// go: others that run beside it take theirs at the same time.
+	portsEach = 1000
 )
 
 var (
@@ -30,8 +35,9 @@ var (
 func freePort() (int, error) {
 	portMu.Lock()
 	defer portMu.Unlock()
-	for range 1000 {
-		port := firstPort + rand.IntN(lastPort-firstPort)
+	own := firstPort + os.Getpid()%((lastPort-firstPort)/portsEach)*portsEach
+	for range portsEach {
+		port := own + rand.IntN(portsEach)
 		if portTaken[port] {
 			continue
 		}
@@ -43,7 +49,7 @@ func freePort() (int, error) {
 		portTaken[port] = true
 		return port, nil
 	}
-	return 0, fmt.Errorf("no free port on %s from %d to %d", host, firstPort, lastPort)
+	return 0, fmt.Errorf("no free port on %s from %d to %d", host, own, own+portsEach-1)
 }
 
 func addr(port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
