@@ -71,7 +71,7 @@ func (r *Rules) mildest() *Rules {
 // condemning returns the rules that condemn: no leader has milder ones. Who does not
 // tell its own may have any, other than what is set for the topic.
 func (r *Rules) condemning() *Rules {
-	if len(r.others) > 0 {
+	if r.Known && len(r.others) > 0 {
 		return r.fixed
 	}
 	return r.mildest()
