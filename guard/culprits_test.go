@@ -226,6 +226,53 @@ func TestWritesShareAWitness(t *testing.T) {
 	require.Empty(t, c.Log("t"))
 }
 
+// A large record is tried while the others are delivered.
+func TestNobodyWaitsForATryOfALargeRecord(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+	c.Topic("t", 1, "max.message.bytes=20000")
+	g := newGuard(t, c, Config{IgnoreRules: true})
+	require.Equal(t, map[int]Class{0: SizeExceeded}, classes(g.Write(t.Context(), []*kgo.Record{record("t", "learn", 30_000)})))
+
+	trial := g.bounds.get("t").trial(place{leader: g.rules.of("t").leader(0), partition: -1})
+	trial.turn <- struct{}{}
+	rs := []*kgo.Record{record("t", "a", 10), record("t", "large", 30_000), record("t", "b", 10)}
+	done := make(chan []Verdict)
+	go func() { done <- g.Write(t.Context(), rs) }()
+	require.Eventually(t, func() bool { return len(c.Log("t")) == 2 }, 10*time.Second, time.Millisecond)
+	require.Empty(t, done)
+	<-trial.turn
+	vs := <-done
+	require.Equal(t, map[int]Class{1: SizeExceeded}, classes(vs))
+	account(t, c, rs, vs)
+}
+
+// But for those with its key that come behind it.
+func TestNothingWithItsKeyOvertakesALargeRecord(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+	c.Topic("t", 1, "max.message.bytes=20000")
+	g := newGuard(t, c, Config{IgnoreRules: true})
+	require.Equal(t, map[int]Class{0: SizeExceeded}, classes(g.Write(t.Context(), []*kgo.Record{record("t", "learn", 30_000)})))
+	c.Set("t", "max.message.bytes", "50000")
+	for n := range 20 {
+		rs := []*kgo.Record{
+			record("t", fmt.Sprint(n, "a"), 10), record("t", fmt.Sprint(n, "large"), 30_000), record("t", fmt.Sprint(n, "b"), 10),
+			record("t", fmt.Sprint(n, "larger"), 40_000), record("t", fmt.Sprint(n, "c"), 10),
+		}
+		for _, r := range rs {
+			r.Key = []byte("k")
+		}
+		g.bounds.get("t").aloneRefused(20_000) // as if it were not known that the limit was raised
+		vs := g.Write(t.Context(), rs)
+		require.Empty(t, classes(vs))
+		account(t, c, rs, vs)
+		for i, v := range vs[1:] {
+			require.Greater(t, v.Offset, vs[i].Offset)
+		}
+	}
+}
+
 // Who waits for another write's try is counted among those who wait.
 func TestWhoWaitsForATryIsCounted(t *testing.T) {
 	t.Parallel()

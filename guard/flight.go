@@ -146,7 +146,7 @@ func (w *write) handOver(p *part, gen *generation, slots []*slot, done func()) (
 		// Whatever kgo has not sent yet must not be sent any more.
 		ctx.cancel()
 		if !within(finished, giveUpGrace) && !w.guard.endDead(gen) {
-			w.dirty = true
+			w.dirty.Store(true)
 			return since
 		}
 		<-finished

@@ -254,17 +254,23 @@ func (g *Guard) Close() {
 // Partition and what else kgo sets.
 func (g *Guard) Write(ctx context.Context, records []*kgo.Record) []Verdict {
 	w, end := g.begin(ctx, records)
-	open := w.preflight() // the rules condemn without a request
-	for open = w.tryLarge(open); len(open) > 0; open = unsettled(open) {
+	others, rest := w.tryLarge(w.preflight()) // the rules condemn without a request
+	w.deliverAll(others)
+	w.deliverAll(rest())
+	return end()
+}
+
+// deliverAll deals with what is open, part by part.
+func (w *write) deliverAll(open []*slot) {
+	for ; len(open) > 0; open = unsettled(open) {
 		var p *part
-		p, open = g.cut(open)
+		p, open = w.guard.cut(open)
 		if err := w.deliver(p); err != nil {
 			w.abandon(p.all, err)
 			w.abandon(open, err)
-			break
+			return
 		}
 	}
-	return end()
 }
 
 // deliver deals with a part to the end: until nothing of it is held, or the write

@@ -9,27 +9,55 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/wire"
 )
 
-// tryLarge looks, before anything else of a write is sent, for records that are as
-// large as one that was refused before, where the rules are not known. Of those of a
-// topic that one broker leads, one is sent alone. If it is refused again, it is the
-// witness against all that are no smaller, and they spoil no batch. It returns what
-// is still open.
-func (w *write) tryLarge(open []*slot) []*slot {
+// tryLarge looks for records that are as large as one that was refused before, where
+// the rules are not known. Of those of a topic that one broker leads, one is sent
+// alone. If it is refused again, it is the witness against all that are no smaller, and
+// they spoil no batch.
+//
+// Meanwhile the others may be sent: it returns those, and what then waits for the tries
+// and returns the rest, with all that must not overtake it.
+func (w *write) tryLarge(open []*slot) (others []*slot, rest func() []*slot) {
+	none := func() []*slot { return nil }
 	if !w.guard.bounds.any.Load() {
-		return open // nearly always
+		return open, none // nearly always
 	}
-	tries := w.large(open)
-	if len(tries) == 0 {
-		return open
+	large := w.large(open)
+	if len(large) == 0 {
+		return open, none
 	}
+	others, behind := split(open, large)
 	var wg sync.WaitGroup
-	for _, t := range tries {
+	for _, t := range w.tries(open, large) {
 		if t.first != nil {
 			wg.Go(func() { w.try(t) })
 		}
 	}
-	wg.Wait()
-	return unsettled(open)
+	return others, func() []*slot {
+		wg.Wait()
+		return unsettled(behind)
+	}
+}
+
+// split divides the open slots into those that may go before the large ones, and the
+// large ones with all that come behind one and have its key.
+func split(open []*slot, large []int) (others, behind []*slot) {
+	keys := map[string]bool{}
+	for n, s := range open {
+		key := s.record().Key
+		switch {
+		case len(large) > 0 && n == large[0]:
+			large = large[1:]
+			if key != nil {
+				keys[string(key)] = true
+			}
+			behind = append(behind, s)
+		case key != nil && keys[string(key)]:
+			behind = append(behind, s)
+		default:
+			others = append(others, s)
+		}
+	}
+	return others, behind
 }
 
 // try is large records of a topic that one broker leads, and the smallest of them
@@ -68,11 +96,9 @@ func (t *try) add(s *slot, at wire.Partition, overtakes bool) {
 	}
 }
 
-// large returns the records that are to be tried.
-func (w *write) large(open []*slot) (tries []*try) {
+// large returns where in the open slots those are that may be too large.
+func (w *write) large(open []*slot) (large []int) {
 	g := w.guard
-	var found []int
-	var topics distinct
 	var rules *Rules
 	single := math.MaxInt
 	for n, s := range open {
@@ -81,18 +107,22 @@ func (w *write) large(open []*slot) (tries []*try) {
 			single = g.bounds.of(rules).single()
 		}
 		if int(s.size) >= single {
-			found = append(found, n)
-			topics.add(rules.Topic)
+			large = append(large, n)
 		}
 	}
-	if len(found) == 0 {
-		return nil
-	}
+	return large
+}
+
+// tries returns what is to be tried of the large ones.
+func (w *write) tries(open []*slot, large []int) (tries []*try) {
+	g := w.guard
+	var topics distinct
 	firsts := map[string]int{} // by key
-	for _, n := range found {
+	for _, n := range large {
 		firsts[string(open[n].record().Key)] = n
+		topics.add(open[n].record().Topic)
 	}
-	for n, s := range open[:found[len(found)-1]] {
+	for n, s := range open[:large[len(large)-1]] {
 		if first, ok := firsts[string(s.record().Key)]; ok && n < first {
 			firsts[string(s.record().Key)] = n
 		}
@@ -101,9 +131,10 @@ func (w *write) large(open []*slot) (tries []*try) {
 	g.rules.renew(w.ctx, topics.names) // who leads may change, as rules may
 	by := map[*trial]*try{}
 	anywhere := map[string]int32{} // by topic: the partition for those without one of their own
-	for _, n := range found {
+	for _, n := range large {
 		s, r := open[n], open[n].record()
-		if rules = g.rules.of(r.Topic); rules.Partitions == 0 {
+		rules := g.rules.of(r.Topic)
+		if rules.Partitions == 0 {
 			continue
 		}
 		to := int32(g.destination(rules, s))
@@ -127,6 +158,10 @@ func (w *write) large(open []*slot) (tries []*try) {
 	return tries
 }
 
+// triesApart is how soon one try follows another, so that it serves all the writes
+// that come meanwhile.
+const triesApart = 10 * time.Millisecond
+
 // try sends the first of the large records alone, unless another write was the
 // witness meanwhile. What then holds it, or proves nothing, is left for when its
 // turn comes.
@@ -147,6 +182,11 @@ func (w *write) try(t *try) {
 		if t.first.settled() {
 			return
 		}
+	}
+	select {
+	case <-time.After(time.Until(t.began.Add(triesApart))):
+	case <-w.ctx.Done():
+		return
 	}
 	release, err := w.admit(p)
 	if err != nil {

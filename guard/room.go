@@ -81,7 +81,7 @@ func (w *write) admit(p *part) (release func(), err error) {
 			p.busy.Wait()
 			g.room.giveBack(records, p.bytes)
 		}
-		if w.dirty {
+		if w.dirty.Load() {
 			go back()
 		} else {
 			back()

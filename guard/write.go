@@ -20,7 +20,7 @@ type write struct {
 	slots    []slot
 	all      []*slot           // the slots
 	values   []context.Context // the records' own Contexts, nil if they have none
-	dirty    bool              // kgo may still come back to the slots
+	dirty    atomic.Bool       // kgo may still come back to the slots
 	progress atomic.Int64      // counts hand-overs that are done
 }
 
@@ -73,7 +73,7 @@ func (g *Guard) begin(ctx context.Context, records []*kgo.Record) (w *write, end
 		g.writers.Add(-1)
 		cancel()
 		verdicts := w.verdicts
-		if !w.dirty {
+		if !w.dirty.Load() {
 			w.ctx, w.records, w.verdicts, w.values = nil, nil, nil, nil
 			g.writes.Put(w)
 		}
