@@ -16,6 +16,7 @@ type bounds struct {
 	alone     atomic.Int64 // the raw size of the smallest record that was refused for it, 0 for none
 	refusedAt atomic.Int64 // when anything was refused for what is in it, or against the rules that are known
 	learnedAt atomic.Int64 // when a size last was
+	keyless   atomic.Int64 // when a record was last refused for want of a key, 0 for never
 	trials    sync.Map     // of place to *trial: what came of one condemns who waited for it
 }
 
@@ -45,6 +46,11 @@ func (b *bounds) single() int {
 		return int(alone)
 	}
 	return math.MaxInt
+}
+
+// needsKey reports whether a record was refused of late for want of a key.
+func (b *bounds) needsKey() bool {
+	return time.Now().UnixNano()-b.keyless.Load() <= int64(boundsAge)
 }
 
 func (b *bounds) old() bool {
@@ -121,7 +127,7 @@ var noBounds = &bounds{}
 // allBounds has the bounds by topic.
 type allBounds struct {
 	topics sync.Map
-	any    atomic.Bool // a record was refused for its size
+	any    atomic.Bool // a record was refused for its size, or for want of a key
 }
 
 func (a *allBounds) get(topic string) *bounds {

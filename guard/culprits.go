@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -44,6 +45,7 @@ func (i *search) named(group []*slot, e *wire.Event) bool {
 			return true
 		}
 	}
+	i.learnKeys(e)
 	var alone []int // in the group
 	for n, named := range e.Named {
 		s := group[named.Index]
@@ -66,6 +68,14 @@ func (i *search) named(group []*slot, e *wire.Event) bool {
 	}
 	i.clear(group[from:], true)
 	return true
+}
+
+// learnKeys notes that a topic takes no record without a key, where the broker says so.
+func (i *search) learnKeys(e *wire.Event) {
+	if g := i.write.guard; len(e.Named) > 0 && aboutKey(e.Named[0].Text) {
+		g.bounds.get(i.tp.Topic).keyless.Store(time.Now().UnixNano())
+		g.bounds.any.Store(true)
+	}
 }
 
 // mayGoFirst returns a named record that may be sent before the others of the

@@ -273,6 +273,55 @@ func TestNothingWithItsKeyOvertakesALargeRecord(t *testing.T) {
 	}
 }
 
+// Once a broker has said that a topic takes none, records without a key spoil no batch.
+func TestRecordsWithoutAKeyAreTriedByThemselves(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+	c.Topic("t", 3, "cleanup.policy=compact")
+	g := newGuard(t, c, Config{IgnoreRules: true})
+	half := func(name string) (rs []*kgo.Record, keyless map[int]Class) {
+		keyless = map[int]Class{}
+		for n := range 100 {
+			r := record("t", fmt.Sprint(name, n, "-"), 10)
+			if n%2 == 0 {
+				r.Key = fmt.Append(nil, n)
+			} else {
+				keyless[n] = InvalidRecord
+			}
+			rs = append(rs, r)
+		}
+		return rs, keyless
+	}
+	for n := range 3 {
+		requests := c.Count(kmsg.Produce)
+		rs, keyless := half(fmt.Sprint("compacted", n))
+		vs := g.Write(t.Context(), rs)
+		require.Equal(t, keyless, classes(vs))
+		account(t, c, rs, vs)
+		for _, v := range vs {
+			if n > 0 && v.Failure == nil {
+				require.False(t, v.Suspected)
+			} else if n > 0 {
+				require.Contains(t, v.Failure.Error(), "invalid_record: topic t partition ")
+				require.Contains(t, v.Failure.Error(), "the broker says: Compacted topic cannot accept message without key")
+			}
+		}
+		if n > 0 {
+			require.LessOrEqual(t, requests.Hits(), 2)
+		}
+	}
+
+	// Nobody is condemned for it, and it is forgotten as soon as they are taken.
+	c.Set("t", "cleanup.policy", "delete")
+	for n := range 2 {
+		rs, _ := half(fmt.Sprint("deleted", n))
+		vs := g.Write(t.Context(), rs)
+		require.Empty(t, classes(vs))
+		account(t, c, rs, vs)
+		require.False(t, g.bounds.get("t").needsKey())
+	}
+}
+
 // Who waits for another write's try is counted among those who wait.
 func TestWhoWaitsForATryIsCounted(t *testing.T) {
 	t.Parallel()

@@ -254,7 +254,7 @@ func (g *Guard) Close() {
 // Partition and what else kgo sets.
 func (g *Guard) Write(ctx context.Context, records []*kgo.Record) []Verdict {
 	w, end := g.begin(ctx, records)
-	others, rest := w.tryLarge(w.preflight()) // the rules condemn without a request
+	others, rest := w.tryLikely(w.preflight()) // the rules condemn without a request
 	w.deliverAll(others)
 	w.deliverAll(rest())
 	return end()

@@ -347,6 +347,7 @@ func (i *search) convict(s *slot, e *wire.Event, exclusively bool) {
 		}
 	case len(e.Named) == 1 && e.Named[0].Index == 0: // it counts from zero, as we do
 		g.namesRightly.Store(true)
+		i.learnKeys(e)
 	}
 }
 

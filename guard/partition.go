@@ -242,6 +242,8 @@ func (c *choices) fixed(p kgo.Partitioner, r *kgo.Record, n int) (partition int,
 	return of.Partition(r, n), true
 }
 
+// choose returns the partition of n for a record that is a batch of its own, or the
+// first of one.
 func (c *choices) choose(p kgo.Partitioner, r *kgo.Record, n int) int {
 	if partition, ok := c.fixed(p, r, n); ok {
 		return partition
@@ -251,6 +253,9 @@ func (c *choices) choose(p kgo.Partitioner, r *kgo.Record, n int) int {
 	of := c.of(p, r.Topic)
 	if _, ok := of.(kgo.TopicBackupPartitioner); ok {
 		return rand.IntN(n) // there is no backup to go by: any will do
+	}
+	if of, ok := of.(kgo.TopicPartitionerOnNewBatch); ok {
+		of.OnNewBatch()
 	}
 	return of.Partition(r, n)
 }

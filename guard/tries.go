@@ -2,35 +2,40 @@ package guard
 
 import (
 	"errors"
-	"math"
 	"sync"
 	"time"
 
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/wire"
 )
 
-// tryLarge looks for records that are as large as one that was refused before, where
-// the rules are not known. Of those of a topic that one broker leads, one is sent
-// alone. If it is refused again, it is the witness against all that are no smaller, and
-// they spoil no batch.
+// tryLikely looks for records that are like ones which were refused before, where the
+// rules are not known: as large, or without a key. They are tried by themselves, and
+// spoil no batch.
+//
+// Of the large ones of a topic that one broker leads, one is sent alone. If it is
+// refused again, it is the witness against all that are no smaller. Those without a key
+// are sent together, for a broker to name them.
 //
 // Meanwhile the others may be sent: it returns those, and what then waits for the tries
 // and returns the rest, with all that must not overtake it.
-func (w *write) tryLarge(open []*slot) (others []*slot, rest func() []*slot) {
+func (w *write) tryLikely(open []*slot) (others []*slot, rest func() []*slot) {
 	none := func() []*slot { return nil }
 	if !w.guard.bounds.any.Load() {
 		return open, none // nearly always
 	}
-	large := w.large(open)
-	if len(large) == 0 {
+	large, keyless := w.likely(open)
+	if len(large)+len(keyless) == 0 {
 		return open, none
 	}
-	others, behind := split(open, large)
+	others, behind := split(open, large, keyless)
 	var wg sync.WaitGroup
 	for _, t := range w.tries(open, large) {
 		if t.first != nil {
 			wg.Go(func() { w.try(t) })
 		}
+	}
+	for at, slots := range w.groups(open, keyless) {
+		wg.Go(func() { w.tryTogether(at, slots) })
 	}
 	return others, func() []*slot {
 		wg.Wait()
@@ -38,9 +43,32 @@ func (w *write) tryLarge(open []*slot) (others []*slot, rest func() []*slot) {
 	}
 }
 
-// split divides the open slots into those that may go before the large ones, and the
-// large ones with all that come behind one and have its key.
-func split(open []*slot, large []int) (others, behind []*slot) {
+// likely returns where in the open slots those are that may be too large, and those
+// that may need a key.
+func (w *write) likely(open []*slot) (large, keyless []int) {
+	g := w.guard
+	var rules *Rules
+	var single int
+	var needsKey bool
+	for n, s := range open {
+		if rules == nil || rules.Topic != s.record().Topic {
+			rules = g.rules.of(s.record().Topic)
+			b := g.bounds.of(rules)
+			single, needsKey = b.single(), b.needsKey()
+		}
+		switch {
+		case int(s.size) >= single:
+			large = append(large, n)
+		case needsKey && s.record().Key == nil:
+			keyless = append(keyless, n)
+		}
+	}
+	return large, keyless
+}
+
+// split divides the open slots into those that may go before the likely ones, and the
+// likely ones with all that come behind one and have its key.
+func split(open []*slot, large, keyless []int) (others, behind []*slot) {
 	keys := map[string]bool{}
 	for n, s := range open {
 		key := s.record().Key
@@ -51,6 +79,9 @@ func split(open []*slot, large []int) (others, behind []*slot) {
 				keys[string(key)] = true
 			}
 			behind = append(behind, s)
+		case len(keyless) > 0 && n == keyless[0]:
+			keyless = keyless[1:]
+			behind = append(behind, s)
 		case key != nil && keys[string(key)]:
 			behind = append(behind, s)
 		default:
@@ -58,6 +89,83 @@ func split(open []*slot, large []int) (others, behind []*slot) {
 		}
 	}
 	return others, behind
+}
+
+// groups returns the records without a key by the partition that they go to, as many as
+// there may be room for.
+func (w *write) groups(open []*slot, keyless []int) map[wire.Partition][]*slot {
+	g := w.guard
+	groups := map[wire.Partition][]*slot{}
+	anywhere := map[string]int32{}
+	bytes := int64(0)
+	for n, at := range keyless {
+		s := open[at]
+		rules := g.rules.of(s.record().Topic)
+		bytes += int64(bufferedSize(s.record()))
+		if to, ok := w.goesTo(rules, s, anywhere); ok && g.room.fits(n+1, bytes) {
+			tp := wire.Partition{Topic: rules.Topic, Partition: to}
+			groups[tp] = append(groups[tp], s)
+		}
+	}
+	return groups
+}
+
+// goesTo returns the partition that a record goes to, anywhere those without one of
+// their own, which is the same for all of a topic.
+func (w *write) goesTo(rules *Rules, s *slot, anywhere map[string]int32) (to int32, ok bool) {
+	if rules.Partitions == 0 {
+		return 0, false
+	}
+	if to := w.guard.destination(rules, s); to >= 0 {
+		return int32(to), true
+	}
+	to, ok = anywhere[rules.Topic]
+	if !ok {
+		to = int32(w.guard.choices.choose(w.guard.settings.partitioner, s.record(), rules.Partitions))
+		anywhere[rules.Topic] = to
+	}
+	return to, 0 <= to && int(to) < rules.Partitions
+}
+
+// tryTogether sends records without a key by the solo client, and finds out who of them
+// is to blame.
+func (w *write) tryTogether(at wire.Partition, slots []*slot) {
+	g := w.guard
+	p := &part{all: slots}
+	for _, s := range slots {
+		p.bytes += int64(bufferedSize(s.record()))
+	}
+	p.topic(g, at.Topic)
+	release, err := w.admit(p)
+	if err != nil {
+		return
+	}
+	defer release()
+	i := newSearch(w, p, nil, at)
+	i.suspects = slots
+	if i.gen, err = g.solo(p); err != nil {
+		return
+	}
+	defer g.done(i.gen)
+	for _, s := range slots {
+		s.record().Partition = at.Partition
+	}
+	i.inLane(func() { i.clear(slots, true) })
+	for _, s := range slots {
+		if s.verdict().Outcome == Delivered {
+			g.bounds.get(at.Topic).keyless.Store(0)
+		}
+		w.untry(s)
+	}
+}
+
+// untry takes back what a try found that may pass: the record is sent as if it had not
+// been tried, perhaps to another partition.
+func (w *write) untry(s *slot) {
+	if w.mayPass(s) {
+		s.reopen()
+		s.refusal = refusal{}
+	}
 }
 
 // try is large records of a topic that one broker leads, and the smallest of them
@@ -96,25 +204,11 @@ func (t *try) add(s *slot, at wire.Partition, overtakes bool) {
 	}
 }
 
-// large returns where in the open slots those are that may be too large.
-func (w *write) large(open []*slot) (large []int) {
-	g := w.guard
-	var rules *Rules
-	single := math.MaxInt
-	for n, s := range open {
-		if rules == nil || rules.Topic != s.record().Topic {
-			rules = g.rules.of(s.record().Topic)
-			single = g.bounds.of(rules).single()
-		}
-		if int(s.size) >= single {
-			large = append(large, n)
-		}
-	}
-	return large
-}
-
 // tries returns what is to be tried of the large ones.
 func (w *write) tries(open []*slot, large []int) (tries []*try) {
+	if len(large) == 0 {
+		return nil
+	}
 	g := w.guard
 	var topics distinct
 	firsts := map[string]int{} // by key
@@ -130,19 +224,13 @@ func (w *write) tries(open []*slot, large []int) (tries []*try) {
 	asked := time.Now()
 	g.rules.renew(w.ctx, topics.names) // who leads may change, as rules may
 	by := map[*trial]*try{}
-	anywhere := map[string]int32{} // by topic: the partition for those without one of their own
+	anywhere := map[string]int32{}
 	for _, n := range large {
 		s, r := open[n], open[n].record()
 		rules := g.rules.of(r.Topic)
-		if rules.Partitions == 0 {
+		to, ok := w.goesTo(rules, s, anywhere)
+		if !ok {
 			continue
-		}
-		to := int32(g.destination(rules, s))
-		if to < 0 {
-			if _, chosen := anywhere[r.Topic]; !chosen {
-				anywhere[r.Topic] = int32(g.choices.choose(g.settings.partitioner, r, rules.Partitions))
-			}
-			to = anywhere[r.Topic]
 		}
 		at := place{leader: rules.leader(int(to)), partition: to}
 		if at.leader >= 0 && !rules.read.Before(asked.Add(-rulesFresh)) {
@@ -201,9 +289,7 @@ func (w *write) try(t *try) {
 	t.began, t.witness = time.Now(), nil
 	i.inLane(func() { i.send(p.all, false) })
 	t.witness = i.witness
-	if w.mayPass(t.first) {
-		t.first.reopen()
-	}
+	w.untry(t.first)
 }
 
 // inTurn waits until no other record is tried, and reports whether it did before the
