@@ -296,7 +296,7 @@ func (l *Log) answered(r *request, resp *kmsg.ProduceResponse) (changed bool) {
 			if f == nil {
 				continue
 			}
-			h := l.of(f.Partition)
+			h := f.of
 			if !h.close(f) {
 				continue
 			}
@@ -339,8 +339,8 @@ func (l *Log) lost(r *request, cut bool) {
 
 func (l *Log) loseLocked(r *request) {
 	for _, f := range r.flights {
-		if h := l.of(f.Partition); h.close(f) {
-			h.add(l, Event{Lost: true, position: f.position, Records: f.records, Bytes: f.bytes, Alone: f.alone})
+		if f.of.close(f) {
+			f.of.add(l, Event{Lost: true, position: f.position, Records: f.records, Bytes: f.bytes, Alone: f.alone})
 		}
 	}
 	r.flights = nil
@@ -355,7 +355,7 @@ func (l *Log) unsent(r *request, cut bool) {
 		l.cuts.cut(r.size)
 	}
 	for _, f := range r.flights {
-		l.of(f.Partition).close(f)
+		f.of.close(f)
 	}
 	r.flights = nil
 }

@@ -33,10 +33,10 @@ func (c *conn) launch(r *request) (changed, ended bool) {
 	l.mu.Lock()
 	for i := range flights {
 		f := &flights[i]
-		h := l.of(f.Partition)
+		f.of = l.of(f.Partition)
 		l.clock++
-		f.at, h.sentAt = l.clock, l.clock
-		h.held = append(h.held, f)
+		f.at, f.of.sentAt = l.clock, l.clock
+		f.of.held = append(f.of.held, f)
 	}
 	l.mu.Unlock()
 	gone := c.hold(flights, c.waiter())
@@ -44,7 +44,7 @@ func (c *conn) launch(r *request) (changed, ended bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i := range flights {
-		l.of(flights[i].Partition).release(&flights[i])
+		flights[i].of.release(&flights[i])
 	}
 	if l.ended {
 		return false, true
@@ -58,7 +58,7 @@ func (c *conn) launch(r *request) (changed, ended bool) {
 			f := &flights[n]
 			n++
 			switch {
-			case p.Records == nil, gone[f.Partition], l.stale(f), most > 0 && size > 0 && size+f.bytes > most:
+			case p.Records == nil, gone[f.Partition], f.stale(), most > 0 && size > 0 && size+f.bytes > most:
 				changed = true
 				return true
 			}
@@ -68,10 +68,11 @@ func (c *conn) launch(r *request) (changed, ended bool) {
 		})
 	}
 	r.produce.Topics = slices.DeleteFunc(r.produce.Topics, func(t kmsg.ProduceRequestTopic) bool { return len(t.Partitions) == 0 })
+	now := time.Now()
 	for _, f := range r.flights {
-		h := l.of(f.Partition)
+		h := f.of
 		f.alone = len(r.flights) == 1
-		f.risky = !l.opts.Idempotent || time.Since(h.acceptedAt) > idle || l.opts.Risky(f.Topic, f.bytes)
+		f.risky = !l.opts.Idempotent || now.Sub(h.acceptedAt) > idle || l.opts.Risky(f.Topic, f.bytes)
 		h.broken = nil
 		h.open = append(h.open, f)
 	}
@@ -96,7 +97,7 @@ func (c *conn) hold(flights []flight, wait func(on <-chan struct{}) bool) (gone 
 		var since uint64
 		for {
 			l.mu.Lock()
-			h := l.of(f.Partition)
+			h := f.of
 			if !slices.ContainsFunc(h.open, func(o *flight) bool { return o.risky }) {
 				if since > 0 && len(h.events) > 0 && h.events[len(h.events)-1].clock > since {
 					if gone == nil {
@@ -164,7 +165,4 @@ func (c *conn) waiter() func(on <-chan struct{}) bool {
 
 // stale reports whether kgo has given a batch up, or will send it again after
 // the one before it: that was refused.
-func (l *Log) stale(f *flight) bool {
-	h := l.partitions[f.Partition]
-	return h != nil && h.broken != nil && f.after(*h.broken)
-}
+func (f *flight) stale() bool { return f.of.broken != nil && f.after(*f.of.broken) }

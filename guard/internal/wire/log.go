@@ -116,6 +116,7 @@ const patientTries = 3
 // flight is a batch that is under way.
 type flight struct {
 	Partition
+	of *history // of the partition
 	position
 	at      uint64
 	records int

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"slices"
 	"testing"
 	"testing/synctest"
 
@@ -17,8 +18,8 @@ func TestAnAcceptanceSettlesNoOtherBatch(t *testing.T) {
 	l := New(Options{Vague: func(int16) bool { return false }, Refused: nobody})
 	p := Partition{Topic: "t"}
 	h := l.of(p)
-	first := &flight{Partition: p, position: position{producer: 1, sequence: 0}, records: 10}
-	second := &flight{Partition: p, position: position{producer: 1, sequence: 10}, records: 1}
+	first := &flight{Partition: p, of: h, position: position{producer: 1, sequence: 0}, records: 10}
+	second := &flight{Partition: p, of: h, position: position{producer: 1, sequence: 10}, records: 1}
 
 	h.open = []*flight{first}
 	l.lost(&request{flights: []*flight{first}}, true)
@@ -37,10 +38,10 @@ func TestAnAcceptanceSettlesNoOtherBatch(t *testing.T) {
 	h.refuse(l, second, Event{Code: unauthorized})
 	require.True(t, l.Since(p, 0).Events[0].Appended, "it was accepted")
 
-	third := &flight{Partition: p, position: position{producer: 1, sequence: 11}}
+	third := &flight{Partition: p, of: h, position: position{producer: 1, sequence: 11}}
 	h.refuse(l, third, Event{Code: unauthorized})
 	require.False(t, l.Since(p, 0).Events[1].Appended)
-	anew := &flight{Partition: p, position: position{producer: 1, epoch: 1}}
+	anew := &flight{Partition: p, of: h, position: position{producer: 1, epoch: 1}}
 	h.refuse(l, anew, Event{Code: unauthorized})
 	require.False(t, l.Since(p, 0).Events[2].Appended)
 }
@@ -54,8 +55,9 @@ func TestOneConnectionIsOneCut(t *testing.T) {
 		require.Zero(t, l.cuts.most())
 		c := &conn{log: l, requests: map[int32]*request{}, closed: make(chan struct{})}
 		for id := range int32(5) {
-			f := &flight{Partition: Partition{Topic: "t", Partition: id}, at: uint64(id)}
-			l.of(f.Partition).open = []*flight{f}
+			p := Partition{Topic: "t", Partition: id}
+			f := &flight{Partition: p, of: l.of(p), at: uint64(id)}
+			f.of.open = []*flight{f}
 			c.requests[id] = &request{size: 100_000 + int(id), flights: []*flight{f}}
 		}
 		c.lose(true)
@@ -75,10 +77,10 @@ func TestTheSameAnswerAgainIsNotForgotten(t *testing.T) {
 	l := New(Options{Vague: func(int16) bool { return false }, Refused: nobody})
 	p := Partition{Topic: "t"}
 	h := l.of(p)
-	h.refuse(l, &flight{Partition: p, position: position{producer: 1}}, Event{Code: 6})
+	h.refuse(l, &flight{Partition: p, of: h, position: position{producer: 1}}, Event{Code: 6})
 	mark := l.Now()
 	const tooFewReplicas, invalidRecord = 19, 87
-	batch := &flight{Partition: p, position: position{producer: 1, sequence: 1}}
+	batch := &flight{Partition: p, of: h, position: position{producer: 1, sequence: 1}}
 	for range 3 * eventsKept {
 		h.refuse(l, batch, Event{Code: tooFewReplicas})
 	}
@@ -115,6 +117,28 @@ func TestWhatIsHeldIsUnderWay(t *testing.T) {
 		l.mu.Unlock()
 		require.True(t, <-quiet)
 	})
+}
+
+// An answer may have any order, and name partitions that were not asked for.
+func TestAnswersInAnyOrder(t *testing.T) {
+	t.Parallel()
+	for _, order := range [][]int32{{0, 1, 2, 3}, {3, 2, 1, 0}, {0, 2, 9, 1, 2, 3}, {0, 1, 2, 3, 3}, {0, 1, 0, 2, 3}, {9}} {
+		r := &request{}
+		for id := range int32(4) {
+			r.flights = append(r.flights, &flight{Partition: Partition{"t", id}})
+		}
+		open := slices.Clone(r.flights)
+		for _, id := range order {
+			f := r.flight(Partition{"t", id})
+			if id >= int32(len(open)) || open[id] == nil {
+				require.Nil(t, f, "%v: %d", order, id)
+				continue
+			}
+			require.Same(t, open[id], f, "%v: %d", order, id)
+			open[id] = nil
+		}
+		require.Equal(t, open, r.flights, "what had no answer")
+	}
 }
 
 func nobody(Partition, int16, int, bool) {}

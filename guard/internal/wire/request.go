@@ -20,21 +20,30 @@ type request struct {
 	wroteAt      time.Time
 	produce      *kmsg.ProduceRequest // until it is written
 	flights      []*flight
-	next         int // of the flights, to be answered
+	next         int               // of the flights, to be answered
+	index        map[Partition]int // of the flights, once an answer has another order
 }
 
-// flight takes out the batch for a partition, nil if there is none. Answers have the
-// order of the request, as a rule.
+// flight takes out the batch for a partition, nil if there is none. The answer may have
+// the order of the request, or any other.
 func (r *request) flight(to Partition) *flight {
-	for range r.flights {
-		at := r.next % len(r.flights)
-		r.next++
-		if f := r.flights[at]; f != nil && f.Partition == to {
-			r.flights[at] = nil
-			return f
+	at := r.next
+	if r.index == nil && (at == len(r.flights) || r.flights[at].Partition != to) {
+		r.index = make(map[Partition]int, len(r.flights))
+		for n := at; n < len(r.flights); n++ {
+			r.index[r.flights[n].Partition] = n
 		}
 	}
-	return nil
+	if r.index != nil {
+		var ok bool
+		if at, ok = r.index[to]; !ok {
+			return nil
+		}
+	}
+	r.next++
+	f := r.flights[at]
+	r.flights[at] = nil
+	return f
 }
 
 // readRequest reads a request to follow. It returns false for any other.
