@@ -26,6 +26,7 @@ func (i *search) named(group []*slot, e *wire.Event) bool {
 	if e.Version < since || len(e.Named) == 0 || e.Records != len(group) || !namesRecords(e.Code) {
 		return false
 	}
+	sent := i.sent
 	last := -1
 	for _, n := range e.Named {
 		if n.Index <= last || n.Index >= len(group) {
@@ -51,7 +52,7 @@ func (i *search) named(group []*slot, e *wire.Event) bool {
 		s := group[named.Index]
 		switch {
 		case s.settled():
-		case !s.unstamped || !aboutTime(e.Code) || aboutKey(named.Text) || g.controlled(s, i.tp):
+		case !s.unstamped || !aboutTime(e.Code) || aboutKey(named.Text) || sent.lately() && g.controlled(s, sent):
 			s.failFor(InvalidRecord, NotWritten, words(e, n), s.err)
 		case named.Text != "" && !wordsTime.MatchString(named.Text):
 			alone = append(alone, named.Index) // it may be for something else

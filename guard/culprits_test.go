@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/wire"
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
@@ -153,6 +154,39 @@ func TestTimestampsOfOursAreChosenAnew(t *testing.T) {
 	vs := g.Write(t.Context(), rs)
 	require.Empty(t, classes(vs))
 	account(t, c, rs, vs)
+}
+
+// A control lies between two refusals: it came after the first, and the record was sent
+// after it. And a time that we chose is too old also because the request took long.
+func TestWhatIsAControl(t *testing.T) {
+	t.Parallel()
+	const invalidTimestamp, unknownServerError, invalidRecord = 32, -1, 87
+	now := time.Now()
+	for _, test := range []struct {
+		name  string
+		code  int16
+		ours  bool // the timestamp
+		sent  moment
+		again bool // it is sent again
+		proof bool
+	}{
+		{"it says something", invalidRecord, true, moment{now, 5}, true, true},
+		{"nothing accepted", unknownServerError, false, moment{now, 5}, true, false},
+		{"accepted", unknownServerError, false, moment{now, 6}, true, true},
+		{"accepted, but soon after", unknownServerError, false, moment{now.Add(-58 * time.Second), 6}, true, false},
+		{"accepted, and not sent again", unknownServerError, false, moment{now.Add(-58 * time.Second), 6}, false, true},
+		{"a time of its own", invalidTimestamp, false, moment{now, 5}, true, true},
+		{"our time, nothing accepted", invalidTimestamp, true, moment{now, 5}, true, false},
+		{"our time, accepted", invalidTimestamp, true, moment{now, 6}, true, true},
+		{"our time, accepted, but it took long", invalidTimestamp, true, moment{now.Add(-10 * time.Second), 6}, true, false},
+	} {
+		g := &Guard{}
+		if test.again {
+			g.config.Retry.InitialInterval = time.Second
+		}
+		s := &slot{unstamped: test.ours, refusal: refusal{moment: moment{now.Add(-time.Minute), 5}}}
+		require.Equal(t, test.proof, g.proof(s, &wire.Event{Code: test.code, Alone: true, Records: 1}, test.sent), test.name)
+	}
 }
 
 // Of the records that are as large as one that was refused before, one for each

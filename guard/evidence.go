@@ -79,12 +79,17 @@ func (w *write) stoodAlone(gen *generation, s *slot, since wire.Mark) bool {
 // refusal is when a record was first in a batch that was refused, for what is in
 // it, with nothing but other suspects.
 type refusal struct {
-	acceptances uint64 // of its partition, until then
-	since       time.Time
-	alone       bool // since then it was refused alone as well, and is held
+	moment
+	alone bool // since then it was refused alone as well, and is held
 }
 
-func (r *refusal) first() bool { return r.since.IsZero() }
+func (r *refusal) first() bool { return r.at.IsZero() }
+
+// moment is a time, and how many batches of a partition brokers had accepted by then.
+type moment struct {
+	at       time.Time
+	accepted uint64
+}
 
 // acceptances counts, by partition, the batches that brokers accepted: what is
 // accepted between two refusals of a record shows that not everybody is refused.
@@ -102,10 +107,14 @@ func (a *acceptances) add(p wire.Partition) {
 	a.of[p]++
 }
 
-func (a *acceptances) count(p wire.Partition) uint64 {
+// lately reports whether a moment is not long ago. A time that we chose then may be out
+// of bounds only because the request took long.
+func (m moment) lately() bool { return time.Since(m.at) < time.Second }
+
+func (a *acceptances) now(p wire.Partition) moment {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.of[p]
+	return moment{time.Now(), a.of[p]}
 }
 
 // controlAfter is for how long a record must be refused, where the code is one
@@ -116,14 +125,16 @@ const controlAfter = 3 * time.Second
 // to blame. A code that says something of the record is. One that a sick broker,
 // or a clock, may give to anybody is only if something else was accepted in the
 // partition in between, and, as long as the record is sent again, if it lasts.
-func (g *Guard) proof(s *slot, tp wire.Partition, e *wire.Event) bool {
+func (g *Guard) proof(s *slot, e *wire.Event, sent moment) bool {
 	switch {
 	case !e.Alone || e.Records != 1:
 		return false
 	case !s.anybody(e.Code):
 		return true
+	case aboutTime(e.Code) && !sent.lately():
+		return false
 	default:
-		return g.controlled(s, tp)
+		return g.controlled(s, sent)
 	}
 }
 
@@ -133,9 +144,10 @@ func (s *slot) anybody(code int16) bool {
 	return vague(code) || s.unstamped && aboutTime(code)
 }
 
-// controlled reports whether something else was accepted in the partition since a
-// record was first refused there, and whether that is long enough ago.
-func (g *Guard) controlled(s *slot, tp wire.Partition) bool {
-	lasted := g.config.Retry.InitialInterval == 0 || time.Since(s.refusal.since) >= controlAfter
-	return lasted && g.accepted.count(tp) > s.refusal.acceptances
+// controlled reports whether something else was accepted in the partition after a
+// record was first refused there, and before it was sent again, and whether that was
+// long enough after. When the answer came says nothing: brokers may be slow, too.
+func (g *Guard) controlled(s *slot, sent moment) bool {
+	lasted := g.config.Retry.InitialInterval == 0 || sent.at.Sub(s.refusal.at) >= controlAfter
+	return lasted && sent.accepted > s.refusal.accepted
 }

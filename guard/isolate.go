@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/wire"
 )
@@ -93,6 +92,7 @@ type search struct {
 	tp       wire.Partition
 	suspects []*slot
 	alone    []*slot // that come after them
+	sent     moment  // when a group was, the last time
 
 	// The raw sizes of the largest batch that was taken, and of the smallest
 	// that was refused for its size, or is over the limit. They only choose
@@ -129,7 +129,7 @@ func (i *search) run(judged bool) {
 		}
 		// Whoever was refused before anything was accepted is heard once more.
 		for _, s := range slices.Concat(i.suspects, i.alone) {
-			if s.refusal.alone && w.mayPass(s) && w.guard.controlled(s, i.tp) {
+			if s.refusal.alone && w.mayPass(s) && w.guard.controlled(s, w.guard.accepted.now(i.tp)) {
 				s.reopen()
 				i.held, i.heldKeys = nil, nil
 				i.send([]*slot{s}, false)
@@ -228,6 +228,7 @@ func (i *search) send(group []*slot, exclusively bool) (suspects []*slot, refusa
 	if len(group) == 0 {
 		return nil, nil, false
 	}
+	i.sent = w.guard.accepted.now(i.tp)
 	since, ok := i.handOver(group, exclusively)
 	if !ok {
 		return nil, nil, false
@@ -263,10 +264,10 @@ func (i *search) send(group []*slot, exclusively bool) (suspects []*slot, refusa
 	if classify(suspects[0].err).class == SizeExceeded {
 		i.refused = min(i.refused, size)
 	}
-	acceptances := w.guard.accepted.count(i.tp)
+	now := w.guard.accepted.now(i.tp)
 	for _, s := range suspects {
 		if s.refusal.first() {
-			s.refusal.acceptances, s.refusal.since = acceptances, time.Now()
+			s.refusal.moment = now
 		}
 	}
 	if len(group) > 1 {
@@ -326,7 +327,7 @@ func (i *search) convict(s *slot, e *wire.Event, exclusively bool) {
 		return
 	}
 	r := classify(s.err)
-	if !g.proof(s, i.tp, e) {
+	if !g.proof(s, e, i.sent) {
 		s.refusal.alone = true
 		s.failFor(Transient, NotWritten, "refused alone, which may be no fault of its own: "+explain(s, e), s.err)
 		i.hold(s)

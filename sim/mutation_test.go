@@ -33,8 +33,8 @@ type mutation struct {
 }
 
 var mutations = []mutation{
-	{"whoever is refused alone is to blame, whatever the code", "evidence.go", []string{"\t\treturn g.controlled(s, tp)\n\t}", "\t\treturn true\n\t}"}},
-	{"alone in the batch will do", "isolate.go", []string{"case !e.Alone && !exclusively:", "case false && !exclusively:", "if !g.proof(s, i.tp, e) {", "if e.Alone && !g.proof(s, i.tp, e) {"}},
+	{"whoever is refused alone is to blame, whatever the code", "evidence.go", []string{"\t\treturn g.controlled(s, sent)\n", "\t\treturn true\n"}},
+	{"alone in the batch will do", "isolate.go", []string{"case !e.Alone && !exclusively:", "case false && !exclusively:", "if !g.proof(s, e, i.sent) {", "if e.Alone && !g.proof(s, e, i.sent) {"}},
 	{"an answer that was lost leaves no doubt", "evidence.go", []string{"if e.Lost || e.Orphan ||", "if e.Orphan ||"}},
 	{"no code leaves a doubt", "evidence.go", []string{"|| doubtful(e.Code) && !e.Repeated {", "{"}},
 	{"what is under way leaves no doubt", "evidence.go", []string{"\tif !gen.log.Quiet(tp, w.ctx.Done()) {\n\t\treturn Unknown\n\t}\n", ""}},

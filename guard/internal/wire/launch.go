@@ -71,6 +71,7 @@ func (c *conn) launch(r *request) (changed, ended bool) {
 	now := time.Now()
 	for _, f := range r.flights {
 		h := f.of
+		f.sent = now
 		f.alone = len(r.flights) == 1
 		f.risky = !l.opts.Idempotent || now.Sub(h.acceptedAt) > idle || l.opts.Risky(f.Topic, f.bytes)
 		h.broken = nil

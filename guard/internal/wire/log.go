@@ -39,7 +39,7 @@ type Options struct {
 	// what code, and whether it was alone in its request.
 	Refused func(p Partition, code int16, bytes int, alone bool)
 	// Vague reports whether a code says so little that the very same batch is
-	// to be sent again, as long as Patience lasts: kgo is then given the code
+	// to be sent again, until it is refused that was sent once Patience was over: kgo is then given the code
 	// RetryAs, and sends the batch under the same sequence number.
 	Vague    func(code int16) bool
 	Patience time.Duration
@@ -119,6 +119,7 @@ type flight struct {
 	of *history // of the partition
 	position
 	at      uint64
+	sent    time.Time
 	records int
 	bytes   int
 	alone   bool // in its request
@@ -364,7 +365,7 @@ func (h *history) refuse(l *Log, f *flight, e Event) (code int16) {
 			h.vague = &patience{position: f.position, since: time.Now()}
 		}
 		h.vague.tries++
-		if h.vague.tries < patientTries || time.Since(h.vague.since) < l.opts.Patience {
+		if h.vague.tries < patientTries || f.sent.Sub(h.vague.since) < l.opts.Patience {
 			e.Passing = true
 			code = l.opts.RetryAs
 		} else {
