@@ -110,8 +110,9 @@ type patience struct {
 	tries int
 }
 
-// patientTries is how often at least a batch is sent that is refused vaguely.
-const patientTries = 3
+// patientTries is how often at least a batch is sent that is refused vaguely: in most
+// of the time, the broker may be away.
+const patientTries = 8
 
 // flight is a batch that is under way.
 type flight struct {
