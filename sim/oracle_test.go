@@ -94,7 +94,7 @@ func (w *world) judgeRecord(x *written, i int, log map[string][]*kgo.Record) (ki
 		return "doubt", "nothing was in doubt"
 	case surely && !v.Class.Permanent() && w.quiet() && !(w.plan.NoRetry && w.plan.Dialect == "hanging"): // which may not yet have told how many partitions there are
 		return "acquitted", "the rules are against it, and nothing else happened"
-	case !may && (!w.plan.NoRetry || w.quiet()) && !w.lied(v.Class, x.runs[i]):
+	case !may && (!w.plan.NoRetry || w.quiet() && w.plan.Rate == 0) && !w.lied(v.Class, x.runs[i]): // slow ones may keep it from a request of its own
 		return "undelivered", "nothing is against it"
 	}
 	return "", ""

@@ -165,5 +165,14 @@ func (c *conn) waiter() func(on <-chan struct{}) bool {
 }
 
 // stale reports whether kgo has given a batch up, or will send it again after
-// the one before it: that was refused.
-func (f *flight) stale() bool { return f.of.broken != nil && f.after(*f.of.broken) }
+// the one before it: that was refused. What it offers a second time, it has not.
+func (f *flight) stale() bool {
+	h := f.of
+	if h.broken == nil || !f.after(*h.broken) {
+		return false
+	}
+	again := h.kept != nil && *h.kept == f.position
+	kept := f.position
+	h.kept = &kept
+	return !again
+}

@@ -82,6 +82,7 @@ type history struct {
 	acceptedAt time.Time
 	latest     *position // the latest batch that was accepted, nil for none
 	broken     *position // of the batch whose refusal kgo answers for all behind it
+	kept       *position // of the batch that was last kept off the wire for that
 	vague      *patience
 	changed    chan struct{} // closed with the next answer, nil if nobody waits
 }
@@ -330,6 +331,9 @@ func (h *history) accept(l *Log, f *flight) {
 	if h.broken != nil && f.after(*h.broken) || f.abandoned {
 		h.add(l, Event{Orphan: true, position: f.position})
 		return
+	}
+	if h.broken != nil && f.position == *h.broken {
+		h.broken = nil // kgo had sent it again before it was refused
 	}
 	h.accepted, h.acceptedAt = max(h.accepted, f.at), time.Now()
 	if h.latest == nil || !f.covered(*h.latest) {

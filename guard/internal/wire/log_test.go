@@ -119,6 +119,31 @@ func TestWhatIsHeldIsUnderWay(t *testing.T) {
 	})
 }
 
+// A batch is sent again on a new connection before the one in front of it, is refused
+// for that, and by then has been sent once more. What comes behind it is still to be sent.
+func TestARefusalOfWhatWasSentAgainKeepsNothingBack(t *testing.T) {
+	t.Parallel()
+	const outOfOrder = 45
+	for _, accepted := range []bool{true, false} {
+		l := New(Options{Vague: func(int16) bool { return false }, Refused: nobody})
+		p := Partition{Topic: "t"}
+		h := l.of(p)
+		at := func(sequence int32) *flight {
+			return &flight{Partition: p, of: h, position: position{producer: 1, sequence: sequence}}
+		}
+		h.refuse(l, at(28), Event{Code: outOfOrder})
+		require.False(t, at(26).stale())
+		require.False(t, at(28).stale())
+		if accepted {
+			h.accept(l, at(26))
+			h.accept(l, at(28))
+		} else {
+			require.True(t, at(80).stale(), "it may have been made before kgo knew")
+		}
+		require.False(t, at(80).stale())
+	}
+}
+
 // An answer may have any order, and name partitions that were not asked for.
 func TestAnswersInAnyOrder(t *testing.T) {
 	t.Parallel()
