@@ -81,7 +81,7 @@ func parse(args []string) (options, error) {
 	o := options{command: "go run ./bench"}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.IntVar(&o.rounds, "rounds", 10, "how often to measure `all`")
-	flags.Float64Var(&o.seconds, "seconds", 0.7, "about how long a run takes")
+	flags.Float64Var(&o.seconds, "seconds", 0.7, "about how long a run takes, if its scenario does not take longer")
 	flags.BoolVar(&o.short, "short", false, "a few short runs that show that all of it works")
 	targets := flags.String("targets", "", "only these targets, separated by commas")
 	scenario := flags.String("run", "", "only the scenarios that the `regexp` matches")

@@ -212,7 +212,7 @@ type scenario struct {
 	short   []string // those of the short form
 
 	count   int     // messages of a run that sends once
-	seconds float64 // about how long a run takes, if not what the flag says
+	seconds float64 // about how long a run takes at least, if not what the flag says
 	rounds  int     // the most that there are, 0 is no limit
 }
 

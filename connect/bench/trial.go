@@ -58,13 +58,10 @@ func (t trial) run(ctx context.Context, counts map[key]int) (s sample, err error
 		Runner:  t.row.runner,
 		Load:    base.with(t.scenario.change).with(t.row.change),
 		Brokers: t.target.brokers,
-		Seconds: t.seconds,
+		Seconds: max(t.seconds, t.scenario.seconds),
 		Count:   t.scenario.count,
 		Kind:    t.scenario.kind,
 		Stock:   t.row.stock,
-	}
-	if t.scenario.seconds > 0 {
-		j.Seconds = t.scenario.seconds
 	}
 	switch j.Kind {
 	case paced, recovering, firstWrites:
