@@ -52,7 +52,7 @@ func (i *search) named(group []*slot, e *wire.Event) bool {
 		s := group[named.Index]
 		switch {
 		case s.settled():
-		case !s.unstamped || !aboutTime(e.Code) || aboutKey(named.Text) || sent.lately() && g.controlled(s, sent):
+		case aboutKey(named.Text) || g.blames(s, e.Code, sent):
 			s.failFor(InvalidRecord, NotWritten, words(e, n), s.err)
 		case named.Text != "" && !wordsTime.MatchString(named.Text):
 			alone = append(alone, named.Index) // it may be for something else
@@ -73,7 +73,7 @@ func (i *search) named(group []*slot, e *wire.Event) bool {
 
 // learnKeys notes that a topic takes no record without a key, where the broker says so.
 func (i *search) learnKeys(e *wire.Event) {
-	if g := i.write.guard; len(e.Named) > 0 && aboutKey(e.Named[0].Text) {
+	if g := i.write.guard; aboutKey(e.Named[0].Text) && !g.rules.of(i.tp.Topic).Known {
 		g.bounds.get(i.tp.Topic).keyless.Store(time.Now().UnixNano())
 		g.bounds.any.Store(true)
 	}

@@ -91,6 +91,10 @@ type moment struct {
 	accepted uint64
 }
 
+// lately reports whether a moment is not long ago. A time that we chose then may be out
+// of bounds only because the request took long.
+func (m moment) lately() bool { return time.Since(m.at) < time.Second }
+
 // acceptances counts, by partition, the batches that brokers accepted: what is
 // accepted between two refusals of a record shows that not everybody is refused.
 type acceptances struct {
@@ -107,10 +111,6 @@ func (a *acceptances) add(p wire.Partition) {
 	a.of[p]++
 }
 
-// lately reports whether a moment is not long ago. A time that we chose then may be out
-// of bounds only because the request took long.
-func (m moment) lately() bool { return time.Since(m.at) < time.Second }
-
 func (a *acceptances) now(p wire.Partition) moment {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -122,16 +122,20 @@ func (a *acceptances) now(p wire.Partition) moment {
 const controlAfter = 3 * time.Second
 
 // proof says whether the refusal of a record that stood alone is proof that it is
-// to blame. A code that says something of the record is. One that a sick broker,
-// or a clock, may give to anybody is only if something else was accepted in the
-// partition in between, and, as long as the record is sent again, if it lasts.
+// to blame.
 func (g *Guard) proof(s *slot, e *wire.Event, sent moment) bool {
+	return e.Alone && e.Records == 1 && g.blames(s, e.Code, sent)
+}
+
+// blames reports whether a code that a record was given is for what it is. A code that
+// says something of the record is. One that a sick broker, or a clock, may give to
+// anybody is only if something else was accepted in the partition in between, and, as
+// long as the record is sent again, if it lasts.
+func (g *Guard) blames(s *slot, code int16, sent moment) bool {
 	switch {
-	case !e.Alone || e.Records != 1:
-		return false
-	case !s.anybody(e.Code):
+	case !s.anybody(code):
 		return true
-	case aboutTime(e.Code) && !sent.lately():
+	case aboutTime(code) && !sent.lately():
 		return false
 	default:
 		return g.controlled(s, sent)
