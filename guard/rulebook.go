@@ -397,19 +397,21 @@ func (b *rulebook) readMetadata(ctx context.Context, topics []string) ([]kmsg.Me
 // closed: kgo does not ask another then, if that was its first request.
 const anyTries = 3
 
-func (b *rulebook) readConfigs(ctx context.Context, topics []string, found map[string]*Rules) (err error) {
-	for range anyTries {
-		for _, shard := range b.client.RequestSharded(ctx, configsRequest(topics)) {
-			if err = shard.Err; err == nil {
-				fill(found, shard.Meta.NodeID, shard.Resp.(*kmsg.DescribeConfigsResponse))
-			}
-		}
-		if err == nil || ctx.Err() != nil {
-			break
+func (b *rulebook) readConfigs(ctx context.Context, topics []string, found map[string]*Rules) error {
+	for try := 1; ; try++ {
+		err := b.describe(ctx, topics, found)
+		if err == nil || try == anyTries || ctx.Err() != nil {
+			return err
 		}
 	}
-	if err != nil {
-		return fmt.Errorf("describing topic configs: %w", err)
+}
+
+func (b *rulebook) describe(ctx context.Context, topics []string, found map[string]*Rules) error {
+	for _, shard := range b.client.RequestSharded(ctx, configsRequest(topics)) {
+		if shard.Err != nil {
+			return fmt.Errorf("describing topic configs: %w", shard.Err)
+		}
+		fill(found, shard.Meta.NodeID, shard.Resp.(*kmsg.DescribeConfigsResponse))
 	}
 	return nil
 }
