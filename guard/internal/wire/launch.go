@@ -58,7 +58,7 @@ func (c *conn) launch(r *request) (changed, ended bool) {
 			f := &flights[n]
 			n++
 			switch {
-			case p.Records == nil, gone[f.Partition], f.stale(), most > 0 && size > 0 && size+f.bytes > most:
+			case p.Records == nil, gone[f.Partition], most > 0 && size > 0 && size+f.bytes > most, f.keepBack():
 				changed = true
 				return true
 			}
@@ -164,15 +164,15 @@ func (c *conn) waiter() func(on <-chan struct{}) bool {
 	}
 }
 
-// stale reports whether kgo has given a batch up, or will send it again after
-// the one before it: that was refused. What it offers a second time, it has not.
-func (f *flight) stale() bool {
+// keepBack keeps a batch off the wire that kgo has given up, or will send again after
+// the one before it: that was refused. It reports whether it did: what kgo offers a
+// second time is to be sent.
+func (f *flight) keepBack() bool {
 	h := f.of
-	if h.broken == nil || !f.after(*h.broken) {
+	if h.broken == nil || !f.after(*h.broken) || h.kept != nil && *h.kept == f.position {
 		return false
 	}
-	again := h.kept != nil && *h.kept == f.position
 	kept := f.position
 	h.kept = &kept
-	return !again
+	return true
 }

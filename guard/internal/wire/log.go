@@ -39,7 +39,7 @@ type Options struct {
 	// what code, and whether it was alone in its request.
 	Refused func(p Partition, code int16, bytes int, alone bool)
 	// Vague reports whether a code says so little that the very same batch is
-	// to be sent again, until it is refused that was sent once Patience was over: kgo is then given the code
+	// to be sent again, at last when Patience is over: kgo is then given the code
 	// RetryAs, and sends the batch under the same sequence number.
 	Vague    func(code int16) bool
 	Patience time.Duration

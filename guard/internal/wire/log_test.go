@@ -132,15 +132,15 @@ func TestARefusalOfWhatWasSentAgainKeepsNothingBack(t *testing.T) {
 			return &flight{Partition: p, of: h, position: position{producer: 1, sequence: sequence}}
 		}
 		h.refuse(l, at(28), Event{Code: outOfOrder})
-		require.False(t, at(26).stale())
-		require.False(t, at(28).stale())
+		require.False(t, at(26).keepBack())
+		require.False(t, at(28).keepBack())
 		if accepted {
 			h.accept(l, at(26))
 			h.accept(l, at(28))
 		} else {
-			require.True(t, at(80).stale(), "it may have been made before kgo knew")
+			require.True(t, at(80).keepBack(), "it may have been made before kgo knew")
 		}
-		require.False(t, at(80).stale())
+		require.False(t, at(80).keepBack())
 	}
 }
 
