@@ -234,14 +234,54 @@ func TestAWitnessSpeaksForAllThatItsLeaderLeads(t *testing.T) {
 	require.Less(t, tried.Hits(), len(culprits)/2)
 }
 
-// Writes that come while a record is tried share the next one's answer.
-func TestWritesShareAWitness(t *testing.T) {
-	t.Parallel()
+// taughtASize returns a guard that does not ask for rules, and was refused a record of
+// 30,000 bytes by the topic t, which takes 20,000.
+func taughtASize(t *testing.T) (*kafkafake.Cluster, *Guard) {
+	t.Helper()
 	c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
 	c.Topic("t", 1, "max.message.bytes=20000")
 	g := newGuard(t, c, Config{IgnoreRules: true})
-	large := func(name string) []*kgo.Record { return []*kgo.Record{record("t", name, 30_000)} }
 	require.Equal(t, map[int]Class{0: SizeExceeded}, classes(g.Write(t.Context(), large("learn"))))
+	return c, g
+}
+
+func large(name string) []*kgo.Record { return []*kgo.Record{record("t", name, 30_000)} }
+
+// What a try found is no older than the try: a witness of the one before is not handed
+// on, for it speaks of no write that came after it.
+func TestAWitnessIsNotHandedOn(t *testing.T) {
+	t.Parallel()
+	c, g := taughtASize(t)
+	c.Set("t", "max.message.bytes", "27000")
+	g.bounds.get("t").aloneRefused(24_000)
+	trial := g.bounds.get("t").trial(place{leader: g.rules.of("t").leader(0), partition: -1})
+	trial.turn <- struct{}{}
+	rs := []*kgo.Record{record("t", "fits", 25_000)}
+	done := make(chan []Verdict)
+	go func() { done <- g.Write(t.Context(), rs) }()
+	waitsForATry(t, g, 1)
+	trial.began, trial.witness = time.Now(), &witness{raw: 30_000, sent: 30_000}
+	<-trial.turn
+	vs := <-done
+	require.Empty(t, classes(vs))
+	account(t, c, rs, vs)
+	require.Nil(t, trial.witness)
+}
+
+// waitsForATry waits until so many records wait for another's try.
+func waitsForATry(t *testing.T, g *Guard, records int) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		g.waits.mu.Lock()
+		defer g.waits.mu.Unlock()
+		return g.waits.totals[Transient.String()] == records
+	}, 10*time.Second, time.Millisecond)
+}
+
+// Writes that come while a record is tried share the next one's answer.
+func TestWritesShareAWitness(t *testing.T) {
+	t.Parallel()
+	c, g := taughtASize(t)
 
 	h := c.Trouble(kafkafake.Trouble{Do: kafkafake.DelayAnswer, Count: -1, Pause: 50 * time.Millisecond})
 	defer h.Over()
@@ -263,10 +303,7 @@ func TestWritesShareAWitness(t *testing.T) {
 // A large record is tried while the others are delivered.
 func TestNobodyWaitsForATryOfALargeRecord(t *testing.T) {
 	t.Parallel()
-	c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
-	c.Topic("t", 1, "max.message.bytes=20000")
-	g := newGuard(t, c, Config{IgnoreRules: true})
-	require.Equal(t, map[int]Class{0: SizeExceeded}, classes(g.Write(t.Context(), []*kgo.Record{record("t", "learn", 30_000)})))
+	c, g := taughtASize(t)
 
 	trial := g.bounds.get("t").trial(place{leader: g.rules.of("t").leader(0), partition: -1})
 	trial.turn <- struct{}{}
@@ -284,10 +321,7 @@ func TestNobodyWaitsForATryOfALargeRecord(t *testing.T) {
 // But for those with its key that come behind it.
 func TestNothingWithItsKeyOvertakesALargeRecord(t *testing.T) {
 	t.Parallel()
-	c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
-	c.Topic("t", 1, "max.message.bytes=20000")
-	g := newGuard(t, c, Config{IgnoreRules: true})
-	require.Equal(t, map[int]Class{0: SizeExceeded}, classes(g.Write(t.Context(), []*kgo.Record{record("t", "learn", 30_000)})))
+	c, g := taughtASize(t)
 	c.Set("t", "max.message.bytes", "50000")
 	for n := range 20 {
 		rs := []*kgo.Record{
@@ -359,11 +393,7 @@ func TestRecordsWithoutAKeyAreTriedByThemselves(t *testing.T) {
 // Who waits for another write's try is counted among those who wait.
 func TestWhoWaitsForATryIsCounted(t *testing.T) {
 	t.Parallel()
-	c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
-	c.Topic("t", 1, "max.message.bytes=20000")
-	g := newGuard(t, c, Config{IgnoreRules: true})
-	large := func(name string) []*kgo.Record { return []*kgo.Record{record("t", name, 30_000)} }
-	require.Equal(t, map[int]Class{0: SizeExceeded}, classes(g.Write(t.Context(), large("learn"))))
+	c, g := taughtASize(t)
 
 	h := c.Trouble(kafkafake.Trouble{Do: kafkafake.DelayAnswer, Count: -1, Pause: time.Hour})
 	ctx, cancel := context.WithCancel(t.Context())
@@ -371,11 +401,7 @@ func TestWhoWaitsForATryIsCounted(t *testing.T) {
 	for n := range 5 {
 		wg.Go(func() { g.Write(ctx, large(fmt.Sprint(n, "-"))) })
 	}
-	require.Eventually(t, func() bool {
-		g.waits.mu.Lock()
-		defer g.waits.mu.Unlock()
-		return g.waits.totals[Transient.String()] == 5
-	}, 10*time.Second, time.Millisecond)
+	waitsForATry(t, g, 5)
 	h.Over()
 	cancel()
 	wg.Wait()

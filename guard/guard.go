@@ -19,7 +19,8 @@
 //   - held: not written, for a reason that may pass; it is sent again.
 //   - lane: the right to search for culprits in a partition, one at a time.
 //   - generation: a kgo client, until another takes its place.
-//   - bounds: sizes that brokers taught where the rules are not known.
+//   - bounds: what brokers taught of a topic where the rules are not known.
+//   - try: sending, by itself, what is like a record that was refused before.
 //   - verdict: what became of a record; it is given once.
 package guard
 

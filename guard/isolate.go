@@ -193,7 +193,7 @@ func (i *search) clear(group []*slot, send bool) (allTaken bool) {
 			return false
 		}
 	}
-	if classify(group[0].err).class == SizeExceeded {
+	if err := group[0].err; err != nil && classify(err).class == SizeExceeded { // a group that was not sent yet has none
 		if rest := i.bySize(group); len(rest) < len(group) {
 			i.clear(rest, true)
 			return false

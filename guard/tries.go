@@ -2,6 +2,7 @@ package guard
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,10 +25,12 @@ func (w *write) tryLikely(open []*slot) (others []*slot, rest func() []*slot) {
 		return open, none // nearly always
 	}
 	large, keyless := w.likely(open)
-	if len(large)+len(keyless) == 0 {
+	likely := slices.Concat(large, keyless)
+	if len(likely) == 0 {
 		return open, none
 	}
-	others, behind := split(open, large, keyless)
+	slices.Sort(likely)
+	others, behind := split(open, likely)
 	var wg sync.WaitGroup
 	for _, t := range w.tries(open, large) {
 		if t.first != nil {
@@ -67,24 +70,21 @@ func (w *write) likely(open []*slot) (large, keyless []int) {
 }
 
 // split divides the open slots into those that may go before the likely ones, and the
-// likely ones with all that come behind one and have its key.
-func split(open []*slot, large, keyless []int) (others, behind []*slot) {
+// likely ones, given in order, with all that come behind one and have its key.
+func split(open []*slot, likely []int) (others, behind []*slot) {
 	keys := map[string]bool{}
 	for n, s := range open {
 		key := s.record().Key
-		switch {
-		case len(large) > 0 && n == large[0]:
-			large = large[1:]
+		is := len(likely) > 0 && n == likely[0]
+		if is {
+			likely = likely[1:]
 			if key != nil {
 				keys[string(key)] = true
 			}
+		}
+		if is || key != nil && keys[string(key)] {
 			behind = append(behind, s)
-		case len(keyless) > 0 && n == keyless[0]:
-			keyless = keyless[1:]
-			behind = append(behind, s)
-		case key != nil && keys[string(key)]:
-			behind = append(behind, s)
-		default:
+		} else {
 			others = append(others, s)
 		}
 	}
@@ -127,44 +127,51 @@ func (w *write) goesTo(rules *Rules, s *slot, anywhere map[string]int32) (to int
 	return to, 0 <= to && int(to) < rules.Partitions
 }
 
-// tryTogether sends records without a key by the solo client, and finds out who of them
-// is to blame.
+// tryTogether sends records without a key, and finds out who of them is to blame.
 func (w *write) tryTogether(at wire.Partition, slots []*slot) {
-	g := w.guard
+	i := w.newTry(at, slots)
+	i.suspects = slots
+	i.refused = min(i.refused, i.part.topics[0].target+1)
+	i.try(func() { i.clear(slots, true) })
+	if slices.ContainsFunc(slots, func(s *slot) bool { return s.verdict().Outcome == Delivered }) {
+		w.guard.bounds.get(at.Topic).keyless.Store(0)
+	}
+}
+
+// newTry returns the search for what is to be known of the slots, before anything else
+// of the write is in it.
+func (w *write) newTry(at wire.Partition, slots []*slot) *search {
 	p := &part{all: slots}
 	for _, s := range slots {
 		p.bytes += int64(bufferedSize(s.record()))
 	}
-	p.topic(g, at.Topic)
-	release, err := w.admit(p)
+	p.topic(w.guard, at.Topic)
+	return newSearch(w, p, nil, at)
+}
+
+// try searches in the partition's lane, by the solo client. What it finds that may pass
+// is taken back: the record is sent as if it had not been tried, perhaps to another
+// partition.
+func (i *search) try(search func()) {
+	w, g := i.write, i.write.guard
+	release, err := w.admit(i.part)
 	if err != nil {
 		return
 	}
 	defer release()
-	i := newSearch(w, p, nil, at)
-	i.suspects = slots
-	if i.gen, err = g.solo(p); err != nil {
+	if i.gen, err = g.solo(i.part); err != nil {
 		return
 	}
 	defer g.done(i.gen)
-	for _, s := range slots {
-		s.record().Partition = at.Partition
+	for _, s := range i.part.all {
+		s.record().Partition = i.tp.Partition
 	}
-	i.inLane(func() { i.clear(slots, true) })
-	for _, s := range slots {
-		if s.verdict().Outcome == Delivered {
-			g.bounds.get(at.Topic).keyless.Store(0)
+	i.inLane(search)
+	for _, s := range i.part.all {
+		if w.mayPass(s) {
+			s.reopen()
+			s.refusal = refusal{}
 		}
-		w.untry(s)
-	}
-}
-
-// untry takes back what a try found that may pass: the record is sent as if it had not
-// been tried, perhaps to another partition.
-func (w *write) untry(s *slot) {
-	if w.mayPass(s) {
-		s.reopen()
-		s.refusal = refusal{}
 	}
 }
 
@@ -254,15 +261,12 @@ const triesApart = 10 * time.Millisecond
 // witness meanwhile. What then holds it, or proves nothing, is left for when its
 // turn comes.
 func (w *write) try(t *try) {
-	g := w.guard
 	arrived := time.Now()
 	if !w.inTurn(t) {
 		return
 	}
 	defer func() { <-t.turn }()
-	p := &part{all: []*slot{t.first}, bytes: int64(bufferedSize(t.first.record()))}
-	p.topic(g, t.at.Topic)
-	i := newSearch(w, p, nil, t.at)
+	i := w.newTry(t.at, []*slot{t.first})
 	i.suspects = t.large
 	if t.witness != nil && t.began.After(arrived) {
 		i.witness = t.witness
@@ -276,20 +280,11 @@ func (w *write) try(t *try) {
 	case <-w.ctx.Done():
 		return
 	}
-	release, err := w.admit(p)
-	if err != nil {
-		return
-	}
-	defer release()
-	if i.gen, err = g.solo(p); err != nil {
-		return
-	}
-	defer g.done(i.gen)
-	t.first.record().Partition = t.at.Partition
-	t.began, t.witness = time.Now(), nil
-	i.inLane(func() { i.send(p.all, false) })
-	t.witness = i.witness
-	w.untry(t.first)
+	i.try(func() {
+		t.began, i.witness = time.Now(), nil // that of the last try is none for who came after it
+		i.send(i.part.all, false)
+		t.witness = i.witness
+	})
 }
 
 // inTurn waits until no other record is tried, and reports whether it did before the
