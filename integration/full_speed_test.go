@@ -51,7 +51,7 @@ const (
 // speedLoad is what a stream at full speed has to write.
 type speedLoad struct {
 	name   string
-	poison bool // one message of each hundred is over the topic's limit
+	poison string // the class of one message of each hundred, "" for none
 	// keys has every request go to all partitions. With a slow codec, requests
 	// take time between being put together and being written: kgo writes null
 	// records if it fails a batch in that time, and no broker ever answers.
@@ -62,8 +62,9 @@ type speedLoad struct {
 var speedLoads = []speedLoad{
 	{name: "clean", codec: "none"},
 	{name: "clean, keys, gzip", keys: true, codec: "gzip"},
-	{name: "poisoned", poison: true, codec: "none"},
-	{name: "poisoned, keys, gzip", poison: true, keys: true, codec: "gzip"},
+	{name: "poisoned", poison: sizeExceeded, codec: "none"},
+	{name: "poisoned, keys, gzip", poison: sizeExceeded, keys: true, codec: "gzip"},
+	{name: "compacted, some without a key", poison: invalidRecord, keys: true, codec: "none"},
 }
 
 // feed returns so many messages of the load, as an input that never pauses.
@@ -78,8 +79,13 @@ func (l speedLoad) feed(messages int) feed {
 				m.key = &m.id
 			}
 			size := speedGood
-			if l.poison && n%100 == 37 {
-				size, m = speedPoison, m.bad(sizeExceeded)
+			if l.poison != "" && n%100 == 37 {
+				m = m.bad(l.poison)
+				if l.poison == sizeExceeded {
+					size = speedPoison
+				} else {
+					m.key = nil
+				}
 			}
 			from := n * 7919 % (len(pool) - speedPoison)
 			m.value = fmt.Appendf(nil, "%s %s", m.id, pool[from:from+size])
@@ -104,7 +110,11 @@ func speedOptions(version string, nodes int) kafkatest.Options {
 // are written, accounts for each and returns how long the stream took.
 func atFullSpeed(t *testing.T, c *kafkatest.Cluster, messages int, rules speedRules, load speedLoad, meanwhile func(*stream)) time.Duration {
 	t.Helper()
-	c.CreateTopic(speedTopic, 6, c.Nodes(), map[string]string{"max.message.bytes": speedLimit})
+	properties := map[string]string{"max.message.bytes": speedLimit}
+	if load.poison == invalidRecord {
+		properties["cleanup.policy"] = "compact"
+	}
+	c.CreateTopic(speedTopic, 6, c.Nodes(), properties)
 	mayWrite(c, alice, speedTopic)
 	if rules == rulesRead {
 		c.Grant("User:"+alice, kadm.OpDescribeConfigs, kafkatest.TopicResource(speedTopic))
@@ -199,9 +209,10 @@ func TestAllIsDeliveredAtFullSpeedWhileALeaderIsKilled(t *testing.T) {
 	}{
 		{rulesRead, speedLoads[2], false},
 		{rulesForbidden, speedLoads[1], true},
+		{rulesForbidden, speedLoads[4], true},
 		{rulesRead, speedLoads[1], false},
 	} {
-		if test.rules == rulesRead && !test.load.poison && *speedRuns == 1 {
+		if test.rules == rulesRead && test.load.poison == "" && *speedRuns == 1 {
 			continue
 		}
 		t.Run(fmt.Sprintf("%s, %s", test.load.name, test.rules), func(t *testing.T) {
