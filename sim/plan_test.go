@@ -144,13 +144,12 @@ func (p plan) bytes() (n int) {
 }
 
 func (p plan) dialect() kafkafake.Dialect {
-	for _, d := range kafkafake.Dialects() {
-		if d.Name == p.Dialect {
-			d.ProducerExpiry, d.ClockAhead = p.Expiry, p.Clock
-			return d
-		}
+	d, ok := kafkafake.Named(p.Dialect)
+	if !ok {
+		panic("no dialect is named " + p.Dialect)
 	}
-	panic("no dialect is named " + p.Dialect)
+	d.ProducerExpiry, d.ClockAhead = p.Expiry, p.Clock
+	return d
 }
 
 // codecs are those that can be used in a bubble. The coders of zstd are not: they

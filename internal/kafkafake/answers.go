@@ -127,28 +127,38 @@ func (d *Dialect) tell(node int32, resp *kmsg.DescribeConfigsResponse) {
 				c.Value, c.Source = kmsg.StringPtr(fmt.Sprint(d.limit(node))), kmsg.ConfigSourceStaticBrokerConfig
 			}
 		}
+		if d.Configs == OfAnother {
+			r.Configs = slices.DeleteFunc(r.Configs, func(c kmsg.DescribeConfigsResponseResourceConfig) bool {
+				return c.Name == "max.message.bytes" || c.Name == "cleanup.policy"
+			})
+			addConfig(r, "max.message.bytes", "600", kmsg.ConfigSourceDynamicTopicConfig)
+			addConfig(r, "cleanup.policy", "compact", kmsg.ConfigSourceDynamicTopicConfig)
+		}
+		if d.MaxDecompressed > 0 {
+			addConfig(r, maxDecompressed, fmt.Sprint(d.MaxDecompressed), kmsg.ConfigSourceStaticBrokerConfig)
+		}
 		if d.AnyTimestamp {
 			r.Configs = slices.DeleteFunc(r.Configs, func(c kmsg.DescribeConfigsResponseResourceConfig) bool {
 				return c.Name == "message.timestamp.before.max.ms" || c.Name == "message.timestamp.after.max.ms"
 			})
 		} else {
-			addConfig(r, "message.timestamp.before.max.ms", fmt.Sprint(int64(forever)))
-			addConfig(r, "message.timestamp.after.max.ms", "3600000")
+			addConfig(r, "message.timestamp.before.max.ms", fmt.Sprint(int64(forever)), kmsg.ConfigSourceDefaultConfig)
+			addConfig(r, "message.timestamp.after.max.ms", "3600000", kmsg.ConfigSourceDefaultConfig)
 		}
 		for k, v := range d.ExtraConfigs {
-			addConfig(r, k, v)
+			addConfig(r, k, v, kmsg.ConfigSourceDefaultConfig)
 		}
 	}
 }
 
 // addConfig adds a config that is not told already.
-func addConfig(r *kmsg.DescribeConfigsResponseResource, name, value string) {
+func addConfig(r *kmsg.DescribeConfigsResponseResource, name, value string, source kmsg.ConfigSource) {
 	for _, c := range r.Configs {
 		if c.Name == name {
 			return
 		}
 	}
 	c := kmsg.NewDescribeConfigsResponseResourceConfig()
-	c.Name, c.Value, c.Source = name, &value, kmsg.ConfigSourceDefaultConfig
+	c.Name, c.Value, c.Source = name, &value, source
 	r.Configs = append(r.Configs, c)
 }

@@ -35,6 +35,7 @@ type Cluster struct {
 	dialect   Dialect
 	dial      []kgo.Opt
 	producers producers
+	numbers   numbers
 	mu        sync.Mutex
 	fronted   map[*front]struct{}
 	away      map[int32]bool

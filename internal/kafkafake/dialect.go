@@ -73,6 +73,24 @@ type Dialect struct {
 	// (producer.id.expiration.ms), 0 for never.
 	ProducerExpiry time.Duration
 
+	// Numbering says how sequence numbers are looked at. RaisedEpochs is the
+	// answer to an epoch that is higher than the one which InitProducerID gave,
+	// nil where it is taken.
+	Numbering    Numbering
+	RaisedEpochs *kerr.Error
+
+	// AnySize is taken, up to MaxRequest.
+	AnySize bool
+
+	// Grows is by how many bytes each record grows before its batch is
+	// measured. It is encrypted then: a batch that came compressed is measured
+	// by its records as they were before.
+	Grows int
+
+	// MaxDecompressed is the brokers' own max.decompressed.message.bytes, 0 for
+	// none. The topic's own counts in any dialect.
+	MaxDecompressed int
+
 	// SharedEpochs keeps one epoch per producer, as kfake does. Kafka keeps one
 	// per producer and partition.
 	SharedEpochs bool
@@ -102,6 +120,10 @@ const (
 	Denied
 	// Silent is no answer at all.
 	Silent
+	// OfAnother is what another topic has: compacted, and a limit of 600 bytes.
+	OfAnother
+	// OfNone is UNKNOWN_TOPIC_OR_PARTITION for each topic.
+	OfNone
 )
 
 // Dialects returns all dialects that differ in how they judge.

@@ -187,6 +187,8 @@ func (f *front) treat(frame []byte, e *exchange) ([]byte, error) {
 		return f.produce(e, produce)
 	case kmsg.Key(e.req.Key()) == kmsg.DescribeConfigs && asksForTopics(e.req) && d.Configs == Denied:
 		return nil, f.answer(e, refusal(e.req, kerr.TopicAuthorizationFailed))
+	case kmsg.Key(e.req.Key()) == kmsg.DescribeConfigs && asksForTopics(e.req) && d.Configs == OfNone:
+		return nil, f.answer(e, refusal(e.req, kerr.UnknownTopicOrPartition))
 	case kmsg.Key(e.req.Key()) == kmsg.DescribeConfigs && asksForTopics(e.req) && d.Configs == Silent:
 		return nil, f.mute()
 	}
@@ -216,7 +218,14 @@ func (f *front) produce(e *exchange, req *kmsg.ProduceRequest) ([]byte, error) {
 			if !ok || !f.cluster.leads(f.node, e.names[i], p.Partition) {
 				continue // kfake says so
 			}
-			if r := d.Judge(topic, p.Partition, f.node, p.Records); r != nil && e.refused[partitionOf{i, j}] == nil {
+			if e.refused[partitionOf{i, j}] != nil {
+				continue // by a trouble
+			}
+			if r := f.cluster.numbers.check(d, f.cluster.topicID(e.names[i]), p.Partition, p.Records); r != nil {
+				e.refusePartition(partitionOf{i, j}, r)
+				continue
+			}
+			if r := d.Judge(topic, p.Partition, f.node, p.Records); r != nil {
 				e.refusePartition(partitionOf{i, j}, r)
 				worst = r
 			}
@@ -256,7 +265,11 @@ func (f *front) without(req *kmsg.ProduceRequest, e *exchange) *kmsg.ProduceRequ
 		of.Partitions = nil
 		for j, p := range t.Partitions {
 			if e.refused[partitionOf{i, j}] == nil {
-				f.cluster.producers.rename(&f.cluster.dialect, f.cluster.topicID(e.names[i]), p.Partition, p.Records)
+				if f.cluster.dialect.Numbering == NumbersAppended {
+					f.cluster.producers.rename(&f.cluster.dialect, f.cluster.topicID(e.names[i]), p.Partition, p.Records)
+				} else {
+					unnumber(p.Records)
+				}
 				of.Partitions = append(of.Partitions, p)
 			}
 		}
@@ -300,6 +313,8 @@ func (f *front) answer(e *exchange, resp kmsg.Response) error {
 	switch resp := resp.(type) {
 	case *kmsg.ProduceResponse:
 		e.complete(resp)
+	case *kmsg.InitProducerIDResponse:
+		f.cluster.numbers.give(resp)
 	case *kmsg.DescribeConfigsResponse:
 		f.cluster.dialect.tell(f.node, resp)
 	}

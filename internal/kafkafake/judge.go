@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -39,13 +40,19 @@ func (d *Dialect) Judge(topic Topic, partition, node int32, batch []byte) *Refus
 		return &Refusal{Code: kerr.UnsupportedForMessageFormat}
 	}
 	limit := topic.number("max.message.bytes", int64(d.limit(node)))
-	if int64(len(batch)) > limit {
+	if d.AnySize {
+		limit = forever
+	}
+	if d.measure(batch, parsed) > limit {
 		return &Refusal{Code: kerr.MessageTooLarge}
+	}
+	if d.tooLongDecompressed(topic, parsed) {
+		return &Refusal{Code: kerr.InvalidRecord}
 	}
 	if r := d.judgeRecords(topic, partition, parsed); r != nil {
 		return r
 	}
-	size := int64(len(batch))
+	size := d.measure(batch, parsed)
 	if target := topic.text("compression.type", "producer"); !d.NeverRecompresses && target != "producer" && target != codecNames[parsed.codec] {
 		for _, r := range parsed.records {
 			if ms := parsed.timestamp(&r); ms < -1 {
@@ -56,10 +63,32 @@ func (d *Dialect) Judge(topic Topic, partition, node int32, batch []byte) *Refus
 			return &Refusal{Code: kerr.MessageTooLarge}
 		}
 	}
-	if size > topic.number("segment.bytes", 1<<30) {
+	if size > topic.number("segment.bytes", 1<<30) && !d.AnySize {
 		return &Refusal{Code: kerr.RecordListTooLarge}
 	}
 	return nil
+}
+
+// measure returns the size of a batch as the broker gets it.
+func (d *Dialect) measure(batch []byte, b *parsedBatch) int64 {
+	if d.Grows > 0 {
+		return int64(batchHead + len(b.body) + d.Grows*len(b.records))
+	}
+	return int64(len(batch))
+}
+
+// maxDecompressed is the property of Kafka 4.4 for records of compressed batches.
+const maxDecompressed = "max.decompressed.message.bytes"
+
+// tooLongDecompressed reports whether a batch is compressed and has a record that
+// is too long: Kafka then looks at nothing else of the batch, and names no record.
+func (d *Dialect) tooLongDecompressed(topic Topic, b *parsedBatch) bool {
+	limit := int64(forever)
+	if d.MaxDecompressed > 0 {
+		limit = int64(d.MaxDecompressed)
+	}
+	limit = topic.number(maxDecompressed, limit)
+	return b.codec != kgo.CodecNone && slices.ContainsFunc(b.records, func(r kmsg.Record) bool { return int64(r.Length) > limit })
 }
 
 // judgeRecords judges the records one by one.

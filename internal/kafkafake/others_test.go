@@ -1,0 +1,286 @@
+package kafkafake
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/crc32"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// numbered gives a batch a producer, an epoch and a sequence number.
+func numbered(b []byte, id int64, epoch int16, sequence int32) []byte {
+	b = bytes.Clone(b)
+	binary.BigEndian.PutUint64(b[producerIDAt:], uint64(id))
+	binary.BigEndian.PutUint16(b[producerIDAt+8:], uint16(epoch))
+	binary.BigEndian.PutUint32(b[producerIDAt+10:], uint32(sequence))
+	binary.BigEndian.PutUint32(b[crcAt:], crc32.Checksum(b[crcFrom:], castagnoli))
+	return b
+}
+
+// newProducer asks for a producer ID.
+func newProducer(t *testing.T, c *Cluster) int64 {
+	t.Helper()
+	cl, err := kgo.NewClient(c.Opts()...)
+	require.NoError(t, err)
+	defer cl.Close()
+	req := kmsg.NewPtrInitProducerIDRequest()
+	req.ProducerID, req.ProducerEpoch = -1, -1
+	resp, err := req.RequestWith(t.Context(), cl)
+	require.NoError(t, err)
+	require.Zero(t, resp.ErrorCode)
+	return resp.ProducerID
+}
+
+// What the dialects answer to the same batches of one producer, one after the
+// other, and how many records are in the log then.
+func TestDialectsNumberBatches(t *testing.T) {
+	t.Parallel()
+	type sent struct {
+		marked   bool
+		epoch    int16
+		sequence int32
+		code     *kerr.Error
+	}
+	for _, test := range []struct {
+		dialect Dialect
+		sent    []sent
+		log     int
+	}{
+		{Registry(), []sent{
+			{false, 0, 0, nil},
+			{true, 0, 1, kerr.InvalidRecord},
+			{false, 0, 2, kerr.OutOfOrderSequenceNumber},
+			{false, 0, 1, nil},
+			{false, 0, 1, nil}, // a duplicate is acked, and not appended
+			{false, 1, 0, nil}, // as is an epoch that the client raised
+		}, 3},
+		{CountingRejected(), []sent{
+			{false, 0, 0, nil},
+			{true, 0, 1, kerr.InvalidRecord},
+			{false, 0, 3, kerr.OutOfOrderSequenceNumber},
+			{false, 0, 2, nil},
+			{false, 0, 1, kerr.DuplicateSequenceNumber},
+			{false, 0, 0, kerr.DuplicateSequenceNumber},
+			{false, 1, 0, nil},
+			{false, 0, 3, kerr.InvalidProducerEpoch},
+		}, 3},
+		{Tansu(), []sent{
+			{false, 0, 0, nil},
+			{true, 0, 1, kerr.InvalidRecord},
+			{false, 0, 1, kerr.DuplicateSequenceNumber},
+			{false, 1, 0, kerr.ProducerFenced},
+			{false, 0, 2, nil},
+		}, 2},
+		{FencingEpochs(), []sent{
+			{false, 0, 0, nil},
+			{false, 1, 0, kerr.InvalidProducerEpoch},
+			{false, 0, 0, nil}, // a duplicate
+			{false, 0, 1, nil},
+		}, 2},
+		{Unnumbered(), []sent{
+			{false, 0, 0, nil},
+			{false, 0, 0, nil},
+			{false, 0, 7, nil},
+			{false, 1, 3, nil},
+		}, 4},
+	} {
+		t.Run(test.dialect.Name, func(t *testing.T) {
+			t.Parallel()
+			c := Speak(t, test.dialect, nil)
+			c.Topic("t", 1)
+			id := newProducer(t, c)
+			for i, s := range test.sent {
+				r := good()
+				if s.marked {
+					r.Value = []byte(Mark)
+				}
+				answers, err := produce(t, c, "t", numbered(batch(r), id, s.epoch, s.sequence))
+				require.NoError(t, err)
+				require.Equal(t, codeOf(s.code), answers[0].ErrorCode, "batch %d: %v", i, kerr.ErrorForCode(answers[0].ErrorCode))
+			}
+			require.Len(t, c.Log("t"), test.log)
+
+			answers, err := produce(t, c, "t", numbered(batch(good()), newProducer(t, c), 0, 0))
+			require.NoError(t, err)
+			require.Zero(t, answers[0].ErrorCode, "a new producer ID is taken by each")
+		})
+	}
+}
+
+func TestCountingRejectedKnowsOnlyItsOwnProducers(t *testing.T) {
+	t.Parallel()
+	c := Speak(t, CountingRejected(), nil)
+	c.Topic("t", 1)
+	answers, err := produce(t, c, "t", numbered(batch(good()), 77, 0, 0))
+	require.NoError(t, err)
+	require.Equal(t, kerr.UnknownProducerID.Code, answers[0].ErrorCode)
+}
+
+// A batch that a trouble keeps from the broker was not seen.
+func TestCountingRejectedDoesNotCountWhatItNeverSaw(t *testing.T) {
+	t.Parallel()
+	c := Speak(t, CountingRejected(), nil)
+	c.Topic("t", 1)
+	id := newProducer(t, c)
+	c.Trouble(Trouble{Do: Refuse, Code: kerr.NotLeaderForPartition})
+	for _, code := range []int16{kerr.NotLeaderForPartition.Code, 0} {
+		answers, err := produce(t, c, "t", numbered(batch(good()), id, 0, 0))
+		require.NoError(t, err)
+		require.Equal(t, code, answers[0].ErrorCode)
+	}
+}
+
+func TestProxiesReportOtherConfigs(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		dialect Dialect
+		code    *kerr.Error
+		limit   string
+		policy  string
+	}{
+		{Kafka(), nil, "2000", "delete"},
+		{ConfigsOfAnotherTopic(), nil, "600", "compact"},
+		{ConfigsOfNoTopic(), kerr.UnknownTopicOrPartition, "", ""},
+	} {
+		c := Speak(t, test.dialect, nil)
+		c.Topic("t", 1, "max.message.bytes=2000")
+		r := describe(t, c, "t")
+		require.Equal(t, codeOf(test.code), r.ErrorCode, test.dialect.Name)
+		told := map[string]string{}
+		for _, c := range r.Configs {
+			told[c.Name] = *c.Value
+		}
+		require.Equal(t, test.limit, told["max.message.bytes"], test.dialect.Name)
+		require.Equal(t, test.policy, told["cleanup.policy"], test.dialect.Name)
+		answers, err := produce(t, c, "t", batch(kmsg.Record{Value: make([]byte, 1500)}))
+		require.NoError(t, err)
+		require.Zero(t, answers[0].ErrorCode, "the true topic takes it")
+	}
+}
+
+// describe asks for a topic's configs.
+func describe(t *testing.T, c *Cluster, topic string) kmsg.DescribeConfigsResponseResource {
+	t.Helper()
+	cl, err := kgo.NewClient(c.Opts()...)
+	require.NoError(t, err)
+	defer cl.Close()
+	req := kmsg.NewPtrDescribeConfigsRequest()
+	r := kmsg.NewDescribeConfigsRequestResource()
+	r.ResourceType, r.ResourceName = kmsg.ConfigResourceTypeTopic, topic
+	req.Resources = append(req.Resources, r)
+	resp, err := req.RequestWith(t.Context(), cl)
+	require.NoError(t, err)
+	require.Len(t, resp.Resources, 1)
+	return resp.Resources[0]
+}
+
+// Encryption adds to each record, so that a batch may be too large that is smaller
+// than a record which is not.
+func TestEncryptingMeasuresWhatItMakes(t *testing.T) {
+	t.Parallel()
+	c := Speak(t, Encrypting(), nil)
+	c.Topic("t", 1, "max.message.bytes=1000")
+	many := make([]kmsg.Record, 6)
+	for i := range many {
+		many[i] = good()
+	}
+	for _, test := range []struct {
+		batch []byte
+		code  *kerr.Error
+	}{
+		{sized(1000 - 142), nil},
+		{sized(1000 - 141), kerr.MessageTooLarge},
+		{batch(many...), nil},
+		{batch(append(many, good())...), kerr.MessageTooLarge},
+	} {
+		answers, err := produce(t, c, "t", test.batch)
+		require.NoError(t, err)
+		require.Equal(t, codeOf(test.code), answers[0].ErrorCode, "%d bytes", len(test.batch))
+	}
+	require.Less(t, len(batch(append(many, good())...)), 1000-142)
+}
+
+// sized makes a batch of one record that is as large.
+func sized(bytes int) []byte {
+	for n := bytes - batchHead; ; n-- {
+		if b := batch(kmsg.Record{Key: []byte("k"), Value: make([]byte, n)}); len(b) == bytes {
+			return b
+		}
+	}
+}
+
+// A record over max.decompressed.message.bytes is rejected in a compressed batch
+// alone, and neither it nor one without a key is named then.
+func TestKafkaLimitsDecompressedRecords(t *testing.T) {
+	t.Parallel()
+	keyless := kmsg.Record{Value: []byte("v")}
+	for name, start := range map[string]func(t *testing.T) *Cluster{
+		"topic":  func(t *testing.T) *Cluster { return topicOf44(t, Kafka(), maxDecompressed+"=2000") },
+		"broker": func(t *testing.T) *Cluster { return topicOf44(t, SmallDecompressed()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := start(t)
+			for _, test := range []struct {
+				name  string
+				batch []byte
+				code  *kerr.Error
+				named int
+			}{
+				{"2000 bytes", gzipped(t, batch(sizedRecord(2000))), nil, 0},
+				{"2001 bytes", gzipped(t, batch(good(), sizedRecord(2001), keyless)), kerr.InvalidRecord, 0},
+				{"2001 bytes, not compressed", batch(good(), sizedRecord(2001)), nil, 0},
+				{"no key", gzipped(t, batch(good(), keyless)), kerr.InvalidRecord, 1},
+			} {
+				answers, err := produce(t, c, "t", test.batch)
+				require.NoError(t, err)
+				require.Equal(t, codeOf(test.code), answers[0].ErrorCode, test.name)
+				require.Len(t, answers[0].ErrorRecords, test.named, test.name)
+				require.Equal(t, test.named > 0, answers[0].ErrorMessage != nil, test.name)
+			}
+		})
+	}
+}
+
+func topicOf44(t *testing.T, d Dialect, configs ...string) *Cluster {
+	t.Helper()
+	c := Speak(t, d, nil)
+	c.Topic("t", 1, append(configs, "cleanup.policy=compact")...)
+	return c
+}
+
+// sizedRecord makes a record that is as long from its attributes to its headers.
+func sizedRecord(length int) kmsg.Record {
+	for n := length; ; n-- {
+		r := kmsg.Record{Key: []byte("k"), OffsetDelta: 1, Value: make([]byte, n)}
+		if len(r.AppendTo(nil))-1 == length {
+			return r
+		}
+	}
+}
+
+// gzipped compresses a batch.
+func gzipped(t *testing.T, b []byte) []byte {
+	t.Helper()
+	c, err := kgo.DefaultCompressor(kgo.GzipCompression())
+	require.NoError(t, err)
+	short, codec := c.Compress(new(bytes.Buffer), b[batchHead:])
+	out := append(bytes.Clone(b[:batchHead]), short...)
+	binary.BigEndian.PutUint32(out[8:], uint32(len(out)-12))
+	binary.BigEndian.PutUint16(out[21:], uint16(codec))
+	binary.BigEndian.PutUint32(out[crcAt:], crc32.Checksum(out[crcFrom:], castagnoli))
+	return out
+}
+
+// codeOf returns the code of an error, 0 for none.
+func codeOf(err *kerr.Error) int16 {
+	if err == nil {
+		return 0
+	}
+	return err.Code
+}
