@@ -8,6 +8,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/kafka-guarded/kafka-guarded/check"
+	"github.com/kafka-guarded/kafka-guarded/deadletters"
 	"github.com/kafka-guarded/kafka-guarded/demo"
 	"github.com/kafka-guarded/kafka-guarded/internal/binary"
 	_ "github.com/kafka-guarded/kafka-guarded/output"
@@ -21,5 +22,6 @@ func main() {
 	binary.Run("kafka-guarded", version, date,
 		service.CLIOptAddCommand(demo.Command()),
 		service.CLIOptAddCommand(check.Command()),
+		service.CLIOptAddCommand(deadletters.Command()),
 	)
 }

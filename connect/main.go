@@ -16,6 +16,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/check"
 	_ "github.com/kafka-guarded/kafka-guarded/connect/aws"
 	_ "github.com/kafka-guarded/kafka-guarded/connect/otlp"
+	"github.com/kafka-guarded/kafka-guarded/deadletters"
 	"github.com/kafka-guarded/kafka-guarded/internal/binary"
 	_ "github.com/kafka-guarded/kafka-guarded/output"
 )
@@ -25,5 +26,8 @@ import (
 var version, date string
 
 func main() {
-	binary.Run("kafka-guarded-connect", version, date, service.CLIOptAddCommand(check.Command()))
+	binary.Run("kafka-guarded-connect", version, date,
+		service.CLIOptAddCommand(check.Command()),
+		service.CLIOptAddCommand(deadletters.Command()),
+	)
 }

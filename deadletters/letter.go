@@ -1,0 +1,227 @@
+// Package deadletters is the subcommand dead-letters: it reads the dead letters of
+// the kafka_guarded output from a topic or from files, says what they are, shows
+// them, and sends them again to where they belong.
+package deadletters
+
+import (
+	"bytes"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/kafka-guarded/kafka-guarded/guard"
+)
+
+// The metadata of dead letters. The output writes all but the attempts.
+const (
+	metaPrefix     = "kafka_guarded_"
+	metaClass      = metaPrefix + "class"
+	metaError      = metaPrefix + "error"
+	metaTopic      = metaPrefix + "topic"
+	metaKey        = metaPrefix + "key"
+	metaPartition  = metaPrefix + "partition"
+	metaBytes      = metaPrefix + "bytes"
+	metaLimit      = metaPrefix + "limit"
+	metaFailedAt   = metaPrefix + "failed_at"
+	metaNull       = metaPrefix + "null"
+	metaTimestamp  = metaPrefix + "timestamp_ms"
+	metaLetterErr  = metaPrefix + "dead_letter_error"
+	metaAttempts   = metaPrefix + "attempts" // how often redrive sent it in vain
+	recipeAttempts = "_redrive_attempts"     // the same, of config/redrive.yaml
+	fallbackError  = "fallback_error"        // of the output fallback of Benthos
+	inputTimestamp = "kafka_timestamp_ms"    // of Benthos' inputs for Kafka
+)
+
+// noClass stands for the class of what is no dead letter of kafka_guarded.
+const noClass = "none"
+
+// place is where a letter is in its source.
+type place struct {
+	part   string // TOPIC/PARTITION, or the path of a file
+	offset int64  // the offset, or the number of the letter in the file, from 1
+}
+
+func (p place) String() string { return p.part + ":" + strconv.FormatInt(p.offset, 10) }
+
+// Letter is a dead letter. Its bytes are those of the source's buffer: a letter is
+// only good until the next one is read, unless it was kept.
+type Letter struct {
+	at   place
+	meta []kgo.RecordHeader // all metadata, those of the record included
+	body []byte             // nil for a null value
+
+	class, topic []byte
+	err          []byte
+	key          []byte // nil for none
+	partition    int32  // -1 if not known
+	bytes, limit int    // where size decided
+	attempts     int
+	failedAt     time.Time
+	timestamp    int64 // of the record in milliseconds, -1 if not known
+	recordTime   time.Time
+}
+
+// newLetter reads the metadata of a letter. The time is that of the record of a
+// topic, zero for a file.
+func newLetter(at place, meta []kgo.RecordHeader, body []byte, recordTime time.Time) Letter {
+	l := Letter{at: at, meta: meta, body: body, partition: -1, timestamp: -1, recordTime: recordTime}
+	var fallback []byte
+	inputTime := int64(-1)
+	for i := range meta {
+		value := meta[i].Value
+		if value == nil {
+			value = []byte{} // a header without a value
+		}
+		switch meta[i].Key {
+		case metaClass:
+			l.class = value
+		case metaError:
+			l.err = value
+		case metaTopic:
+			l.topic = value
+		case metaKey:
+			l.key = value
+		case metaPartition:
+			l.partition = int32(number(value, -1))
+		case metaBytes:
+			l.bytes = int(number(value, 0))
+		case metaLimit:
+			l.limit = int(number(value, 0))
+		case metaAttempts, recipeAttempts:
+			l.attempts = max(l.attempts, int(number(value, 0)))
+		case metaFailedAt:
+			l.failedAt, _ = time.Parse(time.RFC3339, string(value))
+		case metaNull:
+			if string(value) == "true" {
+				l.body = nil
+			}
+		case metaTimestamp:
+			l.timestamp = number(value, -1)
+		case inputTimestamp:
+			inputTime = number(value, -1)
+		case fallbackError:
+			fallback = value
+		}
+	}
+	if l.err == nil {
+		l.err = fallback
+	}
+	if l.class == nil {
+		l.class = classOf(l.err)
+	}
+	switch {
+	case l.timestamp >= 0:
+	case !recordTime.IsZero():
+		// The output gives its dead letters to a topic with the time that
+		// the config says, which is the record's own in our configs.
+		l.timestamp = recordTime.UnixMilli()
+	case inputTime >= 0:
+		l.timestamp = inputTime
+	case !l.failedAt.IsZero():
+		l.timestamp = l.failedAt.UnixMilli()
+	}
+	return l
+}
+
+func number(text []byte, otherwise int64) int64 {
+	n, err := strconv.ParseInt(string(text), 10, 64)
+	if err != nil {
+		return otherwise
+	}
+	return n
+}
+
+// classOf returns the class that an error text begins with, nil if there is none.
+func classOf(text []byte) []byte {
+	if name, _, ok := bytes.Cut(text, []byte(":")); ok {
+		if _, err := guard.ParseClass(string(name)); err == nil {
+			return name
+		}
+	}
+	return nil
+}
+
+// time is when the letter failed, as far as that is known.
+func (l *Letter) time() time.Time {
+	if l.failedAt.IsZero() {
+		return l.recordTime
+	}
+	return l.failedAt
+}
+
+// size is how many bytes of content the letter has.
+func (l *Letter) size() int {
+	n := len(l.body) + len(l.key)
+	for i := range l.meta {
+		if !own(l.meta[i].Key) {
+			n += len(l.meta[i].Key) + len(l.meta[i].Value)
+		}
+	}
+	return n
+}
+
+// keep makes a letter good for longer than until the next one is read.
+func (l Letter) keep() *Letter {
+	if l.body != nil {
+		l.body = append([]byte{}, l.body...)
+	}
+	meta := make([]kgo.RecordHeader, len(l.meta))
+	for i, m := range l.meta {
+		meta[i] = kgo.RecordHeader{Key: m.Key, Value: slices.Clone(m.Value)}
+	}
+	kept := newLetter(l.at, meta, l.body, l.recordTime)
+	if kept.key == nil {
+		kept.key = slices.Clone(l.key)
+	}
+	return &kept
+}
+
+// own reports whether metadata is about the letter, and no header of the record.
+func own(name string) bool { return strings.HasPrefix(name, metaPrefix) || name == recipeAttempts }
+
+// message is the letter as Bloblang sees it.
+func (l *Letter) message() *service.Message {
+	content := l.body
+	if content == nil {
+		content = []byte{}
+	}
+	m := service.NewMessage(content)
+	for _, h := range l.meta {
+		m.MetaSetMut(h.Key, string(h.Value))
+	}
+	if l.body == nil {
+		m.MetaSetMut(metaNull, "true")
+	}
+	if _, has := m.MetaGet(metaClass); !has && l.class != nil {
+		m.MetaSetMut(metaClass, string(l.class))
+	}
+	return m
+}
+
+func text(b []byte) string {
+	if utf8.Valid(b) {
+		return string(b)
+	}
+	return strings.ToValidUTF8(string(b), "�")
+}
+
+// packed is the metadata of the letter for a file: where a record of a topic has
+// it in its value or timestamp, it is added.
+func (l *Letter) packed() []kgo.RecordHeader {
+	meta := slices.Clone(l.meta)
+	has := func(name string) bool {
+		return slices.ContainsFunc(meta, func(h kgo.RecordHeader) bool { return h.Key == name })
+	}
+	if l.body == nil && !has(metaNull) {
+		meta = append(meta, kgo.RecordHeader{Key: metaNull, Value: []byte("true")})
+	}
+	if l.timestamp >= 0 && !has(metaTimestamp) {
+		meta = append(meta, kgo.RecordHeader{Key: metaTimestamp, Value: strconv.AppendInt(nil, l.timestamp, 10)})
+	}
+	return meta
+}

@@ -1,0 +1,258 @@
+package deadletters
+
+import (
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
+)
+
+func TestFoldLeavesWhatLettersHaveInCommon(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct{ text, class, topic, want string }{
+		{"size_exceeded: topic orders-2: 3145796 bytes exceed the topic's max.message.bytes (1048588)", "size_exceeded", "orders-2", "N bytes exceed the topic's max.message.bytes (M)"},
+		{"unroutable: topic orders partition 99: no such partition: the topic has 6", "unroutable", "orders", "no such partition: the topic has N"},
+		{"invalid_record: topic o: no key", "invalid_record", "o", "no key"},
+		{"a codec of v2 took 15ms", "", "", "a codec of v2 took 15ms"},
+		{"", "none", "", "no reason is given"},
+	} {
+		require.Equal(t, test.want, fold(test.text, test.class, test.topic))
+	}
+}
+
+// topicWithLetters has 30 letters of two kinds, and one record that is none.
+func topicWithLetters(t *testing.T) *kafkafake.Cluster {
+	c := kafkafake.New(t)
+	c.Topic("dead", 3)
+	var all []*kgo.Record
+	for i := range 20 {
+		all = append(all, tooLarge("orders", i))
+	}
+	for i := range 10 {
+		all = append(all, noKey("customers", 20+i))
+	}
+	all = append(all, &kgo.Record{Key: []byte("who"), Value: []byte("am I")})
+	produce(t, c, "dead", all...)
+	return c
+}
+
+func brokers(c *kafkafake.Cluster) string { return "--brokers=" + strings.Join(c.ListenAddrs(), ",") }
+
+func TestSummaryOfATopic(t *testing.T) {
+	t.Parallel()
+	c := topicWithLetters(t)
+	out := runCommand(t, brokers(c), "dead").fine(t).out
+	require.Contains(t, out, "topic dead: 31 dead letters, ")
+	require.Regexp(t, `(?m)^20 +\S+ \S+ +size_exceeded +orders +.*02:00:00 .*02:00:19 +N bytes exceed the topic's max.message.bytes \(M\)$`, strings.ReplaceAll(out, "2026-11-30 ", ""))
+	require.Regexp(t, `(?m)^10 .*invalid_record +customers .*no key, and the topic is compacted \(cleanup.policy\)$`, out)
+	require.Regexp(t, `(?m)^1 .*none +- .*no reason is given$`, out)
+	require.Contains(t, out, "limit 1,048,588 bytes: 20 letters have from 2,000,000 to 2,000,019 bytes: 20 up to 2 times the limit")
+}
+
+func TestSummaryAsJSON(t *testing.T) {
+	t.Parallel()
+	c := topicWithLetters(t)
+	var s struct {
+		Letters, Read int64
+		Groups        []struct {
+			Class, Topic, Reason string
+			Count                int64
+		}
+		Timeline []struct{ Count int64 }
+	}
+	require.NoError(t, json.Unmarshal([]byte(runCommand(t, "summary", "--json", brokers(c), "--class", "size_exceeded", "--class", "invalid_record", "dead").fine(t).out), &s))
+	require.EqualValues(t, 30, s.Letters)
+	require.EqualValues(t, 31, s.Read)
+	require.Len(t, s.Groups, 2)
+	require.EqualValues(t, 20, s.Groups[0].Count)
+	columns := int64(0)
+	for _, c := range s.Timeline {
+		columns += c.Count
+	}
+	require.EqualValues(t, 30, columns)
+}
+
+func TestFiltersChoose(t *testing.T) {
+	t.Parallel()
+	c := topicWithLetters(t)
+	for _, test := range []struct {
+		name string
+		args []string
+		want int
+	}{
+		{"all", nil, 31},
+		{"class", []string{"--class=size_exceeded"}, 20},
+		{"no dead letter", []string{"--class=none"}, 1},
+		{"topic", []string{"--topic=customers"}, 10},
+		{"reason as folded", []string{"--reason=N bytes exceed"}, 20},
+		{"reason as it is", []string{"--reason=2000007 bytes"}, 1},
+		{"since", []string{"--since=2026-11-30T02:00:15Z", "--class=size_exceeded"}, 5},
+		{"until", []string{"--until=2026-11-30T02:00:15Z", "--class=size_exceeded"}, 15},
+		{"where on content", []string{"--where=this.id == 7"}, 1},
+		{"where on metadata", []string{"--where=@kafka_guarded_topic == \"orders\" && @trace == \"t-3\""}, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			r := runCommand(t, append(append([]string{"show", "--offsets", "--limit=0", brokers(c)}, test.args...), "dead")...).fine(t)
+			require.Equal(t, test.want, strings.Count(r.out, "\n"), r.out)
+			require.Regexp(t, `^dead/\d:\d+\n`, r.out)
+		})
+	}
+}
+
+func TestWhereThatFailsForALetterIsSaid(t *testing.T) {
+	t.Parallel()
+	c := topicWithLetters(t)
+	r := runCommand(t, "summary", brokers(c), "--where", "this.id < 5", "dead").fine(t)
+	require.Contains(t, r.err, "gives no boolean, for 1 letters") // "am I" is no JSON
+	require.Contains(t, r.out, "5 dead letters of 31 (--where 'this.id < 5')")
+}
+
+func TestShowHasHeadersAndPayload(t *testing.T) {
+	t.Parallel()
+	c := topicWithLetters(t)
+	r := runCommand(t, "show", brokers(c), "--where", "this.id == 7", "dead").fine(t)
+	for _, want := range []string{"size_exceeded", "topic      orders", "key        customer-7", "headers    trace: t-7", `"customer": "secret-7"`, "2000007 bytes exceed"} {
+		require.Contains(t, r.out, want)
+	}
+	r = runCommand(t, "show", brokers(c), "--limit", "3", "dead").fine(t)
+	require.Equal(t, 3, strings.Count(r.out, "== "))
+	require.Contains(t, r.err, "there are more than these 3")
+}
+
+// What show prints as JSON is a file of letters that are the same.
+func TestShownAsJSONCanBeRead(t *testing.T) {
+	t.Parallel()
+	c := topicWithLetters(t)
+	path := file(t, "letters.jsonl", strings.TrimSuffix(runCommand(t, "show", "--json", "--limit=0", brokers(c), "dead").fine(t).out, "\n"))
+	summary := func(args ...string) string {
+		out := runCommand(t, args...).fine(t).out
+		return out[strings.Index(out, "COUNT"):]
+	}
+	require.Equal(t, summary(brokers(c), "--class=size_exceeded", "dead"), summary("--class=size_exceeded", path))
+}
+
+func TestFilesOfEveryKindAreRead(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	write := func(name, content string) {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
+	}
+	line := func(i int) string { return packedLine(t, tooLarge("orders", i)) }
+	write("a.jsonl", line(1)+"\n"+line(2)) // without an end
+	write("array.json", "["+line(3)+",\n "+line(4)+"]\n["+line(5)+"]")
+	var zipped bytes.Buffer
+	z := gzip.NewWriter(&zipped)
+	fmt.Fprintln(z, line(6))
+	require.NoError(t, z.Close())
+	write("b.jsonl.gz", zipped.String())
+	write("plain.txt", "just a line\r\n\n{\"of\":\"JSON\"}\n")
+	write("recipe.jsonl", `{"error":"size_exceeded: topic orders: 7 bytes exceed the topic's max.message.bytes (5)","failed_at":"2026-11-30T02:00:07Z","key":"k","message":"{}","topic":"orders"}`+"\n")
+	write("torn.jsonl", line(8)+"\n"+line(9)[:40])
+	write(".hidden", line(10))
+	write("a.jsonl"+sidecar, "{}")
+	out := runCommand(t, dir).fine(t).out
+	require.Contains(t, out, ": 10 dead letters, ")
+	require.Regexp(t, `(?m)^8 .*size_exceeded +orders`, out)
+	require.Regexp(t, `(?m)^2 .*none +- `, out)
+	r := runCommand(t, "show", "--class=none", "--offsets", dir).fine(t)
+	require.Equal(t, filepath.Join(dir, "plain.txt")+":1\n"+filepath.Join(dir, "plain.txt")+":2\n", r.out)
+}
+
+// A line is read however long it is, and content that is no text as it was.
+func TestLettersOfAFileAreExact(t *testing.T) {
+	t.Parallel()
+	large := bytes.Repeat([]byte("0123456789"), 200_000)
+	binary := []byte{0, 0xff, 0xfe, '\n', '"'}
+	for name, body := range map[string][]byte{"large": large, "binary": binary, "empty": {}, "null": nil} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			meta := []kgo.RecordHeader{{Key: metaTopic, Value: []byte("t")}, {Key: metaKey, Value: binary}, {Key: "h", Value: []byte("<é>")}}
+			line, err := pack(meta, body)
+			require.NoError(t, err)
+			path := file(t, "l.jsonl", string(line))
+			s, err := openFiles(path)
+			require.NoError(t, err)
+			n := 0
+			require.NoError(t, s.read(t.Context(), nil, func(l *Letter) error {
+				n++
+				require.Equal(t, body, l.body)
+				require.Equal(t, binary, l.key)
+				require.ElementsMatch(t, meta, l.meta)
+				return nil
+			}, func(int64) {}))
+			require.Equal(t, 1, n)
+		})
+	}
+}
+
+func TestMistakesAreSaid(t *testing.T) {
+	t.Parallel()
+	c := topicWithLetters(t)
+	for _, test := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"nothing", nil, "dead-letters takes a topic, a file or a folder"},
+		{"no brokers", []string{"dead"}, "dead is no file here, so it is taken for a topic: where is Kafka?"},
+		{"no such topic", []string{brokers(c), "deda"}, "opening topic deda: UNKNOWN_TOPIC_OR_PARTITION"},
+		{"no such file", []string{"letters.jsonl"}, "no such file"},
+		{"no such class", []string{"--class=large", brokers(c), "dead"}, "--class large: there is no such class"},
+		{"no time", []string{"--since=yesterday", brokers(c), "dead"}, "--since: it is \"yesterday\", it must be a time such as"},
+		{"no mapping", []string{"--where=this.", brokers(c), "dead"}, "--where: it is no Bloblang mapping"},
+		{"flags last", []string{"show", "dead", "--json"}, "--json: flags come before the topic or file"},
+		{"no such field", []string{brokers(c), "--field=colour=red", "dead"}, "colour"},
+		{"no such config", []string{"--config=missing.yaml"}, "missing.yaml"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			r := runCommand(t, test.args...)
+			require.Error(t, r.failed)
+			require.Contains(t, r.failed.Error(), test.want)
+		})
+	}
+}
+
+func TestTheConfigSaysWhereLettersAre(t *testing.T) {
+	t.Parallel()
+	c := topicWithLetters(t)
+	path := file(t, "stream.yaml", `
+input: { stdin: {} }
+output:
+  kafka_guarded:
+    seed_brokers: [ "`+strings.Join(c.ListenAddrs(), ",")+`" ]
+    topic: orders
+    dead_letter:
+      kafka_guarded:
+        seed_brokers: [ "`+strings.Join(c.ListenAddrs(), ",")+`" ]
+        topic: dead
+        metadata: { include_prefixes: [ kafka_guarded_ ] }`)
+	require.Contains(t, runCommand(t, "--config", path).fine(t).out, "topic dead: 31 dead letters")
+}
+
+func TestReportIsOnePageWithoutContent(t *testing.T) {
+	t.Parallel()
+	c := topicWithLetters(t)
+	path := filepath.Join(t.TempDir(), "report.html")
+	runCommand(t, "summary", "--html", path, brokers(c), "dead").fine(t)
+	page, err := os.ReadFile(path)
+	require.NoError(t, err)
+	require.Contains(t, string(page), "<b>31</b>messages failed for good")
+	require.NotContains(t, string(page), "secret-")
+	require.NotContains(t, string(page), "customer-1")
+	require.NotRegexp(t, `(src|href)=|url\(|@import`, string(page), "it needs no other file")
+	runCommand(t, "summary", "--unredacted", "--html", path, brokers(c), "dead").fine(t)
+	page, err = os.ReadFile(path)
+	require.NoError(t, err)
+	require.Contains(t, string(page), "secret-")
+}

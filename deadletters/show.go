@@ -1,0 +1,127 @@
+package deadletters
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/dustin/go-humanize"
+)
+
+// shownBytes is how much of a payload is shown, unless all of it is asked for.
+const shownBytes = 2000
+
+// shower writes letters for people, or for programs, to read.
+type shower struct {
+	w       *bufio.Writer
+	offsets bool // only where the letters are
+	json    bool // letters as in files, one a line
+	full    bool // payloads as a whole
+	n       int64
+}
+
+func (s *shower) show(l *Letter) error {
+	s.n++
+	switch {
+	case s.offsets:
+		fmt.Fprintln(s.w, l.at)
+	case s.json:
+		line, err := pack(l.packed(), l.body)
+		if err != nil {
+			return err
+		}
+		s.w.Write(line)
+		s.w.WriteByte('\n')
+	default:
+		s.letter(l)
+	}
+	return s.w.Flush() // a pager waits for it
+}
+
+func (s *shower) letter(l *Letter) {
+	class := text(l.class)
+	if class == "" {
+		class = "no dead letter of kafka_guarded"
+	}
+	fmt.Fprintf(s.w, "== %s  %s\n", l.at, class)
+	line := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(s.w, "%-10s %s\n", name, value)
+		}
+	}
+	if at := l.time(); !at.IsZero() {
+		line("failed at", stamp(at))
+	}
+	topic := text(l.topic)
+	if l.partition >= 0 {
+		topic += fmt.Sprintf(", partition %d", l.partition)
+	}
+	line("topic", topic)
+	switch {
+	case l.key == nil:
+		line("key", "none (null)")
+	case utf8.Valid(l.key):
+		line("key", string(l.key))
+	default:
+		line("key", fmt.Sprintf("%d bytes: %x", len(l.key), l.key[:min(len(l.key), 64)]))
+	}
+	if l.timestamp >= 0 {
+		line("timestamp", time.UnixMilli(l.timestamp).UTC().Format(time.RFC3339Nano))
+	}
+	line("reason", text(l.err))
+	if l.attempts > 0 {
+		line("sent again", fmt.Sprintf("%d times, in vain", l.attempts))
+	}
+	name := "headers"
+	for _, h := range l.meta {
+		if own(h.Key) && h.Key != metaLetterErr {
+			continue
+		}
+		value := text(h.Value)
+		if !utf8.Valid(h.Value) {
+			value = fmt.Sprintf("%d bytes: %x", len(h.Value), h.Value[:min(len(h.Value), 64)])
+		}
+		fmt.Fprintf(s.w, "%-10s %s: %s\n", name, h.Key, value)
+		name = ""
+	}
+	s.payload(l.body)
+}
+
+func (s *shower) payload(body []byte) {
+	if body == nil {
+		fmt.Fprintf(s.w, "%-10s none (null)\n\n", "payload")
+		return
+	}
+	fmt.Fprintf(s.w, "%-10s %s bytes\n", "payload", humanize.Comma(int64(len(body))))
+	shown := body
+	if !s.full && len(shown) > shownBytes {
+		shown = shown[:shownBytes]
+		for len(shown) > 0 && utf8.Valid(body) && !utf8.Valid(shown) {
+			shown = shown[:len(shown)-1] // not in the middle of a character
+		}
+	}
+	switch {
+	case !utf8.Valid(shown):
+		s.w.WriteString(hex.Dump(shown))
+	case len(shown) == len(body) && len(body) <= shownBytes && json.Valid(body) && (body[0] == '{' || body[0] == '['):
+		var indented bytes.Buffer
+		_ = json.Indent(&indented, body, "", "  ")
+		s.w.Write(indented.Bytes())
+		s.w.WriteByte('\n')
+	default:
+		s.w.WriteString(strings.TrimSuffix(string(shown), "\n") + "\n")
+	}
+	if rest := len(body) - len(shown); rest > 0 {
+		fmt.Fprintf(s.w, "... %s bytes more: --full shows them\n", humanize.Comma(int64(rest)))
+	}
+	s.w.WriteByte('\n')
+}
+
+// newShower writes to w.
+func newShower(w io.Writer) *shower { return &shower{w: bufio.NewWriter(w)} }

@@ -1,0 +1,206 @@
+package deadletters
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// sidecar is how the name of a file ends that says what of letters was sent again.
+const sidecar = ".redrive.json"
+
+// fileSource is a file with letters, or all of a folder, up to where each ended
+// when it was opened. The letters of a file are numbered from 1.
+type fileSource struct {
+	path  string
+	files []openFile
+}
+
+type openFile struct {
+	path string
+	size int64
+}
+
+func openFiles(path string) (*fileSource, error) {
+	s := &fileSource{path: path}
+	err := filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if hidden := strings.HasPrefix(d.Name(), ".") && p != path; hidden || strings.HasSuffix(p, sidecar) {
+			if d.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		info, err := os.Stat(p) // follows a link
+		if err != nil {
+			return err
+		}
+		if info.Mode().IsRegular() {
+			s.files = append(s.files, openFile{p, info.Size()})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("opening the dead letters: %w", err)
+	}
+	slices.SortFunc(s.files, func(a, b openFile) int { return strings.Compare(a.path, b.path) })
+	return s, nil
+}
+
+func (s *fileSource) String() string { return s.path }
+
+func (s *fileSource) close() {}
+
+func (s *fileSource) start(string) int64 { return 1 }
+
+func (s *fileSource) size() (n int64) {
+	for _, f := range s.files {
+		n += f.size
+	}
+	return n
+}
+
+func (s *fileSource) read(ctx context.Context, from map[string]int64, each func(*Letter) error, passed func(int64)) error {
+	for _, f := range s.files {
+		if err := f.read(ctx, from[f.path], each, passed); err != nil {
+			if errors.Is(err, errStop) || ctx.Err() != nil {
+				return err
+			}
+			return fmt.Errorf("reading %s: %w", f.path, err)
+		}
+	}
+	return nil
+}
+
+// counted says how much was read of a file.
+type counted struct {
+	io.Reader
+	passed func(int64)
+}
+
+func (c counted) Read(b []byte) (int, error) {
+	n, err := c.Reader.Read(b)
+	c.passed(int64(n))
+	return n, err
+}
+
+func (f openFile) read(ctx context.Context, from int64, each func(*Letter) error, passed func(int64)) error {
+	file, err := os.Open(f.path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	raw := bufio.NewReaderSize(counted{io.LimitReader(file, f.size), passed}, 1<<16)
+	in := raw
+	if magic, _ := raw.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
+		unzipped, err := gzip.NewReader(raw)
+		if err != nil {
+			return err
+		}
+		in = bufio.NewReaderSize(unzipped, 1<<16)
+	}
+	n := int64(0)
+	next := func(line []byte) error {
+		if n++; n < from {
+			return nil
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		l := letterOf(place{f.path, n}, line)
+		return each(&l)
+	}
+	if first, err := in.Peek(1); err == nil && first[0] == '[' {
+		if array, err := f.isArray(in); err != nil || array {
+			if err != nil {
+				return err
+			}
+			return elements(in, next)
+		}
+	}
+	return lines(in, next)
+}
+
+// isArray reports whether a file that begins with a bracket is a JSON array of
+// letters, as the processor archive writes it.
+func (f openFile) isArray(in *bufio.Reader) (bool, error) {
+	start, err := in.Peek(64)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return false, err
+	}
+	rest := bytes.TrimLeft(start[1:], " \t\r\n")
+	return len(rest) > 0 && (rest[0] == '{' || rest[0] == '"'), nil
+}
+
+// lines calls each with the lines, however long they are. A last line without an
+// end is one, too.
+func lines(in *bufio.Reader, each func([]byte) error) error {
+	var long []byte
+	for {
+		chunk, err := in.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			long = append(long, chunk...)
+			continue
+		}
+		if err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		line := chunk
+		if len(long) > 0 {
+			long = append(long, chunk...)
+			line, long = long, long[:0]
+		}
+		line = bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
+		torn := err != nil && len(line) > 0 && line[0] == '{' && !json.Valid(line) // it is being written
+		if len(line) > 0 && !torn {
+			if err := each(line); err != nil {
+				return err
+			}
+		}
+		if err != nil {
+			return nil
+		}
+	}
+}
+
+// elements calls each with the elements of JSON arrays, of which there may be one
+// a line.
+func elements(in io.Reader, each func([]byte) error) error {
+	d := json.NewDecoder(in)
+	for {
+		if _, err := d.Token(); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		for d.More() {
+			var raw json.RawMessage
+			if err := d.Decode(&raw); err != nil {
+				return err
+			}
+			line := []byte(raw)
+			var text string
+			if json.Unmarshal(raw, &text) == nil {
+				line = []byte(text)
+			}
+			if err := each(line); err != nil {
+				return err
+			}
+		}
+		if _, err := d.Token(); err != nil {
+			return err
+		}
+	}
+}
