@@ -30,6 +30,11 @@ func (e *exchange) refusePartition(p partitionOf, r *Refusal) {
 // rewritten.
 func (e *exchange) complete(resp *kmsg.ProduceResponse) {
 	req := e.req.(*kmsg.ProduceRequest)
+	for i := range resp.Topics {
+		for j := range resp.Topics[i].Partitions {
+			e.correct(&resp.Topics[i].Partitions[j])
+		}
+	}
 	if h := e.rewrite; h != nil {
 		for i := range resp.Topics {
 			t := &resp.Topics[i]
@@ -56,6 +61,17 @@ func (e *exchange) complete(resp *kmsg.ProduceResponse) {
 				of.Partitions = append(of.Partitions, answer)
 			}
 		}
+	}
+}
+
+// correct has kfake's answer for a partition tell what Kafka's does: no offset and
+// no text with an error, and a time with a duplicate.
+func (e *exchange) correct(p *kmsg.ProduceResponseTopicPartition) {
+	switch {
+	case p.ErrorCode != 0:
+		p.BaseOffset, p.LogStartOffset, p.ErrorMessage = -1, -1, nil
+	case p.LogStartOffset < 0: // so it is for a duplicate alone
+		p.LogStartOffset, p.LogAppendTime = 0, e.received.UnixMilli()
 	}
 }
 
@@ -123,7 +139,11 @@ func (d *Dialect) tell(node int32, resp *kmsg.DescribeConfigsResponse) {
 			continue
 		}
 		for j := range r.Configs {
-			if c := &r.Configs[j]; c.Name == "max.message.bytes" && c.Source != kmsg.ConfigSourceDynamicTopicConfig && d.Limits != nil {
+			c := &r.Configs[j]
+			if c.Name == "segment.bytes" && c.Source == kmsg.ConfigSourceDefaultConfig {
+				c.Value = kmsg.StringPtr("1073741824") // kfake has another
+			}
+			if c.Name == "max.message.bytes" && c.Source != kmsg.ConfigSourceDynamicTopicConfig && d.Limits != nil {
 				c.Value, c.Source = kmsg.StringPtr(fmt.Sprint(d.limit(node))), kmsg.ConfigSourceStaticBrokerConfig
 			}
 		}
@@ -136,6 +156,8 @@ func (d *Dialect) tell(node int32, resp *kmsg.DescribeConfigsResponse) {
 		}
 		if d.MaxDecompressed > 0 {
 			addConfig(r, maxDecompressed, fmt.Sprint(d.MaxDecompressed), kmsg.ConfigSourceStaticBrokerConfig)
+		} else if d.Versions == nil {
+			addConfig(r, maxDecompressed, "2147483639", kmsg.ConfigSourceDefaultConfig)
 		}
 		if d.AnyTimestamp {
 			r.Configs = slices.DeleteFunc(r.Configs, func(c kmsg.DescribeConfigsResponseResourceConfig) bool {

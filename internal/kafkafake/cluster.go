@@ -20,6 +20,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 )
 
 // Cluster is a kfake cluster that ends with its test.
@@ -78,8 +79,11 @@ func Open(d Dialect, opts ...kfake.Opt) (*Cluster, error) {
 
 func (c *Cluster) speak(d Dialect, listen func(network, address string) (net.Listener, error), opts []kfake.Opt) error {
 	c.dialect, c.fronted, c.away = d, map[*front]struct{}{}, map[int32]bool{}
-	if d.Versions != nil {
+	switch {
+	case d.Versions != nil:
 		opts = append(opts, kfake.MaxVersions(d.Versions))
+	case !d.FirstFromZero: // kfake goes by whether versions are capped
+		opts = append(opts, kfake.MaxVersions(kversion.Stable()))
 	}
 	if d.Limits != nil {
 		opts = append(opts, kfake.BrokerConfigs(map[string]string{"message.max.bytes": fmt.Sprint(slices.Max(d.Limits))}))

@@ -79,6 +79,10 @@ type Dialect struct {
 	Numbering    Numbering
 	RaisedEpochs *kerr.Error
 
+	// FirstFromZero has a partition that was never written take only 0 as the
+	// first sequence number of a producer.
+	FirstFromZero bool
+
 	// AnySize is taken, up to MaxRequest.
 	AnySize bool
 
@@ -88,7 +92,7 @@ type Dialect struct {
 	Grows int
 
 	// MaxDecompressed is the brokers' own max.decompressed.message.bytes, 0 for
-	// none. The topic's own counts in any dialect.
+	// Kafka's default. The topic's own counts in any dialect.
 	MaxDecompressed int
 
 	// SharedEpochs keeps one epoch per producer, as kfake does. Kafka keeps one

@@ -2,9 +2,7 @@ package kafkafake
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
-	"hash/crc32"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -15,22 +13,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
-)
 
-// batch makes an uncompressed batch.
-func batch(records ...kmsg.Record) []byte {
-	now := time.Now().UnixMilli()
-	b := kmsg.RecordBatch{Magic: 2, ProducerID: -1, ProducerEpoch: -1, FirstSequence: -1, PartitionLeaderEpoch: -1, FirstTimestamp: now, MaxTimestamp: now, NumRecords: int32(len(records)), LastOffsetDelta: int32(len(records) - 1)}
-	for i, r := range records {
-		r.OffsetDelta = int32(i)
-		r.Length = int32(len(r.AppendTo(nil)) - 1)
-		b.Records = r.AppendTo(b.Records)
-	}
-	out := b.AppendTo(nil)
-	binary.BigEndian.PutUint32(out[8:], uint32(len(out)-12))
-	binary.BigEndian.PutUint32(out[crcAt:], crc32.Checksum(out[crcFrom:], castagnoli))
-	return out
-}
+	"github.com/kafka-guarded/kafka-guarded/internal/rawproduce"
+)
 
 // produce sends a request with a batch for each partition of a topic.
 func produce(t *testing.T, c *Cluster, topic string, batches ...[]byte) ([]kmsg.ProduceResponseTopicPartition, error) {
@@ -59,12 +44,10 @@ func produce(t *testing.T, c *Cluster, topic string, batches ...[]byte) ([]kmsg.
 	return answers, nil
 }
 
-func good() kmsg.Record { return kmsg.Record{Key: []byte("k"), Value: []byte("good")} }
-
 func TestDialectsNameTheCulprits(t *testing.T) {
 	t.Parallel()
 	keyless := kmsg.Record{Value: []byte("v")}
-	old := good()
+	old := rawproduce.Good()
 	old.TimestampDelta64 = -2 * time.Hour.Milliseconds()
 	marked := kmsg.Record{Key: []byte("k"), Value: []byte(Mark)}
 	large := kmsg.Record{Key: []byte("k"), Value: make([]byte, 30_000)}
@@ -76,20 +59,20 @@ func TestDialectsNameTheCulprits(t *testing.T) {
 		named   []int32
 		text    string // of the last that is named
 	}{
-		{Kafka(), batch(good(), good()), nil, nil, ""},
-		{Kafka(), batch(good(), keyless, good(), keyless), kerr.InvalidRecord, []int32{1, 3}, noKey},
-		{Kafka(), batch(keyless, old, good()), kerr.InvalidTimestamp, []int32{0, 1}, "is out of range"},
-		{Kafka(), batch(good(), large), kerr.MessageTooLarge, nil, ""},
-		{Kafka(), batch(good(), marked), nil, nil, ""},
-		{Kafka24(), batch(good(), keyless, keyless), kerr.InvalidRecord, []int32{1}, ""},
-		{Registry(), batch(good(), marked, marked), kerr.InvalidRecord, []int32{1, 2}, "interceptor"},
-		{Redpanda(), batch(good(), keyless), nil, nil, ""},
-		{Redpanda(), batch(good(), old), kerr.InvalidTimestamp, nil, ""},
-		{Redpanda(), batch(marked, good()), nil, nil, ""},
-		{Redpanda(), batch(good(), marked), kerr.InvalidRecord, nil, ""},
-		{RedpandaOfOld(), batch(good(), old), nil, nil, ""},
-		{BlurringGateway(), batch(good(), marked), kerr.InvalidRecord, nil, ""},
-		{EventHubs(), batch(keyless, old), nil, nil, ""},
+		{Kafka(), rawproduce.Batch(rawproduce.Good(), rawproduce.Good()), nil, nil, ""},
+		{Kafka(), rawproduce.Batch(rawproduce.Good(), keyless, rawproduce.Good(), keyless), kerr.InvalidRecord, []int32{1, 3}, noKey},
+		{Kafka(), rawproduce.Batch(keyless, old, rawproduce.Good()), kerr.InvalidTimestamp, []int32{0, 1}, "is out of range"},
+		{Kafka(), rawproduce.Batch(rawproduce.Good(), large), kerr.MessageTooLarge, nil, ""},
+		{Kafka(), rawproduce.Batch(rawproduce.Good(), marked), nil, nil, ""},
+		{Kafka24(), rawproduce.Batch(rawproduce.Good(), keyless, keyless), kerr.InvalidRecord, []int32{1}, ""},
+		{Registry(), rawproduce.Batch(rawproduce.Good(), marked, marked), kerr.InvalidRecord, []int32{1, 2}, "interceptor"},
+		{Redpanda(), rawproduce.Batch(rawproduce.Good(), keyless), nil, nil, ""},
+		{Redpanda(), rawproduce.Batch(rawproduce.Good(), old), kerr.InvalidTimestamp, nil, ""},
+		{Redpanda(), rawproduce.Batch(marked, rawproduce.Good()), nil, nil, ""},
+		{Redpanda(), rawproduce.Batch(rawproduce.Good(), marked), kerr.InvalidRecord, nil, ""},
+		{RedpandaOfOld(), rawproduce.Batch(rawproduce.Good(), old), nil, nil, ""},
+		{BlurringGateway(), rawproduce.Batch(rawproduce.Good(), marked), kerr.InvalidRecord, nil, ""},
+		{EventHubs(), rawproduce.Batch(keyless, old), nil, nil, ""},
 	} {
 		t.Run(test.dialect.Name, func(t *testing.T) {
 			t.Parallel()
@@ -131,7 +114,7 @@ func TestAGatewayRefusesTheWholeRequest(t *testing.T) {
 	} {
 		c := Speak(t, test.dialect, nil)
 		c.Topic("t", 3)
-		answers, err := produce(t, c, "t", batch(good()), batch(good(), marked), batch(good()))
+		answers, err := produce(t, c, "t", rawproduce.Batch(rawproduce.Good()), rawproduce.Batch(rawproduce.Good(), marked), rawproduce.Batch(rawproduce.Good()))
 		require.NoError(t, err)
 		for i, a := range answers {
 			require.Equal(t, test.codes[i], a.ErrorCode, test.dialect.Name)
@@ -145,11 +128,11 @@ func TestKafkaNeverAnswersARequestWithNullRecords(t *testing.T) {
 		c := Speak(t, Kafka(), &Network{})
 		c.Topic("t", 2)
 		before := time.Now()
-		_, err := produce(t, c, "t", batch(good()), nil)
+		_, err := produce(t, c, "t", rawproduce.Batch(rawproduce.Good()), nil)
 		require.Error(t, err)
 		require.GreaterOrEqual(t, time.Since(before), 10*time.Second, "it is the client that gives up")
 
-		answers, err := produce(t, c, "t", batch(good()), []byte{})
+		answers, err := produce(t, c, "t", rawproduce.Batch(rawproduce.Good()), []byte{})
 		require.NoError(t, err)
 		require.Equal(t, []int16{0, kerr.InvalidRecord.Code}, []int16{answers[0].ErrorCode, answers[1].ErrorCode}, "empty records are no null")
 	})
@@ -159,7 +142,7 @@ func TestEventHubsClosesTheConnectionOverAMegabyte(t *testing.T) {
 	t.Parallel()
 	c := Speak(t, EventHubs(), nil)
 	c.Topic("t", 2, "max.message.bytes=2000000")
-	half := batch(kmsg.Record{Value: []byte(strings.Repeat("x", 600_000))})
+	half := rawproduce.Batch(kmsg.Record{Value: []byte(strings.Repeat("x", 600_000))})
 	_, err := produce(t, c, "t", half)
 	require.NoError(t, err)
 	_, err = produce(t, c, "t", half, half)
@@ -214,14 +197,7 @@ func TestDialectsTellTheirRules(t *testing.T) {
 // A producer's batches are numbered per partition, and so are its epochs.
 func TestKafkaKeepsOneEpochPerPartition(t *testing.T) {
 	t.Parallel()
-	from := func(epoch int16) []byte {
-		b := batch(good())
-		binary.BigEndian.PutUint64(b[producerIDAt:], 7)
-		binary.BigEndian.PutUint16(b[producerIDAt+8:], uint16(epoch))
-		binary.BigEndian.PutUint32(b[producerIDAt+10:], 0)
-		binary.BigEndian.PutUint32(b[crcAt:], crc32.Checksum(b[crcFrom:], castagnoli))
-		return b
-	}
+	from := func(epoch int16) []byte { return rawproduce.Numbered(rawproduce.Batch(rawproduce.Good()), 7, epoch, 0) }
 	for _, shared := range []bool{false, true} {
 		d := Kafka()
 		d.SharedEpochs = shared
@@ -259,7 +235,7 @@ func TestTroubles(t *testing.T) {
 				c.Topic("t", 1)
 				h := c.Trouble(test.trouble)
 				before := time.Now()
-				answers, err := produce(t, c, "t", batch(good()))
+				answers, err := produce(t, c, "t", rawproduce.Batch(rawproduce.Good()))
 				require.Equal(t, 1, h.Hits())
 				require.Equal(t, test.fails, err != nil, "%v", err)
 				if err == nil {
@@ -270,7 +246,7 @@ func TestTroubles(t *testing.T) {
 				synctest.Wait()
 				require.Len(t, c.Log("t"), test.log)
 
-				_, err = produce(t, c, "t", batch(good()))
+				_, err = produce(t, c, "t", rawproduce.Batch(rawproduce.Good()))
 				require.NoError(t, err, "it strikes once")
 			})
 		})

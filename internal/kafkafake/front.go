@@ -38,6 +38,8 @@ type exchange struct {
 	req   kmsg.Request
 	names []string // of a produce request's topics
 
+	received time.Time
+
 	refused map[partitionOf]*Refusal // that kfake does not get to see
 	rewrite *TroubleHandle           // of the answer
 	after   *TroubleHandle           // what befalls the answer
@@ -147,7 +149,7 @@ func open(frame []byte) *exchange {
 	if req.ReadFrom(frame[at:]) != nil {
 		return nil
 	}
-	return &exchange{head: frame[:at], id: frame[8:12], req: req}
+	return &exchange{head: frame[:at], id: frame[8:12], req: req, received: time.Now()}
 }
 
 // treat decides what becomes of a request. It returns what kfake is to see of it,
@@ -194,90 +196,6 @@ func (f *front) treat(frame []byte, e *exchange) ([]byte, error) {
 	}
 	f.wait(e)
 	return frame, nil
-}
-
-// produce judges a produce request, and leaves kfake what is not refused.
-func (f *front) produce(e *exchange, req *kmsg.ProduceRequest) ([]byte, error) {
-	d := &f.cluster.dialect
-	var worst *Refusal
-	for i := range req.Topics {
-		topic, ok := f.cluster.topic(e.names[i])
-		for j := range req.Topics[i].Partitions {
-			p := &req.Topics[i].Partitions[j]
-			if p.Records == nil {
-				if d.NullRecords == nil {
-					return nil, f.mute()
-				}
-				e.refusePartition(partitionOf{i, j}, &Refusal{Code: d.NullRecords})
-				continue
-			}
-			if len(p.Records) == 0 { // which Kafka does answer
-				e.refusePartition(partitionOf{i, j}, &Refusal{Code: kerr.InvalidRecord})
-				continue
-			}
-			if !ok || !f.cluster.leads(f.node, e.names[i], p.Partition) {
-				continue // kfake says so
-			}
-			if e.refused[partitionOf{i, j}] != nil {
-				continue // by a trouble
-			}
-			if r := f.cluster.numbers.check(d, f.cluster.topicID(e.names[i]), p.Partition, p.Records); r != nil {
-				e.refusePartition(partitionOf{i, j}, r)
-				continue
-			}
-			if r := d.Judge(topic, p.Partition, f.node, p.Records); r != nil {
-				e.refusePartition(partitionOf{i, j}, r)
-				worst = r
-			}
-		}
-	}
-	if worst != nil && d.WholeRequest {
-		for i := range req.Topics {
-			for j := range req.Topics[i].Partitions {
-				if e.refused[partitionOf{i, j}] == nil {
-					e.refusePartition(partitionOf{i, j}, &Refusal{Code: worst.Code})
-				}
-			}
-		}
-	}
-	rest := f.without(req, e)
-	if len(rest.Topics) == 0 {
-		if req.Acks == 0 {
-			return nil, f.cut() // Kafka has no other way to say so
-		}
-		return nil, f.answer(e, req.ResponseKind())
-	}
-	if req.Acks != 0 {
-		f.wait(e)
-	} else if e.after != nil {
-		return nil, f.cut()
-	}
-	return frameOf(e.head, rest), nil
-}
-
-// without returns the request without the partitions that are refused, with
-// producer IDs as kfake gets to see them.
-func (f *front) without(req *kmsg.ProduceRequest, e *exchange) *kmsg.ProduceRequest {
-	rest := *req
-	rest.Topics = nil
-	for i, t := range req.Topics {
-		of := t
-		of.Partitions = nil
-		for j, p := range t.Partitions {
-			if e.refused[partitionOf{i, j}] == nil {
-				if f.cluster.dialect.Numbering == NumbersAppended {
-					f.cluster.producers.rename(&f.cluster.dialect, f.cluster.topicID(e.names[i]), p.Partition, p.Records)
-				} else {
-					unnumber(p.Records)
-				}
-				of.Partitions = append(of.Partitions, p)
-			}
-		}
-		if of.Partitions != nil {
-			rest.Topics = append(rest.Topics, of)
-		}
-	}
-	return &rest
 }
 
 // frameOf puts a request behind a head.

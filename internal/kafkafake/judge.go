@@ -32,10 +32,11 @@ type Refusal struct {
 // Judge returns what a node that leads the partition has against a batch of the
 // v2 format, nil if it takes it. It knows nothing of sequence numbers.
 func (d *Dialect) Judge(topic Topic, partition, node int32, batch []byte) *Refusal {
-	parsed, err := parse(batch)
-	if err != nil {
-		return &Refusal{Code: kerr.CorruptMessage}
+	if r := malformed(batch); r != nil {
+		return r
 	}
+	batch, _ = whole(batch)
+	parsed, r := parse(batch)
 	if d.Codecs != nil && !contains(d.Codecs, parsed.codec) {
 		return &Refusal{Code: kerr.UnsupportedForMessageFormat}
 	}
@@ -45,6 +46,12 @@ func (d *Dialect) Judge(topic Topic, partition, node int32, batch []byte) *Refus
 	}
 	if d.measure(batch, parsed) > limit {
 		return &Refusal{Code: kerr.MessageTooLarge}
+	}
+	if r := inconsistent(batch); r != nil {
+		return r
+	}
+	if r != nil {
+		return r
 	}
 	if d.tooLongDecompressed(topic, parsed) {
 		return &Refusal{Code: kerr.InvalidRecord}
@@ -182,7 +189,9 @@ func batchOf(r *kgo.Record, c kgo.Compressor) []byte {
 		}
 	}
 	b.Length = int32(batchHead - 12 + len(b.Records))
-	return b.AppendTo(nil)
+	out := b.AppendTo(nil)
+	seal(out)
+	return out
 }
 
 // parsedBatch is a batch, decompressed.
@@ -197,29 +206,34 @@ func (b *parsedBatch) timestamp(r *kmsg.Record) int64 { return b.first + r.Times
 
 var decompressor = sync.OnceValue(func() kgo.Decompressor { return kgo.DefaultDecompressor() })
 
-func parse(batch []byte) (*parsedBatch, error) {
+// parse decompresses a batch. What it has against the batch is nil for nothing.
+func parse(batch []byte) (*parsedBatch, *Refusal) {
+	p := &parsedBatch{}
 	var b kmsg.RecordBatch
-	if err := b.ReadFrom(batch); err != nil {
-		return nil, err
+	if b.ReadFrom(batch) != nil {
+		return p, &Refusal{Code: kerr.InvalidRecord}
 	}
-	p := &parsedBatch{first: b.FirstTimestamp, codec: kgo.CompressionCodecType(b.Attributes & 7), body: b.Records}
+	p.first, p.codec, p.body = b.FirstTimestamp, kgo.CompressionCodecType(b.Attributes&7), b.Records
 	if p.codec != kgo.CodecNone {
 		body, err := decompressor().Decompress(b.Records, p.codec)
 		if err != nil {
-			return nil, err
+			return p, &Refusal{Code: kerr.UnknownServerError}
 		}
 		p.body = body
 	}
 	for rest := p.body; len(rest) > 0; {
 		length, n := binary.Varint(rest)
 		if n <= 0 || length < 0 || int(length) > len(rest)-n {
-			return nil, fmt.Errorf("a record of %d bytes in the last %d", length, len(rest))
+			return p, &Refusal{Code: kerr.InvalidRecord}
 		}
 		var r kmsg.Record
-		if err := r.ReadFrom(rest[:n+int(length)]); err != nil {
-			return nil, err
+		if r.ReadFrom(rest[:n+int(length)]) != nil {
+			return p, &Refusal{Code: kerr.InvalidRecord}
 		}
 		p.records, rest = append(p.records, r), rest[n+int(length):]
+	}
+	if len(p.records) != int(b.NumRecords) {
+		return p, &Refusal{Code: kerr.InvalidRecord}
 	}
 	return p, nil
 }

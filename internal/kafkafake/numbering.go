@@ -3,7 +3,6 @@ package kafkafake
 import (
 	"bytes"
 	"encoding/binary"
-	"hash/crc32"
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -61,7 +60,7 @@ func (n *numbers) check(d *Dialect, topic [16]byte, partition int32, batch []byt
 	if id < 0 {
 		return nil
 	}
-	epoch := int16(binary.BigEndian.Uint16(batch[producerIDAt+8:]))
+	epoch := epochOf(batch)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	given, known := n.given[id]
@@ -71,7 +70,7 @@ func (n *numbers) check(d *Dialect, topic [16]byte, partition int32, batch []byt
 	if d.Numbering != NumbersSeen {
 		return nil
 	}
-	first := int32(binary.BigEndian.Uint32(batch[producerIDAt+10:]))
+	first := int32(binary.BigEndian.Uint32(batch[sequenceAt:]))
 	of := producerOf{id, topic, partition}
 	at, seen := n.next[of]
 	switch {
@@ -88,7 +87,7 @@ func (n *numbers) check(d *Dialect, topic [16]byte, partition int32, batch []byt
 	case first > at.sequence:
 		return &Refusal{Code: kerr.OutOfOrderSequenceNumber}
 	}
-	at.sequence += int32(binary.BigEndian.Uint32(batch[batchHead-4:]))
+	at.sequence += int32(binary.BigEndian.Uint32(batch[countAt:]))
 	n.next[of] = at
 	return nil
 }
@@ -102,5 +101,5 @@ func unnumber(batch []byte) {
 		return
 	}
 	copy(batch[producerIDAt:], noProducer)
-	binary.BigEndian.PutUint32(batch[crcAt:], crc32.Checksum(batch[crcFrom:], castagnoli))
+	seal(batch)
 }

@@ -9,7 +9,7 @@ import (
 func OtherDialects() []Dialect {
 	return []Dialect{
 		CountingRejected(), FencingEpochs(), Tansu(), Unnumbered(),
-		ConfigsOfAnotherTopic(), ConfigsOfNoTopic(), Encrypting(), SmallDecompressed(),
+		ConfigsOfAnotherTopic(), ConfigsOfNoTopic(), Encrypting(), SmallDecompressed(), Kafka45(),
 	}
 }
 
@@ -67,3 +67,7 @@ func Encrypting() Dialect { return Dialect{Name: "encrypting", Grows: 142} }
 
 // SmallDecompressed is Kafka 4.4 with a max.decompressed.message.bytes of 2000.
 func SmallDecompressed() Dialect { return Dialect{Name: "small_decompressed", MaxDecompressed: 2000} }
+
+// Kafka45 is Apache Kafka 4.5, which is not released yet: see FirstFromZero
+// (KAFKA-15591).
+func Kafka45() Dialect { return Dialect{Name: "kafka45", FirstFromZero: true} }

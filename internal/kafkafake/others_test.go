@@ -1,26 +1,15 @@
 package kafkafake
 
 import (
-	"bytes"
-	"encoding/binary"
-	"hash/crc32"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
-)
 
-// numbered gives a batch a producer, an epoch and a sequence number.
-func numbered(b []byte, id int64, epoch int16, sequence int32) []byte {
-	b = bytes.Clone(b)
-	binary.BigEndian.PutUint64(b[producerIDAt:], uint64(id))
-	binary.BigEndian.PutUint16(b[producerIDAt+8:], uint16(epoch))
-	binary.BigEndian.PutUint32(b[producerIDAt+10:], uint32(sequence))
-	binary.BigEndian.PutUint32(b[crcAt:], crc32.Checksum(b[crcFrom:], castagnoli))
-	return b
-}
+	"github.com/kafka-guarded/kafka-guarded/internal/rawproduce"
+)
 
 // newProducer asks for a producer ID.
 func newProducer(t *testing.T, c *Cluster) int64 {
@@ -95,17 +84,17 @@ func TestDialectsNumberBatches(t *testing.T) {
 			c.Topic("t", 1)
 			id := newProducer(t, c)
 			for i, s := range test.sent {
-				r := good()
+				r := rawproduce.Good()
 				if s.marked {
 					r.Value = []byte(Mark)
 				}
-				answers, err := produce(t, c, "t", numbered(batch(r), id, s.epoch, s.sequence))
+				answers, err := produce(t, c, "t", rawproduce.Numbered(rawproduce.Batch(r), id, s.epoch, s.sequence))
 				require.NoError(t, err)
 				require.Equal(t, codeOf(s.code), answers[0].ErrorCode, "batch %d: %v", i, kerr.ErrorForCode(answers[0].ErrorCode))
 			}
 			require.Len(t, c.Log("t"), test.log)
 
-			answers, err := produce(t, c, "t", numbered(batch(good()), newProducer(t, c), 0, 0))
+			answers, err := produce(t, c, "t", rawproduce.Numbered(rawproduce.Batch(rawproduce.Good()), newProducer(t, c), 0, 0))
 			require.NoError(t, err)
 			require.Zero(t, answers[0].ErrorCode, "a new producer ID is taken by each")
 		})
@@ -116,7 +105,7 @@ func TestCountingRejectedKnowsOnlyItsOwnProducers(t *testing.T) {
 	t.Parallel()
 	c := Speak(t, CountingRejected(), nil)
 	c.Topic("t", 1)
-	answers, err := produce(t, c, "t", numbered(batch(good()), 77, 0, 0))
+	answers, err := produce(t, c, "t", rawproduce.Numbered(rawproduce.Batch(rawproduce.Good()), 77, 0, 0))
 	require.NoError(t, err)
 	require.Equal(t, kerr.UnknownProducerID.Code, answers[0].ErrorCode)
 }
@@ -129,7 +118,7 @@ func TestCountingRejectedDoesNotCountWhatItNeverSaw(t *testing.T) {
 	id := newProducer(t, c)
 	c.Trouble(Trouble{Do: Refuse, Code: kerr.NotLeaderForPartition})
 	for _, code := range []int16{kerr.NotLeaderForPartition.Code, 0} {
-		answers, err := produce(t, c, "t", numbered(batch(good()), id, 0, 0))
+		answers, err := produce(t, c, "t", rawproduce.Numbered(rawproduce.Batch(rawproduce.Good()), id, 0, 0))
 		require.NoError(t, err)
 		require.Equal(t, code, answers[0].ErrorCode)
 	}
@@ -157,7 +146,7 @@ func TestProxiesReportOtherConfigs(t *testing.T) {
 		}
 		require.Equal(t, test.limit, told["max.message.bytes"], test.dialect.Name)
 		require.Equal(t, test.policy, told["cleanup.policy"], test.dialect.Name)
-		answers, err := produce(t, c, "t", batch(kmsg.Record{Value: make([]byte, 1500)}))
+		answers, err := produce(t, c, "t", rawproduce.Batch(kmsg.Record{Value: make([]byte, 1500)}))
 		require.NoError(t, err)
 		require.Zero(t, answers[0].ErrorCode, "the true topic takes it")
 	}
@@ -187,7 +176,7 @@ func TestEncryptingMeasuresWhatItMakes(t *testing.T) {
 	c.Topic("t", 1, "max.message.bytes=1000")
 	many := make([]kmsg.Record, 6)
 	for i := range many {
-		many[i] = good()
+		many[i] = rawproduce.Good()
 	}
 	for _, test := range []struct {
 		batch []byte
@@ -195,20 +184,20 @@ func TestEncryptingMeasuresWhatItMakes(t *testing.T) {
 	}{
 		{sized(1000 - 142), nil},
 		{sized(1000 - 141), kerr.MessageTooLarge},
-		{batch(many...), nil},
-		{batch(append(many, good())...), kerr.MessageTooLarge},
+		{rawproduce.Batch(many...), nil},
+		{rawproduce.Batch(append(many, rawproduce.Good())...), kerr.MessageTooLarge},
 	} {
 		answers, err := produce(t, c, "t", test.batch)
 		require.NoError(t, err)
 		require.Equal(t, codeOf(test.code), answers[0].ErrorCode, "%d bytes", len(test.batch))
 	}
-	require.Less(t, len(batch(append(many, good())...)), 1000-142)
+	require.Less(t, len(rawproduce.Batch(append(many, rawproduce.Good())...)), 1000-142)
 }
 
 // sized makes a batch of one record that is as large.
 func sized(bytes int) []byte {
 	for n := bytes - batchHead; ; n-- {
-		if b := batch(kmsg.Record{Key: []byte("k"), Value: make([]byte, n)}); len(b) == bytes {
+		if b := rawproduce.Batch(kmsg.Record{Key: []byte("k"), Value: make([]byte, n)}); len(b) == bytes {
 			return b
 		}
 	}
@@ -232,10 +221,10 @@ func TestKafkaLimitsDecompressedRecords(t *testing.T) {
 				code  *kerr.Error
 				named int
 			}{
-				{"2000 bytes", gzipped(t, batch(sizedRecord(2000))), nil, 0},
-				{"2001 bytes", gzipped(t, batch(good(), sizedRecord(2001), keyless)), kerr.InvalidRecord, 0},
-				{"2001 bytes, not compressed", batch(good(), sizedRecord(2001)), nil, 0},
-				{"no key", gzipped(t, batch(good(), keyless)), kerr.InvalidRecord, 1},
+				{"2000 bytes", rawproduce.Gzipped(rawproduce.Batch(rawproduce.OfLength(2000))), nil, 0},
+				{"2001 bytes", rawproduce.Gzipped(rawproduce.Batch(rawproduce.Good(), rawproduce.OfLength(2001), keyless)), kerr.InvalidRecord, 0},
+				{"2001 bytes, not compressed", rawproduce.Batch(rawproduce.Good(), rawproduce.OfLength(2001)), nil, 0},
+				{"no key", rawproduce.Gzipped(rawproduce.Batch(rawproduce.Good(), keyless)), kerr.InvalidRecord, 1},
 			} {
 				answers, err := produce(t, c, "t", test.batch)
 				require.NoError(t, err)
@@ -252,29 +241,6 @@ func topicOf44(t *testing.T, d Dialect, configs ...string) *Cluster {
 	c := Speak(t, d, nil)
 	c.Topic("t", 1, append(configs, "cleanup.policy=compact")...)
 	return c
-}
-
-// sizedRecord makes a record that is as long from its attributes to its headers.
-func sizedRecord(length int) kmsg.Record {
-	for n := length; ; n-- {
-		r := kmsg.Record{Key: []byte("k"), OffsetDelta: 1, Value: make([]byte, n)}
-		if len(r.AppendTo(nil))-1 == length {
-			return r
-		}
-	}
-}
-
-// gzipped compresses a batch.
-func gzipped(t *testing.T, b []byte) []byte {
-	t.Helper()
-	c, err := kgo.DefaultCompressor(kgo.GzipCompression())
-	require.NoError(t, err)
-	short, codec := c.Compress(new(bytes.Buffer), b[batchHead:])
-	out := append(bytes.Clone(b[:batchHead]), short...)
-	binary.BigEndian.PutUint32(out[8:], uint32(len(out)-12))
-	binary.BigEndian.PutUint16(out[21:], uint16(codec))
-	binary.BigEndian.PutUint32(out[crcAt:], crc32.Checksum(out[crcFrom:], castagnoli))
-	return out
 }
 
 // codeOf returns the code of an error, 0 for none.

@@ -2,7 +2,6 @@ package kafkafake
 
 import (
 	"encoding/binary"
-	"hash/crc32"
 	"sync"
 	"time"
 )
@@ -23,17 +22,10 @@ type producerOf struct {
 }
 
 type producer struct {
-	id   int64
-	used time.Time
+	id    int64
+	epoch int16 // the highest that was passed on
+	used  time.Time
 }
-
-// Places in a batch.
-const (
-	crcAt, crcFrom = 17, 21
-	producerIDAt   = 43
-)
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // rename gives a batch the producer ID that kfake gets to see.
 func (p *producers) rename(d *Dialect, topic [16]byte, partition int32, batch []byte) {
@@ -58,5 +50,20 @@ func (p *producers) rename(d *Dialect, topic [16]byte, partition int32, batch []
 	}
 	known.used = time.Now()
 	binary.BigEndian.PutUint64(batch[producerIDAt:], uint64(known.id))
-	binary.BigEndian.PutUint32(batch[crcAt:], crc32.Checksum(batch[crcFrom:], castagnoli))
+	known.epoch = max(known.epoch, epochOf(batch))
+	seal(batch)
 }
+
+// skips reports whether a batch raises its producer's epoch and does not begin with
+// the sequence number 0. Kafka rejects it and keeps the epoch, kfake would raise it.
+func (p *producers) skips(d *Dialect, topic [16]byte, partition int32, batch []byte) bool {
+	if d.SharedEpochs || len(batch) < batchHead || binary.BigEndian.Uint32(batch[sequenceAt:]) == 0 {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	known := p.known[producerOf{int64(binary.BigEndian.Uint64(batch[producerIDAt:])), topic, partition}]
+	return known != nil && epochOf(batch) > known.epoch
+}
+
+func epochOf(batch []byte) int16 { return int16(binary.BigEndian.Uint16(batch[producerIDAt+8:])) }

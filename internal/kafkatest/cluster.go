@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -205,8 +206,10 @@ func (c *cluster) format() error {
 	if <-p.done; p.err != nil {
 		return fmt.Errorf("formatting storage of node %d: %w\n%s", first.id, p.err, out.String())
 	}
-	const bootstrap = "bootstrap.checkpoint"
-	records, err := os.ReadFile(filepath.Join(first.dir, bootstrap))
+	if len(c.nodes) == 1 {
+		return nil
+	}
+	bootstrap, records, err := readBootstrap(first.dir)
 	if err != nil {
 		return fmt.Errorf("formatting storage of node %d: %w", first.id, err)
 	}
@@ -225,11 +228,31 @@ func (c *cluster) format() error {
 				return fmt.Errorf("formatting storage of node %d: %w", n.id, err)
 			}
 		}
-		if err := os.WriteFile(filepath.Join(n.dir, bootstrap), records, 0o600); err != nil {
+		file := filepath.Join(n.dir, bootstrap)
+		err := os.MkdirAll(filepath.Dir(file), 0o700)
+		if err == nil {
+			err = os.WriteFile(file, records, 0o600)
+		}
+		if err != nil {
 			return fmt.Errorf("formatting storage of node %d: %w", n.id, err)
 		}
 	}
 	return nil
+}
+
+// readBootstrap reads the first records of the cluster's metadata out of a
+// formatted directory, and returns where in it they are. Since Kafka 4.4 they are
+// the first snapshot of the metadata.
+func readBootstrap(dir string) (file string, records []byte, err error) {
+	for _, file = range []string{
+		"bootstrap.checkpoint",
+		filepath.Join("__cluster_metadata-0", "00000000000000000000-0000000000.checkpoint"),
+	} {
+		if records, err = os.ReadFile(filepath.Join(dir, file)); !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	return file, records, err
 }
 
 // newUUID makes an ID as Kafka writes them. It does not begin with a dash,

@@ -185,6 +185,16 @@ var threeNodes = Options{
 	ACLs:  true,
 }
 
+// Since Kafka 4.4 the first records of the metadata are kept elsewhere.
+func TestNewestVersionStartsThreeNodes(t *testing.T) {
+	skipShort(t)
+	t.Parallel()
+	c := Start(t, Options{Version: NewestVersion, Nodes: 3})
+	c.CreateTopic("newest", 3, 3, nil)
+	require.NoError(t, produce(t, newClient(t, c.ClientOpts("")), "newest", "a"))
+	require.Len(t, c.ReadAll("newest"), 1)
+}
+
 func TestSharedAuthenticatesByEveryMechanism(t *testing.T) {
 	skipShort(t)
 	c := Shared(t, threeNodes)
