@@ -37,15 +37,18 @@ const (
 	whichLetters = "Which letters, all of these:"
 )
 
-// exitInterrupted is 128 and the number of the signal.
-const exitInterrupted = 130
+// Exit codes, besides 0 and 1.
+const (
+	exitLeft        = 2   // the account balances, but not all letters are delivered
+	exitInterrupted = 130 // 128 and the number of the signal
+)
 
 // Command returns the subcommand dead-letters.
 func Command() *cli.Command {
 	summary := summaryCommand()
 	return &cli.Command{
 		Name:      "dead-letters",
-		Usage:     "Say what became dead letters and why, and show them",
+		Usage:     "Say what became dead letters and why, show them, and send them again to where they belong",
 		ArgsUsage: "[TOPIC|FILE|FOLDER...]",
 		Description: `
 Reads the dead letters of the kafka_guarded output from a topic, a file or a
@@ -54,14 +57,18 @@ letters to.
 
   kafka-guarded dead-letters --config stream.yaml
   kafka-guarded dead-letters show --config stream.yaml --class size_exceeded
+  kafka-guarded dead-letters redrive --config stream.yaml --dry-run
+  kafka-guarded dead-letters redrive --config stream.yaml
 
   summary   counts by class, topic and reason, and when they failed: the default
   show      letters with headers and payload
+  redrive   sends letters again, with an account of each
 
-It writes nothing.`[1:],
+Nothing but redrive writes anything, and redrive takes no letter out of its topic
+or file: it marks what is done.`[1:],
 		Flags:       summary.Flags,
 		Action:      summary.Action,
-		Subcommands: []*cli.Command{summary, showCommand()},
+		Subcommands: []*cli.Command{summary, showCommand(), redriveCommand()},
 	}
 }
 

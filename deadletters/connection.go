@@ -45,31 +45,41 @@ func (s settings) partitioner() string {
 	return ""
 }
 
-// opts are those of a client that connects as the output does.
-func (s settings) opts() ([]kgo.Opt, error) {
+// view is how the output would connect.
+func (s settings) view() (output.View, error) {
+	none := output.View{}
 	if len(s) == 0 {
-		return nil, errors.New("where is Kafka? Name the config of the stream with --config, or brokers with --brokers")
+		return none, errors.New("where is Kafka? Name the config of the stream with --config, or brokers with --brokers")
 	}
 	fields := s.connection()
 	fields["topic"] = "none"
 	yaml, err := json.Marshal(fields) // which is YAML, too
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	lints, err := service.GlobalEnvironment().NewComponentConfigLinter().LintOutputYAML(fmt.Appendf(nil, "%s: %s", placement.Component, yaml))
 	if err != nil {
-		return nil, fmt.Errorf("reading the connection settings: %w", err)
+		return none, fmt.Errorf("reading the connection settings: %w", err)
 	}
 	for _, l := range lints {
-		return nil, fmt.Errorf("reading the connection settings: %s", l.What)
+		return none, fmt.Errorf("reading the connection settings: %s", l.What)
 	}
 	conf, err := output.Spec().ParseYAML(string(yaml), nil)
 	if err != nil {
-		return nil, fmt.Errorf("reading the connection settings: %w", err)
+		return none, fmt.Errorf("reading the connection settings: %w", err)
 	}
 	view, err := output.ViewOf(conf)
 	if err != nil {
-		return nil, fmt.Errorf("reading the connection settings: %w", err)
+		return none, fmt.Errorf("reading the connection settings: %w", err)
+	}
+	return view, nil
+}
+
+// opts are those of a client that connects as the output does.
+func (s settings) opts() ([]kgo.Opt, error) {
+	view, err := s.view()
+	if err != nil {
+		return nil, err
 	}
 	return append(slices.Clone(view.Client), kgo.SeedBrokers(view.Seeds...)), nil
 }

@@ -22,6 +22,10 @@ type filter struct {
 	Reason  string     `json:"reason,omitempty"` // a part of the reason, folded or not
 	Where   string     `json:"where,omitempty"`  // a Bloblang mapping that gives a boolean
 
+	// MaxAttempts leaves out what redrive has sent so often in vain, 0 for
+	// nothing.
+	MaxAttempts int `json:"max_attempts,omitempty"`
+
 	where *bloblang.Executor
 	// failed counts the letters for which the mapping fails. They are not
 	// chosen.
@@ -59,6 +63,9 @@ func (f *filter) matches(l *Letter) bool {
 	if f.Reason != "" && !strings.Contains(string(l.err), f.Reason) && !strings.Contains(fold(text(l.err), string(l.class), string(l.topic)), f.Reason) {
 		return false
 	}
+	if f.MaxAttempts > 0 && l.attempts >= f.MaxAttempts {
+		return false
+	}
 	if f.where == nil {
 		return true
 	}
@@ -70,6 +77,7 @@ func (f *filter) matches(l *Letter) bool {
 }
 
 // ask returns what a mapping gives for a message, and false if that is no boolean.
+// QueryValue would be shorter, but it runs mappings without this.
 func ask(mapping *bloblang.Executor, m *service.Message) (is, ok bool) {
 	result, err := service.MessageBatch{m}.BloblangExecutor(mapping).Query(0)
 	if err != nil || result == nil {
@@ -103,6 +111,9 @@ func (f *filter) String() string {
 	}
 	if f.Where != "" {
 		parts = append(parts, "--where '"+f.Where+"'")
+	}
+	if f.MaxAttempts > 0 {
+		parts = append(parts, fmt.Sprintf("--max-attempts %d", f.MaxAttempts))
 	}
 	if len(parts) == 0 {
 		return "all letters"

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -36,7 +35,9 @@ func runCommand(t *testing.T, args ...string) result {
 
 func runContext(ctx context.Context, args ...string) result {
 	var out, errs bytes.Buffer
-	app := &cli.App{Name: "kafka-guarded", Writer: &out, ErrWriter: &errs, Commands: []*cli.Command{Command()}, ExitErrHandler: func(*cli.Context, error) {}}
+	command := Command()
+	withoutHelp(command)
+	app := &cli.App{Name: "kafka-guarded", HideHelp: true, HideVersion: true, Writer: &out, ErrWriter: &errs, Commands: []*cli.Command{command}, ExitErrHandler: func(*cli.Context, error) {}}
 	err := app.RunContext(ctx, append([]string{"kafka-guarded", "dead-letters"}, args...))
 	r := result{out: out.String(), err: errs.String(), failed: err}
 	var exit cli.ExitCoder
@@ -47,6 +48,14 @@ func runContext(ctx context.Context, args ...string) result {
 		r.code = 1
 	}
 	return r
+}
+
+// withoutHelp takes out the flag --help, which all programs of a process share.
+func withoutHelp(c *cli.Command) {
+	c.HideHelp = true
+	for _, sub := range c.Subcommands {
+		withoutHelp(sub)
+	}
 }
 
 // fine requires that the run succeeded.
@@ -125,5 +134,3 @@ func packedLine(t *testing.T, r *kgo.Record) string {
 	require.NoError(t, err)
 	return string(line)
 }
-
-var _ io.Writer = (*bytes.Buffer)(nil)

@@ -36,8 +36,7 @@ func (s *shower) show(l *Letter) error {
 		if err != nil {
 			return err
 		}
-		s.w.Write(line)
-		s.w.WriteByte('\n')
+		fmt.Fprintf(s.w, "%s\n", line)
 	default:
 		s.letter(l)
 	}
@@ -108,19 +107,18 @@ func (s *shower) payload(body []byte) {
 	}
 	switch {
 	case !utf8.Valid(shown):
-		s.w.WriteString(hex.Dump(shown))
+		fmt.Fprint(s.w, hex.Dump(shown))
 	case len(shown) == len(body) && len(body) <= shownBytes && json.Valid(body) && (body[0] == '{' || body[0] == '['):
 		var indented bytes.Buffer
 		_ = json.Indent(&indented, body, "", "  ")
-		s.w.Write(indented.Bytes())
-		s.w.WriteByte('\n')
+		fmt.Fprintf(s.w, "%s\n", indented.Bytes())
 	default:
-		s.w.WriteString(strings.TrimSuffix(string(shown), "\n") + "\n")
+		fmt.Fprintln(s.w, strings.TrimSuffix(string(shown), "\n"))
 	}
 	if rest := len(body) - len(shown); rest > 0 {
 		fmt.Fprintf(s.w, "... %s bytes more: --full shows them\n", humanize.Comma(int64(rest)))
 	}
-	s.w.WriteByte('\n')
+	fmt.Fprintln(s.w)
 }
 
 // newShower writes to w.

@@ -19,6 +19,10 @@ import (
 // sidecar is how the name of a file ends that says what of letters was sent again.
 const sidecar = ".redrive.json"
 
+// leftover is how the name of a file ends that has what failed again of another.
+// It is read with that.
+const leftover = ".failed-again"
+
 // fileSource is a file with letters, or all of a folder, up to where each ended
 // when it was opened. The letters of a file are numbered from 1.
 type fileSource struct {
@@ -33,7 +37,7 @@ type openFile struct {
 
 func openFiles(path string) (*fileSource, error) {
 	s := &fileSource{path: path}
-	err := filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
+	add := func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -51,7 +55,13 @@ func openFiles(path string) (*fileSource, error) {
 			s.files = append(s.files, openFile{p, info.Size()})
 		}
 		return nil
-	})
+	}
+	err := filepath.WalkDir(path, add)
+	if info, e := os.Stat(path); e == nil && !info.IsDir() {
+		if _, e := os.Stat(path + leftover); e == nil {
+			err = errors.Join(err, filepath.WalkDir(path+leftover, add))
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the dead letters: %w", err)
 	}

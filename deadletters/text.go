@@ -31,6 +31,14 @@ func (s *summary) print(w io.Writer) {
 	}
 	s.histogram(w)
 	fmt.Fprintln(w)
+	s.table(w)
+	for _, z := range s.Sizes {
+		fmt.Fprintf(w, "\nlimit %s bytes: %s letters have from %s to %s bytes: %s\n", humanize.Comma(int64(z.Limit)), humanize.Comma(z.Count), humanize.Comma(int64(z.Smallest)), humanize.Comma(int64(z.Largest)), z.over())
+	}
+}
+
+// table writes what is counted, a line for each group.
+func (s *summary) table(w io.Writer) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "COUNT\tBYTES\tCLASS\tTOPIC\tFIRST\tLAST\tREASON")
 	for _, g := range s.Groups {
@@ -45,9 +53,6 @@ func (s *summary) print(w io.Writer) {
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", humanize.Comma(g.Count), humanize.IBytes(uint64(g.Bytes)), g.Class, topic, short(g.First, s), short(g.Last, s), reason)
 	}
 	_ = t.Flush()
-	for _, z := range s.Sizes {
-		fmt.Fprintf(w, "\nlimit %s bytes: %s letters have from %s to %s bytes: %s\n", humanize.Comma(int64(z.Limit)), humanize.Comma(z.Count), humanize.Comma(int64(z.Smallest)), humanize.Comma(int64(z.Largest)), z.over())
-	}
 }
 
 // over says how many letters are how far over the limit.

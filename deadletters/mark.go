@@ -1,0 +1,174 @@
+package deadletters
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+)
+
+// mark says which letters of a source redrive is done with, however often it was
+// run, and with which filters.
+type mark struct {
+	Passes []*pass `json:"passes"`
+}
+
+// pass is the way through a source with one filter. It goes on where it ended: what
+// has come since is part of it.
+type pass struct {
+	Filter *filter `json:"filter"`
+	// Next has the place in each part before which all that the filter
+	// chooses is done.
+	Next map[string]int64 `json:"next"`
+	// Sending has the places before which letters may have been sent, by a
+	// run that was killed: it was at a batch up to there.
+	Sending map[string]int64 `json:"sending,omitempty"`
+	Account account          `json:"account"`
+	// Owner is the run that wrote it last. Another one that finds it changed
+	// ends: two at a time would send letters twice.
+	Owner string `json:"owner"`
+}
+
+// done reports whether a letter was dealt with, in any pass.
+func (m *mark) done(l *Letter) bool {
+	return slices.ContainsFunc(m.Passes, func(p *pass) bool {
+		return l.at.offset < p.Next[l.at.part] && p.Filter.matches(l)
+	})
+}
+
+// perhaps reports whether a letter, which is not done, may have been sent by a run
+// that was killed.
+func (m *mark) perhaps(l *Letter) bool {
+	return slices.ContainsFunc(m.Passes, func(p *pass) bool {
+		return l.at.offset < p.Sending[l.at.part] && p.Filter.matches(l)
+	})
+}
+
+// clone is a copy that stays as it is while the passes go on.
+func (m *mark) clone() *mark {
+	c := &mark{}
+	for _, p := range m.Passes {
+		frozen := *p
+		frozen.Next, frozen.Sending = maps.Clone(p.Next), maps.Clone(p.Sending)
+		c.Passes = append(c.Passes, &frozen)
+	}
+	return c
+}
+
+// pass returns the pass with the filter, a new one if there was none.
+func (m *mark) pass(f *filter) *pass {
+	for _, p := range m.Passes {
+		if p.Filter.String() == f.String() {
+			p.Owner = rand.Text()
+			return p
+		}
+	}
+	p := &pass{Filter: f, Next: map[string]int64{}, Sending: map[string]int64{}, Owner: rand.Text()}
+	m.Passes = append(m.Passes, p)
+	return p
+}
+
+func (m *mark) compile() error {
+	for _, p := range m.Passes {
+		if p.Filter == nil {
+			return errors.New("it has a pass without a filter")
+		}
+		if err := p.Filter.compile(); err != nil {
+			return err
+		}
+		if p.Next == nil {
+			p.Next = map[string]int64{}
+		}
+		if p.Sending == nil {
+			p.Sending = map[string]int64{}
+		}
+	}
+	return nil
+}
+
+// errOwner is why a run ends that is not the only one.
+var errOwner = errors.New("another redrive of the same letters has begun since: this one ends, so that nothing is sent twice")
+
+// marks is where a mark is kept.
+type marks interface {
+	String() string
+	load(ctx context.Context) (*mark, error)
+	// save writes a pass of the mark, and first reports errOwner if another
+	// run has written it since. The first save of a run takes it over.
+	save(ctx context.Context, m *mark, p *pass) error
+}
+
+// fileMarks keeps a mark in a file.
+type fileMarks struct {
+	path  string
+	owned bool
+}
+
+func (f *fileMarks) String() string { return f.path }
+
+func (f *fileMarks) load(context.Context) (*mark, error) {
+	m := &mark{}
+	content, err := os.ReadFile(f.path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return m, nil
+	case err != nil:
+		return nil, fmt.Errorf("reading the mark: %w", err)
+	}
+	if err := json.Unmarshal(content, m); err != nil {
+		return nil, fmt.Errorf("reading the mark %s: %w", f.path, err)
+	}
+	if err := m.compile(); err != nil {
+		return nil, fmt.Errorf("reading the mark %s: %w", f.path, err)
+	}
+	return m, nil
+}
+
+func (f *fileMarks) save(ctx context.Context, m *mark, p *pass) error {
+	if f.owned {
+		there, err := f.load(ctx)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(there.Passes, func(o *pass) bool { return o.Owner == p.Owner }) {
+			return errOwner
+		}
+	}
+	f.owned = true
+	content, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := replace(f.path, content); err != nil {
+		return fmt.Errorf("writing the mark: %w", err)
+	}
+	return nil
+}
+
+// replace writes a file so that it has its old content or its new one, whatever
+// happens.
+func replace(path string, content []byte) error {
+	temporary, err := os.CreateTemp(filepath.Dir(path), ".redrive-*")
+	if err != nil {
+		return err
+	}
+	_, err = temporary.Write(content)
+	if err == nil {
+		err = temporary.Sync()
+	}
+	if e := temporary.Close(); err == nil {
+		err = e
+	}
+	if err == nil {
+		err = os.Rename(temporary.Name(), path)
+	}
+	if err != nil {
+		_ = os.Remove(temporary.Name())
+	}
+	return err
+}
