@@ -21,9 +21,9 @@ type account struct {
 	Dropped     int64 `json:"dropped"`      // the mapping has deleted them
 	Left        int64 `json:"left"`         // they were not sent, or it is not known
 
-	// Perhaps counts those among the delivered ones that a run which was
-	// killed may have delivered, too.
-	Perhaps int64 `json:"perhaps_twice"`
+	// Perhaps is how many copies more there may be, at most: runs that were
+	// killed were at these letters.
+	Perhaps int64 `json:"perhaps_more"`
 	// Doubt counts those among the ones that failed again that may have been
 	// written.
 	Doubt int64 `json:"in_doubt"`
@@ -52,7 +52,7 @@ func (a *account) print(w io.Writer, checked, again string) {
 	}
 	perhaps, doubt := "", ""
 	if a.Perhaps > 0 {
-		perhaps = fmt.Sprintf("%s of them perhaps for the second time: a run was killed while it sent them", humanize.Comma(a.Perhaps))
+		perhaps = fmt.Sprintf("with up to %s copies more: a run was killed while it sent them", humanize.Comma(a.Perhaps))
 	}
 	if a.Doubt > 0 {
 		doubt = fmt.Sprintf("%s of them may have been written all the same", humanize.Comma(a.Doubt))

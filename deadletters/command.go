@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -131,8 +132,15 @@ type opened struct {
 	settings settings
 }
 
+// memory is what the garbage collector aims at, unless GOMEMLIMIT says otherwise.
+// Letters that are larger than that take more all the same.
+const memory = 200 << 20
+
 // open reads the command line, and opens the sources.
 func open(c *cli.Context) (s *session, closeAll func(), err error) {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memory)
+	}
 	ctx, stop := signal.NotifyContext(c.Context, os.Interrupt, syscall.SIGTERM)
 	s = &session{ctx: ctx, out: c.App.Writer, err: c.App.ErrWriter}
 	closeAll = func() {

@@ -27,7 +27,7 @@ const (
 // item is a letter on its way.
 type item struct {
 	letter  *Letter
-	perhaps bool // a run that was killed may have sent it
+	perhaps int64 // how often runs that were killed may have sent it
 	content []byte
 	record  recordOf
 	fate    fate

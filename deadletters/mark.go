@@ -25,10 +25,12 @@ type pass struct {
 	// Next has the place in each part before which all that the filter
 	// chooses is done.
 	Next map[string]int64 `json:"next"`
-	// Sending has the places before which letters may have been sent, by a
-	// run that was killed: it was at a batch up to there.
-	Sending map[string]int64 `json:"sending,omitempty"`
-	Account account          `json:"account"`
+	// Sending has the places before which letters may have been sent: one for
+	// each time that a batch was begun which reached up to there. A run takes
+	// its own out when the batch is done. What is left is of runs that were
+	// killed.
+	Sending map[string][]int64 `json:"sending,omitempty"`
+	Account account            `json:"account"`
 	// Owner is the run that wrote it last. Another one that finds it changed
 	// ends: two at a time would send letters twice.
 	Owner string `json:"owner"`
@@ -41,12 +43,45 @@ func (m *mark) done(l *Letter) bool {
 	})
 }
 
-// perhaps reports whether a letter, which is not done, may have been sent by a run
-// that was killed.
-func (m *mark) perhaps(l *Letter) bool {
-	return slices.ContainsFunc(m.Passes, func(p *pass) bool {
-		return l.at.offset < p.Sending[l.at.part] && p.Filter.matches(l)
-	})
+// perhaps returns how often a letter, which is not done, may have been sent by runs
+// that were killed.
+func (m *mark) perhaps(l *Letter) (times int64) {
+	for _, p := range m.Passes {
+		if all := p.Sending[l.at.part]; len(all) > 0 && p.Filter.matches(l) {
+			for _, to := range all {
+				if l.at.offset < to {
+					times++
+				}
+			}
+		}
+	}
+	return times
+}
+
+// begin notes that a batch is sent which reaches up to the places.
+func (p *pass) begin(next map[string]int64) {
+	for part, to := range next {
+		p.Sending[part] = append(p.Sending[part], to)
+	}
+}
+
+// abandon undoes begin: nothing of the batch was sent.
+func (p *pass) abandon(next map[string]int64) {
+	for part := range next {
+		p.Sending[part] = p.Sending[part][:len(p.Sending[part])-1]
+	}
+}
+
+// finish notes that a batch is done. What may have been sent of later ones stays
+// noted.
+func (p *pass) finish(next map[string]int64) {
+	for part, to := range next {
+		p.Next[part] = to
+		p.Sending[part] = slices.DeleteFunc(p.Sending[part], func(sent int64) bool { return sent <= to })
+		if len(p.Sending[part]) == 0 {
+			delete(p.Sending, part)
+		}
+	}
 }
 
 // clone is a copy that stays as it is while the passes go on.
@@ -54,7 +89,10 @@ func (m *mark) clone() *mark {
 	c := &mark{}
 	for _, p := range m.Passes {
 		frozen := *p
-		frozen.Next, frozen.Sending = maps.Clone(p.Next), maps.Clone(p.Sending)
+		frozen.Next, frozen.Sending = maps.Clone(p.Next), map[string][]int64{}
+		for part, all := range p.Sending {
+			frozen.Sending[part] = slices.Clone(all)
+		}
 		c.Passes = append(c.Passes, &frozen)
 	}
 	return c
@@ -68,7 +106,7 @@ func (m *mark) pass(f *filter) *pass {
 			return p
 		}
 	}
-	p := &pass{Filter: f, Next: map[string]int64{}, Sending: map[string]int64{}, Owner: rand.Text()}
+	p := &pass{Filter: f, Next: map[string]int64{}, Sending: map[string][]int64{}, Owner: rand.Text()}
 	m.Passes = append(m.Passes, p)
 	return p
 }
@@ -85,7 +123,7 @@ func (m *mark) compile() error {
 			p.Next = map[string]int64{}
 		}
 		if p.Sending == nil {
-			p.Sending = map[string]int64{}
+			p.Sending = map[string][]int64{}
 		}
 	}
 	return nil

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
+	"github.com/cenkalti/backoff/v4"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 )
@@ -27,7 +29,7 @@ type groupMarks struct {
 // commitMetadata is in the commit of each partition; that of the lowest one has
 // what is about the pass as well.
 type commitMetadata struct {
-	Sending int64    `json:"sending,omitempty"`
+	Sending []int64  `json:"sending,omitempty"`
 	Filter  *filter  `json:"filter,omitempty"`
 	Account *account `json:"account,omitempty"`
 	Owner   string   `json:"owner,omitempty"`
@@ -58,14 +60,14 @@ func (g *groupMarks) load(ctx context.Context) (*mark, error) {
 // read returns the pass in a group, nil if there is none.
 func (g *groupMarks) read(ctx context.Context, n int) (*pass, error) {
 	group := g.group(n)
-	offsets, err := g.admin.FetchOffsetsForTopics(ctx, group, g.topic)
+	offsets, err := retried(ctx, func() (kadm.OffsetResponses, error) { return g.admin.FetchOffsetsForTopics(ctx, group, g.topic) })
 	if errors.Is(err, kerr.GroupIDNotFound) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the mark in the consumer group %s: %w (to keep it in a file, use --mark FILE)", group, err)
 	}
-	p := &pass{Next: map[string]int64{}, Sending: map[string]int64{}}
+	p := &pass{Next: map[string]int64{}, Sending: map[string][]int64{}}
 	found := false
 	for partition, o := range offsets[g.topic] {
 		if o.Err != nil {
@@ -83,7 +85,7 @@ func (g *groupMarks) read(ctx context.Context, n int) (*pass, error) {
 		}
 		part := g.topic + "/" + strconv.Itoa(int(partition))
 		p.Next[part] = o.At
-		if meta.Sending > 0 {
+		if len(meta.Sending) > 0 {
 			p.Sending[part] = meta.Sending
 		}
 		if meta.Filter != nil {
@@ -136,7 +138,7 @@ func (g *groupMarks) save(ctx context.Context, m *mark, p *pass) error {
 		}
 		offsets.Add(kadm.Offset{Topic: g.topic, Partition: partition, At: max(p.Next[part], start), LeaderEpoch: -1, Metadata: string(text)})
 	}
-	err := g.admin.CommitAllOffsets(ctx, g.group(n), offsets)
+	_, err := retried(ctx, func() (any, error) { return nil, g.admin.CommitAllOffsets(ctx, g.group(n), offsets) })
 	if errors.Is(err, kerr.OffsetMetadataTooLarge) {
 		return fmt.Errorf("writing the mark: the flags that choose letters are longer than a commit takes (the brokers' offset.metadata.max.bytes): use --mark FILE: %w", err)
 	}
@@ -144,4 +146,19 @@ func (g *groupMarks) save(ctx context.Context, m *mark, p *pass) error {
 		return fmt.Errorf("writing the mark to the consumer group %s: %w (to keep it in a file, use --mark FILE)", g.group(n), err)
 	}
 	return nil
+}
+
+// patience is for how long a request for a mark is tried again. The first use of
+// consumer groups makes a cluster create the topic that it keeps them in.
+const patience = time.Minute
+
+func retried[T any](ctx context.Context, request func() (T, error)) (T, error) {
+	pauses := backoff.NewExponentialBackOff(backoff.WithInitialInterval(100*time.Millisecond), backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(patience))
+	return backoff.RetryWithData(func() (T, error) {
+		result, err := request()
+		if err != nil && !kerr.IsRetriable(err) {
+			err = backoff.Permanent(err)
+		}
+		return result, err
+	}, backoff.WithContext(pauses, ctx))
 }

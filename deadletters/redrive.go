@@ -213,8 +213,9 @@ func (r *redrive) write(ctx, writing context.Context, batches <-chan *batch) err
 func (r *redrive) send(ctx context.Context, b *batch) error {
 	if len(b.items) > 0 {
 		r.batches++
-		maps.Copy(r.pass.Sending, b.next)
+		r.pass.begin(b.next)
 		if err := r.marks.save(ctx, r.mark, r.pass); err != nil {
+			r.pass.abandon(b.next)
 			r.leave(b)
 			return err
 		}
@@ -222,8 +223,7 @@ func (r *redrive) send(ctx context.Context, b *batch) error {
 			return err
 		}
 	}
-	maps.Copy(r.pass.Next, b.next)
-	clear(r.pass.Sending)
+	r.pass.finish(b.next)
 	return nil
 }
 
@@ -236,13 +236,11 @@ func (r *redrive) settle(ctx context.Context, b *batch) error {
 	untouched := true // nothing was written, or may have been
 	for _, it := range b.items {
 		f := &it.fate
+		a.Perhaps += it.perhaps
 		switch f.kind {
 		case delivered:
 			untouched = false
 			a.Delivered++
-			if it.perhaps {
-				a.Perhaps++
-			}
 			r.offsets.add(f.topic, f.partition, f.offset)
 		case dropped:
 			a.Dropped++
@@ -260,7 +258,7 @@ func (r *redrive) settle(ctx context.Context, b *batch) error {
 	left := int64(len(failed))
 	if ctx.Err() != nil || err != nil {
 		if untouched {
-			clear(r.pass.Sending)
+			r.pass.abandon(b.next)
 			r.count(account{Chosen: a.Chosen, Left: a.Chosen})
 			return errors.Join(err, ctx.Err(), r.saveLate(ctx))
 		}
@@ -283,8 +281,7 @@ func (r *redrive) settle(ctx context.Context, b *batch) error {
 	}
 	r.count(a)
 	if err != nil {
-		maps.Copy(r.pass.Next, b.next)
-		clear(r.pass.Sending)
+		r.pass.finish(b.next)
 		return errors.Join(err, r.saveLate(ctx))
 	}
 	return nil

@@ -296,7 +296,7 @@ func TestARunThatIsKilledIsGoneOnWith(t *testing.T) {
 			require.Len(t, seen, n, "none is lost")
 			twice := len(log) - n
 			require.Equal(t, maxBatch, twice, "those of the batch that the killed run was at")
-			require.Contains(t, r.out, "2,000 of them perhaps for the second time")
+			require.Contains(t, r.out, "with up to 2,000 copies more: a run was killed")
 			require.EqualValues(t, maxBatch, killed)
 			requireAccount(t, r, n-maxBatch, n-maxBatch, 0, 0)
 		})

@@ -14,8 +14,8 @@ import (
 // What a broker sends at a time bounds the memory that reading takes: batches are
 // unpacked to many times their size. A letter that is larger comes all the same.
 const (
-	fetchMaxBytes          = 8 << 20
-	fetchMaxPartitionBytes = 2 << 20
+	fetchMaxBytes          = 4 << 20
+	fetchMaxPartitionBytes = 1 << 20
 )
 
 // topicSource is a topic with dead letters, up to where it ended when it was

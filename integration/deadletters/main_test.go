@@ -1,0 +1,154 @@
+//go:build linux || darwin
+
+// Package deadletters shows the subcommand dead-letters on real Apache Kafka: what
+// it sends again is what was sent before, none is lost when it is killed, and its
+// account is that of the log.
+//
+//	go test ./integration/deadletters
+//	go test ./integration/deadletters -run TestRates -letters 1000000 -v
+package deadletters
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
+)
+
+var letters = flag.Int("letters", 40_000, "how many letters to measure with")
+
+var program string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "dead-letters")
+	if err != nil {
+		panic(err)
+	}
+	program = filepath.Join(dir, "kafka-guarded")
+	code := m.Run()
+	kafkatest.StopAll()
+	_ = os.RemoveAll(dir)
+	os.Exit(code)
+}
+
+var build = sync.OnceValue(func() error {
+	out, err := exec.Command("go", "build", "-o", program, "../..").CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("building the program: %w\n%s", err, out)
+	}
+	return nil
+})
+
+func cluster(t *testing.T) *kafkatest.Cluster {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("it starts real Kafka nodes: run it without -short")
+	}
+	c := kafkatest.Shared(t, kafkatest.Options{})
+	require.NoError(t, build())
+	return c
+}
+
+// command is the program with the subcommand dead-letters, ready to run.
+func command(c *kafkatest.Cluster, sub string, args ...string) *exec.Cmd {
+	return exec.Command(program, append([]string{"dead-letters", sub, "--brokers", strings.Join(c.Brokers(), ",")}, args...)...)
+}
+
+// run runs it, and returns what it printed.
+func run(t *testing.T, cmd *exec.Cmd) (out string, code int) {
+	t.Helper()
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		require.NoError(t, err)
+	}
+	t.Logf("%s\n%s%s", strings.Join(cmd.Args[1:], " "), stdout.String(), stderr.String())
+	return stdout.String(), cmd.ProcessState.ExitCode()
+}
+
+// said returns the number in a line of the account.
+func said(t *testing.T, out, name string) (n int) {
+	t.Helper()
+	for line := range strings.Lines(out) {
+		if rest, ok := strings.CutPrefix(strings.TrimSpace(line), name+" "); ok {
+			_, err := fmt.Sscan(strings.ReplaceAll(strings.TrimSpace(rest), ",", ""), &n)
+			require.NoError(t, err, line)
+			return n
+		}
+	}
+	require.Fail(t, "no line "+name, out)
+	return 0
+}
+
+func header(name, value string) kgo.RecordHeader {
+	return kgo.RecordHeader{Key: name, Value: []byte(value)}
+}
+
+// letterFor makes a dead letter of a record, as the output does.
+func letterFor(topic string, r *kgo.Record) *kgo.Record {
+	l := *r
+	l.Headers = append([]kgo.RecordHeader{}, r.Headers...)
+	l.Headers = append(l.Headers,
+		header("kafka_guarded_class", "size_exceeded"),
+		header("kafka_guarded_error", fmt.Sprintf("size_exceeded: topic %s: %d bytes exceed the topic's max.message.bytes (1000)", topic, len(r.Value)+70)),
+		header("kafka_guarded_topic", topic), header("kafka_guarded_bytes", fmt.Sprint(len(r.Value)+70)), header("kafka_guarded_limit", "1000"),
+		header("kafka_guarded_failed_at", time.Now().UTC().Format(time.RFC3339)),
+	)
+	if r.Key != nil {
+		l.Headers = append(l.Headers, kgo.RecordHeader{Key: "kafka_guarded_key", Value: r.Key})
+	}
+	return &l
+}
+
+// produce writes records to a topic as they are.
+func produce(t *testing.T, c *kafkatest.Cluster, topic string, records ...*kgo.Record) {
+	t.Helper()
+	client, err := kgo.NewClient(append(c.ClientOpts(""), kgo.ProducerBatchMaxBytes(30<<20), kgo.RecordPartitioner(kgo.RoundRobinPartitioner()))...)
+	require.NoError(t, err)
+	defer client.Close()
+	for _, r := range records {
+		r.Topic = topic
+	}
+	require.NoError(t, client.ProduceSync(t.Context(), records...).FirstErr())
+}
+
+// fill writes n letters of a kilobyte for a topic, in parts that go into memory.
+func fill(t *testing.T, c *kafkatest.Cluster, dead, topic string, n int) {
+	t.Helper()
+	filler := strings.Repeat("The quick brown fox jumps over the lazy dog. ", 20)
+	for from := 0; from < n; from += 10_000 {
+		var all []*kgo.Record
+		for i := from; i < min(n, from+10_000); i++ {
+			all = append(all, letterFor(topic, &kgo.Record{
+				Key: fmt.Appendf(nil, "customer-%d", i%1000), Timestamp: time.Now(),
+				Value: fmt.Appendf(nil, `{"id":%d,"note":%q}`, i, filler), Headers: []kgo.RecordHeader{header("id", fmt.Sprint(i))},
+			}))
+		}
+		produce(t, c, dead, all...)
+	}
+}
+
+// length is how many records there are in a topic.
+func length(t *testing.T, c *kafkatest.Cluster, topic string) (n int) {
+	t.Helper()
+	ends, err := c.Admin().ListEndOffsets(t.Context(), topic)
+	require.NoError(t, err)
+	for _, o := range ends[topic] {
+		n += int(o.Offset)
+	}
+	return n
+}

@@ -1,0 +1,70 @@
+//go:build linux || darwin
+
+package deadletters
+
+import (
+	"bytes"
+	"encoding/json"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
+)
+
+// pass reads what the mark of a topic says of its first pass.
+func pass(t *testing.T, c *kafkatest.Cluster, dead string) account {
+	t.Helper()
+	offsets, err := c.Admin().FetchOffsets(t.Context(), "kafka-guarded-redrive."+dead+".1")
+	require.NoError(t, err)
+	o, ok := offsets.Lookup(dead, 0)
+	require.True(t, ok)
+	var meta struct{ Account account }
+	require.NoError(t, json.Unmarshal([]byte(o.Metadata), &meta))
+	return meta.Account
+}
+
+// used is how long a program took, and the most memory that it had in bytes. Beside
+// it is logged how much CPU it took, which depends less on what else runs.
+func used(t *testing.T, cmd *exec.Cmd) (time.Duration, int64) {
+	t.Helper()
+	var said bytes.Buffer
+	cmd.Stderr = &said // what it prints else goes to /dev/null
+	began := time.Now()
+	require.NoError(t, cmd.Run(), "%s\n%s", strings.Join(cmd.Args, " "), &said)
+	took := time.Since(began)
+	rss := cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss
+	if runtime.GOOS == "linux" {
+		rss *= 1024
+	}
+	t.Logf("RESULT %s took %.1f s of CPU", filepath.Base(cmd.Path), (cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()).Seconds())
+	return took, rss
+}
+
+// The memory of a summary has a bound, and how fast it is is shown beside kcat, if
+// that is on the PATH.
+func TestRates(t *testing.T) {
+	c := cluster(t)
+	n := *letters
+	c.CreateTopic("rates", 3, 1, nil)
+	c.CreateTopic("rates-dead", 3, 1, nil)
+	fill(t, c, "rates-dead", "rates", n)
+	rate := func(d time.Duration) int { return int(float64(n) / d.Seconds()) }
+
+	took, rss := used(t, command(c, "summary", "rates-dead"))
+	t.Logf("RESULT summary of %d letters: %d a second, %d MB", n, rate(took), rss>>20)
+	require.Less(t, rss, int64(200<<20), "the memory of a summary")
+	if kcat, err := exec.LookPath("kcat"); err == nil {
+		took, rss := used(t, exec.Command(kcat, "-C", "-e", "-q", "-t", "rates-dead", "-b", c.Brokers()[0]))
+		t.Logf("RESULT kcat -C to /dev/null: %d a second, %d MB", rate(took), rss>>20)
+	}
+	took, rss = used(t, command(c, "redrive", "rates-dead"))
+	t.Logf("RESULT redrive of %d letters: %d a second, %d MB", n, rate(took), rss>>20)
+	require.Equal(t, n, length(t, c, "rates"))
+}
