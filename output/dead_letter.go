@@ -2,6 +2,7 @@ package output
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"strconv"
 	"time"
@@ -23,6 +24,11 @@ const (
 	metaLimit     = "kafka_guarded_limit"     // where size decided, and it is known
 	metaFailedAt  = "kafka_guarded_failed_at" // RFC 3339
 
+	// What it takes, besides topic, key and content, to make the record again.
+	metaNull      = "kafka_guarded_null"         // "true" if the value is null
+	metaTimestamp = "kafka_guarded_timestamp_ms" // if the config sets one
+	metaHeaders   = "kafka_guarded_headers"      // the names of its headers, a JSON array
+
 	// What a dead letter failed with on its way into a dead_letter that is a
 	// kafka_guarded with a dead_letter of its own.
 	metaLetterError = "kafka_guarded_dead_letter_error"
@@ -32,9 +38,11 @@ const (
 type deadLetters struct {
 	*child
 	classes []guard.Class // that fail for good
+	format  letterFormat
+	records recordConfig
 }
 
-func deadLettersFrom(conf *service.ParsedConfig, config guard.Config, n *notices, m *metrics) (*deadLetters, error) {
+func deadLettersFrom(conf *service.ParsedConfig, config guard.Config, records recordConfig, n *notices, m *metrics) (*deadLetters, error) {
 	if !newParser(conf).has(fieldDeadLetter) {
 		return nil, nil
 	}
@@ -44,7 +52,12 @@ func deadLettersFrom(conf *service.ParsedConfig, config guard.Config, n *notices
 	if err != nil {
 		return nil, err
 	}
-	return &deadLetters{child: c, classes: config.Permanent}, nil
+	output, err := conf.FieldAny(fieldDeadLetter)
+	if err != nil {
+		return nil, err
+	}
+	format := formatOf(pick(newParser(conf), fieldDeadLetterFormat, formats), output)
+	return &deadLetters{child: c, classes: config.Permanent, format: format, records: records}, nil
 }
 
 // deliver writes those messages of the batch that failed for good to the child,
@@ -97,17 +110,45 @@ func (d *deadLetters) letter(msg *service.Message, r *kgo.Record, f *guard.Failu
 	l = l.WithContext(context.WithValue(l.Context(), isLetter{}, append(slices.Clone(of), d)))
 	if len(of) > 0 {
 		l.MetaSetMut(metaLetterError, f.Error())
-		return l
+	} else {
+		d.describe(l, r, f, now)
+	}
+	if d.format == formatEnvelope {
+		pack(l, r)
+	}
+	return l
+}
+
+// describe puts into the metadata of a letter why it failed, and what it takes to
+// make its record again.
+func (d *deadLetters) describe(l *service.Message, r *kgo.Record, f *guard.Failure, now string) {
+	// A message that was read from a dead-letter topic has those of an earlier
+	// failure.
+	for _, name := range []string{metaKey, metaPartition, metaBytes, metaLimit, metaNull, metaTimestamp, metaHeaders, metaLetterError} {
+		l.MetaDelete(name)
 	}
 	l.MetaSetMut(metaClass, f.Class.String())
 	l.MetaSetMut(metaError, f.Error())
 	l.MetaSetMut(metaTopic, f.Topic)
 	l.MetaSetMut(metaFailedAt, now)
-	if r != nil && r.Key != nil {
-		l.MetaSetMut(metaKey, string(r.Key))
+	partition := f.Partition
+	if r != nil {
+		if r.Key != nil {
+			l.MetaSetMut(metaKey, string(r.Key))
+		}
+		if r.Value == nil {
+			l.MetaSetMut(metaNull, "true")
+		}
+		if d.records.timestamp != nil {
+			l.MetaSetMut(metaTimestamp, strconv.FormatInt(r.Timestamp.UnixMilli(), 10))
+		}
+		if d.records.partition != nil {
+			partition = r.Partition
+		}
+		l.MetaSetMut(metaHeaders, headerNames(r))
 	}
-	if f.Partition >= 0 {
-		l.MetaSetMut(metaPartition, strconv.Itoa(int(f.Partition)))
+	if partition >= 0 {
+		l.MetaSetMut(metaPartition, strconv.Itoa(int(partition)))
 	}
 	if f.LimitName != "" {
 		l.MetaSetMut(metaBytes, strconv.Itoa(f.Bytes))
@@ -115,5 +156,15 @@ func (d *deadLetters) letter(msg *service.Message, r *kgo.Record, f *guard.Failu
 			l.MetaSetMut(metaLimit, strconv.Itoa(f.Limit))
 		}
 	}
-	return l
+}
+
+// headerNames returns the names of a record's headers, of which the values are in
+// the metadata of its message.
+func headerNames(r *kgo.Record) string {
+	names := make([]string, len(r.Headers))
+	for i, h := range r.Headers {
+		names[i] = h.Key
+	}
+	text, _ := json.Marshal(names)
+	return string(text)
 }

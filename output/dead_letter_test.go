@@ -32,12 +32,12 @@ func TestDeadLettersSayWhatBecameOfThem(t *testing.T) {
 	_, err := time.Parse(time.RFC3339, at)
 	require.NoError(t, err)
 	require.Equal(t, map[string]string{
-		metaClass: "size_exceeded", metaTopic: "t", metaKey: "some-key", metaBytes: "30080", metaLimit: "20000", metaFailedAt: at,
+		metaClass: "size_exceeded", metaTopic: "t", metaKey: "some-key", metaHeaders: "[]", metaBytes: "30080", metaLimit: "20000", metaFailedAt: at,
 		metaError: "size_exceeded: topic t: 30080 bytes exceed the topic's max.message.bytes (20000)",
 	}, s.Captured()[0].Meta)
 	require.Equal(t, "bad", s.Captured()[1].Content)
 	require.Equal(t, map[string]string{
-		metaClass: "unroutable", metaTopic: "a b", metaFailedAt: s.Captured()[1].Meta[metaFailedAt],
+		metaClass: "unroutable", metaTopic: "a b", metaHeaders: "[]", metaFailedAt: s.Captured()[1].Meta[metaFailedAt],
 		metaError: `unroutable: illegal topic name: Kafka takes letters, digits, '.', '_' and '-', but not '.' or '..' alone: of its 3 characters, number 2 is none of these`,
 	}, s.Captured()[1].Meta)
 }

@@ -23,6 +23,8 @@ const (
 	fieldReportFailures = "report_failures"
 	fieldDeadLetter     = "dead_letter"
 
+	fieldDeadLetterFormat = "dead_letter_format"
+
 	fieldBreaker               = "dead_letter_breaker"
 	fieldBreakerEnabled        = "enabled"
 	fieldBreakerMaxFailedShare = "max_failed_share"
@@ -84,8 +86,12 @@ func fateFields() []*service.ConfigField {
 			Default("auto").
 			Advanced(),
 		service.NewOutputField(fieldDeadLetter).
-			Description("An optional output, of any kind, for the messages that failed for good (see `permanent`). They keep content and metadata, and gain the metadata `kafka_guarded_class`, `kafka_guarded_error`, `kafka_guarded_topic`, `kafka_guarded_key` (unless it is null), `kafka_guarded_partition` (where known), `kafka_guarded_bytes` and `kafka_guarded_limit` (where size decided) and `kafka_guarded_failed_at`. The batch is acknowledged once this output has taken them. If it fails, each of them is sent alone until it is taken, so that those it had taken are there twice, and none is lost. A `batching` in it must have a `period`. Unlike a `fallback`, this stays exact whatever surrounds the output.").
+			Description("An optional output, of any kind, for the messages that failed for good (see `permanent`). They keep content and metadata, and gain the metadata `kafka_guarded_class`, `kafka_guarded_error`, `kafka_guarded_topic`, `kafka_guarded_key` (unless it is null), `kafka_guarded_partition` (where known), `kafka_guarded_bytes` and `kafka_guarded_limit` (where size decided) and `kafka_guarded_failed_at`. For a redrive there are also `kafka_guarded_headers` (the names of the record's headers, a JSON array), `kafka_guarded_timestamp_ms` (if the config sets one) and `kafka_guarded_null` (`true` for a null value). A `file` gets all of that in an envelope, see `dead_letter_format`. The batch is acknowledged once this output has taken them. If it fails, each of them is sent alone until it is taken, so that those it had taken are there twice, and none is lost. A `batching` in it must have a `period`. Unlike a `fallback`, this stays exact whatever surrounds the output.").
 			Optional(),
+		formats.field(fieldDeadLetterFormat).
+			Description("How the content of a dead letter is written. Most outputs keep metadata, and get the message as it is. A file keeps the content alone.").
+			Default("auto").
+			Advanced(),
 		service.NewObjectField(fieldBreaker,
 			service.NewBoolField(fieldBreakerEnabled).
 				Description("Whether to hold a topic of which too many messages fail.").
@@ -140,6 +146,7 @@ func (c *clientConfig) fates(p *parser) {
 		c.guard.Permanent = append(c.guard.Permanent, class)
 	}
 	c.reports = pick(p, fieldReportFailures, reports)
+	pick(p, fieldDeadLetterFormat, formats)
 	b := p.in(fieldBreaker)
 	c.breaker = breakerConfig{
 		enabled:  b.bool(fieldBreakerEnabled),

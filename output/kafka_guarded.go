@@ -75,7 +75,7 @@ func newOutput(conf *service.ParsedConfig, mgr *service.Resources) (*output, err
 	if o.traces, err = tracesFrom(conf); err != nil {
 		return nil, err
 	}
-	if o.letters, err = deadLettersFrom(conf, client.guard, o.notices, o.metrics); err != nil {
+	if o.letters, err = deadLettersFrom(conf, client.guard, records, o.notices, o.metrics); err != nil {
 		return nil, err
 	}
 	if o.breaker = newBreaker(client, o.notices, o.metrics); o.breaker != nil && o.letters == nil {

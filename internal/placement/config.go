@@ -141,6 +141,16 @@ func Forgets(child any, path string) string {
 	return ""
 }
 
+// PlainFile reports whether an output, given by its config, is a file that gets
+// the content of messages, a line each, and nothing else, and returns its path.
+func PlainFile(config any) (path string, plain bool) {
+	o := asObject(config)
+	name, body := component(o)
+	fields := asObject(body)
+	codec := text(fields["codec"])
+	return text(fields["path"]), name == "file" && !Processed(o) && (codec == "" || codec == "lines")
+}
+
 // KeepsPlaces reports whether the BatchErrors of an output, given by its config,
 // are right about each message that they name or do not name: no processor, batcher
 // or resource is in it, and no broker that ends with the first error of several.
