@@ -55,6 +55,9 @@ func (e *exchange) complete(resp *kmsg.ProduceResponse) {
 				of := topicOf(resp, t)
 				answer := kmsg.NewProduceResponseTopicPartition()
 				answer.Partition, answer.ErrorCode, answer.BaseOffset, answer.ErrorRecords = p.Partition, r.Code.Code, -1, r.Named
+				if r.FromZero {
+					answer.BaseOffset = 0
+				}
 				if r.Message != "" {
 					answer.ErrorMessage = &r.Message
 				}

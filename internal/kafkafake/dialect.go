@@ -164,7 +164,7 @@ func RedpandaOfOld() Dialect {
 }
 
 // Gateway refuses a whole request for a record that fails its check, and names
-// that record.
+// that record, as Kroxylicious 0.12.0 does. It tells 0 as base offset.
 func Gateway() Dialect { return Dialect{Name: "gateway", Content: true, WholeRequest: true} }
 
 // BlurringGateway refuses a whole request for a record that fails its check, and

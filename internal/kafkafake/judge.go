@@ -27,6 +27,8 @@ type Refusal struct {
 	// Message and Named are what the answer may say besides.
 	Message string
 	Named   []kmsg.ProduceResponseTopicPartitionErrorRecord
+	// FromZero has the answer tell the base offset 0 instead of -1.
+	FromZero bool
 }
 
 // Judge returns what a node that leads the partition has against a batch of the

@@ -35,9 +35,11 @@ func (f *front) produce(e *exchange, req *kmsg.ProduceRequest) ([]byte, error) {
 	if worst != nil && d.WholeRequest {
 		for i := range req.Topics {
 			for j := range req.Topics[i].Partitions {
-				if e.refused[partitionOf{i, j}] == nil {
-					e.refusePartition(partitionOf{i, j}, &Refusal{Code: worst.Code})
+				of := partitionOf{i, j}
+				if e.refused[of] == nil {
+					e.refusePartition(of, &Refusal{Code: worst.Code, Message: d.aboutAnother()})
 				}
+				e.refused[of].FromZero = d.Naming != NamesNone
 			}
 		}
 	}
@@ -54,6 +56,14 @@ func (f *front) produce(e *exchange, req *kmsg.ProduceRequest) ([]byte, error) {
 		return nil, f.cut()
 	}
 	return frameOf(e.head, rest), nil
+}
+
+// aboutAnother is the text for a partition whose request was rejected for another.
+func (d *Dialect) aboutAnother() string {
+	if d.Naming == NamesNone {
+		return ""
+	}
+	return "Invalid record in another topic-partition caused whole ProduceRequest to be invalidated"
 }
 
 // lastOfEach returns the partitions of a topic without those that come again:

@@ -112,18 +112,26 @@ func findRuntime(version string) (*javaRuntime, error) {
 	return r, nil
 }
 
-// resolve makes sure that the jars are there. Test binaries that run at the
-// same time wait for one of them to fetch the jars.
+// resolve makes sure that the jars are there.
 func (r *javaRuntime) resolve(ctx context.Context) error {
-	unlock, err := lockFile(r.jars + ".lock")
+	if err := copyJars(ctx, r.mvn, pom, r.jars, "-Dkafka.version="+r.version); err != nil {
+		return fmt.Errorf("getting the jars of Kafka %s: %w", r.version, err)
+	}
+	return nil
+}
+
+// copyJars copies the jars that a pom.xml names to a directory, if it is not there.
+// Test binaries that run at the same time wait for one of them to fetch the jars.
+func copyJars(ctx context.Context, mvn string, pom []byte, dir string, args ...string) error {
+	unlock, err := lockFile(dir + ".lock")
 	if err != nil {
 		return err
 	}
 	defer unlock()
-	if _, err := os.Stat(r.jars); err == nil {
+	if _, err := os.Stat(dir); err == nil {
 		return nil
 	}
-	tmp, err := os.MkdirTemp(filepath.Dir(r.jars), "resolving-")
+	tmp, err := os.MkdirTemp(filepath.Dir(dir), "resolving-")
 	if err != nil {
 		return fmt.Errorf("making a directory for the jars: %w", err)
 	}
@@ -135,15 +143,16 @@ func (r *javaRuntime) resolve(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
 	got := filepath.Join(tmp, "jars")
-	cmd := exec.CommandContext(ctx, r.mvn, "-q", "-B", "-ntp", "-f", file,
+	cmd := exec.CommandContext(ctx, mvn, append([]string{
+		"-q", "-B", "-ntp", "-f", file,
 		"dependency:copy-dependencies",
 		"-DincludeScope=runtime",
-		"-Dkafka.version="+r.version,
-		"-DoutputDirectory="+got)
+		"-DoutputDirectory=" + got,
+	}, args...)...)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("getting the jars of Kafka %s with %s: %w\n%s", r.version, r.mvn, err, out)
+		return fmt.Errorf("running %s: %w\n%s", mvn, err, out)
 	}
-	if err := os.Rename(got, r.jars); err != nil {
+	if err := os.Rename(got, dir); err != nil {
 		return fmt.Errorf("moving the jars into the cache: %w", err)
 	}
 	return nil

@@ -134,9 +134,11 @@ func (n *node) thaw() error {
 }
 
 // tail returns the last lines of the log.
-func (n *node) tail() string {
+func (n *node) tail() string { return tail(n.logFile) }
+
+func tail(file string) string {
 	const atMost = 64 << 10
-	f, err := os.Open(n.logFile)
+	f, err := os.Open(file)
 	if err != nil {
 		return err.Error()
 	}
