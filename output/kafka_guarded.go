@@ -44,15 +44,16 @@ func init() {
 
 // output is the kafka_guarded output: Benthos on one side, guard on the other.
 type output struct {
-	client   clientConfig
-	records  recordConfig
-	reporter func() *reporter
-	notices  *notices
-	metrics  *metrics
-	letters  *deadLetters     // nil if not configured
-	breaker  *breaker         // nil if not configured
-	reports  *deliveryReports // nil if not configured
-	traces   traces
+	client    clientConfig
+	records   recordConfig
+	reporter  func() *reporter
+	notices   *notices
+	metrics   *metrics
+	letters   *deadLetters     // nil if not configured
+	breaker   *breaker         // nil if not configured
+	reports   *deliveryReports // nil if not configured
+	traces    traces
+	throttles *throttles
 
 	mu    sync.RWMutex
 	guard *guard.Guard // nil when not connected
@@ -71,6 +72,7 @@ func newOutput(conf *service.ParsedConfig, mgr *service.Resources) (*output, err
 		notices: newNotices(mgr.Logger(), client.endpoint()),
 		metrics: newMetrics(mgr.Metrics()),
 	}
+	o.throttles = newThrottles(mgr.Logger(), o.metrics)
 	var err error
 	if o.traces, err = tracesFrom(conf); err != nil {
 		return nil, err
@@ -122,7 +124,7 @@ func (o *output) Connect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	g, err := guard.New(o.client.guard, append(slices.Clone(o.client.opts), kgo.SeedBrokers(seeds...))...)
+	g, err := guard.New(o.client.guard, append(slices.Clone(o.client.opts), kgo.SeedBrokers(seeds...), kgo.WithHooks(o.throttles))...)
 	if err != nil {
 		return err
 	}
@@ -190,6 +192,7 @@ func (o *output) Close(ctx context.Context) error {
 		errs = append(errs, c.close(ctx))
 	}
 	o.notices.close()
+	o.throttles.close()
 	o.client.log.close()
 	return errors.Join(errs...)
 }

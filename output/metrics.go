@@ -6,7 +6,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/guard"
 )
 
-// metrics count messages, not batches, but for the latency.
+// metrics count messages, but for the latency and the throttling.
 type metrics struct {
 	delivered        *service.MetricCounter
 	failed           *service.MetricCounter // by class
@@ -18,9 +18,10 @@ type metrics struct {
 	deadLetterFailed *service.MetricCounter // tries
 	reportFailed     *service.MetricCounter // tries
 	reportGivenUp    *service.MetricCounter
-	waiting          *service.MetricGauge // by class, or by what else they wait for
-	topicMaxBytes    *service.MetricGauge // by topic
-	latency          *service.MetricTimer // of batches, until Kafka is done with them
+	waiting          *service.MetricGauge   // by class, or by what else they wait for
+	topicMaxBytes    *service.MetricGauge   // by topic
+	throttled        *service.MetricCounter // milliseconds
+	latency          *service.MetricTimer   // of batches, until Kafka is done with them
 }
 
 // newMetrics makes the metrics, each with a value from the start: what appears with
@@ -39,9 +40,10 @@ func newMetrics(m *service.Metrics) *metrics {
 		reportGivenUp:    m.NewCounter("kafka_guarded_delivery_report_given_up"),
 		waiting:          m.NewGauge("kafka_guarded_waiting", "class"),
 		topicMaxBytes:    m.NewGauge("kafka_guarded_topic_max_bytes", "topic"),
+		throttled:        m.NewCounter("kafka_guarded_throttled_ms"),
 		latency:          m.NewTimer("kafka_guarded_latency_ns"),
 	}
-	for _, c := range []*service.MetricCounter{all.delivered, all.culprits, all.innocentsCleared, all.uncertain, all.deadLetterFailed, all.reportFailed, all.reportGivenUp} {
+	for _, c := range []*service.MetricCounter{all.delivered, all.culprits, all.innocentsCleared, all.uncertain, all.deadLetterFailed, all.reportFailed, all.reportGivenUp, all.throttled} {
 		c.Incr(0)
 	}
 	for class := guard.None + 1; class <= guard.Transient; class++ {
