@@ -108,6 +108,10 @@ func (c *clientConfig) connection(p *parser) {
 	c.sasl = p.sasl()
 	c.opts = append(c.opts,
 		kgo.SeedBrokers(c.seeds...),
+		// A broker that answers REBOOTSTRAP_REQUIRED (KIP-1102) sends the client
+		// back to its seeds; without this option kgo keeps the brokers that it
+		// knows.
+		kgo.OnRebootstrapRequired(func() ([]string, error) { return c.seeds, nil }),
 		kgo.ClientID(p.string(fieldClientID)),
 		kgo.MetadataMaxAge(p.duration(fieldMetadataMaxAge, metadataMinAge, time.Hour)),
 		kgo.MetadataMinAge(metadataMinAge),
