@@ -20,6 +20,9 @@ const (
 	fieldMetadata    = "metadata"
 	fieldTimestamp   = "timestamp"
 	fieldTimestampMs = "timestamp_ms"
+
+	// fieldInjectTracingMap is the name by which Benthos reads this field, too.
+	fieldInjectTracingMap = "inject_tracing_map"
 )
 
 func recordFields() []*service.ConfigField {
@@ -50,8 +53,14 @@ func recordFields() []*service.ConfigField {
 			Description("An optional timestamp for each message, in milliseconds since the Unix epoch, such as `${! @kafka_timestamp_ms }`. Left out, the current time is used. It must give a whole number: a message for which it does not, because it has no such metadata for example, is `invalid_record`. Kafka refuses messages with timestamps outside of the topic's `message.timestamp.before.max.ms` and `message.timestamp.after.max.ms`.").
 			Optional().
 			Advanced(),
-		service.NewInjectTracingSpanMappingField().
-			Description("A Bloblang mapping that puts the trace context of a message into the record that is made of it, as the tracer of the service writes it: `this` is an object such as `{\"traceparent\":\"...\"}`. It takes a `tracer` in the config, and one in the binary: `kafka-guarded-connect` has `open_telemetry_collector`, and so has your own with the import `github.com/kafka-guarded/kafka-guarded/connect/otlp`. What it puts into the metadata becomes headers if `metadata` includes it. The message itself stays as it is, for a `dead_letter` and a `fallback`."),
+		// The field of service.NewInjectTracingSpanMappingField has an example
+		// with merge, which makes an array of two values: no valid header.
+		service.NewBloblangField(fieldInjectTracingMap).
+			Description("A Bloblang mapping that puts the trace context of a message into the record that is made of it, as the tracer of the service writes it: `this` is an object such as `{\"traceparent\":\"...\"}`. It takes a `tracer` in the config, and one in the binary: `kafka-guarded-connect` has `open_telemetry_collector`, and so has your own with the import `github.com/kafka-guarded/kafka-guarded/connect/otlp`. `assign` replaces a `traceparent` that the message came with; `merge` would make a list of both, which is no valid header. What the mapping puts into the metadata becomes headers if `metadata` includes it. The message itself stays as it is, for a `dead_letter` and a `fallback`.").
+			Example("meta = @.assign(this)").
+			Example("root.meta.span = this").
+			Optional().
+			Advanced(),
 	}
 }
 

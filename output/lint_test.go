@@ -61,7 +61,7 @@ func TestLintsLeaveAloneWhatWorks(t *testing.T) {
 		"topic_rules: { max_age: 1h30m }",
 		"permanent: []",
 		"permanent: [ unknown_topic ]",
-		"inject_tracing_map: 'meta = @.merge(this)'",
+		"inject_tracing_map: 'meta = @.assign(this)'",
 	} {
 		require.Empty(t, lints(t, yaml), yaml)
 	}

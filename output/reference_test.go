@@ -132,7 +132,7 @@ func printField(b *bytes.Buffer, path string, f specField, examples []string) {
 	}
 	add(f.IsAdvanced, "advanced")
 	add(f.IsDeprecated, "deprecated")
-	add(f.IsSecret, "secret: it is hidden where configs are shown")
+	add(f.IsSecret, "secret: `echo` and `/debug/config` hide it, `GET /streams/ID` of streams mode shows it")
 	fmt.Fprintf(b, "\n### `%s`\n\n%s\n", path, strings.Join(facts, ", "))
 	if f.Description != "" {
 		fmt.Fprintf(b, "\n%s\n", crossReference.ReplaceAllString(strings.TrimSpace(f.Description), "$1"))

@@ -32,7 +32,7 @@ func TestTraceContextLandsInRecordHeaders(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	c.Topic("t", 1, "max.message.bytes=1000")
-	o := c.output("topic: t", "key: k", "inject_tracing_map: 'meta = @.merge(this)'", "metadata: { include_prefixes: [ trace, mine ] }")
+	o := c.output("topic: t", "key: k", "inject_tracing_map: 'meta = @.assign(this)'", "metadata: { include_prefixes: [ trace, mine ] }")
 	batch := tracedBatch("a", string(make([]byte, 2000)), "c")
 	batch[0].MetaSetMut("mine", "kept")
 	failed, err := failures(t, o, batch)

@@ -74,7 +74,7 @@ output:
   kafka_guarded:
     seed_brokers: [ %s ]
     topic: t
-    inject_tracing_map: 'meta = @.merge(this)'
+    inject_tracing_map: 'meta = @.assign(this)'
     metadata: { include_patterns: [ traceparent ] }
 tracer:
   open_telemetry_collector:
