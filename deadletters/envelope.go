@@ -67,11 +67,6 @@ func unpack(at place, line []byte) (Letter, bool) {
 			}
 			name, value = metaKey, string(key)
 		}
-		// What Benthos' inputs say of where a message came from, and what
-		// begins with an underscore, was no header of the record.
-		if !own(name) && name != inputTimestamp && name != fallbackError && (strings.HasPrefix(name, "kafka_") || strings.HasPrefix(name, "_")) {
-			continue
-		}
 		meta = append(meta, kgo.RecordHeader{Key: name, Value: []byte(value)})
 	}
 	for name, value := range e.MetadataBase64 {

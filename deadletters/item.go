@@ -85,7 +85,7 @@ func prepare(l *Letter, mapping *bloblang.Executor) *item {
 		return it
 	}
 	it.content = content
-	it.record = read(m, content)
+	it.record = read(m, content, l.isHeader())
 	if it.record.topic == "" {
 		it.fate.kind, it.fate.class, it.fate.err = failedAgain, "unroutable", "unroutable: the letter does not say which topic it was for: have --mapping set kafka_guarded_topic"
 		return it
@@ -100,8 +100,20 @@ func prepare(l *Letter, mapping *bloblang.Executor) *item {
 	return it
 }
 
+// isHeader returns what tells which metadata of the letter, after a mapping, are
+// headers: those of the record, and what the mapping has added.
+func (l *Letter) isHeader() func(name string) bool {
+	headers, before := l.headers(), map[string]bool{}
+	for _, h := range l.meta {
+		before[h.Key] = true
+	}
+	return func(name string) bool {
+		return headers[name] || !own(name) && !before[name]
+	}
+}
+
 // read returns what the metadata of a letter says of its record.
-func read(m *service.Message, content []byte) recordOf {
+func read(m *service.Message, content []byte, isHeader func(string) bool) recordOf {
 	r := recordOf{partition: -1, timestamp: -1}
 	_ = m.MetaWalk(func(name, value string) error {
 		switch name {
@@ -120,7 +132,7 @@ func read(m *service.Message, content []byte) recordOf {
 				r.timestamp = n
 			}
 		default:
-			if !own(name) && name != fallbackError {
+			if isHeader(name) {
 				r.headers = append(r.headers, kgo.RecordHeader{Key: name, Value: []byte(value)})
 			}
 		}

@@ -5,6 +5,7 @@ package deadletters
 
 import (
 	"bytes"
+	"encoding/json"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,6 +31,7 @@ const (
 	metaFailedAt   = metaPrefix + "failed_at"
 	metaNull       = metaPrefix + "null"
 	metaTimestamp  = metaPrefix + "timestamp_ms"
+	metaHeaders    = metaPrefix + "headers" // the names of the record's headers, a JSON array
 	metaLetterErr  = metaPrefix + "dead_letter_error"
 	metaAttempts   = metaPrefix + "attempts" // how often redrive sent it in vain
 	recipeAttempts = "_redrive_attempts"     // the same, of config/redrive.yaml
@@ -179,6 +181,31 @@ func (l Letter) keep() *Letter {
 		kept.key = slices.Clone(l.key)
 	}
 	return &kept
+}
+
+// headers returns the names of the headers of the record among the metadata. If the
+// letter does not say them, they are all but its own; in a file also without those
+// by which Benthos' inputs say where a message came from, and those that begin with
+// an underscore, which outputs leave out by convention.
+func (l *Letter) headers() map[string]bool {
+	names := map[string]bool{}
+	for _, h := range l.meta {
+		if h.Key == metaHeaders {
+			var listed []string
+			if json.Unmarshal(h.Value, &listed) == nil {
+				clear(names)
+				for _, name := range listed {
+					names[name] = true
+				}
+				return names
+			}
+		}
+		guessed := l.recordTime.IsZero() && (strings.HasPrefix(h.Key, "kafka_") || strings.HasPrefix(h.Key, "_"))
+		if !own(h.Key) && h.Key != fallbackError && !guessed {
+			names[h.Key] = true
+		}
+	}
+	return names
 }
 
 // own reports whether metadata is about the letter, and no header of the record.
