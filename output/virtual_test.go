@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,6 +28,17 @@ import (
 var (
 	virtualSeed   = flag.Uint64("virtual-seed", 0, "run the one stream in virtual time of this seed")
 	virtualWorlds = flag.Int("virtual-worlds", 0, "how many streams in virtual time, 0 for what CI can afford")
+	virtualOutage = flag.Duration("virtual-outage", 6*time.Hour, "longest outage of a stream in virtual time; seeds draw up to 72h")
+)
+
+const (
+	// standstill is how long the virtual clock may stand still, in real time: that
+	// of a machine with no CPU to spare does for seconds.
+	standstill = 5 * time.Minute
+
+	// dialsPerSecond is how often the client of a stream may dial in a second of
+	// virtual time, on average. In outages of 51 and 65 hours it dials 2.15 times.
+	dialsPerSecond = 4
 )
 
 // TestVirtualStreams runs the whole engine in virtual time: only the dialer of the
@@ -89,6 +102,7 @@ type virtualStream struct {
 	mu      sync.Mutex
 	letters int
 	took    time.Duration
+	dialed  int
 	books   sync.Mutex // of what follows; mu is locked while the child hangs
 	batch   [][]letter // that were nacked, or not answered before a shutdown
 	open    map[int][]letter
@@ -122,6 +136,7 @@ func newVirtualStream(seed uint64) *virtualStream {
 	}
 	if r.IntN(3) == 0 {
 		w.outage = time.Duration(1+r.IntN(72)) * []time.Duration{time.Second, time.Minute, time.Hour}[r.IntN(3)]
+		w.outage = min(w.outage, *virtualOutage)
 	}
 	for range r.IntN(3) {
 		tr := kafkafake.Trouble{Skip: r.IntN(8), Count: 1 + r.IntN(4), Do: kafkafake.Deeds()[r.IntN(len(kafkafake.Deeds()))], Pause: time.Duration(r.IntN(2000)) * time.Millisecond}
@@ -149,11 +164,8 @@ func newVirtualStream(seed uint64) *virtualStream {
 
 func liveStreamOf(t *testing.T, seed uint64) (w *virtualStream, err error) {
 	w = newVirtualStream(seed)
-	stuck := time.AfterFunc(time.Minute, func() {
-		fmt.Fprintf(os.Stderr, "the clock stands still in the stream of seed %d: %s\n", seed, w)
-		panic("stuck")
-	})
-	defer stuck.Stop()
+	var clock atomic.Int64 // virtual
+	defer watch(&clock, fmt.Sprintf("seed %d: %s", seed, w))()
 	defer func() {
 		if r := recover(); r != nil && err == nil {
 			err = fmt.Errorf("%v", r)
@@ -161,13 +173,56 @@ func liveStreamOf(t *testing.T, seed uint64) (w *virtualStream, err error) {
 	}()
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
+		ticking := time.NewTicker(time.Minute)
+		ended := make(chan struct{})
+		go func() {
+			for {
+				select {
+				case now := <-ticking.C:
+					clock.Store(now.UnixNano())
+				case <-ended:
+					return
+				}
+			}
+		}()
+		defer close(ended)
 		err = w.live(t)
 		w.took = time.Since(begin)
 	})
 	return w, err
 }
 
+// watch panics with the stacks of all goroutines when the virtual clock has not
+// moved for a long time: code spins, or all of it waits for a mutex, for which
+// virtual time stands still. It counts no time in which the clock moves, however
+// slowly: a machine may be busy.
+func watch(clock *atomic.Int64, what string) (stop func()) {
+	stopped := make(chan struct{})
+	go func() {
+		tick := time.NewTicker(time.Second)
+		defer tick.Stop()
+		last, since := int64(0), time.Now()
+		for {
+			select {
+			case <-stopped:
+				return
+			case <-tick.C:
+			}
+			if now := clock.Load(); now != last {
+				last, since = now, time.Now()
+			}
+			if time.Since(since) > standstill {
+				fmt.Fprintf(os.Stderr, "the virtual clock stands still for %s, %s\n", standstill, what)
+				debug.SetTraceback("all")
+				panic("the virtual clock stands still")
+			}
+		}
+	}()
+	return func() { close(stopped) }
+}
+
 func (w *virtualStream) live(t *testing.T) error {
+	begin := time.Now()
 	network := &kafkafake.Network{Latency: time.Millisecond, Jitter: time.Millisecond, Rand: rand.New(rand.NewPCG(w.seed, 12))}
 	c := kafkafake.Speak(t, w.dialect, network)
 	c.Topic("t", 3, "max.message.bytes=20000", "cleanup.policy=compact")
@@ -233,6 +288,10 @@ func (w *virtualStream) live(t *testing.T) error {
 	}
 	if err := w.run(config); err != nil {
 		return err
+	}
+	w.dialed = network.Dialed()
+	if most := 1000 + int(dialsPerSecond*time.Since(begin).Seconds()); w.dialed > most {
+		return fmt.Errorf("the client dialed %d times in %s, more than %d", w.dialed, time.Since(begin), most)
 	}
 	network.Calm()
 	log, err := c.Read(context.Background(), "t")
