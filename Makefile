@@ -8,7 +8,7 @@ tool = go tool -modfile=$(CURDIR)/tools/$(1)/go.mod $(1)
 # Runs a command in each module.
 each = set -e; for module in $(MODULES); do echo "-- $$module: $(1)"; (cd $$module && $(1)); done
 
-.PHONY: test integration race fmt vet lint tidy vuln fuzz cover docs versions sim mutations soak bench bench-guard snapshot ci
+.PHONY: test integration flakes race fmt vet lint tidy vuln fuzz cover docs versions sim mutations soak bench bench-guard snapshot ci
 
 test:
 	@$(call each,go test -short ./...)
@@ -16,12 +16,19 @@ test:
 integration:
 	go test -count=1 ./internal/kafkatest/... ./integration/...
 
+# The tests whose timing depends on a real cluster, TIMES in a row. The whole output
+# of each run that fails is kept in dist/flakes. FLAKES names other packages.
+TIMES ?= 20
+FLAKES ?=
+flakes:
+	@.ci/flakes $(TIMES) $(FLAKES)
+
 # The core on VERSIONS of Kafka, separated by commas, one after the other: a line
 # each, and all that was counted in dist/versions.log.
 VERSIONS ?= all
 versions:
 	@mkdir -p dist
-	@go test ./integration -count=1 -timeout 30m -v -run TestCoreOnVersions -versions $(VERSIONS) >dist/versions.log 2>&1; \
+	@go test ./integration/speed -count=1 -timeout 30m -v -run TestCoreOnVersions -versions $(VERSIONS) >dist/versions.log 2>&1; \
 	code=$$?; grep -o 'Kafka [0-9.]*: .* passed.*' dist/versions.log; grep -e '^ *--- FAIL' dist/versions.log; exit $$code
 
 # Without sim, whose worlds take minutes then: guard, output and model have the same code run.

@@ -179,7 +179,7 @@ output:
 		written, _ := os.ReadFile(dead)
 		lines = strings.Fields(string(written))
 		return len(lines) >= 4 && len(c.Log("t")) >= 36
-	}, 30*time.Second, 20*time.Millisecond)
+	}, 4*time.Minute, 20*time.Millisecond)
 	require.NoError(t, cmd.Process.Signal(os.Interrupt))
 	require.NoError(t, cmd.Wait())
 	require.Contains(t, logged.String(), "if there are processors on this output that drop, split or multiply messages, some are lost")

@@ -79,7 +79,11 @@ func (p *pipeline) run(t *testing.T, ctx context.Context, output string) {
 		// second one waits until all is closed, which an input that replays
 		// may miss.
 		_ = stream.Stop(ctx)
-		within, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		patience := 2 * time.Minute
+		if p.replay {
+			patience = 2 * time.Second
+		}
+		within, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
 		if err := stream.Stop(within); !p.replay {
 			require.NoError(t, err)

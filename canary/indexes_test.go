@@ -211,7 +211,11 @@ logger: { level: NONE }
 			}()
 			require.ErrorIs(t, stream.Run(ctx), context.Canceled)
 			_ = stream.Stop(ctx) // has ended: closes all at once
-			within, done := context.WithTimeout(t.Context(), time.Second)
+			patience := time.Second
+			if test.ends {
+				patience = 2 * time.Minute
+			}
+			within, done := context.WithTimeout(t.Context(), patience)
 			defer done()
 			err = stream.Stop(within)
 			if test.ends {

@@ -25,7 +25,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
 )
 
-const patience = 90 * time.Second
+const patience = 4 * time.Minute
 
 // copying is a run of a config that copies the topic "source" to "target".
 type copying struct {

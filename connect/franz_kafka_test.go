@@ -107,7 +107,7 @@ func (run franzRun) records(t *testing.T, c *kafkatest.Cluster, with string, yam
 		"TOPIC":         prefix,
 	})
 	var records []*kgo.Record
-	for deadline := time.Now().Add(10 * time.Second); len(records) < run.count && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(patience); len(records) < run.count && time.Now().Before(deadline); {
 		records = nil // what nobody acknowledged may not be there at once
 		for _, topic := range topics {
 			records = append(records, c.ReadAll(prefix+topic)...)
@@ -154,7 +154,7 @@ func runStream(t *testing.T, yaml string, env map[string]string) {
 	require.NoError(t, b.SetYAML(yaml))
 	stream, err := b.Build()
 	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	require.NoError(t, stream.Run(ctx))
 }

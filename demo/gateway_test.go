@@ -52,7 +52,7 @@ func TestGatewayAnswersItsCurl(t *testing.T) {
 		body, err := io.ReadAll(resp.Body)
 		answer = string(body)
 		return err == nil
-	}, 30*time.Second, 20*time.Millisecond)
+	}, 4*time.Minute, 20*time.Millisecond)
 	require.Regexp(t, `^{"offsets":\[{"offset":0,"partition":\d},{"offset":\d,"partition":\d}\]}$`, answer)
 	cancel()
 	require.NoError(t, <-done)

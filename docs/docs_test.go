@@ -150,7 +150,7 @@ func TestConfigsRun(t *testing.T) {
 				require.NoError(t, builder.SetYAML(input+"\nlogger: { level: OFF }\n"+filled(b.text, c.ListenAddrs()[0])))
 				stream, err := builder.Build()
 				require.NoError(t, err)
-				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 				defer cancel()
 				takes := strings.Contains(b.text, "fallback:") || strings.Contains(b.text, "dead_letter:\n")
 				if !takes {

@@ -33,9 +33,9 @@ var failedSeeds = []uint64{
 }
 
 const (
-	perRun  = 2000 // messages, about
-	workers = 8    // runs at a time: they mostly wait
-	runTime = 3 * time.Minute
+	perRun  = 2000            // messages, about
+	workers = 8               // runs at a time: they mostly wait
+	runTime = 8 * time.Minute // only a hang takes longer
 )
 
 // simulate makes the run of a seed, and returns how many messages it sent.

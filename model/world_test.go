@@ -354,7 +354,7 @@ func (w *world) stream(ctx context.Context, force bool) (ended bool, err error) 
 	if !w.stopping.Load() {
 		return false, err
 	}
-	patience := 30 * time.Second
+	patience := 4 * time.Minute
 	if w.replay {
 		patience = 8 * time.Second
 	}

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -41,6 +42,7 @@ func live(t *testing.T, p plan) (out result) {
 	// Outside of the bubble: a mutex that is never unlocked stops its time.
 	stuck := time.AfterFunc(5*time.Minute, func() {
 		fmt.Fprintf(os.Stderr, "the clock of this world stands still: %s\n", p)
+		debug.SetTraceback("all")
 		panic("stuck")
 	})
 	defer stuck.Stop()

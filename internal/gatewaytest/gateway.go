@@ -45,7 +45,7 @@ func Start(t testing.TB, brokers string, timeout, giveUpAfter time.Duration) *Ga
 	go func() { done <- stream.Run(context.Background()) }()
 	t.Cleanup(func() {
 		g.client.CloseIdleConnections()
-		require.NoError(t, stream.StopWithin(10*time.Second))
+		require.NoError(t, stream.StopWithin(2*time.Minute))
 		require.NoError(t, <-done)
 	})
 	require.Eventually(t, func() bool {
@@ -54,7 +54,7 @@ func Start(t testing.TB, brokers string, timeout, giveUpAfter time.Duration) *Ga
 			return false
 		}
 		return conn.Close() == nil
-	}, 20*time.Second, 5*time.Millisecond)
+	}, 4*time.Minute, 5*time.Millisecond)
 	return g
 }
 

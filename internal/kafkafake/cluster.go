@@ -173,7 +173,7 @@ func (c *Cluster) Count(key kmsg.Key) *kfake.FaultHandle {
 // Log reads all that is in a topic, by partition and offset.
 func (c *Cluster) Log(topic string) []*kgo.Record {
 	c.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	log, err := c.Read(ctx, topic)
 	require.NoError(c.t, err)

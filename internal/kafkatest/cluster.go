@@ -26,12 +26,12 @@ const (
 
 	// pollTimeout is how long one look may take: a frozen node never
 	// answers.
-	pollTimeout = 2 * time.Second
+	pollTimeout = 10 * time.Second
 
 	// opTimeout is how long a method may take, but for starting and
 	// stopping nodes. It covers an election of both the controller and the
-	// leaders.
-	opTimeout = 30 * time.Second
+	// leaders, on a machine that is busy with other things.
+	opTimeout = 3 * time.Minute
 )
 
 // cluster is a running cluster, whoever uses it: the nodes of our own, or
@@ -156,7 +156,7 @@ func connectExternal(ctx context.Context, seeds []string) (*cluster, error) {
 func (c *cluster) connect(seeds []string) error {
 	cl, err := kgo.NewClient(
 		kgo.SeedBrokers(seeds...),
-		kgo.RequestTimeoutOverhead(3*time.Second),
+		kgo.RequestTimeoutOverhead(pollTimeout),
 		kgo.RetryTimeout(opTimeout),
 		// For this long it goes by what it knows of a topic, which a test
 		// may have deleted and created again since.
@@ -167,7 +167,7 @@ func (c *cluster) connect(seeds []string) error {
 	}
 	c.client = cl
 	c.admin = kadm.NewClient(cl)
-	c.admin.SetTimeoutMillis(5000)
+	c.admin.SetTimeoutMillis(30_000)
 	return nil
 }
 

@@ -58,7 +58,7 @@ func newClient(t *testing.T, opts []kgo.Opt, more ...kgo.Opt) *kgo.Client {
 
 func produce(t *testing.T, cl *kgo.Client, topic string, values ...string) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	var records []*kgo.Record
 	for _, v := range values {
@@ -351,7 +351,7 @@ func TestProcessEndsWithTheTestBinary(t *testing.T) {
 	select {
 	case err := <-ended:
 		require.ErrorIs(t, err, io.EOF)
-	case <-time.After(10 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("the process outlives the test binary")
 	}
 	require.Error(t, child.Wait())

@@ -18,10 +18,10 @@ import (
 
 const (
 	// startTimeout is how long a node may take until the others see it.
-	startTimeout = 2 * time.Minute
+	startTimeout = 5 * time.Minute
 
 	// stopTimeout is how long a graceful shutdown may take.
-	stopTimeout = 60 * time.Second
+	stopTimeout = 3 * time.Minute
 
 	// logTail is how many lines of a node's log a failed test shows.
 	logTail = 60

@@ -12,7 +12,7 @@ import (
 const (
 	// DefaultVersion is the Apache Kafka version of a cluster whose Options
 	// name none.
-	DefaultVersion = "4.2.0"
+	DefaultVersion = NewestVersion
 
 	// Version39 is the newest supported version of the 3.9 line, the last
 	// one before Kafka 4.
@@ -25,7 +25,7 @@ const (
 // Versions are those that tests know, from the oldest to the newest. Before 3.3,
 // which is the first to be ready for use without ZooKeeper, a cluster has that, one
 // node, and no SCRAM users, for whom it takes 3.5 without ZooKeeper.
-var Versions = []string{"2.4.1", "2.8.2", "3.3.2", "3.6.2", Version39, "4.0.2", DefaultVersion, "4.3.1", NewestVersion}
+var Versions = []string{"2.4.1", "2.8.2", "3.3.2", "3.6.2", Version39, "4.0.2", "4.2.0", "4.3.1", NewestVersion}
 
 // Older tells whether a version comes before another.
 func Older(version, than string) bool {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -150,7 +149,7 @@ func (c *cluster) fetch(ctx context.Context, topic string, partition int32, offs
 		req.IsolationLevel = 1
 	}
 	req.Topics = append(req.Topics, ft)
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 3*pollTimeout)
 	defer cancel()
 	resp, err := c.client.Broker(int(leader)).Request(ctx, req)
 	if err != nil {

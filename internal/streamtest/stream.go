@@ -42,10 +42,10 @@ type Stream struct {
 const FailedWrite = "Failed to send message to kafka_guarded"
 
 // patience is how long a stream may take to its end, and endPatience how long its
-// end may take.
+// end may take: so long that only a hang takes longer, however busy the machine.
 const (
-	patience    = 30 * time.Second
-	endPatience = 5 * time.Second
+	patience    = 5 * time.Minute
+	endPatience = 2 * time.Minute
 )
 
 // Batch makes a batch of messages with these contents.

@@ -1,6 +1,6 @@
 //go:build linux || darwin
 
-package integration
+package speed
 
 import (
 	"context"
@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
+	"github.com/kafka-guarded/kafka-guarded/internal/onkafka"
 )
 
 // The streams of these tests never pause: ten batches of 500 messages are under
@@ -62,78 +63,67 @@ type speedLoad struct {
 var speedLoads = []speedLoad{
 	{name: "clean", codec: "none"},
 	{name: "clean, keys, gzip", keys: true, codec: "gzip"},
-	{name: "poisoned", poison: sizeExceeded, codec: "none"},
-	{name: "poisoned, keys, gzip", poison: sizeExceeded, keys: true, codec: "gzip"},
-	{name: "compacted, some without a key", poison: invalidRecord, keys: true, codec: "none"},
+	{name: "poisoned", poison: onkafka.SizeExceeded, codec: "none"},
+	{name: "poisoned, keys, gzip", poison: onkafka.SizeExceeded, keys: true, codec: "gzip"},
+	{name: "compacted, some without a key", poison: onkafka.InvalidRecord, keys: true, codec: "none"},
 }
 
 // feed returns so many messages of the load, as an input that never pauses.
-func (l speedLoad) feed(messages int) feed {
-	pool := noise(4 << 20)
+func (l speedLoad) feed(messages int) onkafka.Feed {
+	pool := onkafka.Noise(4 << 20)
 	n := 0
-	return func(context.Context) []message {
-		var batch []message
+	return func(context.Context) []onkafka.Message {
+		var batch []onkafka.Message
 		for ; n < messages && len(batch) < speedBatch; n++ {
-			m := message{id: fmt.Sprintf("m-%06d", n), topic: speedTopic}
+			m := onkafka.Message{ID: fmt.Sprintf("m-%06d", n), Topic: speedTopic}
 			if l.keys {
-				m.key = &m.id
+				m.Key = &m.ID
 			}
 			size := speedGood
 			if l.poison != "" && n%100 == 37 {
-				m = m.bad(l.poison)
-				if l.poison == sizeExceeded {
+				m = m.Bad(l.poison)
+				if l.poison == onkafka.SizeExceeded {
 					size = speedPoison
 				} else {
-					m.key = nil
+					m.Key = nil
 				}
 			}
 			from := n * 7919 % (len(pool) - speedPoison)
-			m.value = fmt.Appendf(nil, "%s %s", m.id, pool[from:from+size])
+			m.Value = fmt.Appendf(nil, "%s %s", m.ID, pool[from:from+size])
 			batch = append(batch, m)
 		}
 		return batch
 	}
 }
 
-// speedOptions are of a cluster on which alice may do what a test grants her.
-func speedOptions(version string, nodes int) kafkatest.Options {
-	return kafkatest.Options{
-		Version: version,
-		Nodes:   nodes,
-		SASL:    []string{kafkatest.Plain},
-		Users:   map[string]string{alice: alicePassword},
-		ACLs:    true,
-	}
-}
-
 // atFullSpeed runs so many messages of the load, has meanwhile happen while they
 // are written, accounts for each and returns how long the stream took.
-func atFullSpeed(t *testing.T, c *kafkatest.Cluster, messages int, rules speedRules, load speedLoad, meanwhile func(*stream)) time.Duration {
+func atFullSpeed(t *testing.T, c *kafkatest.Cluster, messages int, rules speedRules, load speedLoad, meanwhile func(*onkafka.Stream)) time.Duration {
 	t.Helper()
 	properties := map[string]string{"max.message.bytes": speedLimit}
-	if load.poison == invalidRecord {
+	if load.poison == onkafka.InvalidRecord {
 		properties["cleanup.policy"] = "compact"
 	}
 	c.CreateTopic(speedTopic, 6, c.Nodes(), properties)
-	mayWrite(c, alice, speedTopic)
+	onkafka.MayWrite(c, onkafka.Alice, speedTopic)
 	if rules == rulesRead {
-		c.Grant("User:"+alice, kadm.OpDescribeConfigs, kafkatest.TopicResource(speedTopic))
+		c.Grant("User:"+onkafka.Alice, kadm.OpDescribeConfigs, kafkatest.TopicResource(speedTopic))
 	}
-	l := newLedger(t, fmt.Sprintf("full speed/%s/%s", rules, load.name))
+	l := onkafka.NewLedger(t, fmt.Sprintf("full speed/%s/%s", rules, load.name))
 	unanswerable := c.Logged(nullRecords)
 	began := time.Now()
-	s := start(l, defaults(c).with(fields{
-		"sasl":          []any{fields{"mechanism": kafkatest.Plain, "username": alice, "password": alicePassword}},
-		"topic_rules":   fields{"enabled": rules != rulesDisabled},
+	s := onkafka.Start(l, onkafka.Defaults(c).With(onkafka.Fields{
+		"sasl":          []any{onkafka.Fields{"mechanism": kafkatest.Plain, "username": onkafka.Alice, "password": onkafka.AlicePassword}},
+		"topic_rules":   onkafka.Fields{"enabled": rules != rulesDisabled},
 		"compression":   load.codec,
 		"max_in_flight": 10,
 	}), load.feed(messages))
 	if meanwhile != nil {
 		meanwhile(s)
 	}
-	s.wait()
+	s.Wait()
 	took := time.Since(began)
-	l.check(c, speedTopic)
+	l.CheckTopics(c, speedTopic)
 	require.Equal(t, unanswerable, c.Logged(nullRecords), "the broker got requests with null records, which it never answers")
 	return took
 }
@@ -150,7 +140,7 @@ func TestAllIsDeliveredAtFullSpeed(t *testing.T) {
 					continue // what the version makes of it shows with the others
 				}
 				t.Run(fmt.Sprintf("%s, %s, %s", version, load.name, rules), func(t *testing.T) {
-					c := shared(t, speedOptions(version, 1))
+					c := onkafka.Shared(t, onkafka.SpeedOptions(version, 1))
 					var all []time.Duration
 					for run := range *speedRuns {
 						t.Run(fmt.Sprint("run ", run+1), func(t *testing.T) {
@@ -175,9 +165,9 @@ func TestAllIsDeliveredAtFullSpeed(t *testing.T) {
 func TestKafkaAnswersEmptyRecords(t *testing.T) {
 	for _, version := range []string{kafkatest.DefaultVersion, kafkatest.Version39} {
 		t.Run(version, func(t *testing.T) {
-			c, relay := relayed(t, kafkatest.Options{Version: version})
+			c, relay := onkafka.Relayed(t, kafkatest.Options{Version: version})
 			c.CreateTopic("empty", 2, 1, nil)
-			relay.follow(rules{request: func(req *kmsg.ProduceRequest) bool {
+			relay.Follow(onkafka.Rules{Request: func(req *kmsg.ProduceRequest) bool {
 				for i := range req.Topics[0].Partitions {
 					if p := &req.Topics[0].Partitions[i]; p.Partition == 0 {
 						p.Records = []byte{}
@@ -216,14 +206,14 @@ func TestAllIsDeliveredAtFullSpeedWhileALeaderIsKilled(t *testing.T) {
 			continue
 		}
 		t.Run(fmt.Sprintf("%s, %s", test.load.name, test.rules), func(t *testing.T) {
-			c := shared(t, speedOptions(kafkatest.DefaultVersion, 3))
+			c := onkafka.Shared(t, onkafka.SpeedOptions(kafkatest.DefaultVersion, 3))
 			for run := range *speedRuns {
 				t.Run(fmt.Sprint("run ", run+1), func(t *testing.T) {
 					c := c.With(t)
 					messages := 4 * *speedMessages // for some to be left when the leader is killed
-					atFullSpeed(t, c, messages, test.rules, test.load, func(s *stream) {
-						s.ledger.uncertain = test.uncertain
-						s.goOn(messages / speedBatch / 4)
+					atFullSpeed(t, c, messages, test.rules, test.load, func(s *onkafka.Stream) {
+						s.Ledger.Uncertain = test.uncertain
+						s.GoOn(messages / speedBatch / 4)
 						c.Kill(c.Leader(speedTopic, 0))
 					})
 				})

@@ -1,6 +1,6 @@
 //go:build linux || darwin
 
-package integration
+package access
 
 import (
 	"fmt"
@@ -14,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/kafka-guarded/kafka-guarded/internal/gatewaytest"
+	"github.com/kafka-guarded/kafka-guarded/internal/onkafka"
 )
 
 // 10,000 requests from 16 clients, some of which go away: each result is true, and
@@ -21,11 +22,11 @@ import (
 // a plain produce of as many records by as many goroutines.
 func TestHTTPGateway(t *testing.T) {
 	const clients, requests, perRequest = 16, 10_000, 3
-	c := oneNode(t)
+	c := onkafka.OneNode(t)
 	for _, topic := range []string{"gateway", "plain"} {
 		c.CreateTopic(topic, 3, 1, map[string]string{"max.message.bytes": "2000"})
 	}
-	g := gatewaytest.Start(t, strings.Join(c.Brokers(), ","), 30*time.Second, 20*time.Second)
+	g := gatewaytest.Start(t, strings.Join(c.Brokers(), ","), 5*time.Minute, 4*time.Minute)
 	load := g.Load("gateway", clients, requests, 3000)
 	topic := map[string]string{}
 	for _, r := range c.ReadAll("gateway") {

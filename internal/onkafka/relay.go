@@ -1,6 +1,6 @@
 //go:build linux || darwin
 
-package integration
+package onkafka
 
 import (
 	"encoding/binary"
@@ -15,111 +15,111 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
 )
 
-// relay is a network between clients and a node that knows the requests and
+// Relay is a network between clients and a node that knows the requests and
 // answers of Produce, and may change them. It takes a node without TLS.
-type relay struct {
+type Relay struct {
 	listener net.Listener
 
-	mu sync.Mutex
+	Mu sync.Mutex
 	to string // address of the node, empty for no way to it
-	rules
+	Rules
 	conns    map[net.Conn]struct{}
-	accepted int // connections so far
-	most     int // connections at a time
+	Accepted int // connections so far
+	Most     int // connections at a time
 }
 
-// rules are what a relay does with what passes. The zero value changes nothing.
-type rules struct {
-	// request may change a produce request. If it returns false, the
+// Rules are what a relay does with what passes. The zero value changes nothing.
+type Rules struct {
+	// Request may change a produce request. If it returns false, the
 	// connection ends before any of it has reached the node. May be nil.
-	request func(*kmsg.ProduceRequest) bool
-	// refuse returns the code to answer a produce request with, in place of
+	Request func(*kmsg.ProduceRequest) bool
+	// Refuse returns the code to answer a produce request with, in place of
 	// the node, which never sees it. 0 is to let it pass. May be nil.
-	refuse func(*kmsg.ProduceRequest) int16
-	// answer may change the answer to a produce request. If it returns false,
+	Refuse func(*kmsg.ProduceRequest) int16
+	// Answer may change the answer to a produce request. If it returns false,
 	// the connection ends and the client hears nothing. May be nil.
-	answer func(*kmsg.ProduceRequest, *kmsg.ProduceResponse) bool
+	Answer func(*kmsg.ProduceRequest, *kmsg.ProduceResponse) bool
 	// largest is the size in bytes from which on a request of any kind ends
 	// the connection, 0 for any size.
 	largest int
 }
 
-func newRelay(t *testing.T) *relay {
+func newRelay(t *testing.T) *Relay {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { l.Close() })
-	r := &relay{listener: l, conns: map[net.Conn]struct{}{}}
+	r := &Relay{listener: l, conns: map[net.Conn]struct{}{}}
 	go r.accept()
 	return r
 }
 
-// relayed starts a cluster of a node that clients reach by way of a relay.
-func relayed(t *testing.T, opts kafkatest.Options) (*kafkatest.Cluster, *relay) {
+// Relayed starts a cluster of a node that clients reach by way of a relay.
+func Relayed(t *testing.T, opts kafkatest.Options) (*kafkatest.Cluster, *Relay) {
 	t.Helper()
-	skipShort(t)
+	SkipShort(t)
 	r := newRelay(t)
 	opts.AdvertisedPorts = map[int]int{1: r.port()}
 	c := kafkatest.Start(t, opts)
-	r.connect(c.ClientAddr(1))
+	r.Connect(c.ClientAddr(1))
 	return c, r
 }
 
-func (r *relay) port() int { return r.listener.Addr().(*net.TCPAddr).Port }
+func (r *Relay) port() int { return r.listener.Addr().(*net.TCPAddr).Port }
 
-// connect lets clients reach the node.
-func (r *relay) connect(node string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+// Connect lets clients reach the node.
+func (r *Relay) Connect(node string) {
+	r.Mu.Lock()
+	defer r.Mu.Unlock()
 	r.to = node
 }
 
-// cut ends all connections, and each new one as soon as it is accepted.
-func (r *relay) cut() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+// Cut ends all connections, and each new one as soon as it is accepted.
+func (r *Relay) Cut() {
+	r.Mu.Lock()
+	defer r.Mu.Unlock()
 	r.to = ""
 	for conn := range r.conns {
 		conn.Close()
 	}
 }
 
-// follow has the relay follow other rules from the next request on.
-func (r *relay) follow(now rules) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.rules = now
+// Follow has the relay follow other rules from the next request on.
+func (r *Relay) Follow(now Rules) {
+	r.Mu.Lock()
+	defer r.Mu.Unlock()
+	r.Rules = now
 }
 
-func (r *relay) now() rules {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.rules
+func (r *Relay) now() Rules {
+	r.Mu.Lock()
+	defer r.Mu.Unlock()
+	return r.Rules
 }
 
-func (r *relay) accept() {
+func (r *Relay) accept() {
 	for {
 		client, err := r.listener.Accept()
 		if err != nil {
 			return
 		}
-		r.mu.Lock()
+		r.Mu.Lock()
 		to := r.to
-		r.accepted++
-		r.mu.Unlock()
+		r.Accepted++
+		r.Mu.Unlock()
 		node, err := net.Dial("tcp", to)
 		if err != nil {
 			client.Close()
 			continue
 		}
 		c := &relayedConn{relay: r, client: client, node: node, open: map[uint32]produced{}}
-		r.mu.Lock()
+		r.Mu.Lock()
 		r.conns[client] = struct{}{}
-		r.most = max(r.most, len(r.conns))
+		r.Most = max(r.Most, len(r.conns))
 		if r.to == "" {
 			client.Close()
 		}
-		r.mu.Unlock()
+		r.Mu.Unlock()
 		go c.run(c.requests)
 		go c.run(c.answers)
 	}
@@ -127,7 +127,7 @@ func (r *relay) accept() {
 
 // relayedConn is a connection of a client.
 type relayedConn struct {
-	relay        *relay
+	relay        *Relay
 	client, node net.Conn
 
 	mu   sync.Mutex
@@ -144,8 +144,8 @@ func (c *relayedConn) run(way func() error) {
 	_ = way() // that the connection has ended is all there is to know
 	c.client.Close()
 	c.node.Close()
-	c.relay.mu.Lock()
-	defer c.relay.mu.Unlock()
+	c.relay.Mu.Lock()
+	defer c.relay.Mu.Unlock()
 	delete(c.relay.conns, c.client)
 }
 
@@ -199,8 +199,8 @@ func (c *relayedConn) request(p []byte) ([]byte, error) {
 	}
 	now := c.relay.now()
 	of := produced{ProduceRequest: req}
-	if now.refuse != nil {
-		of.refused = now.refuse(req)
+	if now.Refuse != nil {
+		of.refused = now.Refuse(req)
 	}
 	c.mu.Lock()
 	c.open[binary.BigEndian.Uint32(p[4:])] = of
@@ -213,9 +213,9 @@ func (c *relayedConn) request(p []byte) ([]byte, error) {
 			head--
 		}
 		return p[:head], nil
-	case now.request == nil:
+	case now.Request == nil:
 		return p, nil
-	case !now.request(req):
+	case !now.Request(req):
 		return nil, io.EOF
 	}
 	return req.AppendTo(p[:head:head]), nil
@@ -270,7 +270,7 @@ func (c *relayedConn) answer(req produced, p []byte) ([]byte, error) {
 	if req.refused != 0 {
 		return req.refusal().AppendTo(append(p[:4:4], make([]byte, head-4)...)), nil
 	}
-	change := c.relay.now().answer
+	change := c.relay.now().Answer
 	if change == nil {
 		return p, nil
 	}

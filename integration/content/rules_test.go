@@ -1,6 +1,6 @@
 //go:build linux || darwin
 
-package integration
+package content
 
 import (
 	"context"
@@ -15,20 +15,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/kafka-guarded/kafka-guarded/guard"
-	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
+	"github.com/kafka-guarded/kafka-guarded/internal/onkafka"
 )
 
 var codecs = map[string]kgo.CompressionCodec{
 	"none": kgo.NoCompression(), "snappy": kgo.SnappyCompression(), "gzip": kgo.GzipCompression(),
 	"lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(),
-}
-
-func newGuard(t *testing.T, c *kafkatest.Cluster, config guard.Config, opts ...kgo.Opt) *guard.Guard {
-	t.Helper()
-	g, err := guard.New(config, append([]kgo.Opt{kgo.SeedBrokers(c.Brokers()...)}, opts...)...)
-	require.NoError(t, err)
-	t.Cleanup(g.Close)
-	return g
 }
 
 // TestWhatTheRulesCondemnTheBrokerRefuses writes 10,000 random records, of sizes
@@ -38,7 +30,7 @@ func newGuard(t *testing.T, c *kafkatest.Cluster, config guard.Config, opts ...k
 // did not are misses: they cost requests, and are counted.
 func TestWhatTheRulesCondemnTheBrokerRefuses(t *testing.T) {
 	const limit, each, batch = 2000, 500, 100
-	c := oneNode(t)
+	c := onkafka.OneNode(t)
 	total, condemned, misses := 0, 0, 0
 	for kind, properties := range map[string]map[string]string{
 		"plain":        {},
@@ -54,8 +46,8 @@ func TestWhatTheRulesCondemnTheBrokerRefuses(t *testing.T) {
 			}
 			c.CreateTopic(topic, 1, 1, properties)
 			compression := kgo.ProducerBatchCompression(opt)
-			g := newGuard(t, c, guard.Config{}, compression)
-			ask := newGuard(t, c, guard.Config{IgnoreRules: true, MaxMessageBytes: 1 << 20}, compression)
+			g := onkafka.NewGuard(t, c, guard.Config{}, compression)
+			ask := onkafka.NewGuard(t, c, guard.Config{IgnoreRules: true, MaxMessageBytes: 1 << 20}, compression)
 			rnd := rand.New(rand.NewPCG(uint64(len(topic)), 7))
 			for n := 0; n < each; n += batch {
 				records := make([]*kgo.Record, batch)
@@ -122,9 +114,9 @@ func randomRecord(rnd *rand.Rand, topic string, limit int) *kgo.Record {
 // are at it, each with a culprit in every batch.
 func TestLimitsThatChangeUnderLoad(t *testing.T) {
 	const writers, perBatch, culprit = 4, 20, 11
-	c := oneNode(t)
+	c := onkafka.OneNode(t)
 	c.CreateTopic("changing", writers, 1, map[string]string{"max.message.bytes": "20000"})
-	g := newGuard(t, c, guard.Config{RulesMaxAge: 20 * time.Millisecond},
+	g := onkafka.NewGuard(t, c, guard.Config{RulesMaxAge: 20 * time.Millisecond},
 		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	stop := make(chan struct{})
 	var wg sync.WaitGroup

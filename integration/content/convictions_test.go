@@ -1,6 +1,6 @@
 //go:build linux || darwin
 
-package integration
+package content
 
 import (
 	"errors"
@@ -20,6 +20,7 @@ import (
 
 	"github.com/kafka-guarded/kafka-guarded/guard"
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
+	"github.com/kafka-guarded/kafka-guarded/internal/onkafka"
 )
 
 // convictionLimit is the max.message.bytes of the topics of
@@ -49,7 +50,7 @@ var convictionTopics = map[string]map[string]string{
 // nothing.
 func TestWhoIsConvictedIsRefusedAlone(t *testing.T) {
 	const writers, perWrite, inAll = 4, 600, 12_000
-	c, relay := relayed(t, kafkatest.Options{})
+	c, relay := onkafka.Relayed(t, kafkatest.Options{})
 	var total convictions
 	for _, codec := range slices.Sorted(maps.Keys(codecs)) {
 		t.Run(codec, func(t *testing.T) {
@@ -62,13 +63,13 @@ func TestWhoIsConvictedIsRefusedAlone(t *testing.T) {
 				c.CreateTopic(topics[i], 1, 1, properties)
 			}
 			compression := kgo.ProducerBatchCompression(codecs[codec])
-			g := newGuard(t, c, guard.Config{IgnoreRules: true, Retry: guard.Retry{InitialInterval: 50 * time.Millisecond, MaxInterval: time.Second}},
+			g := onkafka.NewGuard(t, c, guard.Config{IgnoreRules: true, Retry: guard.Retry{InitialInterval: 50 * time.Millisecond, MaxInterval: time.Second}},
 				compression)
 
 			records := make([][]*kgo.Record, writers)
 			verdicts := make([][]guard.Verdict, writers)
 			var wg sync.WaitGroup
-			relay.follow(rules{answer: total.answer})
+			relay.Follow(onkafka.Rules{Answer: total.answer})
 			for w := range writers {
 				rnd := rand.New(rand.NewPCG(uint64(w), uint64(len(codec))))
 				for i := range perWrite {
@@ -84,7 +85,7 @@ func TestWhoIsConvictedIsRefusedAlone(t *testing.T) {
 				wg.Go(func() { verdicts[w] = g.Write(t.Context(), handed) })
 			}
 			wg.Wait()
-			relay.follow(rules{})
+			relay.Follow(onkafka.Rules{})
 
 			log := map[string]int{}
 			for _, topic := range topics {

@@ -1,6 +1,6 @@
 //go:build linux || darwin
 
-package integration
+package speed
 
 import (
 	"context"
@@ -18,6 +18,7 @@ import (
 
 	"github.com/kafka-guarded/kafka-guarded/guard"
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
+	"github.com/kafka-guarded/kafka-guarded/internal/onkafka"
 )
 
 // coreVersions are the versions of Kafka that the core is tested on. CI has the
@@ -52,7 +53,7 @@ type coreCluster struct {
 }
 
 func TestCoreOnVersions(t *testing.T) {
-	skipShort(t)
+	onkafka.SkipShort(t)
 	versions := strings.Split(*coreVersions, ",")
 	if *coreVersions == "all" {
 		versions = kafkatest.Versions
@@ -60,18 +61,18 @@ func TestCoreOnVersions(t *testing.T) {
 	for _, version := range versions {
 		t.Run(version, func(t *testing.T) {
 			began, passed := time.Now(), 0
-			cluster := kafkatest.Start(t, speedOptions(version, 1))
+			cluster := kafkatest.Start(t, onkafka.SpeedOptions(version, 1))
 			if kafkatest.Older(version, "2.8.0") { // from then on it comes with WRITE
-				cluster.Grant("User:"+alice, kadm.OpIdempotentWrite, kafkatest.ClusterResource())
+				cluster.Grant("User:"+onkafka.Alice, kadm.OpIdempotentWrite, kafkatest.ClusterResource())
 			}
 			for _, rules := range []speedRules{rulesRead, rulesForbidden} {
 				for n, of := range core {
 					name := fmt.Sprintf("%s/%s", of.name, rules)
 					t.Run(name, func(t *testing.T) {
 						c := coreCluster{cluster.With(t), version, rules, fmt.Sprintf("core-%d-%t", n, rules == rulesRead), "versions/" + version + "/" + name}
-						mayWrite(c.Cluster, alice, c.topic)
+						onkafka.MayWrite(c.Cluster, onkafka.Alice, c.topic)
 						if rules == rulesRead {
-							c.Grant("User:"+alice, kadm.OpDescribeConfigs, kafkatest.TopicResource(c.topic))
+							c.Grant("User:"+onkafka.Alice, kadm.OpDescribeConfigs, kafkatest.TopicResource(c.topic))
 						}
 						of.test(t, c)
 						passed++ // unless it has failed, and is not here
@@ -107,9 +108,9 @@ func (c coreCluster) create(properties map[string]string) {
 }
 
 // fields are those of a stream to the cluster.
-func (c coreCluster) fields() fields {
-	return defaults(c.Cluster).with(fields{
-		"sasl":          []any{fields{"mechanism": kafkatest.Plain, "username": alice, "password": alicePassword}},
+func (c coreCluster) fields() onkafka.Fields {
+	return onkafka.Defaults(c.Cluster).With(onkafka.Fields{
+		"sasl":          []any{onkafka.Fields{"mechanism": kafkatest.Plain, "username": onkafka.Alice, "password": onkafka.AlicePassword}},
 		"timestamp_ms":  `${! meta("ts") }`,
 		"max_in_flight": 10,
 	})
@@ -124,18 +125,18 @@ func (c coreCluster) oldest() string {
 }
 
 // runBatches runs ten batches of 50 messages, each fifth of which is made bad.
-func (c coreCluster) runBatches(t *testing.T, bad func(message) message) {
+func (c coreCluster) runBatches(t *testing.T, bad func(onkafka.Message) onkafka.Message) {
 	t.Helper()
-	l := newLedger(t, c.scenario)
-	run(l, c.fields(), c.batches(bad)...)
-	l.check(c.Cluster, c.topic)
+	l := onkafka.NewLedger(t, c.scenario)
+	onkafka.Run(l, c.fields(), c.batches(bad)...)
+	l.CheckTopics(c.Cluster, c.topic)
 }
 
-func (c coreCluster) batches(bad func(message) message) (all [][]message) {
+func (c coreCluster) batches(bad func(onkafka.Message) onkafka.Message) (all [][]onkafka.Message) {
 	for b := range 10 {
-		var batch []message
+		var batch []onkafka.Message
 		for i := range 50 {
-			m := good(c.topic, fmt.Sprintf("m-%02d-%02d", b, i)).aged(10 * time.Minute)
+			m := onkafka.Good(c.topic, fmt.Sprintf("m-%02d-%02d", b, i)).Aged(10 * time.Minute)
 			if i%5 == 3 {
 				m = bad(m)
 			}
@@ -148,22 +149,24 @@ func (c coreCluster) batches(bad func(message) message) (all [][]message) {
 
 func coreClean(t *testing.T, c coreCluster) {
 	c.create(nil)
-	c.runBatches(t, func(m message) message { return m })
+	c.runBatches(t, func(m onkafka.Message) onkafka.Message { return m })
 }
 
 func coreTooLarge(t *testing.T, c coreCluster) {
 	c.create(map[string]string{"max.message.bytes": "20000"})
-	c.runBatches(t, func(m message) message { return m.padded(21_000, noise).bad(sizeExceeded) })
+	c.runBatches(t, func(m onkafka.Message) onkafka.Message {
+		return m.Padded(21_000, onkafka.Noise).Bad(onkafka.SizeExceeded)
+	})
 }
 
 func coreNullKeys(t *testing.T, c coreCluster) {
 	c.create(map[string]string{"cleanup.policy": "compact"})
-	c.runBatches(t, func(m message) message { return m.keyless().bad(invalidRecord) })
+	c.runBatches(t, func(m onkafka.Message) onkafka.Message { return m.Keyless().Bad(onkafka.InvalidRecord) })
 }
 
 func coreTimestamps(t *testing.T, c coreCluster) {
 	c.create(map[string]string{c.oldest(): "3600000"})
-	c.runBatches(t, func(m message) message { return m.aged(2 * time.Hour).bad(invalidRecord) })
+	c.runBatches(t, func(m onkafka.Message) onkafka.Message { return m.Aged(2 * time.Hour).Bad(onkafka.InvalidRecord) })
 }
 
 // requests counts produce requests.
@@ -182,7 +185,7 @@ func (n *requests) OnBrokerWrite(_ kgo.BrokerMetadata, key int16, _ int, _, _ ti
 func coreNamed(t *testing.T, c coreCluster) {
 	c.CreateTopic(c.topic, 1, 1, map[string]string{"cleanup.policy": "compact", c.oldest(): "3600000"})
 	var sent requests
-	g := newGuard(t, c.Cluster, guard.Config{}, append(c.ClientOpts(alice), kgo.WithHooks(&sent), kgo.ProducerBatchCompression(kgo.NoCompression()))...)
+	g := onkafka.NewGuard(t, c.Cluster, guard.Config{}, append(c.ClientOpts(onkafka.Alice), kgo.WithHooks(&sent), kgo.ProducerBatchCompression(kgo.NoCompression()))...)
 	// The first write shows that the cluster's word is good.
 	first := g.Write(t.Context(), []*kgo.Record{{Topic: c.topic}, {Topic: c.topic, Key: []byte("first")}})
 	require.Equal(t, guard.InvalidRecord, first[0].Class)
@@ -234,10 +237,10 @@ func coreNamed(t *testing.T, c coreCluster) {
 // fits in between the limits is sent only while it fits.
 func coreLimitChanges(t *testing.T, c coreCluster) {
 	c.create(map[string]string{"max.message.bytes": "20000"})
-	l := newLedger(t, c.scenario)
-	input := c.batches(func(m message) message { return m })
-	next, turn := batches(input...), make(chan struct{})
-	s := start(l, c.fields(), func(ctx context.Context) []message {
+	l := onkafka.NewLedger(t, c.scenario)
+	input := c.batches(func(m onkafka.Message) onkafka.Message { return m })
+	next, turn := onkafka.Batches(input...), make(chan struct{})
+	s := onkafka.Start(l, c.fields(), func(ctx context.Context) []onkafka.Message {
 		select {
 		case <-turn:
 			return next(ctx)
@@ -249,48 +252,48 @@ func coreLimitChanges(t *testing.T, c coreCluster) {
 	for b := range input {
 		for i := range input[b] {
 			if m := &input[b][i]; i%5 == 3 {
-				*m = m.padded(30_000, noise)
+				*m = m.Padded(30_000, onkafka.Noise)
 				if b%2 == 0 { // before the limit is raised
-					*m = m.bad(sizeExceeded)
+					*m = m.Bad(onkafka.SizeExceeded)
 				}
 			}
 		}
 		turn <- struct{}{}
-		s.goOn(1)
+		s.GoOn(1)
 		c.SetTopicConfig(c.topic, "max.message.bytes", limits[b%2])
 		if c.rules == rulesRead {
-			time.Sleep(staleness)
+			time.Sleep(onkafka.Staleness)
 		}
 	}
 	close(turn)
-	s.wait()
-	l.check(c.Cluster, c.topic)
+	s.Wait()
+	l.CheckTopics(c.Cluster, c.topic)
 }
 
 // coreKilled ends the only node under load, and starts it again.
 func coreKilled(t *testing.T, c coreCluster) {
 	c.create(map[string]string{"max.message.bytes": "20000"})
-	l := newLedger(t, c.scenario)
+	l := onkafka.NewLedger(t, c.scenario)
 	n := 0
-	s := start(l, c.fields(), func(ctx context.Context) []message {
+	s := onkafka.Start(l, c.fields(), func(ctx context.Context) []onkafka.Message {
 		if ctx.Err() != nil {
 			return nil
 		}
-		var batch []message
+		var batch []onkafka.Message
 		for range 50 {
-			m := good(c.topic, fmt.Sprintf("m-%06d", n)).aged(0)
+			m := onkafka.Good(c.topic, fmt.Sprintf("m-%06d", n)).Aged(0)
 			if n%100 == 37 && c.rules == rulesRead { // else a neighbour of it may be in doubt
-				m = m.padded(21_000, noise).bad(sizeExceeded)
+				m = m.Padded(21_000, onkafka.Noise).Bad(onkafka.SizeExceeded)
 			}
 			n++
 			batch = append(batch, m)
 		}
 		return batch
 	})
-	s.goOn(10)
+	s.GoOn(10)
 	c.Kill(1)
 	c.Restart(1)
-	s.goOn(10)
-	s.finish()
-	l.check(c.Cluster, c.topic)
+	s.GoOn(10)
+	s.Finish()
+	l.CheckTopics(c.Cluster, c.topic)
 }

@@ -1,6 +1,6 @@
 //go:build linux || darwin
 
-package integration
+package outages
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 
 	"github.com/kafka-guarded/kafka-guarded/guard"
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
+	"github.com/kafka-guarded/kafka-guarded/internal/onkafka"
 )
 
 // patient tries again for as long as it may.
@@ -36,7 +37,7 @@ func within(t *testing.T, done <-chan []guard.Verdict) []guard.Verdict {
 	select {
 	case verdicts := <-done:
 		return verdicts
-	case <-time.After(patience):
+	case <-time.After(onkafka.Patience):
 		require.FailNow(t, "the write does not return")
 		return nil
 	}
@@ -45,10 +46,10 @@ func within(t *testing.T, done <-chan []guard.Verdict) []guard.Verdict {
 // The client of a write is replaced while the write waits for an answer that never
 // comes, since another topic takes less than it did.
 func TestCloseEndsAWriteWhoseClientWasReplaced(t *testing.T) {
-	c, relay := relayed(t, kafkatest.Options{})
+	c, relay := onkafka.Relayed(t, kafkatest.Options{})
 	c.CreateTopic("silent", 1, 1, nil)
 	c.CreateTopic("lowered", 1, 1, nil)
-	g := newGuard(t, c, guard.Config{Retry: patient, RulesMaxAge: 50 * time.Millisecond})
+	g := onkafka.NewGuard(t, c, guard.Config{Retry: patient, RulesMaxAge: 50 * time.Millisecond})
 	for _, topic := range []string{"silent", "lowered"} {
 		for _, v := range within(t, writing(t.Context(), g, topic, 3)) {
 			require.Equal(t, guard.Delivered, v.Outcome, "%v", v.Failure)
@@ -59,7 +60,7 @@ func TestCloseEndsAWriteWhoseClientWasReplaced(t *testing.T) {
 	ended := make(chan struct{})
 	t.Cleanup(func() { close(ended) })
 	swallowed := make(chan struct{}, 100)
-	relay.follow(rules{answer: func(req *kmsg.ProduceRequest, _ *kmsg.ProduceResponse) bool {
+	relay.Follow(onkafka.Rules{Answer: func(req *kmsg.ProduceRequest, _ *kmsg.ProduceResponse) bool {
 		if req.Topics[0].TopicID == topics["silent"].ID {
 			swallowed <- struct{}{}
 			<-ended
@@ -69,7 +70,7 @@ func TestCloseEndsAWriteWhoseClientWasReplaced(t *testing.T) {
 	silent := writing(t.Context(), g, "silent", 3)
 	<-swallowed
 	c.SetTopicConfig("lowered", "max.message.bytes", "20000")
-	eventually(t, func() bool { return g.Rules(t.Context(), "lowered").MaxMessageBytes == 20_000 }, "the limit to be known")
+	onkafka.Eventually(t, func() bool { return g.Rules(t.Context(), "lowered").MaxMessageBytes == 20_000 }, "the limit to be known")
 	for _, v := range within(t, writing(t.Context(), g, "lowered", 3)) { // by another client
 		require.Equal(t, guard.Delivered, v.Outcome, "%v", v.Failure)
 	}
@@ -81,9 +82,9 @@ func TestCloseEndsAWriteWhoseClientWasReplaced(t *testing.T) {
 
 // What waits for a topic that never was has not been written.
 func TestThereIsNoDoubtAboutWhatWaitsForATopic(t *testing.T) {
-	c := oneNode(t)
+	c := onkafka.OneNode(t)
 	waits := make(chan guard.Waiting, 100)
-	g := newGuard(t, c, guard.Config{Retry: patient, OnWaiting: func(w guard.Waiting) { waits <- w }})
+	g := onkafka.NewGuard(t, c, guard.Config{Retry: patient, OnWaiting: func(w guard.Waiting) { waits <- w }})
 	ctx, cancel := context.WithCancel(t.Context())
 	never := writing(ctx, g, "never", 3)
 	<-waits

@@ -1,0 +1,35 @@
+//go:build linux || darwin
+
+package access
+
+import (
+	"fmt"
+	"log/slog"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/onkafka"
+)
+
+// A broker looks at the last ten seconds: it throttles beyond 10 MB.
+func TestThrottlingLosesNothing(t *testing.T) {
+	c := onkafka.OneNode(t)
+	c.CreateTopic("throttled", 2, 1, nil)
+	const client = "throttled"
+	c.SetQuota("", client, 1<<20)
+	l := onkafka.NewLedger(t, "quota/1 MB per second")
+	l.Ordered = true
+	var all [][]onkafka.Message
+	for b := range 80 {
+		var batch []onkafka.Message
+		for i := range 20 {
+			batch = append(batch, onkafka.Good("throttled", fmt.Sprintf("b%02d-%02d", b, i)).Padded(10_000, onkafka.Noise))
+		}
+		all = append(all, append(batch, onkafka.Good("throttled", fmt.Sprintf("b%02d-huge", b)).Padded(2<<20, onkafka.Noise).Bad(onkafka.SizeExceeded)))
+	}
+	s := onkafka.StartAt(l, onkafka.Defaults(c).With(onkafka.Fields{"client_id": client, "compression": "none"}), onkafka.Batches(all...), slog.LevelDebug)
+	s.Wait()
+	l.CheckTopics(c, "throttled")
+	require.NotZero(t, s.Log.Count("broker is throttling us"), "the quota was not felt")
+}

@@ -1,0 +1,125 @@
+//go:build linux || darwin
+
+package faults
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/onkafka"
+)
+
+// underLoad runs do while three streams write, in which one message of a
+// hundred is too large: for the client, for the topic, which tells its limit,
+// and for a topic that is not asked. All messages must be accounted for in the
+// end.
+//
+// If the broker refuses a batch for a message in it after an attempt whose fate
+// is in doubt, then the others in it may have been written, as far as guard can
+// know. That can only be in the stream whose client does not know the limit.
+func underLoad(t *testing.T, scenario string, do func(f *onkafka.Faults)) {
+	c, proxy := onkafka.ThreeNodes(t)
+	const limit = "20000"
+	safe := map[string]string{"min.insync.replicas": "2"}
+	limited := map[string]string{"min.insync.replicas": "2", "max.message.bytes": limit}
+	c.CreateTopic("by-client", 3, 3, safe)
+	c.CreateTopic("by-topic", 3, 3, limited)
+	c.CreateTopic("by-broker", 3, 3, limited)
+	c.WaitInSync()
+	common := onkafka.Defaults(c).With(onkafka.Fields{
+		"timeout":                  "2s",
+		"request_timeout_overhead": "2s",
+		"metadata_max_age":         "10s",
+	})
+	byClient := onkafka.NewLedger(t, "faults/"+scenario+"/limit of the client")
+	byTopic := onkafka.NewLedger(t, "faults/"+scenario+"/limit of the topic")
+	byBroker := onkafka.NewLedger(t, "faults/"+scenario+"/limit of the topic, not asked")
+	byClient.Ordered, byBroker.Ordered = true, true
+	byBroker.Uncertain = true
+	f := &onkafka.Faults{Cluster: c, T: t, Proxy: proxy, Topic: "by-topic", Loads: []*onkafka.Stream{
+		onkafka.Start(byClient, common.With(onkafka.Fields{"max_message_bytes": limit}), onkafka.Poisoned("by-client")),
+		onkafka.Start(byTopic, common.With(onkafka.DeadLetters).With(onkafka.Fields{"max_in_flight": 10}), onkafka.Poisoned("by-topic")),
+		onkafka.Start(byBroker, common.With(onkafka.Fields{"topic_rules": onkafka.Fields{"enabled": false}}), onkafka.Poisoned("by-broker")),
+	}}
+	f.GoOn()
+	do(f)
+	f.GoOn()
+	for _, s := range f.Loads {
+		s.Finish()
+	}
+	require.NoError(t, errors.Join(
+		byClient.Verify(c, "by-client"),
+		byTopic.Verify(c, "by-topic"),
+		byBroker.Verify(c, "by-broker"),
+	))
+}
+
+func TestFaultsKillingEachLeader(t *testing.T) {
+	underLoad(t, "each leader killed and restarted", func(f *onkafka.Faults) {
+		for partition := range 3 {
+			leader := f.Leader(f.Topic, partition)
+			f.Kill(leader)
+			f.GoOn()
+			f.Restart(leader)
+			f.Settle()
+		}
+	})
+}
+
+// The streams can't get on before the time-outs of the requests to the frozen
+// leader are over, since they have so few batches in flight.
+func TestFaultsFreezingALeader(t *testing.T) {
+	underLoad(t, "a leader frozen", func(f *onkafka.Faults) {
+		leader := f.Leader(f.Topic, 0)
+		f.Freeze(leader)
+		f.GoOn()
+		f.Thaw(leader)
+		f.Settle()
+	})
+}
+
+func TestFaultsTwoOfThreeNodesDown(t *testing.T) {
+	underLoad(t, "two of three nodes down", func(f *onkafka.Faults) {
+		down := []int{f.Leader(f.Topic, 0), f.Leader(f.Topic, 1)}
+		if down[0] == down[1] {
+			down[1] = down[0]%3 + 1
+		}
+		for _, n := range down {
+			f.Kill(n)
+		}
+		f.Last(10 * time.Second)
+		for _, n := range down {
+			f.Restart(n)
+		}
+		f.Settle()
+	})
+}
+
+func TestFaultsRollingRestart(t *testing.T) {
+	underLoad(t, "rolling restart", func(f *onkafka.Faults) {
+		for node := 1; node <= f.Nodes(); node++ {
+			f.Stop(node)
+			f.GoOn()
+			f.Restart(node)
+			f.Settle()
+		}
+	})
+}
+
+// Each cut comes after requests have reached the leader and before their
+// answers reach the client, so that what became of them is in doubt.
+func TestFaultsCuttingTheNetwork(t *testing.T) {
+	underLoad(t, "network cut", func(f *onkafka.Faults) {
+		for range 3 {
+			f.Proxy.Silence()
+			onkafka.Eventually(f.T, func() bool { return f.Proxy.Swallowed() > 0 }, "an answer to swallow")
+			f.Proxy.Cut()
+			onkafka.Eventually(f.T, func() bool { return f.Proxy.Denied() > 0 }, "another try to connect")
+			f.Proxy.Connect(f.ClientAddr(onkafka.Proxied))
+			f.GoOn()
+		}
+	})
+}

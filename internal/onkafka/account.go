@@ -1,0 +1,182 @@
+//go:build linux || darwin
+
+package onkafka
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/stretchr/testify/require"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
+	"github.com/kafka-guarded/kafka-guarded/internal/ledger"
+	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
+)
+
+// Account is the ledger of a scenario.
+type Account struct {
+	ledger.Ledger
+	t        *testing.T
+	Scenario string
+	// Ordered says that messages with the same key must be in the log in the
+	// order they were sent in. It takes a max_in_flight of 1.
+	Ordered bool
+	// Uncertain says that innocents may be among the dead letters if their
+	// text says that they may have been written. Then they may be.
+	Uncertain bool
+
+	mu   sync.Mutex
+	down bool // the output for dead letters takes nothing
+	sent map[string]Message
+	acks int            // of batches
+	dead map[string]int // by the class that was said
+}
+
+// NewLedger returns an empty account for a scenario, which is the name that its
+// counts are printed under.
+func NewLedger(t *testing.T, scenario string) *Account {
+	return &Account{t: t, Scenario: scenario, sent: map[string]Message{}, dead: map[string]int{}}
+}
+
+// send enters the messages and returns them as a batch for the stream.
+func (l *Account) send(messages []Message) service.MessageBatch {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var batch service.MessageBatch
+	for _, m := range messages {
+		l.Send(ledger.Message{ID: m.ID, Class: m.class, Topic: m.Topic, Doomed: m.Doomed})
+		l.sent[m.ID] = m
+		msg := service.NewMessage(m.Value)
+		for k, v := range map[string]string{"topic": m.Topic, "partition": m.Partition, "ts": m.timestamp} {
+			if v != "" {
+				msg.MetaSetMut(k, v)
+			}
+		}
+		if m.Key != nil {
+			msg.MetaSetMut("key", *m.Key)
+		}
+		batch = append(batch, msg)
+	}
+	return batch
+}
+
+// answer enters what was said of a batch.
+func (l *Account) answer(messages []Message, said []ledger.Word) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.acks++
+	for i, m := range messages {
+		l.Hear(m.ID, said[i])
+		if said[i] == ledger.Done {
+			l.Acknowledge(m.ID)
+		}
+	}
+}
+
+// SetDown has the output for dead letters take nothing, or take them again.
+func (l *Account) SetDown(down bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.down = down
+}
+
+// bury is the output for dead letters.
+func (l *Account) bury(_ context.Context, batch service.MessageBatch) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.down {
+		return errors.New("the graveyard is closed")
+	}
+	letters, err := streamtest.Capture(batch)
+	for _, d := range letters {
+		l.Buried([]byte(d.Content), d.Why())
+	}
+	return err
+}
+
+// Buried enters a dead letter.
+func (l *Account) Buried(value []byte, why string) {
+	m, ok := l.find(value)
+	if !ok {
+		l.Stray(fmt.Sprintf("a dead letter was never sent: %.60q", value))
+		return
+	}
+	class, _, _ := strings.Cut(why, ":")
+	l.dead[class]++
+	l.Bury(m.ID, "", why)
+}
+
+// find returns the message with that value.
+func (l *Account) find(value []byte) (Message, bool) {
+	id, _, _ := bytes.Cut(value, []byte(" "))
+	m, ok := l.sent[string(id)]
+	return m, ok && bytes.Equal(value, m.Value)
+}
+
+// Acknowledged returns how many batches are done with.
+func (l *Account) Acknowledged() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.acks
+}
+
+// deadAs returns how many dead letters of a class there are.
+func (l *Account) deadAs(class string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.dead[class]
+}
+
+// CheckTopics reads the topics back and fails the test unless every message has the
+// one fate it deserves.
+func (l *Account) CheckTopics(c *kafkatest.Cluster, topics ...string) {
+	l.t.Helper()
+	require.NoError(l.t, l.Verify(c, topics...))
+}
+
+// Verify is check for when another ledger is to be looked at, too: it returns
+// what is wrong.
+func (l *Account) Verify(c *kafkatest.Cluster, topics ...string) error {
+	l.t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, topic := range topics {
+		for _, r := range c.ReadAll(topic) {
+			m, ok := l.find(r.Value)
+			if !ok || !sameKey(m.Key, r.Key) {
+				l.Stray(fmt.Sprintf("partition %d of %s has at offset %d what was not sent to it: %.60q", r.Partition, topic, r.Offset, r.Value))
+				continue
+			}
+			lane := ""
+			if r.Key != nil {
+				lane = fmt.Sprintf("%s/%d/%s", topic, r.Partition, r.Key)
+			}
+			l.Deliver(m.ID, topic, lane)
+		}
+	}
+	n := l.Tally()
+	dead := 0
+	for _, of := range n.Dead {
+		dead += of
+	}
+	l.t.Logf("RESULT %s sent=%d delivered=%d dead_lettered=%d duplicates=%d lost=%d innocents=%d uncertain=%d", l.Scenario,
+		n.Sent, n.Delivered, dead, n.Duplicates, n.Lost, n.Innocents-n.Uncertain, n.Uncertain)
+	require.NotZero(l.t, n.Sent, "%s: nothing was sent", l.Scenario)
+	if err := l.Check(ledger.Promise{Ordered: l.Ordered, Uncertain: l.Uncertain}); err != nil {
+		return fmt.Errorf("%s: %w", l.Scenario, err)
+	}
+	return nil
+}
+
+func sameKey(sent *string, read []byte) bool {
+	if sent == nil {
+		return read == nil
+	}
+	return read != nil && *sent == string(read)
+}
