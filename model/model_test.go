@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/progress"
 )
 
 var (
@@ -115,6 +117,11 @@ func TestModel(t *testing.T) {
 	var mu sync.Mutex
 	var failures []error
 	left, runs := *messages, 0
+	defer progress.Lines(func() string {
+		mu.Lock()
+		defer mu.Unlock()
+		return fmt.Sprintf("%d of %d messages", *messages-left, *messages)
+	})()
 	var wg sync.WaitGroup
 	for range workers {
 		wg.Go(func() {

@@ -22,6 +22,7 @@ import (
 
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 	"github.com/kafka-guarded/kafka-guarded/internal/ledger"
+	"github.com/kafka-guarded/kafka-guarded/internal/progress"
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
@@ -59,7 +60,10 @@ func TestVirtualStreams(t *testing.T) {
 		}
 	}
 	begin, virtual, failed := time.Now(), time.Duration(0), 0
+	var at atomic.Uint64
+	defer progress.Lines(func() string { return fmt.Sprintf("stream %d of %d", at.Load(), worlds) })()
 	for seed := uint64(1); seed <= uint64(worlds); seed++ {
+		at.Store(seed)
 		w, err := liveStreamOf(t, seed)
 		virtual += w.took
 		if err != nil {

@@ -3,6 +3,7 @@ package sim
 import (
 	"encoding/json"
 	"flag"
+	"fmt"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -15,6 +16,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/progress"
 )
 
 var (
@@ -52,6 +55,7 @@ func TestRandom(t *testing.T) {
 	broken, known := map[string][]uint64{}, map[string]int{}
 	next.Store(int64(*flagFirst) - 1)
 	begin := time.Now()
+	defer progress.Lines(func() string { return fmt.Sprintf("%d of %d messages", seen.Load(), messages) })()
 	t.Run("worlds", func(t *testing.T) {
 		for range runtime.GOMAXPROCS(0) {
 			t.Run("", func(t *testing.T) {

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"flag"
+	"fmt"
 	"iter"
 	"runtime"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
+	"github.com/kafka-guarded/kafka-guarded/internal/progress"
 )
 
 var flagAll = flag.Bool("all", false, "enumerate the whole of the small scope: hours")
@@ -64,6 +66,7 @@ func each(t *testing.T, plans iter.Seq[plan]) {
 	var mu sync.Mutex
 	known := map[string]int{}
 	begin := time.Now()
+	defer progress.Lines(func() string { return fmt.Sprintf("%d worlds", worlds.Load()) })()
 	t.Run("worlds", func(t *testing.T) {
 		for range runtime.GOMAXPROCS(0) {
 			t.Run("", func(t *testing.T) {

@@ -140,6 +140,7 @@ func copyJars(ctx context.Context, mvn string, pom []byte, dir string, args ...s
 	if err := os.WriteFile(file, pom, 0o600); err != nil {
 		return fmt.Errorf("writing pom.xml: %w", err)
 	}
+	fmt.Fprintf(os.Stderr, "kafkatest: getting jars with Maven, to %s; this happens once and may take minutes\n", dir)
 	ctx, cancel := context.WithTimeout(ctx, resolveTimeout)
 	defer cancel()
 	got := filepath.Join(tmp, "jars")

@@ -3,12 +3,17 @@
 package kafkatest
 
 import (
+	"cmp"
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/progress"
 )
 
 // externalEnv names the environment variable with the brokers of the user's
@@ -91,9 +96,19 @@ func StopAll() {
 	}
 }
 
-// Main is a TestMain that runs the tests and then ends all shared clusters.
+// latest is the test that asked for a cluster last.
+var latest atomic.Value
+
+// Main is a TestMain that runs the tests and then ends all shared clusters. Under
+// -v it says once a minute which test is running.
 func Main(m *testing.M) {
+	flag.Parse() // which progress asks
+	stop := progress.Lines(func() string {
+		name, _ := latest.Load().(string)
+		return cmp.Or(name, "the first cluster starts")
+	})
 	code := m.Run()
+	stop()
 	StopAll()
 	os.Exit(code)
 }
@@ -125,6 +140,7 @@ func open(opts Options) (*cluster, error) {
 
 func newCluster(tb testing.TB, c *cluster, opts Options, isShared bool) *Cluster {
 	tb.Helper()
+	latest.Store(tb.Name())
 	if c.opts.Nodes < opts.Nodes {
 		tb.Skipf("kafkatest: the test needs %d nodes, the cluster of %s has %d", opts.Nodes, externalEnv, c.opts.Nodes)
 	}
@@ -140,6 +156,7 @@ func newCluster(tb testing.TB, c *cluster, opts Options, isShared bool) *Cluster
 // With returns a handle of the same cluster for another test, such as a
 // subtest.
 func (c *Cluster) With(tb testing.TB) *Cluster {
+	latest.Store(tb.Name())
 	return &Cluster{tb: tb, c: c.c, shared: c.shared}
 }
 
