@@ -37,10 +37,7 @@ output:
 	require.Contains(t, string(shown), "username: u")
 	require.NotContains(t, string(shown), secret)
 
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	address := l.Addr().String()
-	require.NoError(t, l.Close())
+	address := freeAddress(t)
 	service := filepath.Join(dir, "service.yaml")
 	require.NoError(t, os.WriteFile(service, fmt.Appendf(nil, "http: { address: %s }\nshutdown_timeout: 1s\n", address), 0o600))
 	streams := program("-c", service, "streams", stream)
@@ -61,4 +58,13 @@ output:
 	}, time.Minute, 50*time.Millisecond)
 	require.True(t, json.Valid(answer), string(answer))
 	require.Contains(t, string(answer), secret)
+}
+
+// freeAddress returns an address on which nothing listens.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	return l.Addr().String()
 }

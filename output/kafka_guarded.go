@@ -54,6 +54,7 @@ type output struct {
 	reports   *deliveryReports // nil if not configured
 	traces    traces
 	throttles *throttles
+	resource  resource
 
 	mu    sync.RWMutex
 	guard *guard.Guard // nil when not connected
@@ -72,6 +73,7 @@ func newOutput(conf *service.ParsedConfig, mgr *service.Resources) (*output, err
 		notices: newNotices(mgr.Logger(), client.endpoint()),
 		metrics: newMetrics(mgr.Metrics()),
 	}
+	o.resource = resourceOf(mgr)
 	o.throttles = newThrottles(mgr.Logger(), o.metrics)
 	var err error
 	if o.traces, err = tracesFrom(conf); err != nil {
@@ -156,6 +158,8 @@ func (o *output) WriteBatch(ctx context.Context, batch service.MessageBatch) err
 	if g == nil {
 		return service.ErrNotConnected
 	}
+	ctx, done := o.resource.untilReplaced(ctx)
+	defer done()
 	records, failures := o.records.from(o.traces.into(ctx, batch))
 	start := time.Now()
 	verdicts := g.Write(ctx, records)
