@@ -49,6 +49,8 @@ func TestProgram(t *testing.T) {
 		{"demo of a recipe", []string{"demo", "--messages", "200", "--recipe", "dead-letter"}, 0, "innocents dead-lettered"},
 		{"check", []string{"check", "config/missing.yaml"}, 1, "file does not exist"},
 		{"check without a config", []string{"check"}, 1, "check takes the paths of one or more configs"},
+		{"dead letters without any", []string{"dead-letters"}, 1, "dead-letters takes a topic, a file or a folder"},
+		{"dead letters of a file", []string{"dead-letters", "summary", "go.mod"}, 0, "dead letters"},
 		{"demo with bad options", []string{"demo", "--poison", "7"}, 1, "poison is 7"},
 		{"demo with an argument", []string{"demo", "more"}, 1, "no arguments"},
 		{"no such command", []string{"frobnicate"}, 1, "Unrecognised command"},

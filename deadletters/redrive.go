@@ -21,7 +21,7 @@ const (
 )
 
 // grace is how long a batch that is under way may take when the command is
-// interrupted.
+// interrupted, unless redrive.grace says otherwise.
 const grace = 10 * time.Second
 
 // redrive sends the letters of one source to where they belong.
@@ -29,6 +29,7 @@ type redrive struct {
 	source  opened
 	filter  *filter
 	mapping *bloblang.Executor
+	grace   time.Duration
 	marks   marks
 	writer  *writer
 	again   leftovers
@@ -45,8 +46,6 @@ type redrive struct {
 	gone    int64   // letters that were deleted before they were sent
 	offsets offsets
 	failed  *summary
-	// batches, for tests to stop in the middle
-	batches int
 }
 
 // batch is what is sent together, and how far its letters reach.
@@ -71,7 +70,7 @@ func (r *redrive) run(ctx context.Context) error {
 		unsent, readErr = r.read(reading, batches)
 		close(batches)
 	}()
-	writing, cancel := withGrace(ctx)
+	writing, cancel := withGrace(ctx, r.grace)
 	defer cancel()
 	err := r.write(ctx, writing, batches)
 	stop()
@@ -81,6 +80,9 @@ func (r *redrive) run(ctx context.Context) error {
 	r.leave(unsent)
 	if err == nil {
 		err = readErr
+	}
+	if err != nil && ctx.Err() != nil {
+		err = errors.Join(ctx.Err(), err)
 	}
 	return err
 }
@@ -104,7 +106,7 @@ func (r *redrive) begin(ctx context.Context) (err error) {
 }
 
 // withGrace returns a context that ends somewhat after ctx.
-func withGrace(ctx context.Context) (context.Context, context.CancelFunc) {
+func withGrace(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
 	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })
 	return late, func() { stop(); cancel() }
@@ -212,7 +214,6 @@ func (r *redrive) write(ctx, writing context.Context, batches <-chan *batch) err
 // far letters may be sent from now on.
 func (r *redrive) send(ctx context.Context, b *batch) error {
 	if len(b.items) > 0 {
-		r.batches++
 		r.pass.begin(b.next)
 		if err := r.marks.save(ctx, r.mark, r.pass); err != nil {
 			r.pass.abandon(b.next)

@@ -114,7 +114,7 @@ func (s *session) redrive(source opened, o redriveOptions) (account, error) {
 	filter := *s.filter
 	filter.failed = 0
 	r := &redrive{
-		source: source, filter: &filter, mapping: o.mapping, marks: marksOf(source, o),
+		source: source, filter: &filter, mapping: o.mapping, grace: grace, marks: marksOf(source, o),
 		writer: &writer{settings: target, log: s.err}, admin: kadm.NewClient(client), out: s.out, log: s.err,
 		again: leftoversOf(source, s),
 	}

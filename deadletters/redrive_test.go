@@ -5,11 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
@@ -315,24 +317,95 @@ func TestARunThatIsKilledIsGoneOnWith(t *testing.T) {
 // it knows of the last one, as a kill would. It returns what was done before.
 func killAfter(t *testing.T, c *kafkafake.Cluster, from string, batches int) (done int64) {
 	t.Helper()
-	s := &session{ctx: t.Context(), out: &bytes.Buffer{}, err: &bytes.Buffer{}, filter: &filter{MaxAttempts: 3}}
-	w := where{brokers: c.ListenAddrs()}
-	var err error
-	s.found, err = w.find()
-	require.NoError(t, err)
-	require.NoError(t, s.openAt(lettersAt{arg: from}))
-	defer s.opened[0].close()
-	r := &redrive{
-		source: s.opened[0], filter: s.filter, marks: marksOf(s.opened[0], redriveOptions{}),
-		writer: &writer{settings: s.found.target, log: s.err}, again: leftoversOf(s.opened[0], s), out: s.out, log: s.err,
-	}
-	defer r.writer.close()
+	r := newRedrive(t, c, from)
 	ctx, kill := context.WithCancel(t.Context())
-	r.marks = &dyingMarks{marks: r.marks, saves: batches, kill: kill}
+	store := r.marks
+	r.marks = &dyingMarks{marks: store, saves: batches, kill: kill}
 	_ = r.run(ctx)
-	m, err := marksOf(s.opened[0], redriveOptions{}).load(t.Context())
+	m, err := marksOf(r.source, redriveOptions{}).load(t.Context())
 	require.NoError(t, err)
 	return m.Passes[0].Account.Delivered
+}
+
+// newRedrive is a run, with fields of the output to the targets.
+func newRedrive(t *testing.T, c *kafkafake.Cluster, from string, fields ...string) *redrive {
+	t.Helper()
+	s := &session{ctx: t.Context(), out: &bytes.Buffer{}, err: io.Discard, filter: &filter{MaxAttempts: 3}}
+	var err error
+	s.found, err = where{brokers: c.ListenAddrs(), fields: fields}.find()
+	require.NoError(t, err)
+	require.NoError(t, s.openAt(lettersAt{arg: from}))
+	r := &redrive{
+		source: s.opened[0], filter: s.filter, marks: marksOf(s.opened[0], redriveOptions{}), admin: c.Admin,
+		writer: &writer{settings: s.found.target, log: s.err}, again: leftoversOf(s.opened[0], s), out: s.out, log: s.err,
+	}
+	t.Cleanup(func() { r.writer.close(); r.again.close(); r.source.close() })
+	return r
+}
+
+// Letters for a topic that does not exist wait for it. An interrupt leaves them as
+// they are, and those that a batch could not deliver beside others are letters
+// again: nothing is sent twice by the next run.
+func TestAnInterruptLeavesWhatWaits(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name                   string
+		others                 int // letters of the batch for a topic that is there
+		delivered, again, left int64
+	}{
+		{"nothing was delivered", 0, 0, 0, 5},
+		{"some were delivered", 3, 3, 5, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			c := kafkafake.New(t)
+			c.Topic("dead", 1)
+			c.Topic("orders", 1)
+			var all []*kgo.Record
+			for i := range 5 + test.others {
+				all = append(all, tooLarge("missing", i))
+				if i >= 5 {
+					all[i] = tooLarge("orders", i)
+				}
+			}
+			produce(t, c, "dead", all...)
+			r := newRedrive(t, c, "dead", "allow_auto_topic_creation=false")
+			r.grace = 100 * time.Millisecond
+			ctx, interrupt := context.WithCancel(t.Context())
+			r.marks = &watchedMarks{marks: r.marks, saved: func(p *pass) {
+				if len(p.Sending) > 0 { // it is about to send
+					go func() {
+						for len(c.Values("orders")) < test.others {
+							time.Sleep(time.Millisecond)
+						}
+						interrupt()
+					}()
+				}
+			}}
+			require.ErrorIs(t, r.run(ctx), context.Canceled)
+			require.NoError(t, r.print(t.Context()))
+			require.Equal(t, account{Chosen: 5 + test.delivered, Delivered: test.delivered, FailedAgain: test.again, Left: test.left}, r.account)
+
+			c.Topic("missing", 1)
+			next := runCommand(t, "redrive", brokers(c), "dead").fine(t)
+			requireAccount(t, next, 5, 5, 0, 0)
+			require.NotContains(t, next.out, "copies more")
+			require.Len(t, records(t, c, "missing"), 5)
+			require.Len(t, records(t, c, "orders"), test.others)
+		})
+	}
+}
+
+// watchedMarks tell when they are saved.
+type watchedMarks struct {
+	marks
+	saved func(*pass)
+}
+
+func (w *watchedMarks) save(ctx context.Context, m *mark, p *pass) error {
+	err := w.marks.save(ctx, m, p)
+	w.saved(p)
+	return err
 }
 
 // dyingMarks are written so many times, and not any more.

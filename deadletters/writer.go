@@ -30,10 +30,11 @@ type writer struct {
 	outlets map[bool]*outlet
 }
 
-// outlet is a kafka_guarded output.
+// outlet is a kafka_guarded output. It is taken out of its resources: these are
+// locked while they are accessed, and so could not be closed during a write.
 type outlet struct {
-	resources *service.Resources
-	close     func(context.Context) error
+	out   *service.ResourceOutput
+	close func(context.Context) error
 }
 
 const outletName = "redrive"
@@ -74,14 +75,7 @@ func (w *writer) write(ctx context.Context, items []*item) error {
 func (o *outlet) write(ctx context.Context, batch service.MessageBatch) error {
 	stop := context.AfterFunc(ctx, func() { _ = o.close(ctx) })
 	defer stop()
-	var failed error
-	err := o.resources.AccessOutput(context.WithoutCancel(ctx), outletName, func(out *service.ResourceOutput) {
-		failed = out.WriteBatch(context.WithoutCancel(ctx), batch)
-	})
-	if err != nil {
-		return err
-	}
-	return failed
+	return o.out.WriteBatch(context.WithoutCancel(ctx), batch)
 }
 
 // heard is the fate of messages, by the output that hears it: from delivery_report,
@@ -136,7 +130,10 @@ func (w *writer) outlet(manual bool) (*outlet, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the output: %w", err)
 	}
-	o := &outlet{resources: resources, close: closeAll}
+	o := &outlet{close: closeAll}
+	if err := resources.AccessOutput(context.Background(), outletName, func(out *service.ResourceOutput) { o.out = out }); err != nil {
+		return nil, fmt.Errorf("making the output: %w", err)
+	}
 	if w.outlets == nil {
 		w.outlets = map[bool]*outlet{}
 	}

@@ -27,7 +27,10 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
 )
 
-var letters = flag.Int("letters", 40_000, "how many letters to measure with")
+var (
+	letters = flag.Int("letters", 40_000, "how many letters to measure with")
+	connect = flag.String("connect", "", "the path of kafka-guarded-connect, to compare redrive with its stream")
+)
 
 var program string
 
