@@ -1,6 +1,6 @@
-# The plugin, the module beside Redpanda Connect's components, and the example that
-# users copy.
-MODULES := . connect examples/custom-binary
+# The plugin, the module beside Redpanda Connect's components, the example that users
+# copy, and the check of licences.
+MODULES := . connect examples/custom-binary tools/licenses
 
 # A tool by the go.mod that has its version: $(call tool,golangci-lint) run
 tool = go tool -modfile=$(CURDIR)/tools/$(1)/go.mod $(1)

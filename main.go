@@ -1,5 +1,7 @@
-// Command kafka-guarded is Benthos with the kafka_guarded output, with a check of
-// configs that use it, and with a demonstration of it that needs nothing else.
+// Command kafka-guarded is Benthos with the kafka_guarded output, with metrics for
+// Prometheus, with a check of configs that use the output, and with a demonstration
+// of it that needs nothing else. All that it links is open source, which
+// tools/licenses checks.
 package main
 
 import (
@@ -12,6 +14,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/demo"
 	"github.com/kafka-guarded/kafka-guarded/internal/binary"
 	_ "github.com/kafka-guarded/kafka-guarded/output"
+	_ "github.com/kafka-guarded/kafka-guarded/prometheus"
 )
 
 // The linker can set these: -ldflags "-X main.version=v1.2.3". Otherwise the

@@ -4,6 +4,12 @@
 // don't pay for these.
 //
 //	cd connect && go run . run config/kafka_to_kafka.yaml
+//
+// The code of this module is under the Apache License 2.0, but a binary of it is not
+// open source: Redpanda Connect's Kafka components link its internal/serviceaccount,
+// which is under the Redpanda Community License
+// (https://github.com/redpanda-data/connect/blob/main/licenses/rcl.md). So no
+// release has this binary. Build it yourself, for use within that licence.
 package main
 
 import (

@@ -1,0 +1,87 @@
+package docs
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
+)
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return string(text)
+}
+
+// The bundle links files that are not open source: no release has it, and what
+// speaks of it says so.
+func TestBundleIsNotReleased(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{"../.goreleaser.yaml", "../.github/workflows/release.yaml"} {
+		require.NotContains(t, read(t, path), "kafka-guarded-connect", path)
+	}
+	require.Contains(t, read(t, "../deploy/Dockerfile"), "ARG BINARY=kafka-guarded ")
+	for _, path := range []string{"../README.md", "install.md", "../connect/main.go", "../deploy/Dockerfile"} {
+		text := strings.Join(strings.Fields(strings.ReplaceAll(read(t, path), "//", "")), " ")
+		require.Contains(t, text, "Redpanda Community License", path)
+	}
+	require.NotContains(t, read(t, "../deploy/kubernetes/deployment.yaml"), "ghcr.io/kafka-guarded/kafka-guarded-connect")
+}
+
+// Benthos listens on all interfaces unless it is told not to, and its API has no
+// password.
+func TestRecipesListenOnLoopback(t *testing.T) {
+	t.Parallel()
+	recipes := 0
+	for _, pattern := range []string{"../config/*.yaml", "../connect/config/*.yaml", "../examples/*/config/*.yaml"} {
+		paths, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		for _, path := range paths {
+			if strings.HasSuffix(path, "_test.yaml") {
+				continue
+			}
+			recipes++
+			var config struct{ HTTP struct{ Address string } }
+			require.NoError(t, yaml.Unmarshal([]byte(read(t, path)), &config), path)
+			require.True(t, strings.HasPrefix(config.HTTP.Address, "127.0.0.1:"), "%s: http.address is %q", path, config.HTTP.Address)
+		}
+	}
+	require.GreaterOrEqual(t, recipes, 7)
+}
+
+// Nothing that the compose file starts asks for a password.
+func TestComposePublishesOnLoopback(t *testing.T) {
+	t.Parallel()
+	var compose struct {
+		Services map[string]struct{ Ports []string }
+	}
+	require.NoError(t, yaml.Unmarshal([]byte(read(t, "../deploy/compose.yaml")), &compose))
+	published := 0
+	for name, service := range compose.Services {
+		for _, port := range service.Ports {
+			published++
+			require.True(t, strings.HasPrefix(port, "127.0.0.1:"), "%s publishes %s", name, port)
+		}
+	}
+	require.Equal(t, 4, published)
+}
+
+// A pre-release is not the latest, and an image is attested as archives are.
+func TestReleaseWorkflow(t *testing.T) {
+	t.Parallel()
+	text := read(t, "../.github/workflows/release.yaml")
+	for line := range strings.Lines(text) {
+		if strings.Contains(line, ":latest") {
+			require.Contains(t, line, "!contains(github.ref_name, '-')")
+		}
+	}
+	_, images, ok := strings.Cut(text, "\n  images:")
+	require.True(t, ok)
+	images, _, _ = strings.Cut(images, "\n  nested-module:")
+	require.Contains(t, images, "actions/attest-build-provenance")
+	require.Contains(t, images, "subject-digest: ${{ steps.push.outputs.digest }}")
+}
