@@ -8,7 +8,7 @@ tool = go tool -modfile=$(CURDIR)/tools/$(1)/go.mod $(1)
 # Runs a command in each module.
 each = set -e; for module in $(MODULES); do echo "-- $$module: $(1)"; (cd $$module && $(1)); done
 
-.PHONY: test integration flakes race fmt vet lint tidy vuln fuzz cover docs versions sim mutations soak bench bench-guard snapshot ci
+.PHONY: test integration flakes busy race fmt vet lint tidy vuln fuzz cover docs versions sim mutations soak bench bench-guard snapshot ci
 
 test:
 	@$(call each,go test -short ./...)
@@ -22,6 +22,13 @@ TIMES ?= 20
 FLAKES ?=
 flakes:
 	@.ci/flakes $(TIMES) $(FLAKES)
+
+# The whole suite, RUNS times, beside LOAD processes that compute: no test may
+# depend on how fast the machine is.
+RUNS ?= 3
+LOAD ?= 8
+busy:
+	@for run in $$(seq $(RUNS)); do echo "-- run $$run of $(RUNS)"; .ci/busy $(LOAD) .ci/test go test -count=1 ./... || exit 1; done
 
 # The core on VERSIONS of Kafka, separated by commas, one after the other: a line
 # each, and all that was counted in dist/versions.log.
