@@ -47,7 +47,7 @@ func serve(t *testing.T, f onkafka.Fields) *served {
 	dir := t.TempDir()
 	binary := filepath.Join(dir, "kafka-guarded")
 	build := exec.Command("go", "build", "-o", binary, ".")
-	build.Dir = ".."
+	build.Dir = "../.." // the module
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, "%s", out)
 
