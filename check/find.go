@@ -33,10 +33,6 @@ type config struct {
 	users map[string][]string
 }
 
-// sections are the parts of a config that outputs may be in, or that decide what
-// becomes of their errors.
-var sections = []string{"output", "output_resources", "pipeline"}
-
 // find reads a config and its resources. Outputs that have others in them come
 // before these.
 func find(main File, resources []File, set []string) (*config, error) {
@@ -45,7 +41,7 @@ func find(main File, resources []File, set []string) (*config, error) {
 	}
 	c := &config{users: map[string][]string{}}
 	whole := map[string]any{}
-	var shared []any // the resources of all files
+	shared := map[string][]any{} // the resources of all files, by their kind
 	for i, file := range append([]File{main}, resources...) {
 		parsed, err := parse(file)
 		if err != nil {
@@ -62,13 +58,19 @@ func find(main File, resources []File, set []string) (*config, error) {
 				}
 			}
 		}
-		list, _ := parsed["output_resources"].([]any)
-		shared = append(shared, list...)
+		for kind, list := range parsed {
+			if list, ok := list.([]any); ok && strings.HasSuffix(kind, "_resources") {
+				shared[kind] = append(shared[kind], list...)
+			}
+		}
 		if err := c.walk(file.Name, parsed); err != nil {
 			return nil, err
 		}
 	}
-	around := map[string]any{"output": whole["output"], "pipeline": whole["pipeline"], "output_resources": shared}
+	around := maps.Clone(whole)
+	for kind, list := range shared {
+		around[kind] = list
+	}
 	c.place(placement.Read(around))
 	return c, nil
 }
@@ -118,7 +120,7 @@ func parse(file File) (map[string]any, error) {
 		return nil, fmt.Errorf("reading %s: %w", file.Name, err)
 	}
 	parsed := map[string]any{}
-	for _, section := range sections {
+	for _, section := range placement.Sections {
 		at, err := query.FieldAtPath(section)
 		if err != nil {
 			continue // it is not there
@@ -161,8 +163,12 @@ func decoded(v any) any {
 
 // walk adds the outputs of a file.
 func (c *config) walk(file string, parsed map[string]any) error {
-	outputs := maps.Clone(parsed)
-	delete(outputs, "pipeline")
+	outputs := map[string]any{}
+	for _, section := range []string{"output", "output_resources"} {
+		if v, ok := parsed[section]; ok {
+			outputs[section] = v
+		}
+	}
 	return schema().NewStreamConfigWalker().WalkComponentsAny(outputs, func(w *service.WalkedComponent) error {
 		if w.ComponentType != "output" {
 			return nil

@@ -48,7 +48,7 @@ func newBreaker(c clientConfig, n *notices, m *metrics) *breaker {
 		return nil
 	}
 	return &breaker{
-		breakerConfig: c.breaker, holder: &holder{why: fieldBreaker, retry: c.guard.Retry, metrics: m},
+		breakerConfig: c.breaker, holder: newHolder(fieldBreaker, c.guard.Retry, m),
 		classes: c.guard.Permanent, notices: n, topics: map[string]*outcomes{},
 	}
 }

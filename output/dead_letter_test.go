@@ -227,3 +227,36 @@ func TestADeadLetterOutputThatNeverConnectsDoesNotHoldUpTheEnd(t *testing.T) {
 	require.True(t, s.Run(t, t.Context(), c.withDeadLetter(child, "topic: t")), "the stream does not end")
 	require.Equal(t, once("m0"), c.Values("t"))
 }
+
+// A class that permanent does not name is held, also one that no retry of Kafka's
+// can help.
+func TestClassesThatAreNotPermanentAreHeld(t *testing.T) {
+	t.Parallel()
+	for _, permanent := range []string{"[]", "[ unknown_topic ]"} {
+		t.Run(permanent, func(t *testing.T) {
+			t.Parallel()
+			c := newCluster(t)
+			c.Topic("t", 1, limited)
+			s := &streamtest.Stream{Batches: [][]string{{"m0", big, "m2"}}}
+			go c.raiseWhenWritten("t", 2)
+			require.True(t, s.Run(t, t.Context(), c.withDeadLetter("capture: {}", "topic: t", "permanent: "+permanent)))
+			require.Equal(t, map[int]error{0: nil}, s.Acked())
+			require.Equal(t, once("m0", big, "m2"), c.Values("t"))
+			require.Empty(t, s.Captured())
+			require.Contains(t, s.Log.String(), "permanent replaces the default list, and leaves out size_exceeded, invalid_record, unroutable")
+			require.Contains(t, s.Log.String(), "because permanent does not name size_exceeded")
+		})
+	}
+}
+
+// What is held for its class is handed on when the time for retries is up.
+func TestClassesThatAreNotPermanentAreGivenUp(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	c.Topic("t", 1, limited)
+	o := c.output("topic: t", "permanent: []", "retry: { initial_interval: 1ms, max_interval: 1ms, max_elapsed_time: 20ms }")
+	failed, err := failures(t, o, streamtest.Batch("m0", big, "m2"))
+	require.Error(t, err)
+	require.Len(t, failed, 1)
+	require.Contains(t, failed[1], "size_exceeded: ")
+}

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
@@ -33,6 +34,22 @@ type cluster struct {
 func newCluster(t testing.TB, opts ...kfake.Opt) *cluster {
 	t.Helper()
 	return &cluster{kafkafake.New(t, opts...), t}
+}
+
+// raiseWhenWritten raises the limit of a topic once so many messages are in it.
+func (c *cluster) raiseWhenWritten(topic string, messages int) {
+	for {
+		there, err := c.Read(c.t.Context(), topic)
+		if err == nil && len(there) >= messages {
+			_, _ = c.Admin.AlterTopicConfigs(context.Background(), setConfig("max.message.bytes", "1000000"), topic)
+			return
+		}
+		select {
+		case <-time.After(10 * time.Millisecond):
+		case <-c.t.Context().Done():
+			return
+		}
+	}
 }
 
 // once is what Values returns if each of these is there exactly once.

@@ -29,6 +29,9 @@ func (p *parser) hints(c clientConfig) []string {
 			hint("%s is %s: a message for which that finds nothing gets the text null as its key, and all of these are in one partition. Have %s say which messages have no key, or name another value with .or(...)", fieldKey, text, fieldNullKey)
 		}
 	}
+	if text := permanentHint(c.guard.Permanent); text != "" {
+		texts = append(texts, text)
+	}
 	if p.lettersToItsOwnTopic() {
 		hint("%s: its topic is that of this output: what the topic does not take, it does not take as a dead letter either", fieldDeadLetter)
 	}

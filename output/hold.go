@@ -13,12 +13,18 @@ import (
 
 // holder keeps messages that failed from being handed on, and writes them again.
 type holder struct {
-	why     string // as metrics name it
-	retry   guard.Retry
+	why     string      // as metrics name it
+	retry   guard.Retry // MaxElapsedTime is how long to hold, 0 for ever
 	metrics *metrics
 
 	mu      sync.Mutex
 	waiting int
+}
+
+// newHolder returns a holder that holds without end.
+func newHolder(why string, retry guard.Retry, m *metrics) *holder {
+	retry.MaxElapsedTime = 0
+	return &holder{why: why, retry: retry, metrics: m}
 }
 
 type writeFunc func(context.Context, []*kgo.Record) []guard.Verdict
@@ -34,7 +40,7 @@ func (h *holder) hold(ctx context.Context, write writeFunc, records []*kgo.Recor
 		backoff.WithInitialInterval(h.retry.InitialInterval),
 		backoff.WithMaxInterval(max(h.retry.MaxInterval, h.retry.InitialInterval)),
 		backoff.WithMultiplier(2),
-		backoff.WithMaxElapsedTime(0),
+		backoff.WithMaxElapsedTime(h.retry.MaxElapsedTime),
 	)
 	shown := 0
 	show := func(n int) {
@@ -47,8 +53,12 @@ func (h *holder) hold(ctx context.Context, write writeFunc, records []*kgo.Recor
 	defer func() { show(0) }()
 	for len(held) > 0 {
 		show(len(held))
+		pause := pauses.NextBackOff()
+		if pause == backoff.Stop {
+			return held
+		}
 		select {
-		case <-time.After(pauses.NextBackOff()):
+		case <-time.After(pause):
 		case <-ctx.Done():
 			return held
 		}

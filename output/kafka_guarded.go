@@ -49,6 +49,7 @@ type output struct {
 	reporter  func() *reporter
 	notices   *notices
 	metrics   *metrics
+	others    *holdOthers      // nil if there is nothing to hold
 	letters   *deadLetters     // nil if not configured
 	breaker   *breaker         // nil if not configured
 	reports   *deliveryReports // nil if not configured
@@ -85,6 +86,7 @@ func newOutput(conf *service.ParsedConfig, mgr *service.Resources) (*output, err
 	if o.breaker = newBreaker(client, o.notices, o.metrics); o.breaker != nil && o.letters == nil {
 		return nil, fmt.Errorf("%s is enabled, but there is no %s to keep messages from", fieldBreaker, fieldDeadLetter)
 	}
+	o.others = newHoldOthers(client.guard, o.notices, o.metrics)
 	if o.reports, err = deliveryReportsFrom(conf, client, o.notices, o.metrics); err != nil {
 		return nil, err
 	}
@@ -166,6 +168,9 @@ func (o *output) WriteBatch(ctx context.Context, batch service.MessageBatch) err
 	o.metrics.latency.Timing(time.Since(start).Nanoseconds())
 	for i, f := range failures {
 		verdicts[i] = guard.Verdict{Outcome: f.Outcome, Class: f.Class, Partition: -1, Offset: -1, Failure: f}
+	}
+	if o.others != nil {
+		o.others.hold(ctx, g.Write, records, verdicts)
 	}
 	o.reporter().hold(ctx, g.Write, records, verdicts)
 	var taken map[int]bool

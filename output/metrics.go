@@ -52,7 +52,7 @@ func newMetrics(m *service.Metrics) *metrics {
 		}
 		all.waiting.Set(0, class.String())
 	}
-	for _, why := range []string{waitingForRoom, fieldDeadLetter, fieldBreaker, fieldReportFailures, fieldDeliveryReport} {
+	for _, why := range []string{waitingForRoom, fieldDeadLetter, fieldBreaker, fieldReportFailures, fieldPermanent, fieldDeliveryReport} {
 		all.waiting.Set(0, why)
 	}
 	return all

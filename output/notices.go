@@ -17,6 +17,7 @@ type notices struct {
 	endpoint endpoint
 	letters  *gather[failureKind, *guard.Failure]
 	held     *gather[failureKind, *guard.Failure]
+	others   *gather[failureKind, *guard.Failure]
 }
 
 // failureKind is what failures are told of together by.
@@ -29,12 +30,14 @@ func newNotices(log *service.Logger, e endpoint) *notices {
 	n := &notices{log: log, endpoint: e}
 	latest := func(_, next *guard.Failure) *guard.Failure { return next }
 	n.letters, n.held = newGather(n.sayDeadLettered, latest), newGather(n.sayUnreportable, latest)
+	n.others = newGather(n.sayNotPermanent, latest)
 	return n
 }
 
 func (n *notices) close() {
 	n.letters.close()
 	n.held.close()
+	n.others.close()
 }
 
 // noticeInterval is how often what lasts is said again.
@@ -74,6 +77,13 @@ func warnings(c clientConfig, around placement.Output, policy batching, deadLett
 	}
 	if around.Loses != "" && !deadLetter && c.reports == reportAuto {
 		warn("When messages fail, %s makes Benthos look for them by position, and take others for them. So what fails is held here until it passes, and its batch with it. Set %s, or put this output first in a fallback, with processors only in the pipeline. Or, if the input sends nothing again that fails, set %s to per_batch", around.Loses, fieldDeadLetter, fieldReportFailures)
+	}
+	if around.Forgets != "" && !deadLetter {
+		then := "they are lost"
+		if c.reports == reportAuto {
+			then = "they would be lost. So what fails is held here until it passes, and its batch with it"
+		}
+		warn("When messages fail, they are sent again from the input, and %s drops them, because it has seen them before: %s. Set %s, or put this output first in a fallback", around.Forgets, then, fieldDeadLetter)
 	}
 	return texts
 }
@@ -202,4 +212,15 @@ func (n *notices) sayUnreportable(kind failureKind, tries int, last *guard.Failu
 		text = last.Error()
 	}
 	n.log.Errorf("Messages failed that can't be reported without a loss, and are held and tried again until they pass (%d times since this was last said). Set %s, and they go there: %s", tries, fieldDeadLetter, text)
+}
+
+// notPermanent says that a message is held because its class is not permanent.
+func (n *notices) notPermanent(f *guard.Failure) { n.others.add(kindOf(f), 1, f) }
+
+func (n *notices) sayNotPermanent(kind failureKind, tries int, last *guard.Failure) {
+	text, to := kind.class.String(), ""
+	if kind.topic != "" {
+		text, to = last.Error(), " for topic "+kind.topic
+	}
+	n.log.Errorf("Messages%s failed, and are held and tried again until they pass (%d times since this was last said), because %s does not name %s. Name it there, and they are handed on: %s", to, tries, fieldPermanent, kind.class, text)
 }

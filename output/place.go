@@ -16,7 +16,7 @@ import (
 // which does not tell everything.
 func OnConfigParse(conf *service.ParsedConfig) error {
 	config := map[string]any{}
-	for _, section := range []string{"output", "output_resources", "pipeline"} {
+	for _, section := range placement.Sections {
 		if conf.Contains(section) {
 			v, err := conf.FieldAny(section)
 			if err != nil {

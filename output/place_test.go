@@ -76,7 +76,7 @@ func TestTheLogSaysWhatAConfigLosesAtTheStart(t *testing.T) {
 // of a program do. The labels of the outputs must be those of no other test.
 func parsedAs(t *testing.T, output, resources string) {
 	t.Helper()
-	spec := service.NewConfigSpec().Fields(service.NewAnyField("output"), service.NewAnyListField("output_resources").Optional())
+	spec := service.NewConfigSpec().Fields(service.NewAnyField("output"), service.NewAnyListField("output_resources").Optional(), service.NewAnyField("pipeline").Optional())
 	conf, err := spec.ParseYAML("output:"+streamtest.Indent(output, 2)+resources, nil)
 	require.NoError(t, err)
 	require.NoError(t, OnConfigParse(conf))
@@ -194,4 +194,24 @@ func TestWhatCantBeReportedIsHeld(t *testing.T) {
 			require.NotContains(t, s.Log.String(), streamtest.FailedWrite)
 		})
 	}
+}
+
+// What fails behind a dedupe of the pipeline is dropped by it when the input sends
+// it again.
+func TestNothingIsLostBehindADedupe(t *testing.T) { //nolint:paralleltest // what OnConfigParse learns is of the program
+	c := newCluster(t)
+	c.Topic("t", 1, limited)
+	const dedupe = "dedupe: { cache: seen, key: '${! content() }' }"
+	output := "label: behind_dedupe\n" + c.alone("topic: t", "retry: { initial_interval: 1ms, max_interval: 10ms }")
+	parsedAs(t, output, "\npipeline: { processors: [ { "+dedupe+" } ] }\n")
+	s := &streamtest.Stream{
+		Config:  streamtest.Config{Replay: true, Processors: []string{dedupe}, Resources: "cache_resources: [ { label: seen, memory: {} } ]"},
+		Batches: [][]string{{"m0", big, "m2"}},
+	}
+	go func() { // the topic takes it once its limit is raised
+		c.raiseWhenWritten("t", 2)
+	}()
+	require.True(t, s.Run(t, t.Context(), output))
+	require.Equal(t, once("m0", big, "m2"), c.Values("t"))
+	require.Contains(t, s.Log.String(), "pipeline.processors.0.dedupe drops them")
 }

@@ -47,8 +47,8 @@ func newReporter(c clientConfig, around surroundings, policy batching, deadLette
 		if !around.Routed && !deadLetter {
 			r.unrouted = newPacer(c.guard.Retry)
 		}
-		if around.Loses != "" && !deadLetter {
-			r.unreportable = &holder{why: fieldReportFailures, retry: c.guard.Retry, metrics: m}
+		if (around.Loses != "" || around.Forgets != "") && !deadLetter {
+			r.unreportable = newHolder(fieldReportFailures, c.guard.Retry, m)
 		}
 	}
 	return r

@@ -119,22 +119,35 @@ func (r *reader) stalls(config any, path string) string {
 	return ""
 }
 
-// Forgets returns the path of a dedupe in the config of a child output: it drops
-// what is tried again after it failed behind it. It is empty if there is none.
-// Resources are not looked into.
-func Forgets(child any, path string) string {
-	for i, v := range asList(child) {
-		if at := Forgets(v, path+"."+strconv.Itoa(i)); at != "" {
+// Forgets returns the path of a processor in the config of a child output that
+// remembers messages: it drops what is tried again after it failed behind it. It is
+// empty if there is none. Resources are not looked into.
+func Forgets(child any, path string) string { return (&reader{}).forgets(child, path) }
+
+func (r *reader) forgets(config any, path string) string {
+	for i, v := range asList(config) {
+		if at := r.forgets(v, path+"."+strconv.Itoa(i)); at != "" {
 			return at
 		}
 	}
-	o := asObject(child)
+	o := asObject(config)
 	for _, key := range sortedKeys(o) {
 		at := path + "." + key
-		if key == "dedupe" {
+		// A cache that adds a key fails if it has the key, and what follows
+		// drops the message for that.
+		if key == "dedupe" || key == "cache" && text(asObject(o[key])["operator"]) == "add" {
 			return at
 		}
-		if at := Forgets(o[key], at); at != "" {
+		if label, ok := o[key].(string); ok && key == "resource" && r.processors[label] != nil {
+			resource := r.processors[label]
+			delete(r.processors, label) // one may use itself
+			found := r.forgets(resource, "processor_resources."+label)
+			r.processors[label] = resource
+			if found != "" {
+				return found
+			}
+		}
+		if at := r.forgets(o[key], at); at != "" {
 			return at
 		}
 	}

@@ -39,6 +39,10 @@ type Place struct {
 	// one of certain messages, found by position, so that what failed may be
 	// lost. It is empty where nothing does.
 	Loses string
+	// Forgets is the path of a processor that drops a message when the input,
+	// or an output around this one, sends it again after it failed. It is empty
+	// where there is none.
+	Forgets string
 }
 
 // root is the place of a stream's own output: what fails goes to the input.
@@ -141,28 +145,45 @@ type Output struct {
 }
 
 // Read returns the kafka_guarded outputs of a config, given as it is parsed: with
-// the sections output, output_resources and pipeline, where there are any. A
+// the Sections that there are. A
 // resource that is used in several places has the worst of these.
 func Read(config map[string]any) []Output {
-	r := reader{resources: map[string]object{}}
-	for _, resource := range asList(config["output_resources"]) {
-		o := asObject(resource)
-		if label, _ := o["label"].(string); label != "" {
-			r.resources[label] = o
-		}
-	}
+	r := reader{resources: byLabel(config["output_resources"]), processors: byLabel(config["processor_resources"])}
 	if output := asObject(config["output"]); output != nil {
 		place := root
 		place.Loses = splitting("pipeline", asObject(config["pipeline"])["processors"])
+		for _, section := range []string{"input", "input_resources", "pipeline"} {
+			if at := r.forgets(config[section], section); at != "" {
+				place.Forgets = at
+			}
+		}
 		r.walk(output, []string{"output"}, place)
 	}
 	return r.outputs
 }
 
+// Sections are the parts of a config that outputs may be in, or that decide what
+// becomes of their errors.
+var Sections = []string{"output", "output_resources", "pipeline", "processor_resources", "input", "input_resources"}
+
+// byLabel returns resources by their labels.
+func byLabel(list any) map[string]object {
+	labelled := map[string]object{}
+	for _, resource := range asList(list) {
+		o := asObject(resource)
+		if label, _ := o["label"].(string); label != "" {
+			labelled[label] = o
+		}
+	}
+	return labelled
+}
+
 type reader struct {
-	resources map[string]object
-	using     []string // the resources that are being walked
-	outputs   []Output
+	resources map[string]object // outputs
+	// processors are the resources of that kind.
+	processors map[string]object
+	using      []string // the resources that are being walked
+	outputs    []Output
 }
 
 // walk walks an output whose errors get to a place.
@@ -175,6 +196,9 @@ func (r *reader) walk(output object, path []string, place Place) {
 	}
 	if loses := splitting("output", output["processors"]); loses != "" {
 		place.Loses = loses
+	}
+	if at := r.forgets(output["processors"], strings.Join(path, ".")+".processors"); at != "" && !place.Routed {
+		place.Forgets = at
 	}
 	name, body := component(output)
 	into := func(segments ...string) []string { return append(append(slices.Clone(path), name), segments...) }
@@ -254,7 +278,7 @@ func (r *reader) found(output, fields object, path []string, place Place) {
 	label, _ := output["label"].(string)
 	o := Output{Path: strings.Join(path, "."), Label: label, Place: place}
 	if fields["dead_letter"] != nil {
-		o.Loses = ""
+		o.Loses, o.Forgets = "", ""
 	}
 	for _, child := range Children {
 		if at := r.stalls(fields[child], o.Path+"."+Component+"."+child); at != "" {
@@ -270,6 +294,9 @@ func (r *reader) found(output, fields object, path []string, place Place) {
 			other.Fallback = other.Fallback || o.Fallback
 			if other.Loses == "" {
 				other.Loses = o.Loses
+			}
+			if other.Forgets == "" {
+				other.Forgets = o.Forgets
 			}
 			return
 		}

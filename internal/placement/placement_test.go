@@ -115,6 +115,30 @@ func TestReadFindsWhatStallsOrLoses(t *testing.T) {
 	}
 }
 
+// What an input sends again, a processor that remembers messages drops.
+func TestReadFindsWhatForgets(t *testing.T) {
+	t.Parallel()
+	const pipeline = "pipeline: { processors: [ { log: {} }, { dedupe: { cache: c } } ] }\n"
+	for config, want := range map[string]string{
+		pipeline + "output: GUARDED":                                                                                        "pipeline.processors.1.dedupe",
+		pipeline + "output: { fallback: [ GUARDED, { drop: {} } ] }":                                                        "",
+		pipeline + "output: { fallback: [ { drop: {} }, GUARDED ] }":                                                        "pipeline.processors.1.dedupe",
+		pipeline + "output: { retry: { output: GUARDED } }":                                                                 "",
+		pipeline + "output: { kafka_guarded: { dead_letter: { drop: {} } } }":                                               "",
+		pipeline + "output: { switch: { cases: [ { output: GUARDED } ] } }":                                                 "pipeline.processors.1.dedupe",
+		"output: GUARDED\ninput: { x: {}, processors: [ { dedupe: {} } ] }":                                                 "input.processors.0.dedupe",
+		"output: GUARDED\npipeline: { processors: [ { mapping: root = this } ] }":                                           "",
+		"output: GUARDED\npipeline: { processors: [ { try: [ { cache: { operator: add } } ] } ] }":                          "pipeline.processors.0.try.0.cache",
+		"output: GUARDED\npipeline: { processors: [ { try: [ { cache: { operator: get } } ] } ] }":                          "",
+		"output: GUARDED\npipeline: { processors: [ { resource: a } ] }\nprocessor_resources: [ { label: a, dedupe: {} } ]": "processor_resources.a.dedupe",
+		"output: { kafka_guarded: {}, processors: [ { dedupe: {} } ] }":                                                     "output.processors.0.dedupe",
+		"output: { retry: { output: { kafka_guarded: {}, processors: [ { dedupe: {} } ] } } }":                              "output.retry.output.processors.0.dedupe",
+		"output: { fallback: [ { kafka_guarded: {}, processors: [ { dedupe: {} } ] }, { drop: {} } ] }":                     "",
+	} {
+		require.Equal(t, want, Read(parse(t, config))[0].Forgets, config)
+	}
+}
+
 func TestOfPath(t *testing.T) {
 	t.Parallel()
 	for path, want := range map[string]Place{
