@@ -45,7 +45,7 @@ func TestRandom(t *testing.T) {
 	}
 	messages := *flagMessages
 	if messages == 0 {
-		messages = 1_000_000
+		messages = 500_000
 		if testing.Short() {
 			messages = 30_000
 		}
