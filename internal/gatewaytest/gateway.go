@@ -74,13 +74,17 @@ func (r Result) At() string {
 	return fmt.Sprintf("%d/%d", *r.Partition, *r.Offset)
 }
 
-// Post sends a request, and returns its answer.
-func (g *Gateway) Post(ctx context.Context, topic, contentType, body string) (status int, results []Result, text string, err error) {
+// Post sends a request, with more headers as names and values, and returns its
+// answer.
+func (g *Gateway) Post(ctx context.Context, topic, contentType, body string, headers ...string) (status int, results []Result, text string, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, g.url+topic, strings.NewReader(body))
 	if err != nil {
 		return 0, nil, "", err
 	}
 	req.Header.Set("Content-Type", contentType)
+	for i := 0; i+1 < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
 	resp, err := g.client.Do(req)
 	if err != nil {
 		return 0, nil, "", err
