@@ -95,7 +95,12 @@ func newOutput(conf *service.ParsedConfig, mgr *service.Resources) (*output, err
 	}
 	o.reporter = sync.OnceValue(func() *reporter {
 		around := surroundingsOf(mgr)
-		o.notices.start(client, around, policy, o.letters != nil)
+		told := around
+		var deleted string
+		if told.Output, deleted = deletion(client, around.Output, o.letters != nil); deleted != "" {
+			mgr.Logger().Warn(deleted)
+		}
+		o.notices.start(client, told, policy, o.letters != nil)
 		return newReporter(client, around, policy, o.letters != nil, o.notices, o.metrics)
 	})
 	if !slices.Contains(mgr.Path(), "output_resources") {

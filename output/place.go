@@ -69,3 +69,14 @@ func surroundingsOf(mgr *service.Resources) surroundings {
 	}
 	return surroundings{Output: placement.Output{Path: path, Label: mgr.Label(), Place: placement.OfPath(mgr.Path())}}
 }
+
+// deletion returns what to warn of where the input deletes what fails, and nothing
+// else takes it. The place that it returns is for the other warnings: there, the
+// failures go somewhere.
+func deletion(c clientConfig, around placement.Output, deadLetter bool) (placement.Output, string) {
+	if !around.Deletes || around.Routed || around.Fallback || deadLetter || c.reports != reportAuto {
+		return around, ""
+	}
+	around.Routed = true
+	return around, fmt.Sprintf("Nothing takes the messages that fail for good, for example because they are too large, and the input deletes what fails (auto_replay_nacks is false): they are lost. Set %s, or put this output first in a fallback", fieldDeadLetter)
+}

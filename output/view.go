@@ -66,5 +66,10 @@ func (v View) Name(r Right) string { return v.client.endpoint().name(r) }
 // Warnings returns what the config does not do in its place, as the log has it at
 // the start.
 func (v View) Warnings(around placement.Output) []string {
-	return warnings(v.client, around, v.policy, v.deadLetter)
+	around, deleted := deletion(v.client, around, v.deadLetter)
+	texts := warnings(v.client, around, v.policy, v.deadLetter)
+	if deleted != "" {
+		texts = append(texts, deleted)
+	}
+	return texts
 }

@@ -78,6 +78,19 @@ func splitting(of string, processors any) string {
 	return ""
 }
 
+// deletes reports whether an input, or one in it, deletes what fails.
+func deletes(config any) bool {
+	if list := asList(config); list != nil {
+		return slices.ContainsFunc(list, deletes)
+	}
+	for key, v := range asObject(config) {
+		if key == "auto_replay_nacks" && text(v) == "false" || deletes(v) {
+			return true
+		}
+	}
+	return false
+}
+
 // batches reports whether fields have a batching that does anything.
 func batches(fields object) bool {
 	b := asObject(fields["batching"])

@@ -33,6 +33,9 @@ type Place struct {
 	Routed bool
 	// Fallback is set if the output is in a fallback, at whatever depth.
 	Fallback bool
+	// Deletes is set where the input deletes what fails (auto_replay_nacks:
+	// false), and nothing else takes it.
+	Deletes bool
 	// Why says what keeps errors from being taken apart, if anything does.
 	Why string
 	// Loses says what makes Benthos itself take an error for a whole batch for
@@ -151,6 +154,7 @@ func Read(config map[string]any) []Output {
 	r := reader{resources: byLabel(config["output_resources"]), processors: byLabel(config["processor_resources"])}
 	if output := asObject(config["output"]); output != nil {
 		place := root
+		place.Deletes = deletes(config["input"]) || deletes(config["input_resources"])
 		place.Loses = splitting("pipeline", asObject(config["pipeline"])["processors"])
 		for _, section := range []string{"input", "input_resources", "pipeline"} {
 			if at := r.forgets(config[section], section); at != "" {
@@ -291,6 +295,7 @@ func (r *reader) found(output, fields object, path []string, place Place) {
 				other.TakenApart, other.Why = false, o.Why
 			}
 			other.Routed = other.Routed && o.Routed
+			other.Deletes = other.Deletes || o.Deletes
 			other.Fallback = other.Fallback || o.Fallback
 			if other.Loses == "" {
 				other.Loses = o.Loses
