@@ -22,10 +22,10 @@ import (
 )
 
 // coreVersions are the versions of Kafka that the core is tested on. CI has the
-// oldest, which differs most: the other tests are on the newest. The long form is
+// oldest, which differs most, and the newest. The long form is
 //
 //	make versions
-var coreVersions = flag.String("versions", kafkatest.Versions[0],
+var coreVersions = flag.String("versions", kafkatest.Versions[0]+","+kafkatest.NewestVersion,
 	"the versions of Kafka to test the core on, separated by commas, or all")
 
 // core is what must hold on every version of Kafka, by name.
