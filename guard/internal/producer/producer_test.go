@@ -1,0 +1,296 @@
+package producer
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"math"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
+)
+
+// plain is a Policy that sends everything again as it is, and fails what a broker rejects
+// for good.
+type plain struct {
+	mu    sync.Mutex
+	acked int
+	next  []Answer
+}
+
+func (p *plain) Acked(*Batch) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.acked++
+}
+
+func (*plain) Check(*Record, int32) error { return nil }
+
+func (p *plain) Next(b *Batch, a Answer) (plan Plan) {
+	p.mu.Lock()
+	p.next = append(p.next, a)
+	p.mu.Unlock()
+	var e *kerr.Error
+	if errors.As(a.Err, &e) && !e.Retriable && e != kerr.OutOfOrderSequenceNumber && e != kerr.UnknownServerError || a.NoPartition {
+		for _, r := range b.Records {
+			plan.Failed = append(plan.Failed, Failed{Record: r, Reason: errors.New("rejected")})
+		}
+		return plan
+	}
+	return Plan{Same: true, Pause: time.Millisecond}
+}
+
+func newProducer(t *testing.T, c *kafkafake.Cluster, policy Policy, change ...func(*Config)) *Producer {
+	t.Helper()
+	hook := &Hook{}
+	backoff := func(int) time.Duration { return time.Millisecond }
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...), kgo.WithHooks(hook), kgo.RetryBackoffFn(backoff))
+	require.NoError(t, err)
+	cfg := Config{
+		Client: cl, Acks: -1, Timeout: time.Second, Idempotent: true, Partitioner: kgo.ManualPartitioner(), MaxRequest: 100 << 20, InFlight: 5,
+		MetadataMinAge: time.Millisecond, Backoff: backoff, Policy: policy,
+		MaxBatch: func(string, int32) (int, int) { return 100_000, math.MaxInt32 },
+	}
+	for _, f := range change {
+		f(&cfg)
+	}
+	p := New(cfg, hook)
+	t.Cleanup(func() {
+		p.Close()
+		cl.Close()
+	})
+	return p
+}
+
+// write sends values to partitions of the topic "t", and waits.
+func write(t *testing.T, p *Producer, partitions int, values ...string) []*Record {
+	t.Helper()
+	w := NewWrite()
+	records := make([]*Record, len(values))
+	for i, v := range values {
+		records[i] = &Record{Record: &kgo.Record{Topic: "t", Partition: int32(i % partitions), Value: []byte(v)}, Write: w}
+		records[i].Prepare()
+	}
+	w.Expect(len(records))
+	p.Send(records)
+	select {
+	case <-w.Done:
+	case <-time.After(5 * time.Minute):
+		t.Fatal("the records have not ended")
+	}
+	return records
+}
+
+func values(prefix string, n int) (vs []string) {
+	for i := range n {
+		vs = append(vs, fmt.Sprintf("%s-%05d", prefix, i))
+	}
+	return vs
+}
+
+// requireExact requires each record to be in the log as often as its outcome says.
+func requireExact(t *testing.T, c *kafkafake.Cluster, records []*Record) {
+	t.Helper()
+	log := map[string][]*kgo.Record{}
+	for _, r := range c.Log("t") {
+		log[string(r.Value)] = append(log[string(r.Value)], r)
+	}
+	for _, r := range records {
+		found := log[string(r.Value)]
+		switch r.Outcome() {
+		case Acked:
+			require.Len(t, found, 1, "%s", r.Value)
+			require.Equal(t, r.Partition, found[0].Partition)
+			require.Equal(t, r.Offset, found[0].Offset)
+		case NotWritten:
+			require.Empty(t, found, "%s", r.Value)
+		default:
+			require.LessOrEqual(t, len(found), 1, "%s", r.Value)
+		}
+	}
+}
+
+// Whatever befalls requests and answers, each record is in the log once, and in order.
+func TestEveryRecordIsWrittenOnceUnderFaults(t *testing.T) {
+	t.Parallel()
+	for _, do := range kafkafake.Deeds() {
+		if do == kafkafake.Swallow || do == kafkafake.SwallowAnswer {
+			continue // the client waits for seconds: the simulation has them
+		}
+		t.Run(do.String(), func(t *testing.T) {
+			t.Parallel()
+			c := kafkafake.Speak(t, kafkafake.Kafka(), nil, kfake.NumBrokers(2))
+			c.Topic("t", 3)
+			policy := &plain{}
+			p := newProducer(t, c, policy)
+			var all []*Record
+			for n := range 20 {
+				tr := kafkafake.Trouble{Do: do, Count: 1 + n%3, Pause: time.Millisecond, Code: kerr.NotEnoughReplicas}
+				if do == kafkafake.Rewrite {
+					tr.Code = kerr.RequestTimedOut
+				}
+				c.Trouble(tr)
+				require.NoError(t, c.MoveTopicPartition("t", int32(n%3), int32(n%2)))
+				rs := write(t, p, 3, values(fmt.Sprint("w", n), 50)...)
+				for _, r := range rs {
+					require.Equal(t, Acked, r.Outcome(), "%v", r.Reason)
+				}
+				all = append(all, rs...)
+			}
+			requireExact(t, c, all)
+			last := map[int32]int64{}
+			for _, r := range all {
+				before, ok := last[r.Partition]
+				require.True(t, !ok || r.Offset > before)
+				last[r.Partition] = r.Offset
+			}
+		})
+	}
+}
+
+// 0 follows 2^31-1 (KIP-98).
+func TestSequenceNumbersWrap(t *testing.T) {
+	t.Parallel()
+	require.EqualValues(t, 0, next(math.MaxInt32, 1))
+	require.EqualValues(t, 4, next(math.MaxInt32-5, 10))
+	c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+	c.Topic("t", 1)
+	p := newProducer(t, c, &plain{})
+	rs := write(t, p, 1, values("a", 3)...)
+	part := p.topic("t").partitions[0]
+	part.mu.Lock()
+	require.EqualValues(t, 3, part.sequence)
+	part.mu.Unlock()
+	requireExact(t, c, rs)
+}
+
+// A producer that the broker does not know any more gets an ID of its own for the partition,
+// and nothing is lost.
+func TestAPartitionThatLosesTrackTakesAnIDOfItsOwn(t *testing.T) {
+	t.Parallel()
+	for _, code := range []*kerr.Error{kerr.OutOfOrderSequenceNumber, kerr.UnknownProducerID, kerr.InvalidProducerEpoch, kerr.ProducerFenced, kerr.InvalidProducerIDMapping, kerr.DuplicateSequenceNumber} {
+		t.Run(code.Message, func(t *testing.T) {
+			t.Parallel()
+			c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+			c.Topic("t", 2)
+			p := newProducer(t, c, policyFunc(func(_ *Batch, a Answer) Plan { return Plan{Same: true} }))
+			all := write(t, p, 2, values("a", 10)...)
+			c.Trouble(kafkafake.Trouble{Do: kafkafake.Refuse, Code: code, Partitions: []int32{1}})
+			all = append(all, write(t, p, 2, values("b", 10)...)...)
+			for _, r := range all {
+				require.Equal(t, Acked, r.Outcome())
+			}
+			requireExact(t, c, all)
+			one, two := p.topic("t").partitions[0], p.topic("t").partitions[1]
+			require.NotEqual(t, one.producer, two.producer)
+		})
+	}
+}
+
+// policyFunc is a Policy of one function.
+type policyFunc func(*Batch, Answer) Plan
+
+func (policyFunc) Acked(*Batch)                   {}
+func (policyFunc) Check(*Record, int32) error     { return nil }
+func (f policyFunc) Next(b *Batch, a Answer) Plan { return f(b, a) }
+
+// What is given up while it is in flight is Unknown, and is not sent again.
+func TestWhatIsGivenUpIsNotSentAgain(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+	c.Topic("t", 1)
+	p := newProducer(t, c, &plain{})
+	require.Equal(t, Acked, write(t, p, 1, "first")[0].Outcome())
+	h := c.Trouble(kafkafake.Trouble{Do: kafkafake.DelayAnswer, Pause: time.Hour})
+	w := NewWrite()
+	r := &Record{Record: &kgo.Record{Topic: "t", Value: []byte("second")}, Write: w}
+	r.Prepare()
+	w.Expect(1)
+	p.Send([]*Record{r})
+	require.Eventually(t, func() bool { return h.Hits() == 1 }, 5*time.Minute, time.Millisecond)
+	why := errors.New("given up")
+	p.Withdraw([]*Record{r}, Queued, func(*Record) error { return why })
+	require.False(t, r.Ended(), "it may still be answered")
+	p.Withdraw([]*Record{r}, All, func(*Record) error { return why })
+	<-w.Done
+	require.Equal(t, Unknown, r.Outcome())
+	require.Equal(t, why, r.Reason)
+	r.Value[0] = 'x' // it is the caller's again
+}
+
+// A batch that is sent again keeps its content, its number and its checksum.
+func TestABatchThatIsSentAgainIsTheSame(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+	c.Topic("t", 1)
+	var mu sync.Mutex
+	var seen [][]byte
+	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Count: -1, Observe: true, When: func(req kmsg.Request) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		seen = append(seen, append([]byte(nil), req.(*kmsg.ProduceRequest).Topics[0].Partitions[0].Records...))
+		return true
+	}})
+	p := newProducer(t, c, &plain{})
+	c.Trouble(kafkafake.Trouble{Do: kafkafake.CutAfter, Count: 2})
+	all := write(t, p, 1, values("a", 10)...)
+	requireExact(t, c, all)
+	mu.Lock()
+	defer mu.Unlock()
+	require.GreaterOrEqual(t, len(seen), 3)
+	for _, b := range seen[1:] {
+		require.Equal(t, seen[0], b)
+	}
+	b := seen[0]
+	require.EqualValues(t, crc32.Checksum(b[21:], crc32.MakeTable(crc32.Castagnoli)), binary.BigEndian.Uint32(b[17:]))
+}
+
+// A topic that is not there yet gets its records once it is.
+func TestRecordsWaitForTheirTopic(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.New(t)
+	policy := &plain{}
+	p := newProducer(t, c, policy)
+	w := NewWrite()
+	r := &Record{Record: &kgo.Record{Topic: "t", Value: []byte("v")}, Write: w}
+	r.Prepare()
+	w.Expect(1)
+	p.Send([]*Record{r})
+	require.Eventually(t, func() bool {
+		policy.mu.Lock()
+		defer policy.mu.Unlock()
+		return len(policy.next) > 0
+	}, 5*time.Minute, time.Millisecond)
+	require.True(t, policy.next[0].Metadata)
+	c.Topic("t", 1)
+	<-w.Done
+	require.Equal(t, Acked, r.Outcome())
+}
+
+// Close ends everything: what was never sent is NotWritten.
+func TestCloseEndsWhatIsQueued(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.New(t)
+	p := newProducer(t, c, &plain{})
+	w := NewWrite()
+	r := &Record{Record: &kgo.Record{Topic: "missing", Value: []byte("v")}, Write: w}
+	r.Prepare()
+	w.Expect(1)
+	p.Send([]*Record{r})
+	p.Close()
+	<-w.Done
+	require.Equal(t, NotWritten, r.Outcome())
+	require.ErrorIs(t, r.Reason, kgo.ErrClientClosed)
+	_, err := p.Refresh(context.Background(), "t")
+	require.ErrorIs(t, err, kgo.ErrClientClosed)
+}

@@ -1,0 +1,474 @@
+package producer
+
+import (
+	"cmp"
+	"errors"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kbin"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
+)
+
+// node has the requests to a broker.
+type node struct {
+	all    *Producer
+	id     int32
+	broker *kgo.Broker
+
+	mu       sync.Mutex
+	ready    []*partition // with a batch to be sent
+	inFlight int          // requests
+	failures int          // in a row, to reach it
+	pausing  bool
+
+	sizes sizes
+
+	writing struct {
+		sync.Mutex
+		requests []*request // whose end the hook has not seen
+	}
+}
+
+// request is a produce request. kgo calls AppendTo when it writes it, one after the
+// other for each broker: only then are its batches chosen and numbered, so that they
+// leave in the order of their numbers. It calls the answer's ReadFrom in the order of
+// the answers: TestRequestsAreWrittenAndAnsweredInOneOrder in canary holds that.
+type request struct {
+	node    *node
+	ready   *partition // that it is made for
+	version int16
+	bound   bool
+	size    int // of the batches
+	end     int // of all, as written
+	topics  int
+	batches []*Batch
+	alone   bool // it has one batch
+	at      int  // of the batch to be answered next
+	unsent  atomic.Bool
+	over    atomic.Bool
+}
+
+func kick(nodes []*node) {
+	for _, n := range nodes {
+		n.kick()
+	}
+}
+
+func (n *node) list(p *partition) {
+	n.mu.Lock()
+	n.ready = append(n.ready, p)
+	n.mu.Unlock()
+}
+
+// kick sends a request if there is something to send, and not too much in flight.
+func (n *node) kick() {
+	n.mu.Lock()
+	if len(n.ready) == 0 || n.inFlight >= n.all.cfg.InFlight || n.pausing {
+		n.mu.Unlock()
+		return
+	}
+	n.inFlight++
+	p := n.ready[0]
+	n.ready = append(n.ready[:0], n.ready[1:]...)
+	n.mu.Unlock()
+	go (&request{node: n, ready: p}).do()
+}
+
+func (r *request) do() {
+	all := r.node.all
+	if all.cfg.Acks == 0 {
+		r.doWithoutAck()
+		return
+	}
+	if _, err := r.node.broker.Request(all.life, r); err != nil {
+		r.lost(err)
+	}
+}
+
+// bind decides what is in the request.
+func (r *request) bind() {
+	n := r.node
+	r.bound = true
+	if r.over.Load() {
+		return
+	}
+	n.mu.Lock()
+	ready := n.ready
+	n.ready = nil
+	n.mu.Unlock()
+	most := min(n.all.cfg.MaxRequest, n.sizes.limit()) - requestOverhead
+	r.batches = make([]*Batch, 0, len(ready)+1)
+	var left []*partition
+	full := false
+	for _, p := range slices.Insert(ready, 0, r.ready) {
+		if full {
+			left = append(left, p)
+			continue
+		}
+		b, came := p.take(n, most-r.size, len(r.batches) == 0)
+		switch came {
+		case noRoom:
+			left = append(left, p)
+		case taken:
+			r.batches = append(r.batches, b)
+			r.size += b.size + batchInRequest
+			full = b.Alone || r.size >= most
+		}
+	}
+	if len(left) > 0 {
+		n.mu.Lock()
+		n.ready = append(left, n.ready...)
+		n.mu.Unlock()
+	}
+	sorted := func(a, b *Batch) int { return cmp.Compare(a.Topic, b.Topic) }
+	if !slices.IsSortedFunc(r.batches, sorted) {
+		slices.SortStableFunc(r.batches, sorted)
+	}
+	r.alone = len(r.batches) == 1
+	var last *topic
+	for _, b := range r.batches {
+		if b.of.topic != last {
+			last = b.of.topic
+			r.topics++
+		}
+	}
+}
+
+// requestOverhead is what a request has besides its batches, at most.
+const requestOverhead = 512
+
+// Key is that of Produce.
+func (*request) Key() int16 { return 0 }
+
+// MaxVersion is the last version without topic IDs, where a topic has none.
+func (r *request) MaxVersion() int16 {
+	if r.node.all.nameOnly.Load() {
+		return 12
+	}
+	return 13
+}
+func (r *request) SetVersion(v int16)  { r.version = v }
+func (r *request) GetVersion() int16   { return r.version }
+func (r *request) IsFlexible() bool    { return r.version >= 9 }
+func (r *request) Timeout() int32      { return int32(r.node.all.cfg.Timeout.Milliseconds()) }
+func (*request) ReadFrom([]byte) error { return errors.New("a request is only written") }
+func (r *request) ResponseKind() kmsg.Response {
+	a := &answer{request: r}
+	a.Version = r.version
+	return a
+}
+
+// AppendTo writes the request.
+func (r *request) AppendTo(dst []byte) []byte {
+	if !r.bound {
+		r.bind()
+	}
+	n := r.node
+	n.writing.Lock()
+	n.writing.requests = append(n.writing.requests, r)
+	n.writing.Unlock()
+	r.unsent.Store(false)
+	cfg := &n.all.cfg
+	dst = slices.Grow(dst, r.size+r.topics*270+32)
+	flexible := r.IsFlexible()
+	length := func(n int) {
+		if flexible {
+			dst = kbin.AppendCompactArrayLen(dst, n)
+		} else {
+			dst = kbin.AppendArrayLen(dst, n)
+		}
+	}
+	tags := func() {
+		if flexible {
+			dst = append(dst, 0)
+		}
+	}
+	switch { // no transactional ID
+	case flexible:
+		dst = kbin.AppendCompactNullableString(dst, nil)
+	case r.version >= 3:
+		dst = kbin.AppendNullableString(dst, nil)
+	}
+	dst = kbin.AppendInt16(dst, cfg.Acks)
+	dst = kbin.AppendInt32(dst, r.Timeout())
+	length(r.topics)
+	for from := 0; from < len(r.batches); {
+		t := r.batches[from].of.topic
+		to := from
+		for to < len(r.batches) && r.batches[to].of.topic == t {
+			to++
+		}
+		switch {
+		case r.version >= 13:
+			id := t.id.Load()
+			dst = append(dst, id[:]...)
+		case flexible:
+			dst = kbin.AppendCompactString(dst, t.name)
+		default:
+			dst = kbin.AppendString(dst, t.name)
+		}
+		length(to - from)
+		for _, b := range r.batches[from:to] {
+			if b.topicID = ([16]byte{}); r.version >= 13 {
+				b.topicID = t.id.Load()
+			}
+			dst = kbin.AppendInt32(dst, b.Partition)
+			dst = b.appendTo(dst, flexible, cfg.Compressor, r.version)
+			tags()
+		}
+		tags()
+		from = to
+	}
+	tags()
+	r.end = len(dst)
+	n.mu.Lock()
+	more := len(n.ready) > 0
+	n.mu.Unlock()
+	if more {
+		go n.kick() // what could not go into this one
+	}
+	return dst
+}
+
+// OnBrokerWrite notes a request that did not leave to its last byte: it can't have been
+// carried out. kgo calls it on the goroutine that wrote it, right after that. For a moment
+// kgo may have two connections to a broker: if it can't be told which request it was, all
+// count as sent.
+func (h *Hook) OnBrokerWrite(to kgo.BrokerMetadata, key int16, written int, _, _ time.Duration, err error) {
+	p := h.producer.Load()
+	if p == nil || key != 0 {
+		return
+	}
+	p.mu.RLock()
+	n := p.nodes[to.NodeID]
+	p.mu.RUnlock()
+	if n == nil {
+		return
+	}
+	n.writing.Lock()
+	defer n.writing.Unlock()
+	switch requests := n.writing.requests; {
+	case len(requests) == 1:
+		if err != nil && written < requests[0].end {
+			requests[0].unsent.Store(true)
+		}
+		n.writing.requests = requests[:0]
+	case err == nil:
+		if i := slices.IndexFunc(requests, func(r *request) bool { return r.end == written }); i >= 0 {
+			n.writing.requests = slices.Delete(requests, i, i+1)
+		}
+	default:
+		n.writing.requests = requests[:0]
+	}
+}
+
+// OnBrokerConnect notes why connections fail.
+func (h *Hook) OnBrokerConnect(_ kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
+	p := h.producer.Load()
+	switch {
+	case p == nil:
+	case err == nil:
+		p.trouble.Store(nil)
+	default:
+		p.trouble.Store(&err)
+	}
+}
+
+// answer is the answer to a request.
+type answer struct {
+	kmsg.ProduceResponse
+	request *request
+}
+
+// ReadFrom reads the answer, and deals with it.
+func (a *answer) ReadFrom(src []byte) error {
+	if err := a.ProduceResponse.ReadFrom(src); err != nil {
+		return err
+	}
+	a.request.answered(&a.ProduceResponse)
+	return nil
+}
+
+func (r *request) answered(a *kmsg.ProduceResponse) {
+	if r.over.Swap(true) {
+		return
+	}
+	r.node.sizes.answered(r.end)
+	for i := range a.Topics {
+		t := &a.Topics[i]
+		for j := range t.Partitions {
+			p := &t.Partitions[j]
+			b := r.batch(t, p.Partition)
+			switch {
+			case b == nil:
+			case p.ErrorCode == 0:
+				b.of.acked(b, p.BaseOffset, p.LogAppendTime)
+			default:
+				b.of.answered(b, r.answerOf(p))
+			}
+		}
+	}
+	for _, b := range r.batches {
+		if b != nil {
+			b.of.lost(b, true, Answer{Err: errMissing, Alone: r.alone})
+		}
+	}
+	r.done(true)
+}
+
+func (r *request) answerOf(p *kmsg.ProduceResponseTopicPartition) Answer {
+	a := Answer{Code: p.ErrorCode, Alone: r.alone, Offset: p.BaseOffset >= 0 && p.LogStartOffset >= 0}
+	if p.ErrorMessage != nil {
+		a.Message = *p.ErrorMessage
+	}
+	for i := range p.ErrorRecords {
+		e := &p.ErrorRecords[i]
+		re := RecordError{Index: int(e.RelativeOffset)}
+		if e.ErrorMessage != nil {
+			re.Text = *e.ErrorMessage
+		}
+		a.RecordErrors = append(a.RecordErrors, re)
+	}
+	return a
+}
+
+var errMissing = errors.New("the broker's answer does not mention the partition")
+
+// batch takes out the batch that an answer is for.
+func (r *request) batch(t *kmsg.ProduceResponseTopic, partition int32) *Batch {
+	is := func(b *Batch) bool {
+		return b != nil && b.Partition == partition && (r.version >= 13 && b.of.topic.id.Load() == t.TopicID || r.version < 13 && b.Topic == t.Topic)
+	}
+	n := r.at
+	if n >= len(r.batches) || !is(r.batches[n]) {
+		if n = slices.IndexFunc(r.batches, is); n < 0 {
+			return nil
+		}
+	}
+	r.at = n + 1
+	b := r.batches[n]
+	r.batches[n] = nil
+	return b
+}
+
+// lost deals with a request that has no answer.
+func (r *request) lost(err error) {
+	if r.over.Swap(true) {
+		return
+	}
+	all := r.node.all
+	all.meta.want("")
+	if !r.bound { // kgo never got to write it
+		r.ready.trouble.Store(&err)
+		if !code.OfError(err).Retry {
+			r.ready.refused(err)
+		} else {
+			r.node.mu.Lock()
+			r.node.ready = append(r.node.ready, r.ready)
+			r.node.mu.Unlock()
+		}
+		r.done(false)
+		return
+	}
+	sent := !r.unsent.Load()
+	a := Answer{Err: err, Alone: r.alone}
+	if connectionClosed(err) {
+		a.Cut = r.node.sizes.cut(r.end)
+	}
+	for _, b := range r.batches {
+		if b != nil {
+			b.of.lost(b, sent, a)
+		}
+	}
+	r.done(true)
+}
+
+// connectionClosed reports whether an error is that the broker closed the connection, and not
+// that it did not answer in time.
+func connectionClosed(err error) bool {
+	for _, closed := range []error{io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, closed) {
+			return true
+		}
+	}
+	return errors.As(err, new(*kgo.ErrFirstReadEOF))
+}
+
+// done makes room for the next request. A broker that could not be reached is tried again
+// after a pause.
+func (r *request) done(reached bool) {
+	n := r.node
+	n.mu.Lock()
+	n.inFlight--
+	if reached {
+		n.failures = 0
+	} else {
+		n.failures++
+		if !n.pausing {
+			n.pausing = true
+			time.AfterFunc(n.all.cfg.Backoff(n.failures), func() {
+				n.mu.Lock()
+				n.pausing = false
+				n.mu.Unlock()
+				n.moveOn()
+				n.kick()
+			})
+		}
+	}
+	n.mu.Unlock()
+	n.kick()
+}
+
+// moveOn takes partitions off the list that another broker leads by now.
+func (n *node) moveOn() {
+	n.mu.Lock()
+	ready := n.ready
+	n.ready = nil
+	n.mu.Unlock()
+	for _, p := range ready {
+		p.mu.Lock()
+		p.listed = false
+		p.goOn()
+	}
+}
+
+// doWithoutAck sends a request that no answer comes to (acks none).
+func (r *request) doWithoutAck() {
+	r.bind()
+	req := kmsg.NewPtrProduceRequest()
+	req.Acks = 0
+	for from := 0; from < len(r.batches); {
+		t := kmsg.NewProduceRequestTopic()
+		of := r.batches[from].of.topic
+		t.Topic, t.TopicID = of.name, of.id.Load()
+		for ; from < len(r.batches) && r.batches[from].of.topic == of; from++ {
+			b := r.batches[from]
+			p := kmsg.NewProduceRequestTopicPartition()
+			p.Partition = b.Partition
+			records := b.appendTo(nil, false, r.node.all.cfg.Compressor, 13)
+			p.Records = records[4:]
+			t.Partitions = append(t.Partitions, p)
+		}
+		req.Topics = append(req.Topics, t)
+	}
+	if len(r.batches) > 0 {
+		if _, err := r.node.broker.Request(r.node.all.life, req); err != nil {
+			r.lost(err)
+			return
+		}
+	}
+	r.over.Store(true)
+	for _, b := range r.batches {
+		b.of.acked(b, -1, -1)
+	}
+	r.done(true)
+}

@@ -1,0 +1,216 @@
+package producer
+
+import (
+	"math"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
+)
+
+// Sequence numbers, with one batch of a partition in flight:
+//
+//   - The next batch is numbered from p.sequence, which an ack moves on. What is
+//     rejected was not appended, so its number goes to the next batch.
+//   - A batch without an answer may have been appended. It is sent again with its
+//     number, and the broker recognises it: it is acked once.
+//   - If such a batch is rejected then (the limit was lowered meanwhile), the first
+//     attempt may still be in the log. The number tells: a batch of other records is
+//     sent with the same number. If it is acked, the first attempt was not
+//     appended; OUT_OF_ORDER_SEQUENCE_NUMBER says that it was.
+//   - A broker recognises a batch by its first and its last number. So the batch
+//     that is sent in place of one in doubt must not have as many records.
+//   - Kafka answers a batch that it recognises as if it had just appended it.
+//     DUPLICATE_SEQUENCE_NUMBER is no ack: some brokers answer it also to the number of a
+//     batch that they rejected.
+//   - Where a partition loses track (the broker forgot the producer, or fences it; a
+//     batch in doubt is given up), it takes a producer ID of its own and begins at 0.
+//     What was in doubt then stays Unknown.
+
+// producerID identifies a producer to brokers (KIP-98).
+type producerID struct {
+	id    int64
+	epoch int16
+}
+
+var noProducer = producerID{-1, -1}
+
+// next is the sequence number n records behind another: 0 follows 2^31-1.
+func next(sequence int32, n int) int32 { return int32((int64(sequence) + int64(n)) & math.MaxInt32) }
+
+// ids hands out producer IDs.
+type ids struct {
+	producer *Producer
+
+	mu      sync.Mutex
+	shared  producerID
+	have    bool
+	asking  bool
+	waiting []*partition // for the shared one
+}
+
+// assign gives a partition its producer ID: at once if that is known, else later. The
+// partition is locked.
+func (i *ids) assign(p *partition) (now bool) {
+	if p.ownID {
+		p.asksID = true
+		go i.askOwn(p)
+		return false
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.have {
+		p.producer, p.sequence, p.hasID = i.shared, 0, true
+		return true
+	}
+	p.asksID = true
+	i.waiting = append(i.waiting, p)
+	if !i.asking {
+		i.asking = true
+		go i.askShared()
+	}
+	return false
+}
+
+func (i *ids) askShared() {
+	id, a := i.ask()
+	i.mu.Lock()
+	i.asking = false
+	if a == nil {
+		i.shared, i.have = id, true
+	}
+	waiting := i.waiting
+	i.waiting = nil
+	i.mu.Unlock()
+	for _, p := range waiting {
+		p.gotID(id, a)
+	}
+}
+
+func (i *ids) askOwn(p *partition) {
+	id, a := i.ask()
+	p.gotID(id, a)
+}
+
+// ask asks for a producer ID until there is an answer that a retry would not change.
+func (i *ids) ask() (producerID, *Answer) {
+	p := i.producer
+	for n := 0; ; n++ {
+		req := kmsg.NewPtrInitProducerIDRequest()
+		req.TransactionTimeoutMillis = math.MaxInt32
+		req.ProducerID, req.ProducerEpoch = -1, -1
+		resp, err := req.RequestWith(p.life, p.cfg.Client)
+		if p.life.Err() != nil {
+			return noProducer, &Answer{Err: errClosed, Producer: true}
+		}
+		switch {
+		case err == nil && resp.ErrorCode == 0:
+			return producerID{resp.ProducerID, resp.ProducerEpoch}, nil
+		case err == nil:
+			if !code.Of(resp.ErrorCode).Retry {
+				return noProducer, &Answer{Code: resp.ErrorCode, Err: code.Error(resp.ErrorCode), Producer: true}
+			}
+			err = code.Error(resp.ErrorCode)
+		case !code.OfError(err).Retry:
+			return noProducer, &Answer{Err: err, Producer: true}
+		}
+		p.trouble.CompareAndSwap(nil, &err)
+		if !p.sleep(p.cfg.Backoff(n + 1)) {
+			return noProducer, &Answer{Err: errClosed, Producer: true}
+		}
+	}
+}
+
+// sleep waits, and reports whether the producer is not closed.
+func (p *Producer) sleep(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-p.life.Done():
+		return false
+	}
+}
+
+// gotID has a partition go on with a producer ID, or puts what it would send before the
+// Policy.
+func (p *partition) gotID(id producerID, failed *Answer) {
+	p.mu.Lock()
+	p.asksID = false
+	if failed == nil {
+		p.producer, p.sequence, p.hasID = id, 0, true
+		p.goOn()
+		return
+	}
+	b := p.nextBatch(math.MaxInt32)
+	if b == nil {
+		p.unlock()
+		return
+	}
+	p.ask(b, *failed)
+	p.unlock()
+}
+
+// inDoubt notes that a batch may have been appended.
+func (p *partition) inDoubt(b *Batch) {
+	if b.unanswered {
+		return
+	}
+	b.unanswered = true
+	p.doubts = append(p.doubts, len(b.Records))
+	for _, r := range b.Records {
+		if !r.doubt {
+			r.doubt = true
+			p.doubtful = append(p.doubtful, r)
+		}
+	}
+}
+
+// resolved clears what is in doubt: another batch was acked with its number.
+func (p *partition) resolved() {
+	if len(p.doubts) == 0 && len(p.deferred) == 0 {
+		return
+	}
+	for _, r := range p.doubtful {
+		r.doubt = false
+	}
+	p.doubts, p.doubtful = p.doubts[:0], nil
+	for _, b := range p.resend {
+		b.unanswered = false
+	}
+	deferred := p.deferred
+	p.deferred = nil
+	p.finish(deferred, NotWritten, nil)
+}
+
+// loseTrack gives up the sequence: what is in doubt stays Unknown.
+func (p *partition) loseTrack(why error) {
+	doubtful, deferred := p.doubtful, p.deferred
+	p.doubts, p.doubtful, p.deferred = p.doubts[:0], nil, nil
+	p.finish(doubtful, Unknown, why)
+	p.finish(deferred, Unknown, why)
+	for _, b := range p.resend {
+		b.unanswered = false
+	}
+	if p.topic.all.cfg.Idempotent {
+		p.hasID, p.ownID = false, true
+	}
+	p.dropEnded()
+}
+
+// numberIsFree reports whether a batch may take the number of those in doubt: it is one of them,
+// or differs from them in how many records it has.
+func (p *partition) numberIsFree(b *Batch) bool {
+	if b.unanswered {
+		return true
+	}
+	for _, n := range p.doubts {
+		if n == len(b.Records) {
+			return false
+		}
+	}
+	return true
+}
