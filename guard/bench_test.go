@@ -25,7 +25,7 @@ func BenchmarkWrite(b *testing.B) {
 		for _, n := range []int{1, 50, 500} {
 			for _, by := range []string{"ProduceSync", "Write", "WriteIgnoringRules"} {
 				b.Run(fmt.Sprintf("bytes=%d/batch=%d/by=%s", size, n, by), func(b *testing.B) {
-					write := producer(b, by)
+					write := writer(b, by)
 					b.SetBytes(int64(n * size))
 					b.ReportAllocs()
 					b.ResetTimer()
@@ -46,7 +46,7 @@ func BenchmarkWriteRatio(b *testing.B) {
 	for _, size := range []int{100, 1000} {
 		b.Run(fmt.Sprintf("bytes=%d/batch=500", size), func(b *testing.B) {
 			const n, batches = 500, 400
-			base, write := producer(b, "ProduceSync"), producer(b, "Write")
+			base, write := writer(b, "ProduceSync"), writer(b, "Write")
 			writeAll(base, batches, n, size)
 			writeAll(write, batches, n, size)
 			ratios := make([]float64, 0, b.N)
@@ -96,8 +96,8 @@ func writeAll(write func([]*kgo.Record), batches, n, size int) time.Duration {
 	return time.Since(start)
 }
 
-// producer returns what writes a batch.
-func producer(b *testing.B, by string) func([]*kgo.Record) {
+// writer returns what writes a batch.
+func writer(b *testing.B, by string) func([]*kgo.Record) {
 	cluster := kafkafake.New(b, kfake.SeedTopics(6, "t"), kfake.BlackholeProduce())
 	opts := []kgo.Opt{kgo.SeedBrokers(cluster.ListenAddrs()...), kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil))}
 	if by != "ProduceSync" {

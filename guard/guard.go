@@ -1,27 +1,17 @@
 // Package guard writes records to Kafka and says, for each one, what became of
 // it and why.
 //
-// Kafka refuses a batch as a whole, and the client library then fails all that
-// is buffered for the partition with one and the same error. Guard finds out
-// which records are to blame, delivers all others, and never calls a record
-// unwritten that may be in the log.
+// Kafka rejects a batch as a whole. Guard finds out which of its records are at
+// fault, delivers all others, and never calls a record unwritten that may be in
+// the log.
 //
-// The words of this package:
+// A Write goes through these steps:
 //
-//   - record: what is to be written; in a write it has a slot.
-//   - part: what of a write is handed over in one go, so that records keep their
-//     order.
-//   - hand-over: giving records to kgo, until it is done with them; a landing is
-//     where a record is in that, and how it ended.
-//   - suspect: a record of a batch that was refused for what is in it.
-//   - culprit: a suspect that is proved to be to blame.
-//   - alone: by itself in a batch, and for proof also in the request.
-//   - held: not written, for a reason that may pass; it is sent again.
-//   - lane: the right to search for culprits in a partition, one at a time.
-//   - generation: a kgo client, until another takes its place.
-//   - bounds: what brokers taught of a topic where the rules are not known.
-//   - try: sending, by itself, what is like a record that was refused before.
-//   - verdict: what became of a record; it is given once.
+//	reject locally   preflight.go   what the topic's limits do not allow
+//	send             producer     partitions, batches, requests, answers
+//	retry            retry.go     what is done with a batch that was not acked
+//	isolate          isolate.go   which records of a rejected batch are at fault
+//	wait             write.go     until each record has ended, or the write gives up
 package guard
 
 import (
@@ -34,6 +24,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
 )
 
 // defaultMaxMessageBytes is the size in bytes of the largest batch for a topic
@@ -124,101 +116,99 @@ func (c Config) Validate() error {
 type Guard struct {
 	config   Config
 	settings settings
-	opts     []kgo.Opt
 
-	// Records are produced with a context of the client's lifetime: kgo fails
-	// everything buffered for a partition when that of its first record ends.
-	life context.Context
+	life context.Context // ends with the guard
 	stop context.CancelFunc
 
-	control *kgo.Client // for all but producing
-	rules   *rulebook
-	bounds  allBounds
+	client   *kgo.Client
+	producer *producer.Producer
+	rules    *rulebook
+	learned  allLearned
 
-	mu          sync.Mutex
-	generations map[*generation]struct{} // that are not closed
-	bulkClient  *generation
-	soloClient  *generation // nil before the first need
-	closed      bool
+	// recordErrorsHold is set once a record that the cluster listed was rejected
+	// alone, too: from then on its lists are believed.
+	recordErrorsHold atomic.Bool
 
-	accepted     acceptances
-	namesRightly atomic.Bool  // a record that the cluster named was refused alone, too
-	requestLimit atomic.Int64 // on requests, learned from an endpoint that cuts them, 0 for none
-
-	writers atomic.Int32 // writes under way
-	writes  sync.Pool    // of *write, to be used again
-	room    room
-	waits   waits
-	lanes   lanes
-	crowd   crowd
-	choices choices
+	writes sync.Pool // of *write, to be used again
+	room   room
+	waits  waits
 }
 
-// New returns a Guard on clients with the given kgo options. It does not
+// New returns a Guard on a client with the given kgo options. It does not
 // connect; Ping does.
 //
 // The options may be any that a producing client takes, except for
-// kgo.TransactionalID and kgo.ManualFlushing. Guard sets the batch size itself,
-// see Config.MaxMessageBytes, and unless kgo.RetryBackoffFn says otherwise it has
-// kgo wait no longer than a second between two tries. The clients are guard's own:
-// hooks and partitioners among the options are used by more than one.
+// kgo.TransactionalID and kgo.ManualFlushing, which New refuses. Guard produces by
+// itself, so that these have no effect: kgo.ProducerLinger,
+// kgo.ProducerBatchMaxBytes, kgo.ProducerBatchMaxBytesFn (see
+// Config.MaxMessageBytes), kgo.AllowIdempotentProduceCancellation,
+// kgo.StopProducerOnDataLossDetected, kgo.ProducerOnDataLossDetected. Unless
+// kgo.RetryBackoffFn says otherwise, kgo waits no longer than a second between two
+// tries of a request.
 func New(config Config, opts ...kgo.Opt) (*Guard, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
-	if config.RulesMaxAge == 0 {
-		config.RulesMaxAge = defaultRulesMaxAge
-	}
-	if config.OnRules == nil {
-		config.OnRules = func(_, _ *Rules) {}
-	}
-	if config.OnBound == nil {
-		config.OnBound = func(string, int) {}
-	}
-	if config.OnRetry == nil {
-		config.OnRetry = func(Class, int) {}
-	}
-	if config.OnWaiting == nil {
-		config.OnWaiting = func(Waiting) {}
-	}
-	if config.OnWaits == nil {
-		config.OnWaits = func(string, int) {}
-	}
+	config.setDefaults()
+	hook := &producer.Hook{}
 	opts = slices.Concat([]kgo.Opt{kgo.RetryBackoffFn(retryBackoff)}, opts)
 	settings, err := readSettings(opts)
 	if err != nil {
 		return nil, err
 	}
-	g := &Guard{
-		config: config, settings: settings, opts: opts, generations: map[*generation]struct{}{},
-		room: newRoom(settings.maxBufferedRecords, settings.maxBufferedBytes), crowd: newCrowd(),
-	}
+	g := &Guard{config: config, settings: settings, room: newRoom(settings.maxBufferedRecords, settings.maxBufferedBytes)}
 	g.life, g.stop = context.WithCancel(context.Background())
 	g.waits.tell, g.waits.count = config.OnWaiting, config.OnWaits
-	if g.control, err = kgo.NewClient(opts...); err != nil {
+	if g.client, err = kgo.NewClient(append(opts, kgo.WithHooks(hook))...); err != nil {
 		return nil, err
 	}
 	g.rules = &rulebook{
-		client: g.control, life: g.life, maxAge: config.RulesMaxAge, fresh: rulesFresh,
+		client: g.client, life: g.life, maxAge: config.RulesMaxAge, fresh: rulesFresh,
 		disabled: config.IgnoreRules, changed: config.OnRules, forget: g.forget,
 		silent: map[int32]time.Time{},
 	}
-	if g.bulkClient, err = g.newBulk(); err != nil {
-		g.control.Close()
-		return nil, err
-	}
-	g.generations[g.bulkClient] = struct{}{}
+	g.producer = producer.New(settings.producer(g), hook)
 	return g, nil
+}
+
+// setDefaults fills in what is not set.
+func (c *Config) setDefaults() {
+	if c.RulesMaxAge == 0 {
+		c.RulesMaxAge = defaultRulesMaxAge
+	}
+	if c.OnRules == nil {
+		c.OnRules = func(_, _ *Rules) {}
+	}
+	if c.OnBound == nil {
+		c.OnBound = func(string, int) {}
+	}
+	if c.OnRetry == nil {
+		c.OnRetry = func(Class, int) {}
+	}
+	if c.OnWaiting == nil {
+		c.OnWaiting = func(Waiting) {}
+	}
+	if c.OnWaits == nil {
+		c.OnWaits = func(string, int) {}
+	}
+}
+
+// retryBackoff is how long kgo waits after so many failures of a request in a row: from
+// 100 ms to a second, as Kafka's own clients do (retry.backoff.ms,
+// retry.backoff.max.ms). By itself kgo goes up to 5 seconds, and may find out that
+// late that a broker is back.
+func retryBackoff(failures int) time.Duration {
+	return pause(failures, 100*time.Millisecond, time.Second)
 }
 
 // forget drops what is known of a topic that is out of use.
 func (g *Guard) forget(topic string) {
-	g.choices.forget(topic)
-	g.bounds.topics.Delete(topic)
+	g.producer.Forget(topic)
+	g.learned.forget(topic)
 }
 
 // Ping reports whether any broker answers. The error is kgo's own.
-func (g *Guard) Ping(ctx context.Context) error { return g.control.Ping(ctx) }
+func (g *Guard) Ping(ctx context.Context) error { return g.client.Ping(ctx) }
 
 // Rules returns what a topic accepts, by an answer of the cluster that is at most
 // a second old, if there is one. Rules.Unknown says why there is none.
@@ -228,19 +218,12 @@ func (g *Guard) Rules(ctx context.Context, topic string) Rules {
 	return *g.rules.of(topic)
 }
 
-// Close ends the clients. Writes that are under way return: what is not yet
-// acknowledged is NotWritten if it was never sent, else Unknown.
+// Close ends the client. Writes that are under way return: what is not yet
+// acked is NotWritten if it was never sent, else Unknown.
 func (g *Guard) Close() {
 	g.stop()
-	g.mu.Lock()
-	g.closed = true
-	open := g.generations
-	g.generations = map[*generation]struct{}{}
-	g.mu.Unlock()
-	for gen := range open {
-		gen.Close()
-	}
-	g.control.Close()
+	g.producer.Close()
+	g.client.Close()
 }
 
 // Write writes the records and returns one verdict for each, in input order.
@@ -248,127 +231,14 @@ func (g *Guard) Close() {
 // written is Unknown, and the rest NotWritten.
 //
 // Records with the same key keep their order when writes are sequential, also
-// when the broker refuses some and the others are sent again; so do those without
-// a key that go to the same partition, unless one of them is held that was
-// refused alone, or is sent alone to find out whether it is too large. A record
-// must not be in two writes at a time. Write sets its Timestamp, if zero, its
-// Partition and what else kgo sets.
+// when the broker rejects some and the others are sent again. So do records
+// without a key that go to the same partition, unless one of them is retried by
+// itself. A record must not be in two writes at a time. Write sets its
+// Timestamp, if zero, and its Partition.
 func (g *Guard) Write(ctx context.Context, records []*kgo.Record) []Verdict {
-	w, end := g.begin(ctx, records)
-	others, rest := w.tryLikely(w.preflight()) // the rules condemn without a request
-	w.deliverAll(others)
-	w.deliverAll(rest())
-	return end()
-}
-
-// deliverAll deals with what is open, part by part.
-func (w *write) deliverAll(open []*slot) {
-	for ; len(open) > 0; open = unsettled(open) {
-		var p *part
-		p, open = w.guard.cut(open)
-		if err := w.deliver(p); err != nil {
-			w.abandon(p.all, err)
-			w.abandon(open, err)
-			return
-		}
+	w := g.begin(ctx, records)
+	for open := w.rejectLocally(); len(open) > 0; {
+		open = w.deliver(open)
 	}
-}
-
-// deliver deals with a part to the end: until nothing of it is held, or the write
-// is to give up. The error is for what could not be handed over at all.
-func (w *write) deliver(p *part) error {
-	release, err := w.admit(p)
-	if err != nil {
-		return err
-	}
-	defer release()
-	again := retries{write: w}
-	defer func() { again.wait(nil, true) }()
-	for {
-		suspects, err := w.sendTogether(p)
-		if err != nil {
-			return err
-		}
-		innocent := len(suspects)
-		suspects = w.judgeAgain(p, suspects)
-		w.isolate(p, suspects, p.alone, len(suspects) < innocent)
-		held := again.pause(p.all)
-		if len(held) == 0 {
-			return nil
-		}
-		p.paused = again.last
-		p.next(w.guard, w.judge(held))
-	}
-}
-
-// sendTogether sends what goes together by the bulk client, settles what can be
-// settled, and returns the suspects.
-func (w *write) sendTogether(p *part) (suspects []*slot, err error) {
-	if len(p.together) == 0 {
-		return nil, nil
-	}
-	gen, err := w.guard.bulk(p)
-	if err != nil {
-		return nil, err
-	}
-	defer w.guard.done(gen)
-	if slices.ContainsFunc(p.together, w.guard.overRequest) { // learned since the part was cut
-		p.next(w.guard, slices.Concat(p.together, p.alone))
-	}
-	since := w.handOver(p, gen, p.together, func() {})
-	for _, s := range p.together {
-		if !w.settle(gen, s, since) {
-			suspects = append(suspects, s)
-			if w.guard.surprised(s) {
-				w.guard.bounds.get(s.record().Topic).refused()
-			}
-			continue
-		}
-		if f := s.verdict().Failure; f != nil && spoils(f) {
-			w.guard.spoil(gen)
-		}
-	}
-	return suspects, nil
-}
-
-// judgeAgain settles suspects that are condemned by rules which are fresh: the
-// limit may be lower than it was. It returns the others.
-func (w *write) judgeAgain(p *part, suspects []*slot) []*slot {
-	if len(suspects) == 0 {
-		return nil
-	}
-	w.guard.rules.refresh(w.ctx, p.names())
-	suspects = w.judge(suspects)
-	for _, t := range p.topics {
-		t.set(w.guard)
-	}
-	return suspects
-}
-
-// next has the part go on with what was held. What was refused alone goes alone
-// again, and so does what is by now known to be over what the endpoint takes in a
-// request with others; what has its key goes behind it.
-func (p *part) next(g *Guard, held []*slot) {
-	type key struct{ topic, key string }
-	alone, behind := map[*slot]bool{}, map[key]bool{}
-	for _, s := range p.alone {
-		alone[s] = true
-	}
-	p.together, p.alone = nil, nil
-	for _, s := range held {
-		r := s.record()
-		k := key{r.Topic, string(r.Key)}
-		own := s.refusal.alone || g.overRequest(s)
-		if own && r.Key != nil {
-			behind[k] = true
-		}
-		if alone[s] || own || r.Key != nil && behind[k] {
-			p.alone = append(p.alone, s)
-		} else {
-			p.together = append(p.together, s)
-		}
-	}
-	for _, t := range p.topics {
-		t.set(g)
-	}
+	return w.end()
 }

@@ -348,8 +348,10 @@ func TestARefusalAfterADoubtfulAttemptProvesNothing(t *testing.T) {
 	}
 }
 
-// The connection breaks after the broker has appended, before it answers.
-func TestALostAnswerIsInDoubt(t *testing.T) {
+// The connection breaks, and the batch that is sent again is rejected. What is sent in its
+// place has the same sequence numbers: that it is acked proves that the first attempt was
+// not appended.
+func TestALostAnswerIsCleared(t *testing.T) {
 	t.Parallel()
 	c := kafkafake.New(t)
 	c.Topic("t", 1)
@@ -363,11 +365,26 @@ func TestALostAnswerIsInDoubt(t *testing.T) {
 		return nil, errors.New("cut"), true
 	})
 	vs = g.Write(t.Context(), rs[10:])
+	require.Empty(t, classes(vs))
+	account(t, c, rs[10:], vs)
+}
+
+// The first attempt was appended, and its answer is lost: the number tells that, too.
+func TestALostAnswerToAnAppendIsInDoubt(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+	c.Topic("t", 1)
+	g := newGuard(t, c, Config{})
+	c.Trouble(kafkafake.Trouble{Do: kafkafake.CutAfter})
+	c.Trouble(kafkafake.Trouble{Do: kafkafake.Refuse, Code: kerr.InvalidRecord, Skip: 1})
+	rs := records("t", "r", 10, 10)
+	vs := g.Write(t.Context(), rs)
 	for i, v := range vs {
 		require.Equal(t, Unknown, v.Outcome, "record %d: %v", i, v.Err())
-		require.Equal(t, Transient, v.Class, "whom the refusal is about is not known")
+		require.Equal(t, Transient, v.Class)
 	}
-	account(t, c, rs[10:], vs)
+	account(t, c, rs, vs)
+	require.Len(t, c.Log("t"), 10)
 }
 
 func TestACutConnectionLosesAndDuplicatesNothing(t *testing.T) {

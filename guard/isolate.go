@@ -1,359 +1,463 @@
 package guard
 
 import (
+	"bytes"
 	"context"
-	"errors"
+	"regexp"
 	"slices"
-	"sync"
+	"strconv"
+	"time"
 
-	"github.com/kafka-guarded/kafka-guarded/guard/internal/wire"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
 )
 
-// isolate finds the culprits among the suspects of a part and delivers all
-// others, and the records that go alone. In each partition it is a search of its
-// own, by the solo client, with nothing else under way there.
+// isolation is the search for the records at fault in one rejected batch. A record fails
+// only with proof:
 //
-// judged says that rules which are fresh have condemned some suspects: what is
-// left of a group may well be taken as a whole.
-func (w *write) isolate(p *part, suspects, alone []*slot, judged bool) {
-	if len(suspects)+len(alone) == 0 {
+//  1. by the topic's limits, read within the last second;
+//  2. if it was rejected alone in its request, by a code that speaks of the record;
+//  3. if the broker lists it (KIP-467), once its lists have proved right;
+//  4. for its size, if a smaller one was rejected alone, see Check.
+//
+// An ambiguous code, or one about a timestamp that we set, counts only if the partition
+// acked another batch between two rejections of the record, three seconds apart.
+type isolation struct {
+	guard *Guard
+	batch *producer.Batch
+	producer.Answer
+	plan producer.Plan
+}
+
+// isolate returns how a rejected batch is sent in parts, and which of its records fail.
+func (g *Guard) isolate(b *producer.Batch, a producer.Answer) producer.Plan {
+	if code.AboutTime(a.Code) && b.Doubt() && b.StampedBefore(time.Now().Add(-time.Second)) {
+		// It got too old while it was not answered.
+		return producer.Plan{Same: true, Restamp: true}
+	}
+	i := &isolation{guard: g, batch: b, Answer: a}
+	open := i.byLimits()
+	switch m := code.Of(a.Code); {
+	case len(open) == 0:
+	case len(i.plan.Failed)+len(i.plan.Later) > 0:
+		i.add(open, false)
+	case m.Class == code.SizeExceeded:
+		i.bySize(open)
+	case len(b.Records) == 1:
+		i.alone(open[0])
+	case i.byRecordErrors():
+	case !a.Alone:
+		// A gateway may reject a request for any record in it.
+		i.add(open, true)
+	default:
+		half := len(open) / 2
+		if half == 0 {
+			i.add(open, true)
+			break
+		}
+		i.plan.Parts = []producer.Part{{Records: open[:half], Alone: true, Half: len(open) == len(b.Records)}, {Records: open[half:], Alone: true}}
+	}
+	return i.plan
+}
+
+func (i *isolation) add(records []*producer.Record, alone bool) {
+	if len(records) > 0 {
+		i.plan.Parts = append(i.plan.Parts, producer.Part{Records: records, Alone: alone})
+	}
+}
+
+// fail ends a record, or has it sent again later, where its class is not permanent.
+func (i *isolation) fail(r *producer.Record, f *Failure) {
+	f.Topic, f.Partition, f.Outcome = i.batch.Topic, i.batch.Partition, outcomeOf(i.batch)
+	if i.guard.final(f.Class) {
+		i.plan.Failed = append(i.plan.Failed, producer.Failed{Record: r, Reason: f})
 		return
 	}
-	gen, err := w.guard.solo(p)
-	if err != nil {
-		w.leave(slices.Concat(suspects, alone), err)
-		return
-	}
-	defer w.guard.done(gen)
-	searches := map[wire.Partition]*search{}
-	var order []*search
-	of := func(s *slot) *search {
-		tp := wire.Partition{Topic: s.record().Topic, Partition: s.record().Partition}
-		if searches[tp] == nil {
-			searches[tp] = newSearch(w, p, gen, tp)
-			order = append(order, searches[tp])
-		}
-		return searches[tp]
-	}
-	held := w.heldTopics(p, alone)
-	for _, s := range suspects {
-		i := of(s)
-		i.suspects = append(i.suspects, s)
-	}
-	for _, s := range alone {
-		if f := held[s.record().Topic]; f != nil {
-			s.fail(&Failure{Class: Transient, Topic: f.Topic, Partition: -1, Problem: "not sent, it must not overtake what comes before it", Cause: f}, NotWritten)
-			continue
-		}
-		if s.refusal.alone || w.place(s) { // what was refused stays in its partition
-			i := of(s)
-			i.alone = append(i.alone, s)
-		}
-	}
-	var wg sync.WaitGroup
-	for _, i := range order {
-		wg.Go(func() { i.run(judged) })
-	}
-	wg.Wait()
+	i.later(r, f, i.guard.retryAfter(i.batch.Attempts))
 }
 
-// heldTopics returns, by topic, a failure that the part's batches had and that may
-// pass: what goes alone must not overtake them.
-func (w *write) heldTopics(p *part, alone []*slot) map[string]*Failure {
-	if len(alone) == 0 {
-		return nil
+// later has a record sent again by itself.
+func (i *isolation) later(r *producer.Record, f *Failure, after time.Duration) {
+	f.Topic, f.Partition, f.Outcome = i.batch.Topic, i.batch.Partition, outcomeOf(i.batch)
+	if s := slotOf(r); s != nil && !r.Ended() {
+		i.guard.waits.hold(s, f)
+		i.guard.config.OnRetry(f.Class, 1)
 	}
-	held := map[string]*Failure{}
-	for _, s := range p.all {
-		if w.mayPass(s) {
-			held[s.record().Topic] = s.verdict().Failure
-		}
-	}
-	return held
+	i.plan.Later = append(i.plan.Later, producer.Later{Record: r, After: after})
 }
 
-// leave settles suspects whose own part in a refusal was not found out: they may
-// well be innocent.
-func (w *write) leave(slots []*slot, why error) {
-	for _, s := range slots {
-		s.fail(&Failure{
-			Class: Transient, Topic: s.record().Topic, Partition: s.record().Partition,
-			Problem: "in a batch that the broker refused, its own part in it not found out", Cause: why,
-		}, NotWritten)
-	}
-}
-
-// search is the search for the culprits in one partition. It holds the
-// partition's lane.
-type search struct {
-	write    *write
-	part     *part
-	gen      *generation
-	tp       wire.Partition
-	suspects []*slot
-	alone    []*slot // that come after them
-	sent     moment  // when a group was, the last time
-
-	// The raw sizes of the largest batch that was taken, and of the smallest
-	// that was refused for its size, or is over the limit. They only choose
-	// what to send together.
-	taken, refused int
-	witness        *witness
-	halveSizes     bool // the widest gap in size was not where they are refused
-	// What waits behind a record that failed for a reason that may pass, so
-	// that it does not overtake it: all that follows, or all with its key.
-	held     *Failure
-	heldKeys map[string]*slot
-	// busy is done once kgo is done with all that the search handed over.
-	busy sync.WaitGroup
-}
-
-func newSearch(w *write, p *part, gen *generation, tp wire.Partition) *search {
-	limit, _ := w.guard.limit(w.guard.rules.of(tp.Topic))
-	if most := int(w.guard.requestLimit.Load()); most > 0 {
-		limit = min(limit, most-requestOverhead)
-	}
-	return &search{write: w, part: p, gen: gen, tp: tp, refused: limit + 1}
-}
-
-func (i *search) run(judged bool) {
-	w := i.write
-	if !i.inLane(func() {
-		if len(i.suspects) > 0 {
-			// A broker that names the culprits does it for all of them at once.
-			names := w.guard.namesRightly.Load() && classify(i.suspects[0].err).class == InvalidRecord
-			i.clear(i.suspects, judged || names || len(i.suspects) == 1)
-		}
-		for _, s := range i.alone {
-			i.clear([]*slot{s}, true)
-		}
-		// Whoever was refused before anything was accepted is heard once more.
-		for _, s := range slices.Concat(i.suspects, i.alone) {
-			if s.refusal.alone && w.mayPass(s) && w.guard.controlled(s, w.guard.accepted.now(i.tp)) {
-				s.reopen()
-				i.held, i.heldKeys = nil, nil
-				i.send([]*slot{s}, false)
+// byLimits fails the records that the topic's limits do not allow, and returns the others.
+func (i *isolation) byLimits() (open []*producer.Record) {
+	g := i.guard
+	ctx, cancel := context.WithTimeout(g.life, rulesWait)
+	defer cancel()
+	var slots []*slot
+	for _, r := range i.batch.Records {
+		if s := slotOf(r); s != nil && !r.Ended() {
+			s.suspected = true
+			if s.rejected.at.IsZero() && i.maybeNotItsFault(r) {
+				s.rejected = rejectedAt{i.batch.Started, i.batch.Acks}
 			}
+			slots = append(slots, s)
 		}
-	}) {
-		w.leave(slices.Concat(i.suspects, i.alone), context.Cause(w.ctx))
 	}
+	failures := g.rejectedBy(ctx, slots)
+	for _, s := range slots {
+		if f := failures[s]; f != nil {
+			i.fail(&s.Record, f)
+		} else {
+			open = append(open, &s.Record)
+		}
+	}
+	return open
 }
 
-// inLane waits for the partition's lane and searches. It reports whether it did
-// before the write's context ended.
-func (i *search) inLane(search func()) bool {
-	w := i.write
-	unlock, ok := w.guard.lanes.try(i.tp)
-	if !ok {
-		leave := w.guard.waits.enter(w.waiting(slices.Concat(i.suspects, i.alone), Transient.String(), func() error { return errLane }))
-		var err error
-		unlock, err = w.guard.lanes.lock(w.ctx, i.tp)
-		leave(err != nil)
-		if err != nil {
-			return false
-		}
-	}
-	// The lane is free once kgo is done with what was sent in it.
-	defer func() {
-		if w.ctx.Err() == nil {
-			unlock()
+// unlike is by how much the largest record of a batch must exceed the smallest
+// to be looked at by itself, for it may be too large alone.
+const unlike = 8
+
+// bySize splits a batch that was rejected for its size. Records much larger than others go
+// alone, and the others in batches that are smaller by now.
+func (i *isolation) bySize(open []*producer.Record) {
+	g, b := i.guard, i.batch
+	l := g.learned.of(b.Topic, b.Leader)
+	l.tooLarge(b.Sent, i.Alone)
+	if len(b.Records) == 1 {
+		if !i.Alone {
+			i.add(open, true)
 			return
 		}
-		go func() {
-			i.busy.Wait()
-			unlock()
-		}()
-	}()
-	search()
+		i.tooLarge(open[0], l)
+		return
+	}
+	sizes := make([]int32, len(open))
+	for n, r := range open {
+		sizes[n] = r.Size
+		r.Questioned = true
+	}
+	slices.Sort(sizes)
+	if smallest := sizes[0]; sizes[len(sizes)-1] >= unlike*smallest {
+		from := sizes[gap(sizes)]
+		for _, r := range open {
+			r.Single = r.Single || r.Size >= from
+		}
+		others, behind := split(open)
+		i.add(others, false)
+		i.add(behind, false)
+		return
+	}
+	if most, _ := g.maxBatch(b.Topic, b.Leader); producer.RawSize(open) > most {
+		i.add(open, false) // it is sent in smaller batches
+		return
+	}
+	i.add(open[:len(open)/2], false)
+	i.add(open[len(open)/2:], false)
+}
+
+// gap returns the index behind the widest gap between sizes.
+func gap(sizes []int32) int {
+	at, widest := 1, int32(-1)
+	for n := 1; n < len(sizes); n++ {
+		if gap := sizes[n] - sizes[n-1]; gap >= widest {
+			at, widest = n, gap
+		}
+	}
+	return at
+}
+
+// split divides records into those that may be sent before the single ones, and the single
+// ones, with all that come behind one and have its key.
+func split(records []*producer.Record) (others, behind []*producer.Record) {
+	keys := map[string]struct{}{}
+	for _, r := range records {
+		after := r.Single || r.Apart
+		if r.Key != nil {
+			if _, ok := keys[string(r.Key)]; ok {
+				after = true
+			} else if after {
+				keys[string(r.Key)] = struct{}{}
+			}
+		}
+		if after {
+			behind = append(behind, r)
+		} else {
+			others = append(others, r)
+		}
+	}
+	return others, behind
+}
+
+// tooLarge fails a record that was rejected alone for its size.
+func (i *isolation) tooLarge(r *producer.Record, l *learned) {
+	g := i.guard
+	news := l.rejectedAlone(rejection{
+		raw: int(r.Size), sent: i.batch.Sent, started: i.batch.Started, code: i.Code, message: i.Message,
+		shrinks: g.settings.compressor == nil && shrinks(r.Record, int(r.Size)),
+	})
+	g.learned.any.Store(true)
+	i.fail(r, &Failure{Class: SizeExceeded, Bytes: i.batch.Sent, LimitName: limitOf(i.Code), Limit: limitIn(i.Message), Cause: i.Err})
+	if news && !g.rules.of(i.batch.Topic).Known {
+		g.config.OnBound(i.batch.Topic, int(r.Size))
+	}
+}
+
+// Check returns why a record is not sent that may be too large: one that is no larger was
+// rejected alone by the same leader within the last second, and what a broker may do to either
+// does not turn that round.
+//
+// Sizes as sent are compared, for these are what the broker looks at first, and raw sizes,
+// for the broker may store a batch uncompressed. Where it compresses anew, the smaller one
+// may have been rejected for what became of it: then the larger one must be larger as sent
+// than the smaller one can have become. That is no larger than it was if it was sent as it
+// is and shrinks.
+func (p *policy) Check(r *producer.Record, leader int32) error {
+	g := (*Guard)(p)
+	seen := g.learned.of(r.Topic, leader).proof(int(r.Size))
+	if seen == nil || !g.final(SizeExceeded) {
+		return nil
+	}
+	sent := g.sentSize(r)
+	rules := g.rules.of(r.Topic).condemning()
+	asIs := rules.Known && (rules.Compression == "producer" || rules.Compression == "uncompressed" || rules.Compression == "none") ||
+		!rules.Known && g.settings.compressor == nil && seen.shrinks
+	least := seen.sent
+	if !asIs {
+		least = seen.raw + seen.raw/6 + 64
+	}
+	if sent < least {
+		return nil
+	}
+	if s := slotOf(r); s != nil {
+		s.suspected = true
+	}
+	return &Failure{Class: SizeExceeded, Topic: r.Topic, Partition: r.Partition, Bytes: sent, LimitName: limitOf(seen.code), Limit: limitIn(seen.message), Cause: code.Error(seen.code)}
+}
+
+// shrinks reports whether every codec makes a record of that raw size smaller,
+// whatever its level: the one that makes the least of it halves it.
+func shrinks(r *kgo.Record, raw int) bool {
+	compressed, codec := weakest.Compress(new(bytes.Buffer), r.Value)
+	return codec == kgo.CodecSnappy && len(r.Value)-len(compressed) > raw/2
+}
+
+var weakest, _ = kgo.DefaultCompressor(kgo.SnappyCompression())
+
+// mark says how a record is to be sent by what was learned of its topic.
+func (g *Guard) mark(s *slot) (special bool) {
+	if !g.learned.any.Load() {
+		return false // nearly always
+	}
+	r := s.record()
+	if int(s.Size) >= g.learned.single(r.Topic) {
+		s.Single, s.Questioned = true, true
+	} else if r.Key == nil && g.learned.needsKey(r.Topic) && !g.rules.of(r.Topic).Known {
+		s.Apart = true
+	}
+	return s.Single || s.Apart
+}
+
+// byRecordErrors splits a batch of which the broker lists the rejected records (KIP-467).
+// It reports whether it could.
+//
+// A cluster's lists are believed once a record that it listed was rejected alone as well.
+// Records that are not listed are resent. A record that is listed for a timestamp that we
+// set is retried: clocks may differ.
+func (i *isolation) byRecordErrors() bool {
+	g, b := i.guard, i.batch
+	if len(i.RecordErrors) == 0 || !code.HasRecordErrors(i.Code) {
+		return false
+	}
+	last := -1
+	for _, e := range i.RecordErrors {
+		if e.Index <= last || e.Index >= len(b.Records) {
+			return false
+		}
+		last = e.Index
+	}
+	open := func(records []*producer.Record) []*producer.Record {
+		return slices.DeleteFunc(slices.Clone(records), func(r *producer.Record) bool { return r.Ended() || slotOf(r) == nil })
+	}
+	if !g.recordErrorsHold.Load() {
+		at := i.mayGoFirst()
+		if at < 0 {
+			return false
+		}
+		i.add(open(b.Records[at:at+1]), true)
+		i.add(open(slices.Concat(b.Records[:at], b.Records[at+1:])), false)
+		return true
+	}
+	i.learnKeys()
+	var rest []*producer.Record
+	from := 0
+	for _, e := range i.RecordErrors {
+		r := b.Records[e.Index]
+		rest = append(rest, b.Records[from:e.Index]...)
+		from = e.Index + 1
+		switch s := slotOf(r); {
+		case s == nil || r.Ended():
+		case aboutKey(e.Text) || !i.maybeNotItsFault(r) || i.counts(s):
+			i.fail(r, &Failure{Class: InvalidRecord, Problem: words(e.Text), Cause: i.Err})
+		case e.Text != "" && !aboutTime(e.Text): // it may be for something else
+			i.add(open(rest), false)
+			i.add([]*producer.Record{r}, true)
+			rest = nil
+		default:
+			i.later(r, &Failure{Class: Transient, Problem: "the broker lists this record: " + i.explain(r), Cause: i.Err}, i.guard.ambiguousAfter(b))
+		}
+	}
+	i.add(open(append(rest, b.Records[from:]...)), false)
 	return true
 }
 
-var errLane = errors.New("the search in the partition for what was refused there goes on")
-
-// clear settles a group of suspects. The group is sent as a whole first, unless
-// it is known that it would be refused. It reports whether all of it was taken.
-//
-// Where the broker names nobody, halves are sent, until whoever is refused stands
-// alone: per level one request for each half, and none for a right half that must
-// have the culprit, since the left one was taken.
-func (i *search) clear(group []*slot, send bool) (allTaken bool) {
-	if group = unsettled(group); len(group) == 0 {
-		return true
-	}
-	if len(group) == 1 || send && batchSize(group) < i.refused {
-		sent := len(group)
-		var refusal *wire.Event
-		switch group, refusal, allTaken = i.send(group, false); {
-		case len(group) == 0:
-			return allTaken
-		case refusal == nil && len(group) < sent:
-			return i.clear(group, true) // the others left in another batch
-		case refusal != nil && i.named(group, refusal):
-			return false
+// mayGoFirst returns the index of a listed record that may be sent before the others of the
+// batch: none with its key comes before it.
+func (i *isolation) mayGoFirst() int {
+	for _, e := range i.RecordErrors {
+		r := i.batch.Records[e.Index]
+		before := slices.ContainsFunc(i.batch.Records[:e.Index], func(o *producer.Record) bool {
+			return r.Key != nil && o.Key != nil && string(o.Key) == string(r.Key)
+		})
+		if !before && !r.Ended() && slotOf(r) != nil {
+			return e.Index
 		}
 	}
-	if err := group[0].err; err != nil && classify(err).class == SizeExceeded { // a group that was not sent yet has none
-		if rest := i.bySize(group); len(rest) < len(group) {
-			i.clear(rest, true)
-			return false
-		}
-	}
-	half := len(group) / 2
-	left, right := group[:half], group[half:]
-	leftTaken := i.clear(left, true)
-	// With the left half taken, the right one has the culprit, unless it was
-	// the sum that was too large.
-	sendRight := !leftTaken || batchSize(right) <= i.taken
-	rightTaken := i.clear(right, sendRight)
-	return leftTaken && rightTaken
+	return -1
 }
 
-// batchSize returns the raw size of a batch of the slots' records, at least.
-func batchSize(slots []*slot) int {
-	n := batchOverhead
-	for _, s := range slots {
-		n += int(s.size) - batchOverhead
+// learnKeys notes that a topic takes no record without a key, where the broker says so.
+func (i *isolation) learnKeys() {
+	if aboutKey(i.RecordErrors[0].Text) && !i.guard.rules.of(i.batch.Topic).Known {
+		i.guard.learned.setKeyless(i.batch.Topic, true)
 	}
-	return n
 }
 
-// send sends the group, with nothing else under way in the partition, and returns
-// those that are still suspects, with the broker's answer if they were one batch.
-// A record that stood alone is none: it has its verdict. With exclusively, no
-// other partition's records are under way either.
-func (i *search) send(group []*slot, exclusively bool) (suspects []*slot, refusal *wire.Event, allTaken bool) {
-	w := i.write
-	group = i.mayGo(group)
-	if len(group) == 0 {
-		return nil, nil, false
+// alone deals with a record that was rejected with no other in its batch.
+func (i *isolation) alone(r *producer.Record) {
+	if !i.Alone {
+		i.add([]*producer.Record{r}, true)
+		return
 	}
-	i.sent = w.guard.accepted.now(i.tp)
-	since, ok := i.handOver(group, exclusively)
-	if !ok {
-		return nil, nil, false
-	}
-	allTaken = true
-	for _, s := range group {
-		if !w.settle(i.gen, s, since) {
-			suspects = append(suspects, s)
-			continue
+	s := slotOf(r)
+	if !i.maybeNotItsFault(r) || i.counts(s) {
+		text := ""
+		if len(i.RecordErrors) > 0 {
+			text = i.RecordErrors[0].Text
 		}
-		allTaken = allTaken && s.verdict().Outcome == Delivered
-		if w.mayPass(s) {
-			i.hold(s)
+		if len(i.RecordErrors) == 1 && i.RecordErrors[0].Index == 0 && code.HasRecordErrors(i.Code) { // it counts from zero, as we do
+			i.guard.recordErrorsHold.Store(true)
+			i.learnKeys()
 		}
-		if f := s.verdict().Failure; f != nil && spoils(f) {
-			w.guard.spoil(i.gen)
+		problem := ""
+		if text != "" || len(i.RecordErrors) > 0 {
+			problem = words(text)
 		}
+		i.fail(r, &Failure{Class: Class(code.Of(i.Code).Class), Problem: problem, Cause: i.Err})
+		return
 	}
-	size := batchSize(group)
-	if len(suspects) == 0 {
-		if allTaken {
-			i.taken = max(i.taken, size)
-			if len(group) == 1 {
-				w.guard.bounds.get(i.tp.Topic).aloneAccepted(size)
-			}
+	f := &Failure{Class: Transient, Problem: "the broker rejected this record alone, which may not be its fault: " + i.explain(r), Cause: i.Err}
+	if i.guard.config.Retry.InitialInterval == 0 {
+		if s.heardTwice {
+			i.fail(r, f)
+			return
 		}
-		return nil, nil, allTaken
+		s.heardTwice = true
 	}
-	refusal = i.refusal(suspects, since)
-	if w.guard.surprised(suspects[0]) {
-		w.guard.bounds.get(i.tp.Topic).refused()
-	}
-	if classify(suspects[0].err).class == SizeExceeded {
-		i.refused = min(i.refused, size)
-	}
-	now := w.guard.accepted.now(i.tp)
-	for _, s := range suspects {
-		if s.refusal.first() {
-			s.refusal.moment = now
-		}
-	}
-	if len(group) > 1 {
-		return suspects, refusal, false
-	}
-	i.convict(group[0], refusal, exclusively)
-	return nil, nil, false
+	i.later(r, f, i.guard.ambiguousAfter(i.batch))
 }
 
-// handOver gives the group to the solo client. If it can't, the group is settled, and
-// what comes after it waits.
-func (i *search) handOver(group []*slot, exclusively bool) (since wire.Mark, ok bool) {
-	w := i.write
-	leave, err := w.guard.crowd.join(w.ctx, exclusively, batchSize(group)+requestOverhead, w.guard.requestLimit.Load())
-	if err != nil {
-		w.leave(group, err)
-		for _, s := range group {
-			i.hold(s)
-		}
-		return 0, false
+// ambiguousWindow is for how long a record must be rejected by a code that may not be its
+// fault before it fails.
+const ambiguousWindow = 3 * time.Second
+
+// secondTry is when such a record is sent once more where nothing is to be retried: others
+// of its batch may be acked meanwhile.
+const secondTry = 50 * time.Millisecond
+
+// ambiguousAfter is when a record is sent again that may not be at fault.
+func (g *Guard) ambiguousAfter(b *producer.Batch) time.Duration {
+	if g.config.Retry.InitialInterval == 0 {
+		return secondTry
 	}
-	i.busy.Add(1)
-	return w.handOver(i.part, i.gen, group, func() {
-		leave()
-		i.busy.Done()
-	}), true
+	return max(ambiguousWindow+100*time.Millisecond, g.retryAfter(b.Attempts))
 }
 
-// refusal returns the broker's answer to the batch of the suspects, nil if they
-// were in more than one.
-func (i *search) refusal(suspects []*slot, since wire.Mark) *wire.Event {
-	h := i.gen.log.Since(i.tp, since)
-	for n := len(h.Events) - 1; n >= 0; n-- {
-		if e := &h.Events[n]; e.Code != 0 && !e.Passing {
-			if e.Records == len(suspects) {
-				return e
-			}
-			return nil
-		}
-	}
-	return nil
+// maybeNotItsFault reports whether a rejection may have another cause than the record: a
+// sick broker, or clocks, for a timestamp that we set.
+func (i *isolation) maybeNotItsFault(r *producer.Record) bool {
+	return code.Ambiguous(i.Code) || r.Unstamped && code.AboutTime(i.Code)
 }
 
-// convict settles a suspect that was refused when it stood alone. Where that is
-// no proof, it is held.
-func (i *search) convict(s *slot, e *wire.Event, exclusively bool) {
-	w, g := i.write, i.write.guard
+// counts reports whether such a rejection counts against the record after all: the partition
+// acked another batch between two rejections of the record alone, three seconds apart. Where
+// nothing comes to be acked, what was acked since its batch was first rejected counts, once
+// the record was rejected for longer. For a timestamp that we set, the answer must have come
+// soon.
+func (i *isolation) counts(s *slot) bool {
+	b := i.batch
+	first := s.rejectedAlone.at.IsZero()
+	if first {
+		s.rejectedAlone = rejectedAt{b.Started, b.Acks}
+	}
+	if code.AboutTime(i.Code) && time.Since(b.Started) > time.Second {
+		return false
+	}
+	since := b.Started.Sub(s.rejectedAlone.at)
 	switch {
-	case e == nil:
-		w.leave([]*slot{s}, s.err)
-		i.hold(s)
-		return
-	case !e.Alone && !exclusively:
-		// It was alone in its batch, but not in the request: some gateways
-		// refuse a request for any record in it.
-		i.send([]*slot{s}, true)
-		return
-	}
-	r := classify(s.err)
-	if !g.proof(s, e, i.sent) {
-		s.refusal.alone = true
-		s.failFor(Transient, NotWritten, "refused alone, which may be no fault of its own: "+explain(s, e), s.err)
-		i.hold(s)
-		return
-	}
-	s.failFor(r.class, NotWritten, words(e, 0), s.err)
-	switch {
-	case r.class == SizeExceeded:
-		sent := g.settings.sentSize(s.record(), int(s.size))
-		i.condemn(s, sent, e)
-		i.testify(s, sent, e)
-		i.condemnDominated()
-		if rules := g.rules.of(i.tp.Topic); !rules.Known {
-			g.bounds.any.Store(true)
-			if g.bounds.get(i.tp.Topic).aloneRefused(int(s.size)) {
-				g.config.OnBound(i.tp.Topic, int(s.size))
-			}
-		}
-	case len(e.Named) == 1 && e.Named[0].Index == 0: // it counts from zero, as we do
-		g.namesRightly.Store(true)
-		i.learnKeys(e)
+	case i.guard.config.Retry.InitialInterval == 0:
+		return b.Acks > s.rejected.acks
+	case first:
+		return false
+	case since >= ambiguousFor:
+		return b.Acks > s.rejected.acks
+	default:
+		return since >= ambiguousWindow && b.Acks > s.rejectedAlone.acks
 	}
 }
 
-// condemn gives a slot that is too large the sizes that its failure tells of.
-func (i *search) condemn(s *slot, sent int, e *wire.Event) {
-	f := s.verdict().Failure
-	f.Bytes, f.LimitName, f.Limit = sent, limitOf(e.Code), limitIn(e.Message)
+// Kafka's own words about a record quote no content. Those of others may.
+var (
+	wordsKey  = regexp.MustCompile(`^Compacted topic cannot accept message without key in topic partition [a-zA-Z0-9._-]+\.?$`)
+	wordsTime = regexp.MustCompile(`^Timestamp -?\d+ of message with offset -?\d+ is out of range\. The timestamp should be within \[-?\d+, -?\d+\]\.?$`)
+)
+
+func aboutKey(text string) bool  { return wordsKey.MatchString(text) }
+func aboutTime(text string) bool { return wordsTime.MatchString(text) }
+
+// words says of a rejected record that the broker lists it, in the broker's words where these
+// are known to have no content in them.
+func words(text string) string {
+	if aboutKey(text) || aboutTime(text) {
+		return "the broker says: " + text
+	}
+	return "the broker lists this record"
+}
+
+// explain says why a rejection is no proof.
+func (i *isolation) explain(r *producer.Record) string {
+	if r.Unstamped && code.AboutTime(i.Code) {
+		return "it bears the time at which it was sent, so compare the clocks, and see the topic's message.timestamp.before.max.ms"
+	}
+	return "the broker may answer so to any record, and it is retried"
+}
+
+var batchSizeText = regexp.MustCompile(`^batch size \d+ exceeds max (\d+)`)
+
+// limitIn returns the limit that a broker's words tell of, 0 for none: Redpanda
+// says it.
+func limitIn(message string) int {
+	if m := batchSizeText.FindStringSubmatch(message); m != nil {
+		n, _ := strconv.Atoi(m[1])
+		return n
+	}
+	return 0
+}
+
+// limitOf returns the name of the limit that a code is about.
+func limitOf(c int16) string {
+	if code.AboutSegment(c) {
+		return limitSegmentBytes
+	}
+	return limitTopic
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
 )
 
 // The names of limits in failure texts: those of the config fields, and of the
@@ -53,7 +55,8 @@ func (g *Guard) preflightTopic(r *kgo.Record, legal string) *Failure {
 // preflight judges a record by its topic's rules and the client's own. It
 // returns a failure for what the client would not send and for what the broker
 // would refuse, else nil. Where it can't be sure, it lets the record pass.
-func (g *Guard) preflight(r *kgo.Record, raw int, rules *Rules) *Failure {
+func (g *Guard) preflight(r *producer.Record, rules *Rules) *Failure {
+	raw := int(r.Size)
 	if f := g.preflightSize(r, raw, rules); f != nil {
 		return f
 	}
@@ -63,10 +66,13 @@ func (g *Guard) preflight(r *kgo.Record, raw int, rules *Rules) *Failure {
 	if rules.Compacted && r.Key == nil {
 		return &Failure{Class: InvalidRecord, Topic: r.Topic, Partition: -1, Problem: "no key, and the topic is compacted (cleanup.policy)"}
 	}
-	if f := g.preflightNegative(r, rules); f != nil {
+	if r.Unstamped {
+		return nil // it is stamped when it is sent
+	}
+	if f := g.preflightNegative(r.Record, rules); f != nil {
 		return f
 	}
-	return preflightTimestamp(r, rules)
+	return preflightTimestamp(r.Record, rules)
 }
 
 // harmless returns a quick test that is true of nearly all records of the topic:
@@ -83,27 +89,27 @@ func (g *Guard) harmless(rules *Rules) func(r *kgo.Record, raw int) bool {
 	}
 }
 
-func (g *Guard) preflightSize(r *kgo.Record, raw int, rules *Rules) *Failure {
+func (g *Guard) preflightSize(r *producer.Record, raw int, rules *Rules) *Failure {
 	var f *Failure
 	if limit, name := g.limit(rules); raw > limit {
 		// The broker compares what is sent, unless it stores it in a codec
 		// of its own.
 		sent := raw
 		if rules.Compression != "uncompressed" {
-			sent = g.settings.sentSize(r, raw)
+			sent = g.sentSize(r)
 		}
 		if sent > limit {
 			f = &Failure{Class: SizeExceeded, Topic: r.Topic, Partition: -1, Bytes: sent, Limit: limit, LimitName: name}
 		}
 	}
 	if limit := g.settings.maxRequestBytes - requestOverhead; raw > limit && (f == nil || limit < f.Limit) {
-		// kgo looks at the raw size, whatever is made of it.
+		// Whatever compression makes of it: requests are made by raw sizes.
 		f = &Failure{Class: SizeExceeded, Topic: r.Topic, Partition: -1, Bytes: raw, Limit: limit, LimitName: limitBrokerWriteMaxBytes}
 	}
 	if limit := g.settings.maxBufferedBytes; limit > 0 {
 		// When both limits are exceeded, the lower one is the one to raise
 		// first.
-		if n := bufferedSize(r); n > limit && (f == nil || limit < f.Limit) {
+		if n := bufferedSize(r.Record); n > limit && (f == nil || limit < f.Limit) {
 			f = &Failure{Class: SizeExceeded, Topic: r.Topic, Partition: -1, Bytes: n, Limit: limit, LimitName: limitMaxBufferedBytes}
 		}
 	}
@@ -115,17 +121,17 @@ func (g *Guard) preflightSize(r *kgo.Record, raw int, rules *Rules) *Failure {
 // left to judge.
 const clockMargin = 5 * time.Minute
 
-// Times that kgo can send: it counts in nanoseconds since 1970, and others come
-// out as quite another time.
+// sendable reports whether Kafka's clients can carry a time: Java's and kgo's count it in
+// milliseconds, but kgo reads what it consumes in nanoseconds.
+func sendable(t time.Time) bool { return !t.Before(earliest) && !t.After(latest) }
+
 var (
 	earliest = time.Unix(0, math.MinInt64).Add(time.Millisecond)
 	latest   = time.Unix(0, math.MaxInt64).Add(-time.Millisecond)
 )
 
-func sendable(t time.Time) bool { return !t.Before(earliest) && !t.After(latest) }
-
-func preflightSendable(r *kgo.Record) *Failure {
-	if r.Timestamp.IsZero() || sendable(r.Timestamp) {
+func preflightSendable(r *producer.Record) *Failure {
+	if r.Unstamped || sendable(r.Timestamp) {
 		return nil
 	}
 	return &Failure{
@@ -148,7 +154,7 @@ func (g *Guard) recompressed(rules *Rules) bool {
 // preflightNegative: Kafka takes times before 1970, but can't compress them anew,
 // and answers UNKNOWN_SERVER_ERROR.
 func (g *Guard) preflightNegative(r *kgo.Record, rules *Rules) *Failure {
-	if ms := r.Timestamp.UnixNano() / 1e6; r.Timestamp.IsZero() || ms >= -1 || !g.recompressed(rules) {
+	if ms := r.Timestamp.UnixMilli(); r.Timestamp.IsZero() || ms >= -1 || !g.recompressed(rules) {
 		return nil
 	}
 	return &Failure{
@@ -158,7 +164,7 @@ func (g *Guard) preflightNegative(r *kgo.Record, rules *Rules) *Failure {
 }
 
 func preflightTimestamp(r *kgo.Record, rules *Rules) *Failure {
-	ms := r.Timestamp.UnixNano() / 1e6    // as kgo sends it
+	ms := r.Timestamp.UnixMilli()         // as kgo sends it
 	if r.Timestamp.IsZero() || ms == -1 { // now; Kafka's "none"
 		return nil
 	}

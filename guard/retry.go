@@ -2,17 +2,20 @@ package guard
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 
-	"github.com/cenkalti/backoff/v4"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
 )
 
-// Retry says how a write sends records again that were refused for a reason that
-// may pass. It is about what kgo hands back, for example because a topic or a
-// right is missing; what it tries again by itself comes first.
+// Retry says how a write sends records again that failed for a reason that may
+// pass, for example because a topic or a right is missing. What any Kafka client
+// retries by itself (a leader that moves, a lost connection) is retried besides.
 type Retry struct {
 	// InitialInterval is the time before the first retry. It doubles, with
 	// some jitter, up to MaxInterval. 0 is not to retry at all.
@@ -20,122 +23,151 @@ type Retry struct {
 	// MaxInterval is the longest time between two retries, 0 for
 	// InitialInterval.
 	MaxInterval time.Duration
-	// MaxElapsedTime is for how long a write goes on, from its begin, whoever
-	// is sending again, guard or kgo. Then it returns: what is not written is
-	// NotWritten, and what may be is Unknown. 0 is without end: then only the
-	// write's context ends it.
+	// MaxElapsedTime is for how long a write goes on, from its begin. Then it
+	// returns: what is not written is NotWritten, and what may be is Unknown. 0
+	// is without end: then only the write's context ends it.
 	MaxElapsedTime time.Duration
 }
 
-func (r Retry) backOff() backoff.BackOff {
-	b := backoff.NewExponentialBackOff()
-	b.InitialInterval = r.InitialInterval
-	b.Multiplier = 2
-	b.MaxInterval = max(r.MaxInterval, r.InitialInterval)
-	b.MaxElapsedTime = 0 // that is for the write's context
-	b.Reset()
-	return b
+// pause is how long to wait after so many failures in a row.
+func pause(failures int, first, most time.Duration) time.Duration {
+	d := min(first<<min(max(failures-1, 0), 30), most)
+	if d <= 0 {
+		d = most
+	}
+	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64()))
 }
 
-// retries is the course of a part's retries.
-type retries struct {
-	write   *write
-	last    time.Duration        // of the pauses
-	backOff backoff.BackOff      // nil before the first
-	leave   map[Class]func(bool) // the waits that are entered
+// policy is what guard does with a batch that was not acked.
+type policy Guard
+
+// Acked learns from a batch that was acked.
+func (p *policy) Acked(b *producer.Batch) {
+	g := (*Guard)(p)
+	g.waits.acked(b)
+	g.learned.acked(b)
 }
 
-// pause waits until it is time to send those of the slots again that may pass,
-// and returns them, in their order. It returns none if there are none, or if the
-// write is to give up.
-func (r *retries) pause(slots []*slot) (held []*slot) {
-	w, g := r.write, r.write.guard
-	var byClass map[Class][]*slot
-	for _, s := range slots {
-		if w.mayPass(s) {
-			if held = append(held, s); byClass == nil {
-				byClass = map[Class][]*slot{}
-			}
-			byClass[s.verdict().Class] = append(byClass[s.verdict().Class], s)
+// Next decides what is sent in the place of a batch.
+func (p *policy) Next(b *producer.Batch, a producer.Answer) producer.Plan {
+	g := (*Guard)(p)
+	m := code.Of(a.Code)
+	switch {
+	case g.life.Err() != nil:
+		return producer.Plan{Same: true}
+	case a.NoPartition:
+		return g.noSuchPartition(b, a)
+	case a.Code == 0:
+		return g.notAnswered(b, a)
+	case m.Scope == code.OfBatch && !(code.Ambiguous(a.Code) && !patient(b)):
+		return g.isolate(b, a)
+	case m.Scope == code.OfBatch, m.Retry:
+		return g.retrySoon(b, a)
+	case code.TopicGone(a.Code) && g.topicMayAppear(b, a):
+		return producer.Plan{Same: true, Pause: g.settings.backoff(b.Attempts)}
+	default:
+		return g.hold(b, &Failure{Class: Class(m.Class), Topic: b.Topic, Partition: b.Partition, Cause: a.Err})
+	}
+}
+
+// ambiguousFor is for how long, and ambiguousTries how often, a batch is sent as it is that gets
+// an ambiguous code, before its records are looked at: a broker that is sick for less
+// says so once it is well, if it has written what it rejected.
+const (
+	ambiguousFor   = 10 * time.Second
+	ambiguousTries = 8
+)
+
+// patient reports whether an ambiguous code has lasted for long enough.
+func patient(b *producer.Batch) bool {
+	return b.Attempts >= ambiguousTries && time.Since(b.First) >= ambiguousFor
+}
+
+// topicMayAppear reports whether a missing topic is asked for again without a word, as kgo
+// does (kgo.UnknownTopicRetries). Where only the leader says so, the topic may be another
+// one of the same name, which new metadata tells.
+func (g *Guard) topicMayAppear(b *producer.Batch, a producer.Answer) bool {
+	if !a.Metadata {
+		ctx, cancel := context.WithTimeout(g.life, rulesWait)
+		defer cancel()
+		_, _ = g.producer.Refresh(ctx, b.Topic)
+	}
+	most := g.settings.unknownTopicTries
+	return most < 0 || int64(b.Attempts) <= most
+}
+
+// retrySoon sends a batch again as it is, unless its retries are used up.
+func (g *Guard) retrySoon(b *producer.Batch, a producer.Answer) producer.Plan {
+	if most := g.settings.recordRetries; int64(b.Attempts) > most {
+		return g.hold(b, &Failure{Class: Transient, Topic: b.Topic, Partition: b.Partition, Cause: fmt.Errorf("%w: %w", kgo.ErrRecordRetries, a.Err)})
+	}
+	return producer.Plan{Same: true, Pause: g.settings.backoff(b.Attempts)}
+}
+
+// cutTries is how often a request must end with its connection before its batch is made
+// smaller.
+const cutTries = 3
+
+// notAnswered sends a batch again as it is. An endpoint that closes the connection on each
+// request of its size gets a smaller one.
+func (g *Guard) notAnswered(b *producer.Batch, a producer.Answer) producer.Plan {
+	if a.Err != nil && !code.OfError(a.Err).Retry {
+		m := code.OfError(a.Err)
+		return g.hold(b, &Failure{Class: Class(m.Class), Topic: b.Topic, Partition: b.Partition, Cause: a.Err})
+	}
+	if a.Cut > 0 && b.Attempts >= cutTries {
+		b.Trouble(fmt.Errorf("the connection is closed without an answer on requests of %d bytes, %d times in a row: check the limit of the endpoint (socket.request.max.bytes): %w", a.Cut, b.Attempts, a.Err))
+		if half := len(b.Records) / 2; half > 0 {
+			return producer.Plan{Parts: []producer.Part{{Records: b.Records[:half]}, {Records: b.Records[half:]}}}
 		}
 	}
-	if g.config.Retry.InitialInterval == 0 {
-		return r.bystanders(held)
-	}
-	r.wait(byClass, false)
-	if len(held) == 0 {
-		return nil
-	}
-	if r.backOff == nil {
-		r.backOff = g.config.Retry.backOff()
-	}
-	r.last = r.backOff.NextBackOff()
-	if most := g.config.Retry.MaxElapsedTime; most > 0 && time.Since(w.began)+r.last > most {
-		r.wait(nil, true)
-		return nil
-	}
-	timer := time.NewTimer(r.last)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-w.ctx.Done():
-		r.wait(nil, true)
-		return nil
-	case <-g.life.Done():
-		r.wait(nil, true)
-		return nil
-	}
-	for c, slots := range byClass {
-		g.config.OnRetry(c, len(slots))
-	}
-	for _, s := range held {
-		s.reopen()
-	}
-	return held
+	return g.retrySoon(b, a)
 }
 
-// bystanders returns those of the held that failed because another write gave
-// its own records up, for kgo takes all of a partition's along, or because their
-// client was replaced. They are sent again also without retries.
-func (r *retries) bystanders(held []*slot) []*slot {
-	w := r.write
-	held = slices.DeleteFunc(held, func(s *slot) bool {
-		return !givenUp(s.verdict().Failure) || w.ctx.Err() != nil || w.guard.life.Err() != nil
-	})
-	for _, s := range held {
-		s.reopen()
+// hold sends a batch again after a pause, or fails it: if the class is permanent, or if
+// nothing is to be retried.
+func (g *Guard) hold(b *producer.Batch, f *Failure) producer.Plan {
+	f.Outcome = outcomeOf(b)
+	if g.final(f.Class) {
+		return failAll(b, f)
 	}
-	return held
+	n := 0
+	for _, r := range b.Records {
+		if s := slotOf(r); s != nil && !r.Ended() {
+			g.waits.hold(s, f)
+			n++
+		}
+	}
+	g.config.OnRetry(f.Class, n)
+	return producer.Plan{Same: true, Pause: g.retryAfter(b.Attempts)}
 }
 
-// wait enters the waits of what is held, and then leaves those before it: so they
-// do not seem over in between.
-func (r *retries) wait(byClass map[Class][]*slot, gaveUp bool) {
-	if len(byClass) == 0 && len(r.leave) == 0 {
-		return
+// outcomeOf is what is known of a batch that is not acked.
+func outcomeOf(b *producer.Batch) Outcome {
+	if b.Doubt() {
+		return Unknown
 	}
-	before := r.leave
-	r.leave = make(map[Class]func(bool), len(byClass))
-	for c, slots := range byClass {
-		n := r.write.waiting(slots, c.String(), func() error { return nil })
-		cause := slots[len(slots)-1].verdict().Failure
-		n.cause, n.atOnce = func() error { return cause }, true
-		r.leave[c] = r.write.guard.waits.enter(n)
-	}
-	for _, leave := range before {
-		leave(gaveUp)
-	}
+	return NotWritten
 }
 
-// mayPass reports whether the slot's record is not written for a reason that may
-// pass.
-func (w *write) mayPass(s *slot) bool {
-	v := s.verdict()
-	return v.Outcome == NotWritten && !w.guard.permanent(v.Class)
+// retryAfter is how long to wait before a retry.
+func (g *Guard) retryAfter(attempts int) time.Duration {
+	r := g.config.Retry
+	return pause(attempts, r.InitialInterval, max(r.MaxInterval, r.InitialInterval))
+}
+
+// final reports whether a record that fails with a class is not sent again.
+func (g *Guard) final(c Class) bool { return g.config.Retry.InitialInterval == 0 || g.permanent(c) }
+
+func failAll(b *producer.Batch, f *Failure) (p producer.Plan) {
+	for _, r := range b.Records {
+		p.Failed = append(p.Failed, producer.Failed{Record: r, Reason: f})
+	}
+	return p
 }
 
 // permanent reports whether records that fail with a class are handed on, and
-// not tried again.
+// not retried.
 func (g *Guard) permanent(c Class) bool {
 	if g.config.Permanent == nil {
 		return c.Permanent()
@@ -143,7 +175,29 @@ func (g *Guard) permanent(c Class) bool {
 	return slices.Contains(g.config.Permanent, c)
 }
 
-// givenUp reports whether an error is that a hand-over, or its client, was given up.
-func givenUp(f *Failure) bool {
-	return f != nil && (errors.Is(f.Cause, context.Canceled) || errors.Is(f.Cause, kgo.ErrClientClosed))
+// noSuchPartition fails records whose partition the topic does not have, and has not got
+// meanwhile.
+func (g *Guard) noSuchPartition(b *producer.Batch, _ producer.Answer) (p producer.Plan) {
+	ctx, cancel := context.WithTimeout(g.life, rulesWait)
+	defer cancel()
+	n, err := g.producer.Refresh(ctx, b.Topic)
+	for _, r := range b.Records {
+		f := &Failure{Class: Unroutable, Outcome: NotWritten, Topic: b.Topic, Partition: r.Partition}
+		switch {
+		case err != nil:
+			m := code.OfError(err)
+			f.Class, f.Cause = Class(m.Class), err
+		case 0 <= r.Partition && int(r.Partition) < n:
+			continue // it has it by now
+		default:
+			f.Problem = fmt.Sprintf("no such partition: the topic has %d", n)
+		}
+		if s := slotOf(r); s != nil && !g.final(f.Class) {
+			g.waits.hold(s, f)
+			p.Pause = g.retryAfter(b.Attempts)
+			continue
+		}
+		p.Failed = append(p.Failed, producer.Failed{Record: r, Reason: f})
+	}
+	return p
 }

@@ -3,12 +3,12 @@ package guard
 import (
 	"context"
 
+	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/semaphore"
 )
 
 // room is the buffer budget: max_buffered_records and max_buffered_bytes, over
-// all writes. kgo itself is given no limit, so that Produce never blocks: that
-// could not be ended without failing others.
+// all writes.
 type room struct {
 	mostRecords, mostBytes int64
 	records                *semaphore.Weighted
@@ -61,30 +61,29 @@ func (r *room) giveBack(records, bytes int64) {
 	}
 }
 
-// admit waits until the part has room in the buffer, or the write's context ends.
-func (w *write) admit(p *part) (release func(), err error) {
+// admit waits until the records have room in the buffer, or the write's context ends.
+func (w *write) admit(slots []*slot, bytes int64) (release func(), err error) {
 	if err := w.ctx.Err(); err != nil {
 		return nil, context.Cause(w.ctx)
 	}
-	g, records := w.guard, int64(len(p.all))
-	if !g.room.try(records, p.bytes) {
-		leave := g.waits.enter(w.waiting(p.all, whyBuffer, nil))
-		err := g.room.take(w.ctx, records, p.bytes)
+	g, records := w.guard, int64(len(slots))
+	if !g.room.try(records, bytes) {
+		leave := g.waits.forBuffer(slots)
+		err := g.room.take(w.ctx, records, bytes)
 		leave(err != nil)
 		if err != nil {
 			return nil, context.Cause(w.ctx)
 		}
 	}
-	return func() {
-		// kgo may be done with the part long after the write is over.
-		back := func() {
-			p.busy.Wait()
-			g.room.giveBack(records, p.bytes)
-		}
-		if w.dirty.Load() {
-			go back()
-		} else {
-			back()
-		}
-	}, nil
+	return func() { g.room.giveBack(records, bytes) }, nil
+}
+
+// bufferedSize returns what r counts against max_buffered_bytes: keys, values
+// and headers, as kgo counts them.
+func bufferedSize(r *kgo.Record) int {
+	n := len(r.Key) + len(r.Value)
+	for i := range r.Headers {
+		n += len(r.Headers[i].Key) + len(r.Headers[i].Value)
+	}
+	return n
 }

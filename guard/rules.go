@@ -226,7 +226,7 @@ const unbounded = math.MaxInt64 / 1_000_000
 // DESCRIBE_CONFIGS on the cluster.
 func (g *Guard) RequestLimit(ctx context.Context) (int, error) {
 	const property = "socket.request.max.bytes"
-	admin := kadm.NewClient(g.control)
+	admin := kadm.NewClient(g.client)
 	brokers, err := admin.ListBrokers(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("listing brokers: %w", err)

@@ -156,7 +156,7 @@ func TestSentSizeIsTheSizeOnTheWire(t *testing.T) {
 				hits := done.Hits()
 				require.Empty(t, classes(g.Write(t.Context(), []*kgo.Record{r})))
 				require.NoError(t, done.Wait(t.Context(), hits+1))
-				require.Equal(t, wire, g.settings.sentSize(r, rawSize(r)), "%d bytes", n)
+				require.Equal(t, wire, sentSize(g, r), "%d bytes", n)
 			}
 		})
 	}
@@ -283,6 +283,9 @@ func TestNobodyIsCondemnedByTheLimitOfAnotherBroker(t *testing.T) {
 			d := kafkafake.Uneven()
 			c := kafkafake.Speak(t, d, nil, kfake.NumBrokers(len(d.Limits)))
 			c.Topic("t", 12)
+			for p := range int32(12) {
+				require.NoError(t, c.MoveTopicPartition("t", p, p%int32(len(d.Limits))))
+			}
 			if silent {
 				h := c.Trouble(kafkafake.Trouble{Do: kafkafake.CutBefore, Count: -1, Keys: []kmsg.Key{kmsg.DescribeConfigs}, Nodes: []int32{2}})
 				t.Cleanup(h.Over)
@@ -391,14 +394,15 @@ func TestWithoutTheRightToReadRulesRefusalsDecide(t *testing.T) {
 	rs[30] = record("t", "big2", 40_000)
 	vs = g.Write(t.Context(), rs)
 	require.Equal(t, map[int]Class{30: SizeExceeded}, classes(vs))
-	require.Equal(t, 2, requests.Hits(), "the large one, and all others")
+	require.LessOrEqual(t, requests.Hits(), 2, "the large one, unless the last was rejected within a second, and all others")
 	require.False(t, vs[29].Suspected)
 	account(t, c, rs, vs)
 
 	// And it is not condemned for it.
 	c.Set("t", "max.message.bytes", "50000")
-	rs = []*kgo.Record{record("t", "big3", 40_000)}
-	require.Empty(t, classes(g.Write(t.Context(), rs)))
+	require.Eventually(t, func() bool {
+		return len(classes(g.Write(t.Context(), []*kgo.Record{record("t", "big3", 40_000)}))) == 0
+	}, time.Minute, proofAge/5, "a rejection proves nothing for longer than a second")
 }
 
 func TestATopicOfTheSameNameIsAnotherTopic(t *testing.T) {

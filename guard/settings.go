@@ -2,19 +2,16 @@ package guard
 
 import (
 	"bytes"
-	"context"
 	"errors"
-	"fmt"
-	"net"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/kafka-guarded/kafka-guarded/guard/internal/wire"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
 )
 
 // settings are those of the caller's kgo options that guard goes by.
 type settings struct {
-	dial               wire.Dial
 	idempotent         bool
 	defaultTopic       string
 	defaultTopicAlways bool
@@ -22,10 +19,19 @@ type settings struct {
 	maxBufferedRecords int
 	maxBufferedBytes   int // 0: no limit
 	maxRequestBytes    int
-	answers            bool           // acks other than none
+	answers            bool // acks other than none
+	acks               kgo.Acks
 	compressor         kgo.Compressor // nil: none
 	codec              string         // its name in Kafka's compression.type
-	logger             kgo.Logger     // may be nil
+	timeout            time.Duration
+	autoCreate         bool
+	inFlight           int
+	minAge, maxAge     time.Duration // of metadata
+	recordRetries      int64
+	deliveryTimeout    time.Duration // 0: none
+	unknownTopicTries  int64         // -1: without end
+	backoff            func(failures int) time.Duration
+	hooks              []kgo.Hook
 }
 
 // readSettings reads the options by way of a client that never connects.
@@ -53,15 +59,42 @@ func readSettings(opts []kgo.Opt) (settings, error) {
 	}
 	s.compressor, _ = probe.OptValue(kgo.WithCompressor).(kgo.Compressor)
 	s.codec = codecOf(s.compressor)
-	s.logger, _ = probe.OptValue(kgo.WithLogger).(kgo.Logger)
-	// The dialer is where the options for TLS and dial time-outs end up.
-	switch dial := probe.OptValue(kgo.Dialer).(type) {
-	case func(context.Context, string, string) (net.Conn, error):
-		s.dial = dial
-	default:
-		return settings{}, fmt.Errorf("reading the client's dialer: it is a %T", dial)
-	}
+	s.acks, _ = probe.OptValue(kgo.RequiredAcks).(kgo.Acks)
+	s.timeout, _ = probe.OptValue(kgo.ProduceRequestTimeout).(time.Duration)
+	s.autoCreate, _ = probe.OptValue(kgo.AllowAutoTopicCreation).(bool)
+	s.inFlight, _ = probe.OptValue(kgo.MaxProduceRequestsInflightPerBroker).(int)
+	s.minAge, _ = probe.OptValue(kgo.MetadataMinAge).(time.Duration)
+	s.maxAge, _ = probe.OptValue(kgo.MetadataMaxAge).(time.Duration)
+	s.recordRetries, _ = probe.OptValue(kgo.RecordRetries).(int64)
+	s.deliveryTimeout, _ = probe.OptValue(kgo.RecordDeliveryTimeout).(time.Duration)
+	s.unknownTopicTries, _ = probe.OptValue(kgo.UnknownTopicRetries).(int64)
+	s.backoff, _ = probe.OptValue(kgo.RetryBackoffFn).(func(int) time.Duration)
+	s.hooks, _ = probe.OptValue(kgo.WithHooks).([]kgo.Hook)
 	return s, nil
+}
+
+// requestsInFlight is how many produce requests to a broker may be unanswered with
+// idempotence. Each has other partitions.
+const requestsInFlight = 5
+
+// producer returns the producer's config.
+func (s *settings) producer(g *Guard) producer.Config {
+	c := producer.Config{
+		Client: g.client, Acks: -1, Timeout: s.timeout, Idempotent: s.idempotent, Compressor: s.compressor, Partitioner: s.partitioner,
+		AutoCreate: s.autoCreate, MaxRequest: s.maxRequestBytes, InFlight: requestsInFlight,
+		MetadataMinAge: min(s.minAge, 100*time.Millisecond), MetadataMaxAge: s.maxAge,
+		MaxBatch: g.maxBatch, Backoff: s.backoff, Policy: (*policy)(g), Hooks: s.hooks,
+	}
+	if !s.idempotent {
+		c.InFlight = s.inFlight
+	}
+	switch s.acks {
+	case kgo.NoAck():
+		c.Acks, c.InFlight = 0, 1
+	case kgo.LeaderAck():
+		c.Acks = 1
+	}
+	return c
 }
 
 // codecOf returns the name of a compressor's codec, by what it makes of something
@@ -83,16 +116,5 @@ func codecOf(c kgo.Compressor) string {
 		return "zstd"
 	default:
 		return "uncompressed"
-	}
-}
-
-// quietLogger leaves out what kgo complains of because the connection took it out
-// of a request: it is never in the answer, and kgo sends it again if it has to.
-type quietLogger struct{ kgo.Logger }
-
-func (l quietLogger) Log(level kgo.LogLevel, msg string, keyvals ...any) {
-	const missing = "broker did not reply to all topics / partitions in the produce request! reenqueuing missing partitions"
-	if msg != missing {
-		l.Logger.Log(level, msg, keyvals...)
 	}
 }

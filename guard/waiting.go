@@ -2,21 +2,25 @@ package guard
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
 )
 
 // Waiting says that records wait: until a class of failure passes, for brokers
-// to acknowledge them, or for room in the buffer.
+// to ack them, or for room in the buffer.
 type Waiting struct {
 	Topic string
 	// Why is what they wait for: the name of a class, or "buffer". Those that
-	// kgo has, and no broker has acknowledged, wait for "transient".
+	// no broker has acked wait for "transient".
 	Why string
 	// Class is that of Why, None for "buffer".
 	Class Class
-	// Records is how many wait, of all writes.
+	// Records is how many wait, of all writes. Each counts once, however often it
+	// is tried.
 	Records int
-	// Since is since when the one waits that has waited longest.
+	// Since is when the first of them began to wait for this.
 	Since time.Time
 	// Cause is what was last heard of it, nil for nothing.
 	Cause error
@@ -30,10 +34,9 @@ const whyBuffer = "buffer"
 
 const (
 	// noticeAfter is how long a wait may take before it is told of. That
-	// records are held for a failure is told of at once, unless that was told
-	// of as shortly before.
+	// records are held for a failure is told of at once.
 	noticeAfter = 10 * time.Second
-	// noticeEvery is how often what waits is told of again.
+	// noticeEvery is how often the same wait is told of.
 	noticeEvery = time.Minute
 )
 
@@ -42,129 +45,217 @@ type waits struct {
 	tell  func(Waiting)
 	count func(why string, records int)
 
-	mu     sync.Mutex
-	on     map[waitKey]*waitFor
-	totals map[string]int
-	told   map[waitKey]time.Time // when it was told of last
+	any atomic.Int64 // records that wait
+
+	mu      sync.Mutex
+	on      map[waitKey]*waitFor
+	totals  map[string]int
+	told    map[waitKey]time.Time // when it was told of last
+	events  []func()              // to be told, in order, without the lock
+	telling bool
 }
 
-type waitKey struct{ topic, why string }
+// unlock unlocks, and tells what there is to be told: one goroutine at a time.
+func (ws *waits) unlock() {
+	for !ws.telling && len(ws.events) > 0 {
+		events := ws.events
+		ws.events, ws.telling = nil, true
+		ws.mu.Unlock()
+		for _, tell := range events {
+			tell()
+		}
+		ws.mu.Lock()
+		ws.telling = false
+	}
+	ws.mu.Unlock()
+}
+
+type waitKey struct {
+	topic, why string
+}
 
 // waitFor is all that waits for one thing in a topic.
 type waitFor struct {
 	class   Class
-	writes  map[*wait]struct{}
 	records int
+	since   time.Time
+	cause   error
+	most    int  // records, so far
+	soon    bool // it is told of at once
 	told    bool // of this wait
 	timer   *time.Timer
 }
 
-// wait is one write's wait, by topic.
-type wait struct {
-	records map[waitKey]int
-	class   Class
-	since   time.Time
-	atOnce  bool
-	cause   func() error
-}
-
-// waiting returns the wait of a write's slots, since it began.
-func (w *write) waiting(slots []*slot, why string, cause func() error) *wait {
-	n := &wait{records: map[waitKey]int{}, since: w.began, cause: cause}
-	for _, s := range slots {
-		n.records[waitKey{s.record().Topic, why}]++
-	}
-	n.class, _ = ParseClass(why)
-	return n
-}
-
-// enter counts a wait, until leave is called.
-func (ws *waits) enter(n *wait) (leave func(gaveUp bool)) {
+// hold counts a record among those that are held for a failure, until release.
+func (ws *waits) hold(s *slot, f *Failure) {
 	ws.mu.Lock()
-	defer ws.mu.Unlock()
+	s.held = f
+	ws.move(s, waitKey{f.Topic, f.Class.String()}, f.Class, f, 0, time.Now())
+	ws.unlock()
+}
+
+// heldFor returns the failure that a record is held for, nil for none.
+func (ws *waits) heldFor(s *slot) *Failure {
+	ws.mu.Lock()
+	defer ws.unlock()
+	return s.held
+}
+
+// release counts a record no more.
+func (ws *waits) release(s *slot, gaveUp bool) {
+	ws.mu.Lock()
+	defer ws.unlock()
+	ws.drop(s, gaveUp)
+}
+
+// forAck counts those of a write's records that have waited for an ack for long. The write's
+// goroutine calls it.
+func (ws *waits) forAck(w *write, slots []*slot) {
+	if time.Since(w.began) < lookEvery {
+		return
+	}
+	ws.mu.Lock()
+	defer ws.unlock()
+	why := Transient.String()
+	for _, s := range slots {
+		switch {
+		case s.Ended():
+			if s.waitsFor != (waitKey{}) {
+				ws.drop(s, false)
+			}
+		case s.waitsFor == waitKey{}:
+			ws.move(s, waitKey{s.record().Topic, why}, Transient, nil, noticeAfter, w.began)
+			fallthrough
+		case s.waitsFor.why == why && s.held == nil:
+			if f := ws.on[s.waitsFor]; f != nil {
+				if f.cause = s.Trouble(); f.cause == nil {
+					f.cause = w.guard.producer.Trouble()
+				}
+			}
+		}
+	}
+}
+
+// forBuffer counts records that wait for room in the buffer, until leave is called.
+func (ws *waits) forBuffer(slots []*slot) (leave func(gaveUp bool)) {
+	ws.mu.Lock()
+	defer ws.unlock()
+	for _, s := range slots {
+		ws.move(s, waitKey{s.record().Topic, whyBuffer}, None, nil, noticeAfter, time.Now())
+	}
+	return func(gaveUp bool) {
+		ws.mu.Lock()
+		defer ws.unlock()
+		for _, s := range slots {
+			ws.drop(s, gaveUp)
+		}
+	}
+}
+
+// acked counts the records of a batch no more.
+func (ws *waits) acked(b *producer.Batch) {
+	if ws.any.Load() == 0 {
+		return
+	}
+	ws.mu.Lock()
+	defer ws.unlock()
+	for _, r := range b.Records {
+		if s := slotOf(r); s != nil && !r.Ended() && s.waitsFor != (waitKey{}) {
+			ws.drop(s, false)
+		}
+	}
+}
+
+// move counts a record for one thing, and no more for another.
+func (ws *waits) move(s *slot, key waitKey, class Class, cause error, after time.Duration, since time.Time) {
 	if ws.on == nil {
 		ws.on, ws.totals, ws.told = map[waitKey]*waitFor{}, map[string]int{}, map[waitKey]time.Time{}
 	}
-	for key, records := range n.records {
-		f := ws.on[key]
-		if f == nil {
-			f = &waitFor{class: n.class, writes: map[*wait]struct{}{}}
-			ws.on[key] = f
-		}
-		f.writes[n] = struct{}{}
-		f.records += records
-		ws.add(key.why, records)
-		due := noticeAfter - time.Since(n.since)
-		if n.atOnce {
-			due = 0
-		}
-		if last, ok := ws.told[key]; ok {
-			due = max(due, noticeAfter-time.Since(last)) // what comes and goes
-		}
-		switch {
-		case due <= 0:
-			ws.notice(key, f)
-		case f.timer == nil:
-			f.timer = time.AfterFunc(due, func() { ws.again(key) })
+	before := s.waitsFor
+	f := ws.on[key]
+	if f == nil {
+		f = &waitFor{class: class, since: since}
+		ws.on[key] = f
+	}
+	if cause != nil {
+		f.cause = cause
+	}
+	if before != key {
+		s.waitsFor = key
+		ws.add(key, f, 1)
+		if before != (waitKey{}) {
+			ws.leave(before, false)
 		}
 	}
-	return func(gaveUp bool) { ws.leave(n, gaveUp) }
+	if f.timer != nil {
+		return
+	}
+	due := after - time.Since(f.since)
+	if last, ok := ws.told[key]; ok {
+		due = max(due, noticeEvery-time.Since(last)) // what comes and goes
+	}
+	// Those that are held with it are counted first.
+	f.soon = due <= 0
+	f.timer = time.AfterFunc(max(due, holdTogether), func() { ws.notice(key) })
 }
 
-func (ws *waits) leave(n *wait, gaveUp bool) {
+// holdTogether is how long what is held is waited for before it is told of.
+const holdTogether = 10 * time.Millisecond
+
+func (ws *waits) drop(s *slot, gaveUp bool) {
+	key := s.waitsFor
+	if key == (waitKey{}) {
+		return
+	}
+	s.waitsFor = waitKey{}
+	ws.leave(key, gaveUp)
+}
+
+func (ws *waits) leave(key waitKey, gaveUp bool) {
+	f := ws.on[key]
+	if ws.add(key, f, -1); f.records > 0 {
+		return
+	}
+	delete(ws.on, key)
+	if f.timer != nil {
+		f.timer.Stop()
+	}
+	if f.soon && !f.told {
+		f.told, ws.told[key] = true, time.Now()
+		ws.say(Waiting{Topic: key.topic, Why: key.why, Class: f.class, Records: f.most, Since: f.since, Cause: f.cause})
+	}
+	if f.told {
+		ws.say(Waiting{Topic: key.topic, Why: key.why, Class: f.class, Since: f.since, Cause: f.cause, Over: true, GivenUp: gaveUp})
+	}
+}
+
+func (ws *waits) notice(key waitKey) {
 	ws.mu.Lock()
-	defer ws.mu.Unlock()
-	for key, records := range n.records {
-		f := ws.on[key]
-		delete(f.writes, n)
-		f.records -= records
-		ws.add(key.why, -records)
-		if len(f.writes) > 0 {
-			continue
-		}
-		delete(ws.on, key)
-		if f.timer != nil {
-			f.timer.Stop()
-		}
-		if f.told {
-			ws.tell(Waiting{Topic: key.topic, Why: key.why, Class: f.class, Since: n.since, Over: true, GivenUp: gaveUp})
-		}
+	f := ws.on[key]
+	if f == nil {
+		ws.unlock()
+		return
 	}
-}
-
-func (ws *waits) again(key waitKey) {
-	ws.mu.Lock()
-	defer ws.mu.Unlock()
-	if f := ws.on[key]; f != nil {
-		ws.notice(key, f)
-	}
-}
-
-func (ws *waits) notice(key waitKey, f *waitFor) {
 	now := time.Now()
 	for other, told := range ws.told { // forget those that are no longer too early
 		if ws.on[other] == nil && now.Sub(told) >= noticeEvery {
 			delete(ws.told, other)
 		}
 	}
-	n := Waiting{Topic: key.topic, Why: key.why, Class: f.class, Records: f.records, Since: now}
-	for w := range f.writes {
-		if w.since.Before(n.Since) {
-			n.Since = w.since
-		}
-		if n.Cause == nil && w.cause != nil {
-			n.Cause = w.cause()
-		}
-	}
 	f.told, ws.told[key] = true, now
-	if f.timer != nil {
-		f.timer.Stop()
-	}
-	f.timer = time.AfterFunc(noticeEvery, func() { ws.again(key) })
-	ws.tell(n)
+	f.timer = time.AfterFunc(noticeEvery, func() { ws.notice(key) })
+	n := Waiting{Topic: key.topic, Why: key.why, Class: f.class, Records: f.records, Since: f.since, Cause: f.cause}
+	ws.say(n)
+	ws.unlock()
 }
 
-func (ws *waits) add(why string, records int) {
-	ws.totals[why] += records
-	ws.count(why, ws.totals[why])
+func (ws *waits) say(n Waiting) { ws.events = append(ws.events, func() { ws.tell(n) }) }
+
+func (ws *waits) add(key waitKey, f *waitFor, n int) {
+	f.records += n
+	f.most = max(f.most, f.records)
+	ws.any.Add(int64(n))
+	ws.totals[key.why] += n
+	total := ws.totals[key.why]
+	ws.events = append(ws.events, func() { ws.count(key.why, total) })
 }

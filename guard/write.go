@@ -3,95 +3,115 @@ package guard
 import (
 	"context"
 	"errors"
-	"math"
-	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
 )
 
 // write is one call of Guard.Write: its records and their verdicts.
 type write struct {
 	guard    *Guard
 	ctx      context.Context // ends with the caller's, or when the write is to give up
+	cancel   func()
 	began    time.Time
 	records  []*kgo.Record
 	verdicts []Verdict
 	slots    []slot
-	all      []*slot           // the slots
-	values   []context.Context // the records' own Contexts, nil if they have none
-	dirty    atomic.Bool       // kgo may still come back to the slots
-	progress atomic.Int64      // counts hand-overs that are done
+	all      []*slot
+	sending  []*producer.Record
+	sent     *producer.Write
+	dirty    bool // the Policy may still look at the slots
 }
 
-// slot is the place of one record in a write. It rides in the record's Context
-// to where kgo is done with the record, and so needs no allocation of its own.
+// slot is the place of one record in a write.
 type slot struct {
+	producer.Record
 	write *write
 	index int32
-	size  int32 // raw
-	// unstamped is set for a record without a timestamp of its own: it is
-	// given the time of each hand-over.
-	unstamped bool
-	// suspected is kept when the record is sent again.
+
+	// suspected is set once the record was in a batch that the broker rejected.
 	suspected bool
-	// held is why it was held before it was sent again.
-	held *Failure
-	landing
-	refusal
+	// rejected is when a batch with the record was first isolated for a code that may
+	// not be its fault, and rejectedAlone when it was first rejected alone by one.
+	// heardTwice is set once it was sent alone again without retries.
+	rejected, rejectedAlone rejectedAt
+	heardTwice              bool
+
+	// Under waits.mu: what the record waits for, and why it is held.
+	waitsFor waitKey
+	held     *Failure
 }
 
-func (s *slot) record() *kgo.Record { return s.write.records[s.index] }
+// rejectedAt is when a request was written that was rejected, and how many batches its
+// partition had acked by then.
+type rejectedAt struct {
+	at   time.Time
+	acks uint64
+}
+
+func (s *slot) record() *kgo.Record { return s.Record.Record }
 func (s *slot) verdict() *Verdict   { return &s.write.verdicts[s.index] }
+
+// slotOf returns the slot of a record, nil for one that nothing waits for any more.
+func slotOf(r *producer.Record) *slot {
+	s, _ := r.Owner.(*slot)
+	return s
+}
 
 // errBudget is why a write ends whose time is over.
 var errBudget = errors.New("given up after retry.max_elapsed_time")
 
 // begin opens a slot for each record.
-func (g *Guard) begin(ctx context.Context, records []*kgo.Record) (w *write, end func() []Verdict) {
-	w, _ = g.writes.Get().(*write)
+func (g *Guard) begin(ctx context.Context, records []*kgo.Record) *write {
+	w, _ := g.writes.Get().(*write)
 	if w == nil {
-		w = &write{guard: g}
+		w = &write{guard: g, sent: producer.NewWrite()}
 	}
-	w.ctx, w.began, w.records, w.verdicts = ctx, time.Now(), records, make([]Verdict, len(records))
-	cancel := func() {}
+	w.ctx, w.began, w.records, w.verdicts, w.cancel = ctx, time.Now(), records, make([]Verdict, len(records)), nil
 	if most := g.config.Retry.MaxElapsedTime; most > 0 {
-		cancel = w.endAfter(most)
+		w.cancel = w.endAfter(most)
 	}
 	if len(records) > cap(w.slots) {
 		w.slots = make([]slot, len(records))
 		w.all = make([]*slot, len(records))
+		w.sending = make([]*producer.Record, 0, len(records))
 		for i := range w.slots {
 			s := &w.slots[i]
-			s.write, s.index = w, int32(i)
+			s.write, s.index, s.Owner, s.Write = w, int32(i), s, w.sent
 			w.all[i] = s
 		}
 	}
 	w.slots, w.all = w.slots[:len(records)], w.all[:len(records)]
-	g.writers.Add(1)
-	return w, func() []Verdict {
-		g.writers.Add(-1)
-		cancel()
-		verdicts := w.verdicts
-		if !w.dirty.Load() {
-			w.ctx, w.records, w.verdicts, w.values = nil, nil, nil, nil
-			g.writes.Put(w)
-		}
-		return verdicts
-	}
+	return w
 }
 
-// endAfter has the write give up once its time is over and it does not get on: a
-// search for culprits that does has some time more.
+// end returns the verdicts, and leaves the write to be used again.
+func (w *write) end() []Verdict {
+	if w.cancel != nil {
+		w.cancel()
+	}
+	verdicts := w.verdicts
+	if !w.dirty {
+		w.ctx, w.records, w.verdicts = nil, nil, nil
+		w.guard.writes.Put(w)
+	}
+	return verdicts
+}
+
+// endAfter has the write give up once its time is over and it does not get on: while
+// records end, for example in an isolation, it has some time more.
 func (w *write) endAfter(most time.Duration) (cancel func()) {
-	const look, searchAtMost = time.Second, 10 * time.Second
+	const look, atMost = time.Second, 10 * time.Second
 	ctx, giveUp := context.WithCancelCause(w.ctx)
 	w.ctx = ctx
-	began := w.began // the write may be another one's by the time that this looks
+	began, sent := w.began, w.sent
 	seen := int64(-1)
 	var timer *time.Timer
 	timer = time.AfterFunc(time.Hour, func() { // until it is set below
-		if now := w.progress.Load(); now != seen && time.Since(began) < most+searchAtMost {
+		if now := sent.Progress.Load(); now != seen && time.Since(began) < most+atMost {
 			seen = now
 			timer.Reset(look)
 			return
@@ -105,29 +125,24 @@ func (w *write) endAfter(most time.Duration) (cancel func()) {
 	}
 }
 
-// preflight settles the records that no request is needed to refuse, by rules
-// that are fresh enough to condemn by, and returns the others.
-func (w *write) preflight() (open []*slot) {
+// rejectLocally settles the records that the topic's limits, or the client's own, do not
+// allow, and returns the others.
+func (w *write) rejectLocally() (open []*slot) {
 	var topics distinct
 	legal := "" // the last topic
 	passed := 0
 	for i := range w.slots {
 		s := &w.slots[i]
-		r := s.record()
+		r := w.records[i]
+		s.Record.Record = r
+		s.suspected, s.heardTwice, s.held, s.waitsFor = false, false, nil, waitKey{}
+		s.rejected, s.rejectedAlone = rejectedAt{}, rejectedAt{}
 		if f := w.guard.preflightTopic(r, legal); f != nil {
 			s.fail(f, NotWritten)
 			continue
 		}
 		legal = r.Topic
-		s.suspected, s.held, s.refusal, s.unstamped = false, nil, refusal{}, r.Timestamp.IsZero()
-		s.reset()
-		if r.Context != nil {
-			if w.values == nil {
-				w.values = make([]context.Context, len(w.slots))
-			}
-			w.values[i] = r.Context
-		}
-		s.size = int32(min(rawSize(r), math.MaxInt32))
+		s.Prepare()
 		topics.add(r.Topic)
 		passed++
 	}
@@ -136,7 +151,7 @@ func (w *write) preflight() (open []*slot) {
 		open = unsettled(w.all)
 	}
 	w.guard.rules.learn(w.ctx, topics.names)
-	return w.judge(open)
+	return w.checkLimits(open)
 }
 
 // distinct collects names that are often the same as the last one.
@@ -161,17 +176,11 @@ func (d *distinct) add(name string) {
 	}
 }
 
-// judge settles those of the slots that the rules condemn, and returns the
-// others. Rules that condemn are read again first, unless they are fresh.
-func (w *write) judge(slots []*slot) (passed []*slot) {
+// checkLimits settles those of the slots that the topic's limits do not allow, and returns
+// the others. Limits that reject a record are read again first, unless they are fresh.
+func (w *write) checkLimits(slots []*slot) (passed []*slot) {
 	g := w.guard
-	type sentence struct {
-		slot  *slot
-		rules *Rules
-		*Failure
-	}
-	var condemned []sentence
-	var topics distinct
+	var rejected []*slot
 	var rules *Rules
 	var harmless func(r *kgo.Record, raw int) bool
 	for _, s := range slots {
@@ -179,62 +188,235 @@ func (w *write) judge(slots []*slot) (passed []*slot) {
 			rules = g.rules.of(s.record().Topic)
 			harmless = g.harmless(rules)
 		}
-		if harmless(s.record(), int(s.size)) {
-			continue
-		}
-		if f := g.preflight(s.record(), int(s.size), rules.mildest()); f != nil {
-			condemned = append(condemned, sentence{s, rules, f})
-			topics.add(rules.Topic)
+		if !harmless(s.record(), int(s.Size)) && g.preflight(&s.Record, rules.mildest()) != nil {
+			rejected = append(rejected, s)
 		}
 	}
-	if len(condemned) == 0 {
+	if len(rejected) == 0 {
 		return slots
 	}
-	asked := time.Now()
-	g.rules.refresh(w.ctx, topics.names)
-	for _, c := range condemned {
-		now := g.rules.of(c.rules.Topic)
-		f := g.preflight(c.slot.record(), int(c.slot.size), now.condemning())
-		if f != nil && now.Known && !ownLimit(f) && now.read.Before(asked.Add(-rulesFresh)) {
-			f = nil // who does not answer may have milder rules by now
-		}
-		if f != nil {
-			f.Partition = c.slot.partition()
-			c.slot.fail(f, NotWritten)
+	failures := g.rejectedBy(w.ctx, rejected)
+	for _, s := range rejected {
+		if f := failures[s]; f != nil {
+			s.fail(f, NotWritten)
 		}
 	}
 	return unsettled(slots)
 }
 
+// rejectedBy returns why limits that are fresh reject some of the slots.
+func (g *Guard) rejectedBy(ctx context.Context, slots []*slot) map[*slot]*Failure {
+	var topics distinct
+	for _, s := range slots {
+		topics.add(s.record().Topic)
+	}
+	asked := time.Now()
+	g.rules.refresh(ctx, topics.names)
+	failures := map[*slot]*Failure{}
+	for _, s := range slots {
+		now := g.rules.of(s.record().Topic)
+		f := g.preflight(&s.Record, now.condemning())
+		if f != nil && now.Known && !ownLimit(f) && now.read.Before(asked.Add(-rulesFresh)) {
+			f = nil // a cluster that does not answer may have other limits by now
+		}
+		if f != nil {
+			f.Partition = s.partition()
+			failures[s] = f
+		}
+	}
+	return failures
+}
+
+// deliver sends as many of the slots as there may be room for in the buffer, and returns
+// the others once these are settled.
+func (w *write) deliver(open []*slot) (rest []*slot) {
+	g := w.guard
+	n, bytes := len(open), int64(0)
+	for i, s := range open {
+		more := int64(0)
+		if g.room.bytes != nil {
+			more = int64(bufferedSize(s.record()))
+		}
+		if i > 0 && !g.room.fits(i+1, bytes+more) {
+			n = i
+			break
+		}
+		bytes += more
+	}
+	release, err := w.admit(open[:n], bytes)
+	if err != nil {
+		for _, s := range open {
+			s.failFor(Transient, NotWritten, "not sent", err)
+		}
+		return nil
+	}
+	defer release()
+	sending, special := w.sending[:0], false
+	for _, s := range open[:n] {
+		special = g.mark(s) || special
+		sending = append(sending, &s.Record)
+	}
+	if special {
+		others, behind := split(sending)
+		sending = append(append(sending[:0:0], others...), behind...)
+	}
+	w.sent.Expect(n)
+	g.producer.Send(sending)
+	w.wait(open[:n], sending)
+	for _, s := range open[:n] {
+		s.settle()
+	}
+	return open[n:]
+}
+
+const (
+	// giveUpGrace is how long a broker may take to answer what is in flight when a write
+	// gives up.
+	giveUpGrace = time.Second
+	// lookEvery is how often a write looks for what waits for long.
+	lookEvery = time.Second
+)
+
+// wait waits until the records have ended. When the write gives up it takes back what is
+// not in flight, and, after a moment, the rest.
+func (w *write) wait(slots []*slot, records []*producer.Record) {
+	select { // nearly always
+	case <-w.sent.Done:
+		return
+	default:
+	}
+	look := time.NewTimer(lookEvery)
+	defer look.Stop()
+	var deadline <-chan time.Time
+	if most := w.guard.settings.deliveryTimeout; most > 0 {
+		timer := time.NewTimer(most)
+		defer timer.Stop()
+		deadline = timer.C
+	}
+	for {
+		select {
+		case <-w.sent.Done:
+			return
+		case <-look.C:
+			look.Reset(lookEvery)
+			w.guard.waits.forAck(w, slots)
+		case <-deadline:
+			w.timeOut(records)
+		case <-w.ctx.Done():
+			w.giveUp(records)
+			return
+		}
+	}
+}
+
+// giveUp ends all records.
+func (w *write) giveUp(records []*producer.Record) {
+	why := context.Cause(w.ctx)
+	p := w.guard.producer
+	p.Withdraw(records, producer.Queued, w.reasonFor(why))
+	timer := time.NewTimer(giveUpGrace)
+	defer timer.Stop()
+	select {
+	case <-w.sent.Done:
+		return
+	case <-timer.C:
+	}
+	p.Withdraw(records, producer.All, w.reasonFor(why))
+	w.dirty = true
+	<-w.sent.Done
+}
+
+// timeOut ends what may have been written and was not acked within record_delivery_timeout, and
+// without retries all the rest, too.
+func (w *write) timeOut(records []*producer.Record) {
+	which := producer.Queued
+	if w.guard.config.Retry.InitialInterval > 0 {
+		which = producer.Doubtful
+	}
+	w.guard.producer.Withdraw(records, which, w.reasonFor(kgo.ErrRecordTimeout))
+}
+
+// reasonFor returns why a record fails when it is given up: what it was held for says more
+// than the end of the write.
+func (w *write) reasonFor(why error) func(*producer.Record) error {
+	return func(r *producer.Record) error {
+		s := slotOf(r)
+		if s == nil {
+			return why
+		}
+		if f := w.guard.waits.heldFor(s); f != nil {
+			return f
+		}
+		cause := r.Trouble()
+		if cause == nil {
+			cause = w.guard.producer.Trouble()
+		}
+		if cause == nil {
+			return why
+		}
+		f := &Failure{Class: Transient, Cause: cause}
+		if errors.Is(why, errBudget) {
+			f.Problem = why.Error()
+		}
+		if m := code.OfError(cause); m.Class != code.None && m.Scope == code.OfPartition {
+			f.Class = Class(m.Class)
+		}
+		return f
+	}
+}
+
 // unsettled returns those of the slots that have no verdict yet.
 func unsettled(slots []*slot) (open []*slot) {
 	for _, s := range slots {
-		if !s.settled() {
+		if s.verdict().Outcome != Delivered && s.verdict().Failure == nil {
 			open = append(open, s)
 		}
 	}
 	return open
 }
 
-// settled reports whether the slot has its verdict.
-func (s *slot) settled() bool {
-	return s.verdict().Outcome == Delivered || s.verdict().Failure != nil
-}
-
-// reopen takes the verdict of a held slot back: it is sent again.
-func (s *slot) reopen() {
-	s.held = s.verdict().Failure
-	*s.verdict() = Verdict{Partition: -1, Offset: -1}
-}
-
-func (s *slot) deliver(answers bool) {
-	v := s.verdict()
-	v.Outcome, v.Class, v.Suspected = Delivered, None, s.suspected
-	r := s.record()
-	v.Partition, v.Offset, v.Timestamp = r.Partition, -1, r.Timestamp
-	if answers {
-		v.Offset = r.Offset
+// partition returns the partition of a record, -1 if it has none yet.
+func (s *slot) partition() int32 {
+	if s.Partitioned() {
+		return s.record().Partition
 	}
+	return -1
+}
+
+// settle gives the slot its verdict by what became of the record.
+func (s *slot) settle() {
+	if s.waitsFor != (waitKey{}) {
+		s.write.guard.waits.release(s, s.Outcome() != producer.Acked)
+	}
+	switch s.Outcome() {
+	case producer.Acked:
+		v, r := s.verdict(), s.record()
+		v.Outcome, v.Class, v.Suspected = Delivered, None, s.suspected
+		v.Partition, v.Offset, v.Timestamp = r.Partition, s.Offset, r.Timestamp
+		if s.Appended >= 0 {
+			v.Timestamp = time.UnixMilli(s.Appended)
+		}
+	case producer.NotWritten:
+		if _, ok := s.Reason.(*Failure); !ok && s.held != nil { //nolint:errorlint // the very value that guard put there
+			s.Reason = s.held // the end of the write says less
+		}
+		s.fail(s.failure(), NotWritten)
+	default:
+		s.fail(s.failure(), Unknown)
+	}
+}
+
+// failure returns why the record failed.
+func (s *slot) failure() *Failure {
+	f := &Failure{Topic: s.record().Topic, Partition: s.partition(), Class: Transient, Cause: s.Reason}
+	if given, ok := s.Reason.(*Failure); ok { //nolint:errorlint // the very value that guard put there
+		if *f = *given; s.Partitioned() || f.Topic == "" {
+			f.Topic, f.Partition = s.record().Topic, s.partition()
+		}
+	} else if m := code.OfError(s.Reason); s.Reason != nil && m.Class != code.None && m.Scope != code.OfBatch {
+		f.Class = Class(m.Class)
+	}
+	return f
 }
 
 func (s *slot) fail(f *Failure, outcome Outcome) {
@@ -244,20 +426,7 @@ func (s *slot) fail(f *Failure, outcome Outcome) {
 	v.Partition, v.Offset, v.Failure = f.Partition, -1, f
 }
 
-// failFor settles the slot with an error, of the broker or of the client.
+// failFor settles the slot with an error.
 func (s *slot) failFor(class Class, outcome Outcome, problem string, cause error) {
-	if s.held != nil && outcome == NotWritten && s.write.ctx.Err() != nil && class == Transient {
-		s.fail(s.held, NotWritten) // the end of the write says less
-		return
-	}
 	s.fail(&Failure{Class: class, Topic: s.record().Topic, Partition: s.partition(), Problem: problem, Cause: cause}, outcome)
-}
-
-// abandon settles as not written what was never handed over.
-func (w *write) abandon(open []*slot, why error) {
-	for _, s := range open {
-		if !s.settled() {
-			s.failFor(Transient, NotWritten, "not sent", why)
-		}
-	}
 }
