@@ -4,6 +4,6 @@
 //
 // A plan is data: what a world is made of, and what goes wrong in it when. Plans
 // are enumerated (small_test.go), made at random from a seed (random_test.go), or
-// kept because guard once failed on them (testdata, known_test.go). See "What the
-// adversary covers" in docs/guarantees.md.
+// kept because guard once failed on them (testdata, known_test.go). See "The
+// simulation" in docs/testing.md.
 package sim

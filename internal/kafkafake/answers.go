@@ -73,7 +73,7 @@ func (e *exchange) correct(p *kmsg.ProduceResponseTopicPartition) {
 	switch {
 	case p.ErrorCode != 0:
 		p.BaseOffset, p.LogStartOffset, p.ErrorMessage = -1, -1, nil
-	case p.LogStartOffset < 0: // so it is for a duplicate alone
+	case p.LogStartOffset < 0 && e.req.GetVersion() >= 5: // so it is for a duplicate alone
 		p.LogStartOffset, p.LogAppendTime = 0, e.received.UnixMilli()
 	}
 }
