@@ -331,7 +331,8 @@ func anchors(text string) (all []string) {
 	return all
 }
 
-// CONTRIBUTING names every file of guard and output, and none that is not there.
+// CONTRIBUTING names every file of guard and output, and every package in them, and none
+// that is not there.
 func TestContributingNamesEveryFile(t *testing.T) {
 	t.Parallel()
 	text := documents(t)["../CONTRIBUTING.md"]
@@ -342,7 +343,7 @@ func TestContributingNamesEveryFile(t *testing.T) {
 		var named []string
 		for row := range strings.Lines(table) {
 			cell, _, _ := strings.Cut(strings.TrimPrefix(row, "|"), "|")
-			for _, match := range regexp.MustCompile("`([a-z0-9_]+\\.go|internal/wire)`").FindAllStringSubmatch(cell, -1) {
+			for _, match := range regexp.MustCompile("`([a-z0-9_]+\\.go|internal/[a-z]+)`").FindAllStringSubmatch(cell, -1) {
 				named = append(named, match[1])
 			}
 		}
@@ -354,8 +355,10 @@ func TestContributingNamesEveryFile(t *testing.T) {
 				there = append(there, filepath.Base(path))
 			}
 		}
-		if folder == "guard" {
-			there = append(there, "internal/wire")
+		packages, err := filepath.Glob("../" + folder + "/internal/*")
+		require.NoError(t, err)
+		for _, path := range packages {
+			there = append(there, "internal/"+filepath.Base(path))
 		}
 		require.ElementsMatch(t, there, named)
 	}
