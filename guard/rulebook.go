@@ -100,21 +100,6 @@ func (b *rulebook) refresh(ctx context.Context, topics []string) {
 	}
 }
 
-// partitions returns how many partitions a topic has, by an answer that is no
-// older than a second. It asks also when the other rules are not to be asked for.
-func (b *rulebook) partitions(ctx context.Context, topic string) (int, error) {
-	asked := time.Now()
-	b.renew(ctx, []string{topic})
-	r := b.of(topic)
-	switch {
-	case r.read.Before(asked.Add(-b.fresh)):
-		return 0, errNotRead
-	case r.Partitions == 0 && r.Unknown != nil:
-		return 0, r.Unknown
-	}
-	return r.Partitions, nil
-}
-
 func (b *rulebook) renew(ctx context.Context, topics []string) {
 	now := time.Now()
 	var old []string

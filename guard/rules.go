@@ -77,14 +77,6 @@ func (r *Rules) condemning() *Rules {
 	return r.mildest()
 }
 
-// leader returns who leads a partition, -1 if that is not known.
-func (r *Rules) leader(partition int) int32 {
-	if partition < len(r.leaders) {
-		return r.leaders[partition]
-	}
-	return -1
-}
-
 // join adds what another leader told.
 func (r *Rules) join(o *Rules) {
 	m := r.mild

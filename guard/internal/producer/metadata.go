@@ -20,8 +20,7 @@ type topic struct {
 	all     *Producer
 	name    string
 	id      atomicID
-	logTime atomic.Bool // the log has the broker's time (LogAppendTime)
-	used    atomic.Int64
+	logTime atomic.Bool  // the log has the broker's time (LogAppendTime)
 	read    atomic.Int64 // when the cluster last told of it, in ns
 
 	mu         sync.Mutex

@@ -116,6 +116,7 @@ func (r *request) bind() {
 		}
 		b, came := p.take(n, most-r.size, len(r.batches) == 0)
 		switch came {
+		case nothing:
 		case noRoom:
 			left = append(left, p)
 		case taken:
