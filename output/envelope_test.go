@@ -106,10 +106,10 @@ func TestTheFormatOfDeadLetters(t *testing.T) {
 			child := strings.TrimPrefix(streamtest.Indent(test.child, 2), "\n")
 			conf, err := Spec().ParseYAML(whole("dead_letter_format: "+test.format+"\ndead_letter:\n"+child), nil)
 			require.NoError(t, err)
-			any, err := conf.FieldAny(fieldDeadLetter)
+			letters, err := conf.FieldAny(fieldDeadLetter)
 			require.NoError(t, err)
 			format := pick(newParser(conf), fieldDeadLetterFormat, formats)
-			require.Equal(t, test.want, formatOf(format, any))
+			require.Equal(t, test.want, formatOf(format, letters))
 		})
 	}
 }

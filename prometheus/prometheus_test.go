@@ -1,6 +1,7 @@
 package prometheus
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"testing"
 
@@ -19,7 +20,7 @@ func start(t *testing.T, yaml string) *exporter {
 
 func scrape(e *exporter) string {
 	w := httptest.NewRecorder()
-	e.HandlerFunc()(w, httptest.NewRequest("GET", "/metrics", nil))
+	e.HandlerFunc()(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	return w.Body.String()
 }
 

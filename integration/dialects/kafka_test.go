@@ -37,10 +37,10 @@ func brokers(t *testing.T) []broker {
 	if testing.Short() {
 		t.Skip("it starts a real Kafka node: run it without -short")
 	}
-	real := kafkatest.Start(t, kafkatest.Options{Version: kafkatest.NewestVersion})
+	kafka := kafkatest.Start(t, kafkatest.Options{Version: kafkatest.NewestVersion})
 	fake := kafkafake.Speak(t, kafkafake.Kafka(), nil)
 	return []broker{
-		{"Kafka", func(_ *testing.T, topic string, configs map[string]string) { real.CreateTopic(topic, 2, 1, configs) }, real.ClientOpts(""), real.Brokers()[0]},
+		{"Kafka", func(_ *testing.T, topic string, configs map[string]string) { kafka.CreateTopic(topic, 2, 1, configs) }, kafka.ClientOpts(""), kafka.Brokers()[0]},
 		{"kafkafake", func(t *testing.T, topic string, configs map[string]string) {
 			require.NoError(t, fake.CreateTopic(topic, 2, configs))
 		}, fake.Opts(), fake.ListenAddrs()[0]},

@@ -20,8 +20,10 @@ func OneNode(t *testing.T) *kafkatest.Cluster {
 
 // The users of the secured cluster. What they may do is up to each test.
 const (
-	Alice, AlicePassword = "alice", "alice-4f1d0c"
-	Bob, BobPassword     = "bob", "bob-9a77e2"
+	Alice         = "alice"
+	AlicePassword = "alice-4f1d0c"
+	Bob           = "bob"
+	BobPassword   = "bob-9a77e2"
 )
 
 // Secured returns a cluster with TLS, every SASL mechanism and ACLs.
