@@ -105,9 +105,6 @@ func createTopic(t *testing.T, opts []kgo.Opt, topic string) {
 func TestOnTansu(t *testing.T) {
 	for _, idempotent := range []bool{false, true} {
 		t.Run(fmt.Sprintf("idempotent %t", idempotent), func(t *testing.T) {
-			if idempotent {
-				t.Skip("until guard owns its requests") // kgo raises epochs, which Tansu fences
-			}
 			l := load{topic: "t", batches: 10, inFlight: 1, opts: tansuOpts(tansu(t)), spoil: func(i int, r *kgo.Record) guard.Class {
 				r.Value = []byte(`{"n": 1}`)
 				if i%100 != 37 {

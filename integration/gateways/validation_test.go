@@ -40,7 +40,6 @@ func TestBehindRecordValidation(t *testing.T) {
 		})
 	}
 	t.Run("the gateway is killed", func(t *testing.T) {
-		t.Skip("until guard owns its requests") // a batch without an answer may end in doubt
 		l := load{topic: "valid-killed", batches: 40, inFlight: 10, opts: g.opts(), spoil: bad, halfway: func() {
 			g.Kill()
 			g.start()
