@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
 )
@@ -209,6 +210,21 @@ func (g *Guard) forget(topic string) {
 
 // Ping reports whether any broker answers. The error is kgo's own.
 func (g *Guard) Ping(ctx context.Context) error { return g.client.Ping(ctx) }
+
+// UseSeeds has the client find the cluster by these brokers when it knows of none any more,
+// in place of those of kgo.SeedBrokers. It asks for the cluster's brokers first, so that a
+// seed which does not answer costs no time at the start.
+func (g *Guard) UseSeeds(ctx context.Context, seeds ...string) error {
+	req := kmsg.NewPtrMetadataRequest()
+	req.Topics = []kmsg.MetadataRequestTopic{}
+	if _, err := req.RequestWith(ctx, g.client); err != nil {
+		return fmt.Errorf("asking for the cluster's brokers: %w", err)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return g.client.UpdateSeedBrokers(seeds...)
+}
 
 // Rules returns what a topic accepts, by an answer of the cluster that is at most
 // a second old, if there is one. Rules.Unknown says why there is none.

@@ -139,7 +139,17 @@ func (o *output) Connect(ctx context.Context) error {
 	}
 	o.guard = g
 	go o.checkRequestLimit(context.WithoutCancel(ctx), g)
+	go useAllSeeds(context.WithoutCancel(ctx), g, o.client.seeds)
 	return nil
+}
+
+// useAllSeeds has the client use all seed brokers, also those that did not answer at the start.
+func useAllSeeds(ctx context.Context, g *guard.Guard, seeds []string) {
+	ctx, cancel := context.WithTimeout(ctx, requestLimitWait)
+	defer cancel()
+	for g.UseSeeds(ctx, seeds...) != nil && ctx.Err() == nil {
+		time.Sleep(redialInterval)
+	}
 }
 
 // requestLimitWait bounds how long to wait for the brokers' own limit.
