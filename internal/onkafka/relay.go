@@ -67,6 +67,13 @@ func Relayed(t *testing.T, opts kafkatest.Options) (*kafkatest.Cluster, *Relay) 
 
 func (r *Relay) port() int { return r.listener.Addr().(*net.TCPAddr).Port }
 
+// Open returns how many connections there are.
+func (r *Relay) Open() int {
+	r.Mu.Lock()
+	defer r.Mu.Unlock()
+	return len(r.conns)
+}
+
 // Connect lets clients reach the node.
 func (r *Relay) Connect(node string) {
 	r.Mu.Lock()
