@@ -196,6 +196,12 @@ func (b *rulebook) readRound(r *round) {
 			return !r.topics[topic] && b.of(topic).mild == nil
 		}), found)
 	}
+	var news [][2]*Rules // told without the lock, so that a callback may ask for rules
+	defer func() {
+		for _, n := range news {
+			b.changed(n[0], n[1])
+		}
+	}()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, topic := range topics {
@@ -221,26 +227,28 @@ func (b *rulebook) readRound(r *round) {
 		now.read = start
 		b.topics.Store(topic, now)
 		if !b.disabled && (old == nil || !old.same(now)) {
-			b.changed(old, now)
+			news = append(news, [2]*Rules{old, now})
 		}
 	}
-	b.forgetUnused(start)
+	news = append(news, b.forgetUnused(start)...)
 }
 
 // forgetAfter is how long a topic must be out of use to be forgotten.
 const forgetAfter = time.Hour
 
-func (b *rulebook) forgetUnused(now time.Time) {
+// forgetUnused drops topics that are out of use, and returns what is to be told of that.
+func (b *rulebook) forgetUnused(now time.Time) (news [][2]*Rules) {
 	b.topics.Range(func(topic, rules any) bool {
 		if r := rules.(*Rules); now.UnixNano()-r.used.Load() > int64(forgetAfter) {
 			b.topics.Delete(topic)
 			b.forget(r.Topic)
 			if !b.disabled {
-				b.changed(r, nil)
+				news = append(news, [2]*Rules{r, nil})
 			}
 		}
 		return true
 	})
+	return news
 }
 
 // ask asks for the metadata and the configs of the topics, side by side, since the

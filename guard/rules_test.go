@@ -471,3 +471,19 @@ func TestLimitsThatChangeUnderLoadHarmNothing(t *testing.T) {
 		require.True(t, slices.IsSorted(values), "partition %d", p)
 	}
 }
+
+// A callback may ask the guard for the rules that it is told of.
+func TestOnRulesMayAskForRules(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.New(t)
+	c.Topic("t", 1, "max.message.bytes=20000")
+	var g *Guard
+	ready, asked := make(chan struct{}), make(chan Rules, 10)
+	g = newGuard(t, c, Config{OnRules: func(_, now *Rules) {
+		<-ready
+		asked <- g.Rules(t.Context(), now.Topic)
+	}})
+	close(ready)
+	require.Empty(t, classes(g.Write(t.Context(), records("t", "r", 5, 10))))
+	require.Equal(t, 20_000, (<-asked).MaxMessageBytes)
+}
