@@ -269,8 +269,9 @@ func (t *topic) flush() {
 }
 
 // withdrawPending takes back records that have no partition yet. Those that are before the
-// Policy end when it has decided, or at once if all are taken back.
-func (p *Producer) withdrawPending(records []*Record, which Withdrawal, why func(*Record) error) {
+// Policy end when it has decided, or at once if all are taken back. It returns those that have a
+// partition by now.
+func (p *Producer) withdrawPending(records []*Record, which Withdrawal, why func(*Record) error) (placed []*Record) {
 	byTopic := map[string][]*Record{}
 	for _, r := range records {
 		byTopic[r.Topic] = append(byTopic[r.Topic], r)
@@ -292,7 +293,10 @@ func (p *Producer) withdrawPending(records []*Record, which Withdrawal, why func
 		out := map[*Record]bool{}
 		for _, r := range rs {
 			switch {
-			case r.Ended() || r.part != nil:
+			case r.Ended():
+			case r.part.Load() != nil:
+				placed = append(placed, r)
+			case which == Doubtful:
 			case asked[r] && which != All:
 				r.leaving = func() error { return why(r) }
 			default:
@@ -305,6 +309,7 @@ func (p *Producer) withdrawPending(records []*Record, which Withdrawal, why func
 			p.finishAll([]*Record{r}, NotWritten, why(r))
 		}
 	}
+	return placed
 }
 
 // metadata reads what the cluster tells of topics: at most once in MetadataMinAge, and
@@ -618,7 +623,8 @@ func (p *partition) leave() []*Record {
 	records = slices.DeleteFunc(records, func(r *Record) bool { return ended(r) || r.Write == nil })
 	slices.SortStableFunc(records, func(a, b *Record) int { return int(int64(a.order - b.order)) })
 	for _, r := range records {
-		r.part, r.doubt = nil, false
+		r.part.Store(nil)
+		r.doubt = false
 	}
 	p.queued.Store(0)
 	return records

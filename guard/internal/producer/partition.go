@@ -63,7 +63,8 @@ func (p *partition) enqueue(records []*Record) *node {
 	defer p.unlock()
 	for _, r := range records {
 		p.order++
-		r.part, r.Record.Partition, r.order = p, p.number, p.order
+		r.Record.Partition, r.order = p.number, p.order
+		r.part.Store(p)
 	}
 	p.queued.Add(int64(len(records)))
 	if p.gone {
@@ -625,16 +626,21 @@ const (
 // NotWritten.
 func (p *Producer) Withdraw(records []*Record, which Withdrawal, why func(r *Record) error) {
 	byPartition := map[*partition][]*Record{}
+	var pending []*Record
 	for _, r := range records {
-		byPartition[r.part] = append(byPartition[r.part], r)
+		if part := r.part.Load(); part != nil {
+			byPartition[part] = append(byPartition[part], r)
+		} else {
+			pending = append(pending, r)
+		}
+	}
+	// Some may have got a partition meanwhile.
+	for _, r := range p.withdrawPending(pending, which, why) {
+		if part := r.part.Load(); part != nil {
+			byPartition[part] = append(byPartition[part], r)
+		}
 	}
 	for part, rs := range byPartition {
-		if part == nil {
-			if which != Doubtful {
-				p.withdrawPending(rs, which, why)
-			}
-			continue
-		}
 		part.withdraw(rs, which, why)
 	}
 }
@@ -655,7 +661,7 @@ func (p *partition) withdraw(records []*Record, which Withdrawal, why func(r *Re
 	}
 	var out []*Record
 	for _, r := range records {
-		if !r.Ended() && (which == All || !leave[r]) && (which != Doubtful || r.doubt) {
+		if r.part.Load() == p && !r.Ended() && (which == All || !leave[r]) && (which != Doubtful || r.doubt) {
 			out = append(out, r)
 		}
 	}
@@ -770,5 +776,7 @@ func (r *Record) copied() *Record {
 	for i, h := range r.Headers {
 		kr.Headers[i] = kgo.RecordHeader{Key: h.Key, Value: slices.Clone(h.Value)}
 	}
-	return &Record{Record: kr, Size: r.Size, fixed: r.fixed, part: r.part, Single: r.Single}
+	c := &Record{Record: kr, Size: r.Size, fixed: r.fixed, Single: r.Single}
+	c.part.Store(r.part.Load())
+	return c
 }

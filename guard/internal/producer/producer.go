@@ -184,7 +184,7 @@ type Record struct {
 	// Reason is why the record failed.
 	Reason error
 
-	part  *partition
+	part  atomic.Pointer[partition]
 	order uint64 // in its partition
 	doubt bool   // a batch that it was in may have been appended
 	// leaving is why it is not sent again once what is in flight has its answer.
@@ -198,7 +198,8 @@ func (r *Record) Prepare() {
 	r.fixed, r.Size = int32(fixed), int32(BatchOverhead+varintSize(body)+body)
 	r.outcome.Store(uint32(Pending))
 	r.leaving = nil
-	r.Offset, r.Appended, r.Reason, r.part, r.doubt, r.Single, r.Questioned, r.Apart = -1, -1, nil, nil, false, false, false, false
+	r.part.Store(nil)
+	r.Offset, r.Appended, r.Reason, r.doubt, r.Single, r.Questioned, r.Apart = -1, -1, nil, false, false, false, false
 	if r.Unstamped = r.Timestamp.IsZero(); !r.Unstamped {
 		r.Timestamp = time.UnixMilli(r.Timestamp.UnixMilli()) // as it is in the log
 	}
@@ -211,11 +212,11 @@ func (r *Record) Outcome() Outcome { return Outcome(r.outcome.Load()) }
 func (r *Record) Ended() bool { return r.outcome.Load() != uint32(Pending) }
 
 // Partitioned reports whether the record has a partition.
-func (r *Record) Partitioned() bool { return r.part != nil }
+func (r *Record) Partitioned() bool { return r.part.Load() != nil }
 
 // Trouble returns what the record's partition, or its topic, heard last but an ack.
 func (r *Record) Trouble() error {
-	if p := r.part; p != nil {
+	if p := r.part.Load(); p != nil {
 		if e := p.trouble.Load(); e != nil {
 			return *e
 		}
