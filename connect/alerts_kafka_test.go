@@ -99,9 +99,9 @@ func TestAlertsFireAndClear(t *testing.T) {
 		{"KafkaGuardedKafkaAway", fmt.Sprintf("seed_brokers: [ '127.0.0.1:%d' ], topic: later", later), func() {
 			kafkafake.New(t, kfake.NumBrokers(1), kfake.Ports(later)).Topic("later", 1)
 		}},
-		{"KafkaGuardedTopicMissing", connection + ", topic: missing", func() { topic("missing") }},
-		{"KafkaGuardedRightMissing", connection + ", topic: denied", func() { allow("denied", kadm.OpWrite) }},
-		{"KafkaGuardedRefused", fmt.Sprintf("seed_brokers: [ %q ], topic: refused", strings.Join(fake.ListenAddrs(), ",")), refusal.Remove},
+		{"KafkaGuardedTopicMissing", connection + ", topic: missing, retry: { max_interval: 500ms }", func() { topic("missing") }},
+		{"KafkaGuardedRightMissing", connection + ", topic: denied, retry: { max_interval: 500ms }", func() { allow("denied", kadm.OpWrite) }},
+		{"KafkaGuardedRefused", fmt.Sprintf("seed_brokers: [ %q ], topic: refused, retry: { max_interval: 500ms }", strings.Join(fake.ListenAddrs(), ",")), refusal.Remove},
 		{"KafkaGuardedDeadLetters", connection + ", topic: known, dead_letter: { drop: {} }", nil},
 		{"KafkaGuardedBoundsLearned", connection + ", topic: learned, dead_letter: { drop: {} }", nil},
 		{"KafkaGuardedDeadLettersDown", connection + ", topic: known, dead_letter: " + letters.output(), func() { letters.up.Store(true) }},

@@ -25,6 +25,7 @@ var intended = map[string]string{
 	"permanent: new":           "which failures are for good",
 	"dead_letter: new":         "where those go",
 	"dead_letter_breaker: new": "when they would be nearly everything",
+	"dead_letter_format: new":  "what a file gets of them",
 	"report_failures: new":     "how those are reported that go nowhere",
 	"delivery_report: new":     "the fate of every message",
 
