@@ -66,7 +66,7 @@ func TestAFileOfDeadLettersKeepsTheReason(t *testing.T) {
 	require.Equal(t, "t", meta(0)[metaTopic])
 	require.Equal(t, "k1", meta(0)[metaKey])
 	require.Equal(t, "1700000000000", meta(0)[metaTimestamp])
-	require.JSONEq(t, `["h1","h2"]`, meta(0)[metaHeaders].(string))
+	require.Contains(t, []string{`["h1","h2"]`, `["h2","h1"]`}, meta(0)[metaHeaders], "metadata has no order")
 	require.Equal(t, "é", meta(0)["h1"])
 	require.Equal(t, "x", meta(0)["other"])
 	require.NotContains(t, meta(0), metaPartition, "that of an earlier failure")
