@@ -77,7 +77,6 @@ func (p *Producer) Forget(name string) {
 		return
 	}
 	delete(p.topics, name)
-	delete(p.byID, t.id.Load())
 	for _, part := range t.partitions {
 		part.mu.Lock()
 		part.gone = true
@@ -96,13 +95,13 @@ func (t *topic) send(records []*Record) {
 	if len(t.partitions) == 0 || len(t.pending) > 0 || t.asking != nil {
 		t.pending = append(t.pending, records...)
 		t.mu.Unlock()
-		t.all.meta.want(t.name)
+		t.all.meta.want()
 		return
 	}
 	kicks, stray := t.place(records)
 	t.mu.Unlock()
 	if t.all.cfg.MetadataMaxAge > 0 && time.Now().UnixNano()-t.read.Load() > int64(t.all.cfg.MetadataMaxAge) {
-		t.all.meta.want(t.name)
+		t.all.meta.want()
 	}
 	kick(kicks)
 	t.askAstray(stray)
@@ -242,7 +241,7 @@ func (t *topic) ask(b *Batch, a Answer) {
 		t.flush()
 		return
 	}
-	t.all.meta.want(t.name)
+	t.all.meta.want()
 }
 
 func (t *topic) endPending() {
@@ -320,21 +319,17 @@ type metadata struct {
 	mu       sync.Mutex
 	running  bool
 	again    bool
-	wanted   map[string]struct{}
 	last     time.Time
 	failures int
 	waiting  []chan struct{} // for the reading that begins next
 }
 
-func (m *metadata) init(p *Producer) { m.all, m.wanted = p, map[string]struct{}{} }
+func (m *metadata) init(p *Producer) { m.all = p }
 
-// want has metadata read soon, for a topic or for all in use.
-func (m *metadata) want(topic string) {
+// want has the metadata of all topics in use read soon.
+func (m *metadata) want() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if topic != "" {
-		m.wanted[topic] = struct{}{}
-	}
 	m.again = true
 	if !m.running {
 		m.running = true
@@ -351,7 +346,7 @@ func (p *Producer) Refresh(ctx context.Context, topic string) (int, error) {
 	m.mu.Lock()
 	m.waiting = append(m.waiting, done)
 	m.mu.Unlock()
-	m.want(topic)
+	m.want()
 	select {
 	case <-done:
 	case <-ctx.Done():
@@ -389,20 +384,15 @@ func (m *metadata) run() {
 		}
 		m.mu.Lock()
 		m.again = false
-		wanted := m.wanted
-		m.wanted = map[string]struct{}{}
 		waiting := m.waiting
 		m.waiting = nil
 		m.last = time.Now()
 		m.mu.Unlock()
-		err := m.all.readMetadata(wanted)
+		err := m.all.readMetadata()
 		m.mu.Lock()
 		if err != nil {
 			m.failures++
 			m.again = true
-			for t := range wanted {
-				m.wanted[t] = struct{}{}
-			}
 			m.waiting = append(m.waiting, waiting...)
 			m.all.trouble.CompareAndSwap(nil, &err)
 			if !code.OfError(err).Retry {
@@ -421,7 +411,7 @@ func (m *metadata) run() {
 // metadataWait bounds how long a metadata request is waited for.
 const metadataWait = 10 * time.Second
 
-func (p *Producer) readMetadata(wanted map[string]struct{}) error {
+func (p *Producer) readMetadata() error {
 	ctx, cancel := context.WithTimeout(p.life, metadataWait)
 	defer cancel()
 	req := kmsg.NewPtrMetadataRequest()
@@ -441,7 +431,6 @@ func (p *Producer) readMetadata(wanted map[string]struct{}) error {
 	for i := range resp.Topics {
 		p.learn(&resp.Topics[i])
 	}
-	_ = wanted
 	return nil
 }
 
@@ -479,10 +468,6 @@ func (p *Producer) learn(m *kmsg.MetadataResponseTopic) {
 	renewed := m.TopicID != old
 	if renewed {
 		t.id.Store(m.TopicID)
-		p.mu.Lock()
-		delete(p.byID, old)
-		p.byID[m.TopicID] = t
-		p.mu.Unlock()
 	}
 	if m.TopicID == [16]byte{} {
 		p.nameOnly.Store(true)
@@ -534,7 +519,7 @@ func (p *Producer) learn(m *kmsg.MetadataResponseTopic) {
 		if part.queued.Load() > 0 {
 			err := code.Error(leaderNotAvailable)
 			part.trouble.Store(&err)
-			p.wantSoon(t.name)
+			p.wantSoon()
 		}
 	}
 	t.flush()
@@ -543,8 +528,8 @@ func (p *Producer) learn(m *kmsg.MetadataResponseTopic) {
 const leaderNotAvailable = 5
 
 // wantSoon has metadata read again after a pause.
-func (p *Producer) wantSoon(topic string) {
-	time.AfterFunc(time.Duration(100+rand.IntN(50))*time.Millisecond, func() { p.meta.want(topic) })
+func (p *Producer) wantSoon() {
+	time.AfterFunc(time.Duration(100+rand.IntN(50))*time.Millisecond, func() { p.meta.want() })
 }
 
 // notThere deals with a topic that the cluster has no partitions of to tell.
@@ -601,7 +586,7 @@ func (t *topic) reclaim(p *partition) {
 	t.pending = slices.Concat(p.leave(), t.pending)
 	p.unlock()
 	t.mu.Unlock()
-	t.all.meta.want(t.name)
+	t.all.meta.want()
 }
 
 // leave takes all records out of the partition that are not in flight.

@@ -137,7 +137,7 @@ func (p *partition) list() *node {
 	}
 	all := p.topic.all
 	if p.node == nil {
-		all.meta.want(p.topic.name)
+		all.meta.want()
 		return nil
 	}
 	if all.cfg.Idempotent && !p.hasID && !all.ids.assign(p) {
@@ -417,7 +417,7 @@ func (p *partition) answered(b *Batch, a Answer) {
 		p.inDoubt(b)
 	}
 	if code.LeaderMoved(a.Code) {
-		all.meta.want(p.topic.name)
+		all.meta.want()
 	}
 	p.ask(b, a)
 }

@@ -231,7 +231,7 @@ type Write struct {
 	Done     chan struct{}
 }
 
-// NewWrite returns a Write of n records.
+// NewWrite returns a Write that expects no records yet, see Expect.
 func NewWrite() *Write { return &Write{Done: make(chan struct{}, 1)} }
 
 // Expect has Done get a value after n more records have ended.
@@ -261,7 +261,6 @@ type Producer struct {
 
 	mu     sync.RWMutex
 	topics map[string]*topic
-	byID   map[[16]byte]*topic
 	nodes  map[int32]*node
 	closed bool
 
@@ -274,7 +273,7 @@ type Producer struct {
 
 // New returns a Producer on a client, which must have the Producer's Hook.
 func New(cfg Config, hook *Hook) *Producer {
-	p := &Producer{cfg: cfg, topics: map[string]*topic{}, byID: map[[16]byte]*topic{}, nodes: map[int32]*node{}}
+	p := &Producer{cfg: cfg, topics: map[string]*topic{}, nodes: map[int32]*node{}}
 	p.life, p.end = context.WithCancel(context.Background())
 	p.meta.init(p)
 	p.ids.producer = p

@@ -367,7 +367,7 @@ func (r *request) lost(err error) {
 		return
 	}
 	all := r.node.all
-	all.meta.want("")
+	all.meta.want()
 	if !r.bound { // kgo never got to write it
 		r.ready.trouble.Store(&err)
 		if !code.OfError(err).Retry {
