@@ -1,7 +1,6 @@
 package guard
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -96,9 +95,7 @@ func FuzzWriteAgainstTheLog(f *testing.F) {
 		var wg sync.WaitGroup
 		for w := range writes {
 			wg.Go(func() {
-				ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-				defer cancel()
-				vs[w] = g.Write(ctx, rs[w])
+				vs[w] = g.Write(t.Context(), rs[w])
 			})
 		}
 		wg.Wait()

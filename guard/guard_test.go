@@ -409,7 +409,7 @@ func TestWithoutAcksHandedOverIsDelivered(t *testing.T) {
 	vs := g.Write(t.Context(), records("t", "r", 10, 10))
 	require.Empty(t, classes(vs))
 	require.EqualValues(t, -1, vs[5].Offset, "the broker tells no offset")
-	require.Eventually(t, func() bool { return len(c.Log("t")) == 10 }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return len(c.Log("t")) == 10 }, 5*time.Minute, 10*time.Millisecond)
 }
 
 func TestAnEndedContextLeavesNothingUnsaid(t *testing.T) {
