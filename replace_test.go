@@ -63,16 +63,16 @@ output: { resource: out }
 			require.Eventually(t, func() bool {
 				text, err := os.ReadFile(log)
 				return err == nil && strings.Contains(string(text), "messages for topic missing are held")
-			}, time.Minute, 50*time.Millisecond)
+			}, 5*time.Minute, 50*time.Millisecond)
 
-			client := http.Client{Timeout: time.Minute}
+			client := http.Client{Timeout: 5 * time.Minute}
 			resp, err := client.Post("http://"+address+"/resources/output/out", "application/yaml", strings.NewReader(output("there")))
 			require.NoError(t, err)
 			require.NoError(t, resp.Body.Close())
 			require.Equal(t, http.StatusOK, resp.StatusCode)
 			require.Eventually(t, func() bool {
 				return fmt.Sprint(len(c.Values("there"))) == test.messages
-			}, time.Minute, 100*time.Millisecond)
+			}, 5*time.Minute, 100*time.Millisecond)
 			for value, times := range c.Values("there") {
 				require.Equal(t, 1, times, value)
 			}

@@ -55,7 +55,7 @@ output:
 		defer resp.Body.Close()
 		answer, err = io.ReadAll(resp.Body)
 		return err == nil && resp.StatusCode == http.StatusOK
-	}, time.Minute, 50*time.Millisecond)
+	}, 5*time.Minute, 50*time.Millisecond)
 	require.True(t, json.Valid(answer), string(answer))
 	require.Contains(t, string(answer), secret)
 }

@@ -346,7 +346,7 @@ func TestCommand(t *testing.T) {
 	require.NoError(t, os.WriteFile(resources, []byte("output_resources: [ { label: out, "+outputYAML(c, "topic: orders")+" } ]"), 0o600))
 	command := func(args ...string) error {
 		app := &cli.App{Writer: io.Discard, Commands: []*cli.Command{Command()}, ExitErrHandler: func(*cli.Context, error) {}}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 		defer cancel()
 		return app.RunContext(ctx, append([]string{"kafka-guarded", "check"}, args...))
 	}

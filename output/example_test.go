@@ -22,7 +22,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer cluster.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 
 	builder := service.NewStreamBuilder()

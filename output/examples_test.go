@@ -6,7 +6,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
@@ -99,9 +98,7 @@ func runExample(t *testing.T, field, example string) {
 	}
 	stream, err := config.Build()
 	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	require.NoError(t, stream.Run(ctx))
+	require.NoError(t, stream.Run(t.Context()))
 	require.Equal(t, 2, acked)
 	log := c.Log("t")
 	require.NotEmpty(t, log)

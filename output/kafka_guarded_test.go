@@ -6,7 +6,6 @@ import (
 	"math"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
@@ -182,15 +181,13 @@ func TestWithoutFallbackNothingIsLost(t *testing.T) {
 	// At the places 1 and 4 of the batch: an input that is handed a BatchError
 	// for both, and for both again, loses the former.
 	s := &streamtest.Stream{Config: streamtest.Config{Replay: true}, Batches: [][]string{{"m0", big + "1", "m2", "m3", big + "4", "m5"}, {"m6", "m7"}}}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
 	// What is too large is sent again and again, until it is not.
 	requests := c.Count(kmsg.Produce)
 	go func() {
-		_ = requests.Wait(ctx, 8)
-		_, _ = c.Admin.AlterTopicConfigs(ctx, setConfig("max.message.bytes", "100000"), "t")
+		_ = requests.Wait(t.Context(), 8)
+		_, _ = c.Admin.AlterTopicConfigs(t.Context(), setConfig("max.message.bytes", "100000"), "t")
 	}()
-	require.True(t, s.Run(t, ctx, c.alone("topic: t", "topic_rules: { enabled: false }", quickRetry)))
+	require.True(t, s.Run(t, t.Context(), c.alone("topic: t", "topic_rules: { enabled: false }", quickRetry)))
 	require.Equal(t, map[int]error{0: nil, 1: nil}, s.Acked())
 	have := c.Values("t")
 	for _, m := range []string{"m0", big + "1", "m2", "m3", big + "4", "m5", "m6", "m7"} {
@@ -216,9 +213,7 @@ func TestAnUnreachableClusterIsWaitedFor(t *testing.T) {
 	require.NoError(t, err)
 	o, err := newOutput(conf, conf.Resources())
 	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	require.ErrorContains(t, o.Connect(ctx), "127.0.0.1:1")
+	require.ErrorContains(t, o.Connect(t.Context()), "127.0.0.1:1")
 	require.Equal(t, service.ErrNotConnected, o.WriteBatch(t.Context(), streamtest.Batch("a")), "nothing was handed over")
 	require.NoError(t, o.Close(t.Context()))
 }

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
@@ -50,10 +49,8 @@ func TestProcessorsInThePipelineLoseNothing(t *testing.T) {
 				}
 				// The topic of what is bad is illegal at first.
 				s := &streamtest.Stream{Config: streamtest.Config{Replay: true, Processors: append(processors, "mapping: 'meta try = counter()'")}, Batches: [][]string{test.batch}}
-				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-				defer cancel()
 				topic := `topic: '${! if content().has_prefix("bad") && @try.number() < 12 { "a b" } else { "t" } }'`
-				require.True(t, s.Run(t, ctx, c.alone(topic, quickRetry)))
+				require.True(t, s.Run(t, t.Context(), c.alone(topic, quickRetry)))
 				require.Equal(t, map[int]error{0: nil}, s.Acked())
 				have := c.Values("t")
 				for _, m := range test.want {
@@ -71,10 +68,8 @@ func TestAGivenUpMessageIsNotLostBehindAFilter(t *testing.T) {
 	c.Topic("t", 1)
 	s := &streamtest.Stream{Config: streamtest.Config{Replay: true}, Batches: [][]string{{"drop1", "m0", "m1", "later", "m2"}}}
 	s.Processors = []string{drops}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
 	when(s, streamtest.FailedWrite, func() { c.Topic("new", 1) })
-	require.True(t, s.Run(t, ctx, c.alone(
+	require.True(t, s.Run(t, t.Context(), c.alone(
 		`topic: '${! if content() == "later" { "new" } else { "t" } }'`, "allow_auto_topic_creation: false",
 		"retry: { initial_interval: 1ms, max_interval: 10ms, max_elapsed_time: 50ms }", "dead_letter: { capture: {} }")))
 	require.Equal(t, map[int]error{0: nil}, s.Acked())
@@ -116,10 +111,8 @@ func TestDeadLettersAreNotLostToTheChildsProcessors(t *testing.T) {
 					Replay:    true,
 					Resources: "output_resources:\n  - label: letters\n    capture: {}\n    processors: [ { split: { size: 2 } } ]\n",
 				}, Batches: [][]string{batch}, Refuse: f.refuse}
-				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-				defer cancel()
 				topic := `topic: '${! if content().has_prefix("bad") { "a b" } else { "t" } }'`
-				require.True(t, s.Run(t, ctx, c.withDeadLetter(child.yaml, topic)))
+				require.True(t, s.Run(t, t.Context(), c.withDeadLetter(child.yaml, topic)))
 				require.Equal(t, map[int]error{0: nil}, s.Acked())
 				require.Equal(t, once("m0", "m1"), c.Values("t"))
 				arrived := ""
