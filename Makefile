@@ -87,14 +87,14 @@ mutations:
 	go test ./sim -timeout 0 -run TestMutationsAreNoticed -mutations all -v
 
 # Real Kafka at full load and with faults, for HOURS. What it found is in SOAK_OUT;
-# with WRITE=1 it goes into docs/testing.md, too. SEED draws the faults.
+# with WRITE=1 it goes into docs/soak.md, too. SEED draws the faults.
 HOURS ?= 1
 SEED ?= 0
 SOAK_OUT ?= $(CURDIR)/dist/soak
 soak:
 	@mkdir -p $(SOAK_OUT)
 	@go test ./soak -timeout 0 -count=1 -v -hours $(HOURS) -seed $(SEED) -out $(SOAK_OUT) \
-		$(if $(wildcard /dev/shm),-data /dev/shm) $(if $(WRITE),-write $(CURDIR)/docs/testing.md) >$(SOAK_OUT)/soak.log 2>&1; \
+		$(if $(wildcard /dev/shm),-data /dev/shm) $(if $(WRITE),-write $(CURDIR)/docs/soak.md) >$(SOAK_OUT)/soak.log 2>&1; \
 	code=$$?; cat $(SOAK_OUT)/account.md; grep -e ' -seed ' -e RESULT -e '^---' $(SOAK_OUT)/soak.log; \
 	grep -A25 'Error Trace' $(SOAK_OUT)/soak.log; exit $$code
 

@@ -3,21 +3,20 @@ package config
 
 import _ "embed"
 
-// Example is example.yaml: messages to Kafka, and by way of a fallback to files
-// what Kafka can't take. It reads the environment variables KAFKA_BROKERS,
-// DEAD_LETTERS (a directory), MESSAGES and POISON.
+// Example is example.yaml: it writes messages to Kafka, and those that Kafka can't
+// take to files, by the output's dead_letter. It reads the environment variables
+// KAFKA_BROKERS, DEAD_LETTERS (a directory), MESSAGES and POISON.
 //
 //go:embed example.yaml
 var Example []byte
 
-// DeadLetter is dead-letter.yaml: the same as Example, by way of the output's
-// own dead_letter.
+// Fallback is fallback.yaml: the same as Example, by a fallback around the output.
 //
-//go:embed dead-letter.yaml
-var DeadLetter []byte
+//go:embed fallback.yaml
+var Fallback []byte
 
-// HTTPGateway is http_gateway.yaml: records that are posted over HTTP to Kafka, and
-// what became of each as the answer. It reads the environment variables
+// HTTPGateway is http_gateway.yaml: it writes records that are posted over HTTP to
+// Kafka, and answers with the outcome of each. It reads the environment variables
 // KAFKA_BROKERS, HTTP_ADDRESS, HTTP_TIMEOUT and GIVE_UP_AFTER.
 //
 //go:embed http_gateway.yaml

@@ -22,7 +22,7 @@ type envelope struct {
 	BodyBase64     *string                    `json:"body_base64"`
 }
 
-// recipe is a letter as config/dead-letter.yaml has had it in its files.
+// recipe is a letter as config/example.yaml has had it in its files.
 type recipe struct {
 	Error    *string `json:"error"`
 	Topic    *string `json:"topic"`

@@ -25,8 +25,8 @@ func Command() *cli.Command {
 		Description: `
 Starts a broker in the process, runs config/example.yaml against it, and then
 reads the topics and the dead letters to say what became of every message. Fails
-if any is lost, duplicated or not where it should be. With --recipe dead-letter,
-runs config/dead-letter.yaml instead, and the accounts must be the same. With
+if any is lost, duplicated or not where it should be. With --recipe fallback,
+runs config/fallback.yaml instead, and the accounts must be the same. With
 --recipe http, starts config/http_gateway.yaml, and says what to send to it.
 
 With --config, runs a config of your own instead. ${KAFKA_BROKERS} in it is the

@@ -36,14 +36,14 @@ type Options struct {
 	Out io.Writer
 }
 
-// Recipes are the names of the recipes: config/example.yaml, with a fallback,
-// and config/dead-letter.yaml.
-var Recipes = []string{"fallback", "dead-letter"}
+// Recipes are the names of the recipes: config/example.yaml, with a dead_letter, and
+// config/fallback.yaml.
+var Recipes = []string{"dead-letter", "fallback"}
 
 // config returns the recipe's config.
 func (o Options) config() []byte {
 	if o.Recipe == Recipes[1] {
-		return config.DeadLetter
+		return config.Fallback
 	}
 	return config.Example
 }

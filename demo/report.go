@@ -65,7 +65,7 @@ func printNext(w io.Writer) {
 	fmt.Fprintf(w, `
 What next:
   %[1]s demo --messages 2000 --poison 0.2   a fifth of them bad
-  %[1]s demo --recipe dead-letter           the same by way of dead_letter
+  %[1]s demo --recipe fallback              the same by a fallback around the output
   %[1]s demo --keep                         look at the topics yourself
   %[1]s demo --config YOUR.yaml             your config, with ${KAFKA_BROKERS} in it
   KAFKA_BROKERS=HOST:9092 %[1]s run config/example.yaml

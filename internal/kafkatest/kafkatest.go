@@ -173,6 +173,13 @@ func (c *Cluster) ClientAddr(node int) string {
 	return addr(c.node(node).client)
 }
 
+// SuperUserAddr returns the address of a node's internal listener. Its clients need
+// no credentials, and have all rights.
+func (c *Cluster) SuperUserAddr(node int) string {
+	c.tb.Helper()
+	return addr(c.node(node).internal)
+}
+
 // logTails shows the end of every node's log.
 func (c *Cluster) logTails() {
 	for _, n := range c.c.nodes {
