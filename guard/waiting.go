@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
 )
 
@@ -108,30 +109,37 @@ func (ws *waits) release(s *slot, gaveUp bool) {
 	ws.drop(s, gaveUp)
 }
 
-// forAck counts those of a write's records that have waited for an ack for long. The write's
-// goroutine calls it.
+// forAck counts those of a write's records that have waited for an ack for long: under what
+// their partition was answered last, if that is true of all records for it, since they are
+// queued behind a batch that is held for it. The write's goroutine calls it.
 func (ws *waits) forAck(w *write, slots []*slot) {
 	if time.Since(w.began) < lookEvery {
 		return
 	}
 	ws.mu.Lock()
 	defer ws.unlock()
-	why := Transient.String()
 	for _, s := range slots {
 		switch {
 		case s.Ended():
-			if s.waitsFor != (waitKey{}) {
-				ws.drop(s, false)
-			}
-		case s.waitsFor == waitKey{}:
-			ws.move(s, waitKey{s.record().Topic, why}, Transient, nil, noticeAfter, w.began)
-			fallthrough
-		case s.waitsFor.why == why && s.held == nil:
-			if f := ws.on[s.waitsFor]; f != nil {
-				if f.cause = s.Trouble(); f.cause == nil {
-					f.cause = w.guard.producer.Trouble()
-				}
-			}
+			ws.drop(s, false)
+			continue
+		case s.waitsFor != (waitKey{}) && s.held != nil:
+			continue
+		}
+		class, cause := Transient, s.Trouble()
+		if m := code.OfError(cause); cause != nil && m.Scope == code.OfPartition && !m.Retry {
+			class = Class(m.Class)
+			cause = &Failure{Class: class, Topic: s.record().Topic, Partition: s.partition(), Cause: cause}
+		}
+		if cause == nil {
+			cause = w.guard.producer.Trouble()
+		}
+		key := waitKey{s.record().Topic, class.String()}
+		if s.waitsFor != key {
+			ws.move(s, key, class, nil, noticeAfter, w.began)
+		}
+		if f := ws.on[key]; class == Transient || f.cause == nil {
+			f.cause = cause
 		}
 	}
 }

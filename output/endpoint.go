@@ -56,13 +56,19 @@ func (e endpoint) name(r Right) string {
 	return string(r)
 }
 
-// advice says more of what messages are held for, empty if there is no more to say.
+// advice says what to do about what messages are held for, empty if there is nothing to say.
 func (e endpoint) advice(cause error) string {
+	grant := "Grant "
+	if e.iam {
+		grant = "IAM has to allow "
+	}
 	switch {
-	case e.iam && errors.Is(cause, kerr.TopicAuthorizationFailed):
-		return ". IAM has to allow " + e.name(WriteTopic)
-	case e.iam && errors.Is(cause, kerr.ClusterAuthorizationFailed):
-		return fmt.Sprintf(". IAM has to allow %s, or set %s: false", e.name(WriteIdempotent), fieldIdempotentWrite)
+	case errors.Is(cause, kerr.UnknownTopicOrPartition):
+		return ". Create the topic"
+	case errors.Is(cause, kerr.TopicAuthorizationFailed):
+		return ". " + grant + e.name(WriteTopic)
+	case errors.Is(cause, kerr.ClusterAuthorizationFailed):
+		return fmt.Sprintf(". %s%s, or set %s: false", grant, e.name(WriteIdempotent), fieldIdempotentWrite)
 	case e.eventHubs && errors.Is(cause, kerr.PolicyViolation):
 		return ". Event Hubs throttles with this error: it passes, more throughput units keep it away"
 	}

@@ -22,7 +22,9 @@ func TestAdviceOfServices(t *testing.T) {
 	require.Empty(t, endpoint{}.advice(held(kerr.PolicyViolation)))
 	require.Contains(t, msk.advice(held(kerr.TopicAuthorizationFailed)), "IAM has to allow kafka-cluster:DescribeTopic and kafka-cluster:WriteData on the topic")
 	require.Contains(t, msk.advice(held(kerr.ClusterAuthorizationFailed)), "kafka-cluster:WriteDataIdempotently on the cluster, or set idempotent_write: false")
-	require.Empty(t, endpoint{}.advice(held(kerr.TopicAuthorizationFailed)))
+	require.Equal(t, ". Grant WRITE on the topic", endpoint{}.advice(held(kerr.TopicAuthorizationFailed)))
+	require.Equal(t, ". Grant IDEMPOTENT_WRITE on the cluster, or set idempotent_write: false", endpoint{}.advice(held(kerr.ClusterAuthorizationFailed)))
+	require.Equal(t, ". Create the topic", endpoint{}.advice(held(kerr.UnknownTopicOrPartition)))
 	for _, right := range []Right{WriteTopic, WriteIdempotent, DescribeTopic, DescribeBrokers} {
 		require.Contains(t, msk.name(right), "kafka-cluster:")
 		require.Equal(t, string(right), endpoint{}.name(right))

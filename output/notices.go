@@ -2,6 +2,7 @@ package output
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -129,18 +130,32 @@ func (n *notices) bound(topic string, bytes int) {
 // lasts, and when it is over or given up.
 func (n *notices) waiting(w guard.Waiting) {
 	lasted := time.Since(w.Since).Round(time.Second)
+	soFar := ""
+	if lasted > 0 {
+		soFar = fmt.Sprintf(", for %s so far,", lasted)
+	}
 	switch {
 	case w.Over && w.GivenUp:
-		n.log.Warnf("Messages for topic %s are given up that were held as %s, for %s", w.Topic, w.Why, lasted)
+		n.log.Warnf("Gave up on messages for topic %s after %s, held as %s%s", w.Topic, lasted, w.Why, because(w.Cause))
+	case w.Over && w.Class == guard.Transient:
+		n.log.Infof("Messages for topic %s no longer wait for brokers to answer, after %s", w.Topic, lasted)
 	case w.Over:
 		n.log.Infof("Messages for topic %s are no longer held as %s, after %s", w.Topic, w.Why, lasted)
 	case w.Why == waitingForRoom:
-		n.log.Warnf("%d messages for topic %s wait for room in the buffer (%s, %s), since %s: what is in it waits itself", w.Records, w.Topic, fieldMaxBufferedRecords, fieldMaxBufferedBytes, lasted)
+		n.log.Warnf("%d messages for topic %s wait%s for room in the buffer (%s, %s): what is in it waits itself", w.Records, w.Topic, soFar, fieldMaxBufferedRecords, fieldMaxBufferedBytes)
 	case w.Cause == nil:
-		n.log.Warnf("%d messages for topic %s wait for a broker to acknowledge them, since %s", w.Records, w.Topic, lasted)
+		n.log.Warnf("%d messages for topic %s wait%s for a broker to acknowledge them", w.Records, w.Topic, soFar)
 	default:
-		n.log.Warnf("%d messages for topic %s are held, since %s, and tried again until it passes: %v%s", w.Records, w.Topic, lasted, w.Cause, n.endpoint.advice(w.Cause))
+		n.log.Warnf("%d messages for topic %s are held%s and tried again until it passes%s%s", w.Records, w.Topic, soFar, because(w.Cause), n.endpoint.advice(w.Cause))
 	}
+}
+
+// because returns a cause as the end of a line, without a full stop: more may follow.
+func because(cause error) string {
+	if cause == nil {
+		return ""
+	}
+	return ": " + strings.TrimSuffix(cause.Error(), ".")
 }
 
 // uncertain says that messages are reported whose fate is not known.
