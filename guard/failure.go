@@ -3,6 +3,8 @@ package guard
 import (
 	"strconv"
 	"strings"
+
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/limits"
 )
 
 // Failure is the error of a record that was not delivered, or not provably.
@@ -75,3 +77,8 @@ func (f *Failure) Error() string {
 
 // Unwrap returns the cause.
 func (f *Failure) Unwrap() error { return f.Cause }
+
+// failureOf returns the failure of a record that a limit rejects.
+func failureOf(v *limits.Violation) *Failure {
+	return &Failure{Class: Class(v.Class), Partition: -1, Bytes: v.Bytes, Limit: v.Limit, LimitName: v.LimitName, Problem: v.Problem, Cause: v.Cause}
+}

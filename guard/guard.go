@@ -7,11 +7,11 @@
 //
 // A Write goes through these steps:
 //
-//	reject locally   preflight.go   what the topic's limits do not allow
-//	send             producer     partitions, batches, requests, answers
-//	retry            retry.go     what is done with a batch that was not acked
-//	isolate          isolate.go   which records of a rejected batch are at fault
-//	wait             write.go     until each record has ended, or the write gives up
+//	reject locally   internal/limits     what the topic's limits do not allow
+//	send             internal/producer   partitions, batches, requests, answers
+//	retry            retry.go            what is done with a batch that was not acked
+//	isolate          isolate.go          which records of a rejected batch are at fault
+//	wait             write.go            until each record has ended, or the write gives up
 package guard
 
 import (
@@ -24,14 +24,16 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/limits"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
 )
 
-// defaultMaxMessageBytes is the size in bytes of the largest batch for a topic
-// whose rules are not known, when Config.MaxMessageBytes is not set either.
-const defaultMaxMessageBytes = 1 << 20
+// Rules is what a topic accepts, as the cluster reports it.
+type Rules = limits.Rules
+
+// Difference is a limit that the cluster reports and the broker does not apply.
+type Difference = limits.Difference
 
 // defaultRulesMaxAge is the default of Config.RulesMaxAge.
 const defaultRulesMaxAge = 5 * time.Minute
@@ -65,6 +67,11 @@ type Config struct {
 	// return soon.
 	OnRules func(old, now *Rules)
 
+	// OnDifference is called when the broker took a record that a limit of its topic
+	// rejects, as the cluster reports it. That limit is not believed any more as long as
+	// it is reported with the same value. It must return soon.
+	OnDifference func(Difference)
+
 	// OnBound is called when, of a topic whose rules are not known, the size
 	// in bytes is learned from which on records are refused for it. It must
 	// return soon.
@@ -93,13 +100,10 @@ type Config struct {
 	OnWaits func(why string, records int)
 }
 
-// minMaxMessageBytes is the smallest batch size that kgo takes.
-const minMaxMessageBytes = 512
-
 // Validate reports what is wrong with the config. New calls it.
 func (c Config) Validate() error {
-	if c.MaxMessageBytes != 0 && (c.MaxMessageBytes < minMaxMessageBytes || c.MaxMessageBytes > 1<<30) {
-		return fmt.Errorf("max_message_bytes is %d, it must be between %d and %d", c.MaxMessageBytes, minMaxMessageBytes, 1<<30)
+	if c.MaxMessageBytes != 0 && (c.MaxMessageBytes < limits.MinMaxMessageBytes || c.MaxMessageBytes > 1<<30) {
+		return fmt.Errorf("max_message_bytes is %d, it must be between %d and %d", c.MaxMessageBytes, limits.MinMaxMessageBytes, 1<<30)
 	}
 	if c.RulesMaxAge < 0 {
 		return fmt.Errorf("the maximum age of topic rules is %s, it must not be negative", c.RulesMaxAge)
@@ -123,8 +127,7 @@ type Guard struct {
 
 	client   *kgo.Client
 	producer *producer.Producer
-	rules    *rulebook
-	learned  allLearned
+	limits   *limits.Limits
 
 	// recordErrorsHold is set once a record that the cluster listed was rejected
 	// alone, too: from then on its lists are believed.
@@ -163,11 +166,14 @@ func New(config Config, opts ...kgo.Opt) (*Guard, error) {
 	if g.client, err = kgo.NewClient(append(opts, kgo.WithHooks(hook))...); err != nil {
 		return nil, err
 	}
-	g.rules = &rulebook{
-		client: g.client, life: g.life, maxAge: config.RulesMaxAge, fresh: rulesFresh,
-		disabled: config.IgnoreRules, changed: config.OnRules, forget: g.forget,
-		silent: map[int32]time.Time{},
-	}
+	g.limits = limits.New(limits.Config{
+		Own: limits.Own{
+			MaxMessageBytes: config.MaxMessageBytes, MaxRequestBytes: settings.maxRequestBytes,
+			MaxBufferedBytes: settings.maxBufferedBytes, Codec: settings.codec,
+		},
+		Client: g.client, Life: g.life, MaxAge: config.RulesMaxAge, Ignore: config.IgnoreRules,
+		Changed: config.OnRules, Differs: config.OnDifference, Forget: func(topic string) { g.producer.Forget(topic) },
+	})
 	g.producer = producer.New(settings.producer(g), hook)
 	return g, nil
 }
@@ -179,6 +185,9 @@ func (c *Config) setDefaults() {
 	}
 	if c.OnRules == nil {
 		c.OnRules = func(_, _ *Rules) {}
+	}
+	if c.OnDifference == nil {
+		c.OnDifference = func(Difference) {}
 	}
 	if c.OnBound == nil {
 		c.OnBound = func(string, int) {}
@@ -202,38 +211,6 @@ func retryBackoff(failures int) time.Duration {
 	return pause(failures, 100*time.Millisecond, time.Second)
 }
 
-// forget drops what is known of a topic that is out of use.
-func (g *Guard) forget(topic string) {
-	g.producer.Forget(topic)
-	g.learned.forget(topic)
-}
-
-// Ping reports whether any broker answers. The error is kgo's own.
-func (g *Guard) Ping(ctx context.Context) error { return g.client.Ping(ctx) }
-
-// UseSeeds has the client find the cluster by these brokers when it knows of none any more,
-// in place of those of kgo.SeedBrokers. It asks for the cluster's brokers first, so that a
-// seed which does not answer costs no time at the start.
-func (g *Guard) UseSeeds(ctx context.Context, seeds ...string) error {
-	req := kmsg.NewPtrMetadataRequest()
-	req.Topics = []kmsg.MetadataRequestTopic{}
-	if _, err := req.RequestWith(ctx, g.client); err != nil {
-		return fmt.Errorf("asking for the cluster's brokers: %w", err)
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	return g.client.UpdateSeedBrokers(seeds...)
-}
-
-// Rules returns what a topic accepts, by an answer of the cluster that is at most
-// a second old, if there is one. Rules.Unknown says why there is none.
-func (g *Guard) Rules(ctx context.Context, topic string) Rules {
-	g.rules.learn(ctx, []string{topic})
-	g.rules.refresh(ctx, []string{topic})
-	return *g.rules.of(topic)
-}
-
 // Close ends the client. Writes that are under way return: what is not yet
 // acked is NotWritten if it was never sent, else Unknown.
 func (g *Guard) Close() {
@@ -253,8 +230,8 @@ func (g *Guard) Close() {
 // Timestamp, if zero, and its Partition.
 func (g *Guard) Write(ctx context.Context, records []*kgo.Record) []Verdict {
 	w := g.begin(ctx, records)
-	for open := w.rejectLocally(); len(open) > 0; {
-		open = w.deliver(open)
+	for open := w.prepare(); len(open) > 0; {
+		open = w.deliver(w.checkLimits(open))
 	}
 	return w.end()
 }

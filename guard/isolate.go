@@ -1,26 +1,24 @@
 package guard
 
 import (
-	"bytes"
 	"context"
 	"regexp"
 	"slices"
 	"strconv"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/limits"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
 )
 
 // isolation is the search for the records at fault in one rejected batch. A record fails
 // only with proof:
 //
-//  1. by the topic's limits, read within the last second;
+//  1. by the topic's limits, fresh and confirmed;
 //  2. if it was rejected alone in its request, by a code that speaks of the record;
 //  3. if the broker lists it (KIP-467), once its lists have proved right;
-//  4. for its size, if a smaller one was rejected alone, see Check.
+//  4. for its size, if a smaller one was rejected alone, see limits.TooLarge.
 //
 // An ambiguous code, or one about a timestamp that we set, counts only if the partition
 // acked another batch between two rejections of the record, three seconds apart.
@@ -29,6 +27,8 @@ type isolation struct {
 	batch *producer.Batch
 	producer.Answer
 	plan producer.Plan
+	// questioned is set if a limit rejects some of the records that is not confirmed.
+	questioned bool
 }
 
 // isolate returns how a rejected batch is sent in parts, and which of its records fail.
@@ -43,6 +43,10 @@ func (g *Guard) isolate(b *producer.Batch, a producer.Answer) producer.Plan {
 	case len(open) == 0:
 	case len(i.plan.Failed)+len(i.plan.Later) > 0:
 		i.add(open, false)
+	case i.questioned && len(open) > 1 && !i.listed():
+		others, behind := split(open)
+		i.add(others, false)
+		i.add(behind, false)
 	case m.Class == code.SizeExceeded:
 		i.bySize(open)
 	case len(b.Records) == 1:
@@ -68,14 +72,42 @@ func (i *isolation) add(records []*producer.Record, alone bool) {
 	}
 }
 
-// fail ends a record, or has it sent again later, where its class is not permanent.
+// fail ends a record, or has it sent again later, where its class is not permanent. A limit
+// that rejects the record for the same reason is confirmed by that, and tells the text.
 func (i *isolation) fail(r *producer.Record, f *Failure) {
+	if v := i.predicted(slotOf(r)); v != nil {
+		v.Confirm()
+		f = failureOf(v)
+		f.Cause = i.Err
+	}
 	f.Topic, f.Partition, f.Outcome = i.batch.Topic, i.batch.Partition, outcomeOf(i.batch)
 	if i.guard.final(f.Class) {
 		i.plan.Failed = append(i.plan.Failed, producer.Failed{Record: r, Reason: f})
 		return
 	}
 	i.later(r, f, i.guard.retryAfter(i.batch.Attempts))
+}
+
+// predicted returns the limit that explains why the broker rejected a record, nil for none.
+func (i *isolation) predicted(s *slot) *limits.Violation {
+	if s == nil || s.limit == nil {
+		return nil
+	}
+	m, fits := code.Of(i.Code), false
+	switch s.limit.Kind {
+	case limits.Size:
+		fits = m.Class == code.SizeExceeded
+	case limits.Decompressed:
+		fits = code.HasRecordErrors(i.Code) && !code.AboutTime(i.Code) && len(i.RecordErrors) == 0
+	case limits.Older, limits.Newer:
+		fits = code.AboutTime(i.Code)
+	default:
+		fits = m.Class == code.InvalidRecord && !code.AboutTime(i.Code)
+	}
+	if !fits {
+		return nil
+	}
+	return s.limit
 }
 
 // later has a record sent again by itself.
@@ -88,10 +120,11 @@ func (i *isolation) later(r *producer.Record, f *Failure, after time.Duration) {
 	i.plan.Later = append(i.plan.Later, producer.Later{Record: r, After: after})
 }
 
-// byLimits fails the records that the topic's limits do not allow, and returns the others.
+// byLimits fails the records that the topic's limits reject, and returns the others. Those
+// that a limit rejects which is not confirmed are to be sent alone.
 func (i *isolation) byLimits() (open []*producer.Record) {
 	g := i.guard
-	ctx, cancel := context.WithTimeout(g.life, rulesWait)
+	ctx, cancel := context.WithTimeout(g.life, limits.Wait)
 	defer cancel()
 	var slots []*slot
 	for _, r := range i.batch.Records {
@@ -103,15 +136,26 @@ func (i *isolation) byLimits() (open []*producer.Record) {
 			slots = append(slots, s)
 		}
 	}
-	failures := g.rejectedBy(ctx, slots)
+	failed := map[*slot]bool{}
+	g.applyLimits(ctx, slots, func(s *slot, f *Failure) {
+		f.Outcome, failed[s] = outcomeOf(i.batch), true
+		i.plan.Failed = append(i.plan.Failed, producer.Failed{Record: &s.Record, Reason: f})
+	})
 	for _, s := range slots {
-		if f := failures[s]; f != nil {
-			i.fail(&s.Record, f)
-		} else {
-			open = append(open, &s.Record)
+		if failed[s] {
+			continue
 		}
+		if s.limit != nil {
+			s.Single, s.Alone, s.Questioned, i.questioned = true, true, true, true
+		}
+		open = append(open, &s.Record)
 	}
 	return open
+}
+
+// listed reports whether the broker lists the rejected records, and its lists are believed.
+func (i *isolation) listed() bool {
+	return i.guard.recordErrorsHold.Load() && len(i.RecordErrors) > 0 && code.HasRecordErrors(i.Code)
 }
 
 // unlike is by how much the largest record of a batch must exceed the smallest
@@ -122,14 +166,13 @@ const unlike = 8
 // alone, and the others in batches that are smaller by now.
 func (i *isolation) bySize(open []*producer.Record) {
 	g, b := i.guard, i.batch
-	l := g.learned.of(b.Topic, b.Leader)
-	l.tooLarge(b.Sent, i.Alone)
+	g.limits.Rejected(b.Topic, b.Leader, b.Sent, i.Alone)
 	if len(b.Records) == 1 {
 		if !i.Alone {
 			i.add(open, true)
 			return
 		}
-		i.tooLarge(open[0], l)
+		i.tooLarge(open[0])
 		return
 	}
 	sizes := make([]int32, len(open))
@@ -148,7 +191,7 @@ func (i *isolation) bySize(open []*producer.Record) {
 		i.add(behind, false)
 		return
 	}
-	if most, _ := g.maxBatch(b.Topic, b.Leader); producer.RawSize(open) > most {
+	if most, _ := g.limits.MaxBatch(b.Topic, b.Leader); producer.RawSize(open) > most {
 		i.add(open, false) // it is sent in smaller batches
 		return
 	}
@@ -190,72 +233,36 @@ func split(records []*producer.Record) (others, behind []*producer.Record) {
 }
 
 // tooLarge fails a record that was rejected alone for its size.
-func (i *isolation) tooLarge(r *producer.Record, l *learned) {
-	g := i.guard
-	news := l.rejectedAlone(rejection{
-		raw: int(r.Size), sent: i.batch.Sent, started: i.batch.Started, code: i.Code, message: i.Message,
-		shrinks: g.settings.compressor == nil && shrinks(r.Record, int(r.Size)),
-	})
-	g.learned.any.Store(true)
-	i.fail(r, &Failure{Class: SizeExceeded, Bytes: i.batch.Sent, LimitName: limitOf(i.Code), Limit: limitIn(i.Message), Cause: i.Err})
-	if news && !g.rules.of(i.batch.Topic).Known {
-		g.config.OnBound(i.batch.Topic, int(r.Size))
+func (i *isolation) tooLarge(r *producer.Record) {
+	g, b := i.guard, i.batch
+	checked, told := g.toCheck(r), limitIn(i.Message)
+	news := g.limits.RejectedAlone(checked, b.Leader, limits.Rejection{Sent: b.Sent, Started: b.Started, Code: i.Code, Limit: told})
+	v := g.limits.Observed(checked, b.Sent, i.Code, told)
+	v.Cause = i.Err
+	i.fail(r, failureOf(v))
+	if news {
+		g.config.OnBound(b.Topic, int(r.Size))
 	}
 }
 
-// Check returns why a record is not sent that may be too large: one that is no larger was
-// rejected alone by the same leader within the last second, and what a broker may do to either
-// does not turn that round.
-//
-// Sizes as sent are compared, for these are what the broker looks at first, and raw sizes,
-// for the broker may store a batch uncompressed. Where it compresses anew, the smaller one
-// may have been rejected for what became of it: then the larger one must be larger as sent
-// than the smaller one can have become. That is no larger than it was if it was sent as it
-// is and shrinks.
+// Check returns why a record is not sent that a limit may reject: what was found out since it
+// was queued decides.
 func (p *policy) Check(r *producer.Record, leader int32) error {
 	g := (*Guard)(p)
-	seen := g.learned.of(r.Topic, leader).proof(int(r.Size))
-	if seen == nil || !g.final(SizeExceeded) {
-		return nil
+	checked := g.toCheck(r)
+	v := g.limits.TooLarge(checked, leader)
+	if s := slotOf(r); v == nil && s != nil && s.limit != nil {
+		v = g.limits.Rejects(checked)
 	}
-	sent := g.sentSize(r)
-	rules := g.rules.of(r.Topic).condemning()
-	asIs := rules.Known && (rules.Compression == "producer" || rules.Compression == "uncompressed" || rules.Compression == "none") ||
-		!rules.Known && g.settings.compressor == nil && seen.shrinks
-	least := seen.sent
-	if !asIs {
-		least = seen.raw + seen.raw/6 + 64
-	}
-	if sent < least {
+	if v == nil || !g.final(Class(v.Class)) {
 		return nil
 	}
 	if s := slotOf(r); s != nil {
 		s.suspected = true
 	}
-	return &Failure{Class: SizeExceeded, Topic: r.Topic, Partition: r.Partition, Bytes: sent, LimitName: limitOf(seen.code), Limit: limitIn(seen.message), Cause: code.Error(seen.code)}
-}
-
-// shrinks reports whether every codec makes a record of that raw size smaller,
-// whatever its level: the one that makes the least of it halves it.
-func shrinks(r *kgo.Record, raw int) bool {
-	compressed, codec := weakest.Compress(new(bytes.Buffer), r.Value)
-	return codec == kgo.CodecSnappy && len(r.Value)-len(compressed) > raw/2
-}
-
-var weakest, _ = kgo.DefaultCompressor(kgo.SnappyCompression())
-
-// mark says how a record is to be sent by what was learned of its topic.
-func (g *Guard) mark(s *slot) (special bool) {
-	if !g.learned.any.Load() {
-		return false // nearly always
-	}
-	r := s.record()
-	if int(s.Size) >= g.learned.single(r.Topic) {
-		s.Single, s.Questioned = true, true
-	} else if r.Key == nil && g.learned.needsKey(r.Topic) && !g.rules.of(r.Topic).Known {
-		s.Apart = true
-	}
-	return s.Single || s.Apart
+	f := failureOf(v)
+	f.Topic, f.Partition = r.Topic, r.Partition
+	return f
 }
 
 // byRecordErrors splits a batch of which the broker lists the rejected records (KIP-467).
@@ -328,8 +335,8 @@ func (i *isolation) mayGoFirst() int {
 
 // learnKeys notes that a topic takes no record without a key, where the broker says so.
 func (i *isolation) learnKeys() {
-	if aboutKey(i.RecordErrors[0].Text) && !i.guard.rules.of(i.batch.Topic).Known {
-		i.guard.learned.setKeyless(i.batch.Topic, true)
+	if aboutKey(i.RecordErrors[0].Text) {
+		i.guard.limits.NeedsKey(i.batch.Topic)
 	}
 }
 
@@ -452,12 +459,4 @@ func limitIn(message string) int {
 		return n
 	}
 	return 0
-}
-
-// limitOf returns the name of the limit that a code is about.
-func limitOf(c int16) string {
-	if code.AboutSegment(c) {
-		return limitSegmentBytes
-	}
-	return limitTopic
 }

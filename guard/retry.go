@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/limits"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
 )
 
@@ -45,7 +46,11 @@ type policy Guard
 func (p *policy) Acked(b *producer.Batch) {
 	g := (*Guard)(p)
 	g.waits.acked(b)
-	g.learned.acked(b)
+	raw := 0
+	if len(b.Records) == 1 {
+		raw = int(b.Records[0].Size)
+	}
+	g.limits.Acked(b.Topic, b.Leader, b.Sent, raw)
 }
 
 // Next decides what is sent in the place of a batch.
@@ -59,7 +64,7 @@ func (p *policy) Next(b *producer.Batch, a producer.Answer) producer.Plan {
 		return g.noSuchPartition(b, a)
 	case a.Code == 0:
 		return g.notAnswered(b, a)
-	case m.Scope == code.OfBatch && !(code.Ambiguous(a.Code) && !patient(b)):
+	case m.Scope == code.OfBatch && (!code.Ambiguous(a.Code) || patient(b) || g.predicted(b)):
 		return g.isolate(b, a)
 	case m.Scope == code.OfBatch, m.Retry:
 		return g.retrySoon(b, a)
@@ -83,12 +88,19 @@ func patient(b *producer.Batch) bool {
 	return b.Attempts >= ambiguousTries && time.Since(b.First) >= ambiguousFor
 }
 
+// predicted reports whether a batch of a single record was sent to find out whether a limit
+// rejects it: then an ambiguous code is looked at soon.
+func (g *Guard) predicted(b *producer.Batch) bool {
+	s := slotOf(b.Records[0])
+	return len(b.Records) == 1 && s != nil && s.limit != nil
+}
+
 // topicMayAppear reports whether a missing topic is asked for again without a word, as kgo
 // does (kgo.UnknownTopicRetries). Where only the leader says so, the topic may be another
 // one of the same name, which new metadata tells.
 func (g *Guard) topicMayAppear(b *producer.Batch, a producer.Answer) bool {
 	if !a.Metadata {
-		ctx, cancel := context.WithTimeout(g.life, rulesWait)
+		ctx, cancel := context.WithTimeout(g.life, limits.Wait)
 		defer cancel()
 		_, _ = g.producer.Refresh(ctx, b.Topic)
 	}
@@ -178,7 +190,7 @@ func (g *Guard) permanent(c Class) bool {
 // noSuchPartition fails records whose partition the topic does not have, and has not got
 // meanwhile.
 func (g *Guard) noSuchPartition(b *producer.Batch, _ producer.Answer) (p producer.Plan) {
-	ctx, cancel := context.WithTimeout(g.life, rulesWait)
+	ctx, cancel := context.WithTimeout(g.life, limits.Wait)
 	defer cancel()
 	n, err := g.producer.Refresh(ctx, b.Topic)
 	for _, r := range b.Records {

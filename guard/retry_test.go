@@ -218,7 +218,7 @@ func TestAPartitionAddedWhileRunningIsFound(t *testing.T) {
 			c.Topic("t", 1)
 			config := retrying(newTold())
 			config.IgnoreRules = ignore
-			g := impatient(newGuard(t, c, config, kgo.RecordPartitioner(kgo.ManualPartitioner())))
+			g := newGuard(t, c, config, kgo.RecordPartitioner(kgo.ManualPartitioner()))
 			require.Empty(t, classes(g.Write(t.Context(), records("t", "r", 5, 10))))
 			_, err := c.Admin.CreatePartitions(t.Context(), 2, "t")
 			require.NoError(t, err)

@@ -3,7 +3,6 @@ package guard
 import (
 	"context"
 
-	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/semaphore"
 )
 
@@ -76,14 +75,4 @@ func (w *write) admit(slots []*slot, bytes int64) (release func(), err error) {
 		}
 	}
 	return func() { g.room.giveBack(records, bytes) }, nil
-}
-
-// bufferedSize returns what r counts against max_buffered_bytes: keys, values
-// and headers, as kgo counts them.
-func bufferedSize(r *kgo.Record) int {
-	n := len(r.Key) + len(r.Value)
-	for i := range r.Headers {
-		n += len(r.Headers[i].Key) + len(r.Headers[i].Value)
-	}
-	return n
 }

@@ -3,28 +3,26 @@ package guard
 import (
 	"context"
 	"fmt"
-	"maps"
-	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/limits"
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
-// impatient has every condemnation read the rules again.
-func impatient(g *Guard) *Guard {
-	g.rules.fresh = 0
-	return g
-}
+// untilStale waits until what was read of limits is too old to reject a record.
+func untilStale() { time.Sleep(limits.Fresh + 10*time.Millisecond) }
 
 func TestRulesAreReadOncePerMaxAge(t *testing.T) {
 	t.Parallel()
@@ -43,9 +41,10 @@ func TestRulesAreReadOncePerMaxAge(t *testing.T) {
 	wg.Wait()
 	require.Equal(t, 1, reads.Hits(), "the first use by ten writers at once")
 
-	g.rules.maxAge = time.Nanosecond
+	g = newGuard(t, c, Config{RulesMaxAge: time.Nanosecond})
+	g.Write(t.Context(), records("t", "new", 2, 10))
 	g.Write(t.Context(), records("t", "old", 2, 10))
-	require.NoError(t, reads.Wait(t.Context(), 2))
+	require.NoError(t, reads.Wait(t.Context(), 3))
 }
 
 func TestRulesOfManyTopicsAreReadTogether(t *testing.T) {
@@ -72,7 +71,7 @@ func TestTheTopicsLimitNeedsNoConfiguration(t *testing.T) {
 	rs := []*kgo.Record{record("t", "small", 10), record("t", "large", 5_000_000), record("t", "too large", 11_000_000), record("t", "last", 10)}
 	vs := g.Write(t.Context(), rs)
 	require.Equal(t, map[int]Class{2: SizeExceeded}, classes(vs))
-	require.EqualError(t, vs[2].Err(), "size_exceeded: topic t: 11000074 bytes exceed the topic's max.message.bytes (10000000)")
+	require.EqualError(t, vs[2].Err(), "size_exceeded: topic t partition 0: 11000074 bytes exceed the topic's max.message.bytes (10000000): MESSAGE_TOO_LARGE: The request included a message larger than the max message size the server will accept")
 	account(t, c, rs, vs)
 	require.True(t, seen.Known)
 	require.Equal(t, 10_000_000, seen.MaxMessageBytes)
@@ -101,7 +100,7 @@ func TestACompressedRecordIsMeasuredAsSent(t *testing.T) {
 	} {
 		t.Run(codec, func(t *testing.T) {
 			t.Parallel()
-			c := kafkafake.New(t)
+			c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
 			c.Topic("t", 1)
 			c.Topic("plain", 1, "compression.type=uncompressed")
 			g := newGuard(t, c, Config{}, kgo.ProducerBatchCompression(opt), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))
@@ -162,71 +161,226 @@ func TestSentSizeIsTheSizeOnTheWire(t *testing.T) {
 	}
 }
 
-func TestRulesCondemnWithoutARequest(t *testing.T) {
+// The first record that a reported limit rejects is sent alone. The broker's answer confirms
+// the limit, and the records after it are rejected without a request.
+func TestConfirmedLimitsRejectWithoutARequest(t *testing.T) {
 	t.Parallel()
-	c := kafkafake.New(t)
+	c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
 	c.Topic("compacted", 1, "cleanup.policy=compact")
 	c.Topic("t", 1, "message.timestamp.before.max.ms=3600000", "message.timestamp.after.max.ms=3600000")
-	g := newGuard(t, c, Config{})
+	c.Topic("small", 1, "max.message.bytes=1000")
+	g := newGuard(t, c, Config{OnDifference: func(d Difference) { t.Errorf("no limit is refuted: %+v", d) }})
 	at := func(topic, value string, off time.Duration) *kgo.Record {
 		r := record(topic, value, 0)
 		r.Timestamp = time.Now().Add(off)
 		return r
 	}
-	keyed := record("compacted", "keyed", 0)
-	keyed.Key = []byte{}
-	none := record("t", "none", 0)
-	none.Timestamp = time.UnixMilli(-1)
-	rs := []*kgo.Record{
-		record("compacted", "null key", 0), keyed,
-		at("t", "now", 0), at("t", "old", -2*time.Hour), at("t", "new", 2*time.Hour),
-		at("t", "within the margin", -61*time.Minute), at("t", "just so", 59*time.Minute), none,
+	batch := func(round string) []*kgo.Record {
+		keyed := record("compacted", "keyed"+round, 0)
+		keyed.Key = []byte{}
+		none := record("t", "none"+round, 0)
+		none.Timestamp = time.UnixMilli(-1)
+		return []*kgo.Record{
+			record("compacted", "null key"+round, 0), keyed,
+			at("t", "now"+round, 0), at("t", "old"+round, -2*time.Hour), at("t", "new"+round, 2*time.Hour),
+			at("t", "within the margin"+round, -59*time.Minute), at("t", "just so"+round, 59*time.Minute), none,
+			record("small", "large"+round, 2000), record("small", "good"+round, 100),
+		}
 	}
-	requests := c.Count(kmsg.Produce)
+	want := map[int]Class{0: InvalidRecord, 3: InvalidRecord, 4: InvalidRecord, 8: SizeExceeded}
+	rs := batch(" 1")
 	vs := g.Write(t.Context(), rs)
-	require.Equal(t, map[int]Class{0: InvalidRecord, 3: InvalidRecord, 4: InvalidRecord}, classes(vs))
+	require.Equal(t, want, classes(vs))
+	require.EqualError(t, vs[0].Err(), "invalid_record: topic compacted partition 0: no key, and the topic is compacted (cleanup.policy): INVALID_RECORD: This record has failed the validation on the broker and hence been rejected.")
+	account(t, c, rs, vs)
+
+	requests := c.Count(kmsg.Produce)
+	rs = batch(" 2")
+	vs = g.Write(t.Context(), rs)
+	require.Equal(t, want, classes(vs))
 	require.EqualError(t, vs[0].Err(), "invalid_record: topic compacted: no key, and the topic is compacted (cleanup.policy)")
 	require.Regexp(t, `^invalid_record: topic t: timestamp \S+Z is older than the topic's message.timestamp.before.max.ms \(3600000\) allows$`, vs[3].Err().Error())
 	require.Regexp(t, `is further ahead than the topic's message.timestamp.after.max.ms \(3600000\) allows$`, vs[4].Err().Error())
+	require.EqualError(t, vs[8].Err(), "size_exceeded: topic small: 2070 bytes exceed the topic's max.message.bytes (1000)")
 	account(t, c, rs, vs)
-	require.LessOrEqual(t, requests.Hits(), 2)
+	require.LessOrEqual(t, requests.Hits(), 3, "a batch for each topic")
 }
 
-func TestOlderBrokersTimestampBounds(t *testing.T) {
+// Ten writes at once need but one record to confirm a limit.
+func TestOneRecordConfirmsALimitForAllWrites(t *testing.T) {
 	t.Parallel()
-	const none = "9223372036854775807"
-	for _, test := range []struct {
-		name          string
-		configs       map[string]string
-		before, after int64
-	}{
-		{"4.x", map[string]string{"message.timestamp.type": "CreateTime", "message.timestamp.before.max.ms": "5", "message.timestamp.after.max.ms": "7"}, 5, 7},
-		{"3.6 to 3.9, the older one", map[string]string{"message.timestamp.type": "CreateTime", "message.timestamp.before.max.ms": none, "message.timestamp.after.max.ms": none, "message.timestamp.difference.max.ms": "9"}, 9, 9},
-		{"3.6 to 3.9, both", map[string]string{"message.timestamp.type": "CreateTime", "message.timestamp.before.max.ms": "5", "message.timestamp.after.max.ms": none, "message.timestamp.difference.max.ms": "9"}, 5, 9},
-		{"before 3.6", map[string]string{"message.timestamp.type": "CreateTime", "message.timestamp.difference.max.ms": "9"}, 9, 9},
-		{"LogAppendTime", map[string]string{"message.timestamp.type": "LogAppendTime", "message.timestamp.before.max.ms": "5"}, 1<<63 - 1, 1<<63 - 1},
-	} {
-		r := &Rules{}
-		test.configs["max.message.bytes"] = "1000"
-		r.fill(test.configs)
-		require.True(t, r.Known, test.name)
-		require.Equal(t, []int64{test.before, test.after}, []int64{r.Before, r.After}, test.name)
+	c := kafkafake.New(t)
+	c.Topic("t", 6, "max.message.bytes=1000")
+	large := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Count: -1, Observe: true, When: func(r kmsg.Request) bool {
+		return slices.ContainsFunc(r.(*kmsg.ProduceRequest).Topics[0].Partitions, func(p kmsg.ProduceRequestTopicPartition) bool { return len(p.Records) > 1000 })
+	}})
+	g := newGuard(t, c, Config{})
+	var wg sync.WaitGroup
+	for w := range 10 {
+		wg.Go(func() {
+			rs := records("t", fmt.Sprint("w", w), 20, 100)
+			want := map[int]Class{}
+			for i := 1; i < 20; i += 2 {
+				rs[i] = record("t", fmt.Sprint("large", w, "-", i, "-"), 2000)
+				want[i] = SizeExceeded
+			}
+			vs := g.Write(context.Background(), rs)
+			assert.Equal(t, want, classes(vs))
+		})
+	}
+	wg.Wait()
+	require.Equal(t, 1, large.Hits())
+}
+
+// A gateway may report the configs of another topic. What these reject is taken, so that they
+// are not believed, and no record fails.
+func TestLimitsOfAnotherTopicFailNothing(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.Speak(t, kafkafake.ConfigsOfAnotherTopic(), nil)
+	c.Topic("t", 3, "max.message.bytes=100000")
+	var mu sync.Mutex
+	var differ []Difference
+	g := newGuard(t, c, Config{OnDifference: func(d Difference) {
+		mu.Lock()
+		defer mu.Unlock()
+		differ = append(differ, d)
+	}})
+	requests := c.Count(kmsg.Produce)
+	for round := range 3 {
+		rs := records("t", fmt.Sprint("r", round), 50, 5000)
+		rs[10] = record("t", fmt.Sprint("large", round), 150_000)
+		vs := g.Write(t.Context(), rs)
+		require.Equal(t, map[int]Class{10: SizeExceeded}, classes(vs))
+		require.NotContains(t, vs[10].Err().Error(), "600")
+		account(t, c, rs, vs)
+	}
+	require.Less(t, requests.Hits(), 40)
+	require.Eventually(t, func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(differ) == 2
+	}, time.Minute, time.Millisecond)
+	names := []string{differ[0].Name, differ[1].Name}
+	slices.Sort(names)
+	require.Equal(t, []string{"cleanup.policy", "max.message.bytes"}, names)
+}
+
+// A large record that is rejected says nothing of a smaller one: where the cluster reports a
+// limit that is too low, each must be found out.
+func TestALimitIsConfirmedForWhatIsAsLargeAlone(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.Speak(t, kafkafake.ConfigsOfAnotherTopic(), nil)
+	c.Topic("t", 1, "max.message.bytes=100000")
+	g := newGuard(t, c, Config{})
+	rs := []*kgo.Record{record("t", "large", 150_000), record("t", "medium", 50_000)}
+	for _, r := range rs {
+		r.Key = []byte("k")
+	}
+	for range 3 {
+		require.Equal(t, map[int]Class{0: SizeExceeded}, classes(g.Write(t.Context(), rs)))
 	}
 }
 
-func TestRedpandasRules(t *testing.T) {
+// From Kafka 4.4 on the records of a compressed batch have a limit of their own.
+func TestTheLimitOfDecompressedRecords(t *testing.T) {
 	t.Parallel()
-	r := &Rules{}
-	r.fill(map[string]string{
-		"max.message.bytes": "1000", "segment.bytes": "10", "cleanup.policy": "compact", "compression.type": "zstd",
-		"message.timestamp.type": "CreateTime", "redpanda.remote.read": "false",
+	for name, told := range map[string]bool{"reported": true, "not reported": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+			c.Topic("t", 1, "max.decompressed.message.bytes=2000")
+			g := newGuard(t, c, Config{IgnoreRules: !told}, kgo.ProducerBatchCompression(kgo.Lz4Compression()))
+			for round := range 2 {
+				requests := c.Count(kmsg.Produce)
+				rs := records("t", fmt.Sprint("r", round), 100, 100)
+				for _, i := range []int{20, 40, 60} {
+					rs[i] = record("t", fmt.Sprint("long", round, "-", i, "-"), 5000)
+				}
+				random := make([]byte, 5000)
+				for i := range random {
+					random[i] = byte(rand.Uint32())
+				}
+				rs[80].Value = random // does not get smaller, and so is not compressed
+				vs := g.Write(t.Context(), rs)
+				account(t, c, rs, vs)
+				if !told {
+					require.Equal(t, map[int]Class{20: InvalidRecord, 40: InvalidRecord, 60: InvalidRecord}, classes(vs))
+					continue
+				}
+				require.Equal(t, map[int]Class{20: SizeExceeded, 40: SizeExceeded, 60: SizeExceeded}, classes(vs))
+				require.ErrorContains(t, vs[40].Err(), "5007 bytes exceed the topic's max.decompressed.message.bytes (2000)")
+				require.LessOrEqual(t, requests.Hits(), 3, "one that confirms the limit, the random one, all others")
+			}
+		})
+	}
+}
+
+// While DescribeConfigs goes unanswered, what was read before is old, whatever the max age.
+func TestOldLimitsRejectNothing(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+	c.Topic("t", 1, "max.message.bytes=1000")
+	g := newGuard(t, c, Config{RulesMaxAge: 50 * time.Millisecond})
+	require.Equal(t, map[int]Class{0: SizeExceeded}, classes(g.Write(t.Context(), []*kgo.Record{record("t", "first", 2000)})))
+	h := c.Trouble(kafkafake.Trouble{Do: kafkafake.CutBefore, Count: -1, Keys: []kmsg.Key{kmsg.DescribeConfigs}})
+	t.Cleanup(h.Over)
+	c.Set("t", "max.message.bytes", "10000")
+	untilStale()
+	for i := range 5 {
+		require.Empty(t, classes(g.Write(t.Context(), []*kgo.Record{record("t", fmt.Sprint("raised", i), 2000)})))
+	}
+}
+
+// Records of a class that is not permanent are held, whether the broker rejects them or a
+// limit does.
+func TestALimitHoldsWhatIsNotPermanent(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+	c.Topic("t", 1, "max.message.bytes=1000")
+	held := make(chan struct{}, 1000)
+	g := newGuard(t, c, Config{
+		Permanent: []Class{InvalidRecord}, Retry: Retry{InitialInterval: time.Millisecond},
+		OnRetry: func(class Class, _ int) {
+			assert.Equal(t, SizeExceeded, class)
+			select {
+			case held <- struct{}{}:
+			default:
+			}
+		},
 	})
-	require.Equal(t, Rules{Known: true, MaxMessageBytes: 1000, SegmentBytes: math.MaxInt32, Before: math.MaxInt64, After: math.MaxInt64}, *r)
-	r.fill(map[string]string{
-		"max.message.bytes": "1000", "message.timestamp.type": "CreateTime", "redpanda.remote.read": "false",
-		"message.timestamp.before.max.ms": "9223372036854", "message.timestamp.after.max.ms": "3600000",
-	})
-	require.Equal(t, []int64{math.MaxInt64, 3_600_000}, []int64{r.Before, r.After})
+	go func() {
+		for range 5 {
+			<-held
+		}
+		c.Set("t", "max.message.bytes", "10000")
+	}()
+	for i := range 2 {
+		rs := []*kgo.Record{record("t", fmt.Sprint("good", i), 100), record("t", fmt.Sprint("large", i), 2000), record("t", fmt.Sprint("last", i), 100)}
+		vs := g.Write(t.Context(), rs)
+		require.Empty(t, classes(vs))
+		account(t, c, rs, vs)
+	}
+}
+
+// DescribeConfigs that does not know a topic which exists is not asked again every second.
+func TestConfigsOfNoTopic(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.Speak(t, kafkafake.ConfigsOfNoTopic(), nil)
+	c.Topic("t", 1, "max.message.bytes=1000")
+	reads := c.Count(kmsg.DescribeConfigs)
+	var last atomic.Pointer[Rules]
+	g := newGuard(t, c, Config{OnRules: func(_, now *Rules) { last.Store(now) }})
+	for i := range 3 {
+		rs := records("t", fmt.Sprint("r", i), 10, 100)
+		rs[5] = record("t", fmt.Sprint("large", i), 2000)
+		require.Equal(t, map[int]Class{5: SizeExceeded}, classes(g.Write(t.Context(), rs)))
+	}
+	require.False(t, last.Load().Missing())
+	require.ErrorContains(t, last.Load().Unknown, "DescribeConfigs does not know it")
+	read := reads.Hits()
+	untilStale()
+	require.Empty(t, classes(g.Write(t.Context(), records("t", "later", 10, 100))))
+	require.Equal(t, read, reads.Hits())
 }
 
 func TestARaisedLimitIsNoticedBeforeAnythingIsCondemned(t *testing.T) {
@@ -234,9 +388,10 @@ func TestARaisedLimitIsNoticedBeforeAnythingIsCondemned(t *testing.T) {
 	c := kafkafake.New(t)
 	c.Topic("t", 1, "max.message.bytes=10000")
 	var changes []string
-	g := impatient(newGuard(t, c, Config{OnRules: func(old, now *Rules) { changes = append(changes, fmt.Sprint(old != nil, now.MaxMessageBytes)) }}))
+	g := newGuard(t, c, Config{OnRules: func(old, now *Rules) { changes = append(changes, fmt.Sprint(old != nil, now.MaxMessageBytes)) }})
 	require.Equal(t, map[int]Class{0: SizeExceeded}, classes(g.Write(t.Context(), []*kgo.Record{record("t", "a", 15_000)})))
 	c.Set("t", "max.message.bytes", "20000")
+	untilStale()
 	rs := []*kgo.Record{record("t", "b", 15_000), record("t", "c", 10), record("t", "d", 15_000)}
 	vs := g.Write(t.Context(), rs)
 	require.Empty(t, classes(vs))
@@ -248,18 +403,19 @@ func TestALoweredLimitCondemnsWithoutASearch(t *testing.T) {
 	t.Parallel()
 	c := kafkafake.New(t)
 	c.Topic("t", 1, "max.message.bytes=100000")
-	g := impatient(newGuard(t, c, Config{}))
+	g := newGuard(t, c, Config{})
 	rs := records("t", "r", 10, 10)
 	require.Empty(t, classes(g.Write(t.Context(), rs)))
 	c.Set("t", "max.message.bytes", "20000")
+	untilStale()
 
 	rs = records("t", "s", 100, 100)
 	rs[40] = record("t", "big", 30_000)
 	requests := c.Count(kmsg.Produce)
 	vs := g.Write(t.Context(), rs)
 	require.Equal(t, map[int]Class{40: SizeExceeded}, classes(vs))
-	require.EqualError(t, vs[40].Err(), "size_exceeded: topic t partition 0: 30072 bytes exceed the topic's max.message.bytes (20000)")
-	require.LessOrEqual(t, requests.Hits(), 2, "the batch that was refused, and the rest of it")
+	require.ErrorContains(t, vs[40].Err(), "size_exceeded: topic t partition 0: 30072 bytes exceed the topic's max.message.bytes (20000): MESSAGE_TOO_LARGE")
+	require.LessOrEqual(t, requests.Hits(), 3, "the batch that was rejected, the large one, and the rest of it")
 	account(t, c, rs, vs)
 
 	requests = c.Count(kmsg.Produce)
@@ -321,53 +477,12 @@ func TestWhatIsSetForATopicCondemnsWhoeverDoesNotAnswer(t *testing.T) {
 	h := c.Trouble(kafkafake.Trouble{Do: kafkafake.CutBefore, Count: -1, Keys: []kmsg.Key{kmsg.DescribeConfigs}, Nodes: []int32{2}})
 	t.Cleanup(h.Over)
 	g := newGuard(t, c, Config{})
+	require.Equal(t, map[int]Class{0: SizeExceeded}, classes(g.Write(t.Context(), []*kgo.Record{record("t", "big", 30_000)})))
 	requests := c.Count(kmsg.Produce)
 	vs := g.Write(t.Context(), []*kgo.Record{record("t", "big", 30_000)})
 	require.Equal(t, map[int]Class{0: SizeExceeded}, classes(vs))
 	require.EqualError(t, vs[0].Err(), "size_exceeded: topic t: 30072 bytes exceed the topic's max.message.bytes (20000)")
-	require.Zero(t, requests.Hits())
-}
-
-func TestWhatIsFixedForATopic(t *testing.T) {
-	t.Parallel()
-	told := map[string]string{
-		"max.message.bytes": "1000", "segment.bytes": "900", "cleanup.policy": "compact", "compression.type": "gzip",
-		"message.timestamp.type": "CreateTime", "message.timestamp.before.max.ms": "5", "message.timestamp.after.max.ms": "7",
-		"message.timestamp.difference.max.ms": "9",
-	}
-	unbounded := Rules{Topic: "t", Known: true, MaxMessageBytes: math.MaxInt32, SegmentBytes: math.MaxInt32, Before: math.MaxInt64, After: math.MaxInt64}
-	fixed := func(change func(r *Rules)) Rules {
-		r := unbounded
-		change(&r)
-		return r
-	}
-	for _, test := range []struct {
-		name  string
-		set   []string // for the topic
-		more  map[string]string
-		fixed Rules
-	}{
-		{"nothing", nil, nil, unbounded},
-		{"a size", []string{"max.message.bytes"}, nil, fixed(func(r *Rules) { r.MaxMessageBytes = 1000 })},
-		{"segments, keys, codec", []string{"segment.bytes", "cleanup.policy", "compression.type"}, nil, fixed(func(r *Rules) { r.SegmentBytes, r.Compacted, r.Compression = 900, true, "gzip" })},
-		{"times, but not whose", []string{"message.timestamp.before.max.ms"}, nil, unbounded},
-		{"times", []string{"message.timestamp.type", "message.timestamp.before.max.ms", "message.timestamp.difference.max.ms"}, nil, fixed(func(r *Rules) { r.Before = 5 })},
-		{"Redpanda", []string{"max.message.bytes", "segment.bytes", "cleanup.policy"}, map[string]string{"redpanda.remote.read": "false"}, fixed(func(r *Rules) { r.MaxMessageBytes = 1000 })},
-	} {
-		set, all := map[string]string{}, maps.Clone(told)
-		for _, name := range test.set {
-			set[name] = told[name]
-		}
-		maps.Copy(all, test.more)
-		r := &Rules{Topic: "t"}
-		r.fix(all, set)
-		require.Equal(t, test.fixed, *r.fixed, test.name)
-	}
-	r := &Rules{Topic: "t"}
-	delete(told, "message.timestamp.before.max.ms")
-	delete(told, "message.timestamp.after.max.ms")
-	r.fix(told, map[string]string{"message.timestamp.type": "CreateTime", "message.timestamp.difference.max.ms": "9"})
-	require.Equal(t, fixed(func(r *Rules) { r.Before, r.After = 9, 9 }), *r.fixed, "before 3.6")
+	require.Zero(t, requests.Hits(), "the limit is confirmed by now")
 }
 
 func TestWithoutTheRightToReadRulesRefusalsDecide(t *testing.T) {
@@ -402,19 +517,19 @@ func TestWithoutTheRightToReadRulesRefusalsDecide(t *testing.T) {
 	c.Set("t", "max.message.bytes", "50000")
 	require.Eventually(t, func() bool {
 		return len(classes(g.Write(t.Context(), []*kgo.Record{record("t", "big3", 40_000)}))) == 0
-	}, 5*time.Minute, proofAge/5, "a rejection proves nothing for longer than a second")
+	}, 5*time.Minute, time.Second/5, "a rejection proves nothing for longer than a second")
 }
 
 func TestATopicOfTheSameNameIsAnotherTopic(t *testing.T) {
 	t.Parallel()
 	c := kafkafake.New(t)
 	c.Topic("t", 1, "max.message.bytes=20000")
-	g := impatient(newGuard(t, c, Config{}))
+	g := newGuard(t, c, Config{})
 	require.Empty(t, classes(g.Write(t.Context(), records("t", "r", 5, 10))))
 	_, err := c.Admin.DeleteTopic(t.Context(), "t")
 	require.NoError(t, err)
 	c.Topic("t", 3, "max.message.bytes=50000")
-	g.rules.refresh(t.Context(), []string{"t"})
+	untilStale()
 	rs := records("t", "s", 5, 40_000)
 	vs := g.Write(t.Context(), rs)
 	require.Empty(t, classes(vs))
@@ -428,7 +543,6 @@ func TestLimitsThatChangeUnderLoadHarmNothing(t *testing.T) {
 	c := kafkafake.New(t)
 	c.Topic("t", 4, "max.message.bytes=20000")
 	g := newGuard(t, c, Config{RulesMaxAge: 5 * time.Millisecond}, kgo.RecordPartitioner(kgo.ManualPartitioner()))
-	impatient(g)
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	var mu sync.Mutex

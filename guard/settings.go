@@ -83,7 +83,7 @@ func (s *settings) producer(g *Guard) producer.Config {
 		Client: g.client, Acks: -1, Timeout: s.timeout, Idempotent: s.idempotent, Compressor: s.compressor, Partitioner: s.partitioner,
 		AutoCreate: s.autoCreate, MaxRequest: s.maxRequestBytes, InFlight: requestsInFlight,
 		MetadataMinAge: min(s.minAge, 100*time.Millisecond), MetadataMaxAge: s.maxAge,
-		MaxBatch: g.maxBatch, Backoff: s.backoff, Policy: (*policy)(g), Hooks: s.hooks,
+		MaxBatch: g.limits.MaxBatch, Backoff: s.backoff, Policy: (*policy)(g), Hooks: s.hooks,
 	}
 	if !s.idempotent {
 		c.InFlight = s.inFlight

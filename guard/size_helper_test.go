@@ -12,5 +12,5 @@ func rawSize(r *kgo.Record) int { return producer.SizeOf(r) }
 func sentSize(g *Guard, r *kgo.Record) int {
 	p := &producer.Record{Record: r}
 	p.Prepare()
-	return g.sentSize(p)
+	return producer.SentSize(p, g.settings.compressor)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/limits"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
 )
 
@@ -24,6 +25,7 @@ type write struct {
 	sending  []*producer.Record
 	sent     *producer.Write
 	dirty    bool // the Policy may still look at the slots
+	hasty    bool // it waits for no other write's probe
 }
 
 // slot is the place of one record in a write.
@@ -39,6 +41,11 @@ type slot struct {
 	// heardTwice is set once it was sent alone again without retries.
 	rejected, rejectedAlone rejectedAt
 	heardTwice              bool
+
+	// limit is a reported limit that rejects the record, if it has to be found out
+	// whether the broker does. probed tells that this one did.
+	limit  *limits.Violation
+	probed func()
 
 	// Under waits.mu: what the record waits for, and why it is held.
 	waitsFor waitKey
@@ -70,7 +77,7 @@ func (g *Guard) begin(ctx context.Context, records []*kgo.Record) *write {
 	if w == nil {
 		w = &write{guard: g, sent: producer.NewWrite()}
 	}
-	w.ctx, w.began, w.records, w.verdicts, w.cancel = ctx, time.Now(), records, make([]Verdict, len(records)), nil
+	w.ctx, w.began, w.records, w.verdicts, w.cancel, w.hasty = ctx, time.Now(), records, make([]Verdict, len(records)), nil, false
 	if most := g.config.Retry.MaxElapsedTime; most > 0 {
 		w.cancel = w.endAfter(most)
 	}
@@ -125,9 +132,9 @@ func (w *write) endAfter(most time.Duration) (cancel func()) {
 	}
 }
 
-// rejectLocally settles the records that the topic's limits, or the client's own, do not
-// allow, and returns the others.
-func (w *write) rejectLocally() (open []*slot) {
+// prepare makes the slots ready. It fails records whose topic is illegal, and returns the
+// others once the limits of their topics are known.
+func (w *write) prepare() (open []*slot) {
 	var topics distinct
 	legal := "" // the last topic
 	passed := 0
@@ -135,9 +142,9 @@ func (w *write) rejectLocally() (open []*slot) {
 		s := &w.slots[i]
 		r := w.records[i]
 		s.Record.Record = r
-		s.suspected, s.heardTwice, s.held, s.waitsFor = false, false, nil, waitKey{}
+		s.suspected, s.heardTwice, s.held, s.waitsFor, s.limit = false, false, nil, waitKey{}, nil
 		s.rejected, s.rejectedAlone = rejectedAt{}, rejectedAt{}
-		if f := w.guard.preflightTopic(r, legal); f != nil {
+		if f := w.guard.checkTopic(r, legal); f != nil {
 			s.fail(f, NotWritten)
 			continue
 		}
@@ -150,8 +157,8 @@ func (w *write) rejectLocally() (open []*slot) {
 	if passed < len(w.all) {
 		open = unsettled(w.all)
 	}
-	w.guard.rules.learn(w.ctx, topics.names)
-	return w.checkLimits(open)
+	w.guard.limits.Learn(w.ctx, topics.names)
+	return open
 }
 
 // distinct collects names that are often the same as the last one.
@@ -176,75 +183,78 @@ func (d *distinct) add(name string) {
 	}
 }
 
-// checkLimits settles those of the slots that the topic's limits do not allow, and returns
-// the others. Limits that reject a record are read again first, unless they are fresh.
-func (w *write) checkLimits(slots []*slot) (passed []*slot) {
+// checkLimits fails the slots that the limits of their topics reject, and returns the others.
+// Limits that reject a record are read again first, unless they are fresh. One that is not
+// confirmed is noted in the slot.
+func (w *write) checkLimits(slots []*slot) (open []*slot) {
 	g := w.guard
 	var rejected []*slot
-	var rules *Rules
-	var harmless func(r *kgo.Record, raw int) bool
+	var topic string
+	var harmless func(r *kgo.Record, size int) bool
 	for _, s := range slots {
-		if rules == nil || rules.Topic != s.record().Topic {
-			rules = g.rules.of(s.record().Topic)
-			harmless = g.harmless(rules)
+		s.limit = nil
+		if harmless == nil || topic != s.record().Topic {
+			topic = s.record().Topic
+			harmless = g.limits.Harmless(topic)
 		}
-		if !harmless(s.record(), int(s.Size)) && g.preflight(&s.Record, rules.mildest()) != nil {
+		if !harmless(s.record(), int(s.Size)) && g.limits.MayReject(g.toCheck(&s.Record)) {
 			rejected = append(rejected, s)
 		}
 	}
 	if len(rejected) == 0 {
 		return slots
 	}
-	failures := g.rejectedBy(w.ctx, rejected)
-	for _, s := range rejected {
-		if f := failures[s]; f != nil {
-			s.fail(f, NotWritten)
-		}
-	}
+	g.applyLimits(w.ctx, rejected, func(s *slot, f *Failure) { s.fail(f, NotWritten) })
 	return unsettled(slots)
 }
 
-// rejectedBy returns why limits that are fresh reject some of the slots.
-func (g *Guard) rejectedBy(ctx context.Context, slots []*slot) map[*slot]*Failure {
-	var topics distinct
-	for _, s := range slots {
-		topics.add(s.record().Topic)
+// applyLimits reads the limits of slots again, unless they are fresh, and calls fail for each
+// slot that they reject. Limits that are not confirmed are noted in the slots.
+func (g *Guard) applyLimits(ctx context.Context, slots []*slot, fail func(*slot, *Failure)) {
+	records := make([]limits.Record, len(slots))
+	for i, s := range slots {
+		records[i] = g.toCheck(&s.Record)
 	}
-	asked := time.Now()
-	g.rules.refresh(ctx, topics.names)
-	failures := map[*slot]*Failure{}
-	for _, s := range slots {
-		now := g.rules.of(s.record().Topic)
-		f := g.preflight(&s.Record, now.condemning())
-		if f != nil && now.Known && !ownLimit(f) && now.read.Before(asked.Add(-rulesFresh)) {
-			f = nil // a cluster that does not answer may have other limits by now
+	for i, v := range g.limits.Rejecting(ctx, records) {
+		s := slots[i]
+		if s.limit = nil; v == nil {
+			continue
 		}
-		if f != nil {
-			f.Partition = s.partition()
-			failures[s] = f
+		if v.Own || v.Confirmed() && g.final(Class(v.Class)) {
+			f := failureOf(v)
+			f.Topic, f.Partition = s.record().Topic, s.partition()
+			fail(s, f)
+			continue
 		}
+		s.limit = v
 	}
-	return failures
+}
+
+// toCheck returns a record as limits look at it.
+func (g *Guard) toCheck(r *producer.Record) limits.Record {
+	return limits.Record{
+		Record: r.Record, Size: int(r.Size), Unstamped: r.Unstamped,
+		Sent: func() int { return producer.SentSize(r, g.settings.compressor) },
+	}
 }
 
 // deliver sends as many of the slots as there may be room for in the buffer, and returns
 // the others once these are settled.
 func (w *write) deliver(open []*slot) (rest []*slot) {
 	g := w.guard
-	n, bytes := len(open), int64(0)
-	for i, s := range open {
-		more := int64(0)
-		if g.room.bytes != nil {
-			more = int64(bufferedSize(s.record()))
-		}
-		if i > 0 && !g.room.fits(i+1, bytes+more) {
-			n = i
-			break
-		}
-		bytes += more
+	if len(open) == 0 {
+		return nil
 	}
-	release, err := w.admit(open[:n], bytes)
+	now, rest, bytes, probe := w.choose(open)
+	if len(now) == 0 {
+		w.waitForProbe(probe)
+		return rest
+	}
+	release, err := w.admit(now, bytes)
 	if err != nil {
+		for _, s := range now {
+			s.endProbe()
+		}
 		for _, s := range open {
 			s.failFor(Transient, NotWritten, "not sent", err)
 		}
@@ -252,7 +262,7 @@ func (w *write) deliver(open []*slot) (rest []*slot) {
 	}
 	defer release()
 	sending, special := w.sending[:0], false
-	for _, s := range open[:n] {
+	for _, s := range now {
 		special = g.mark(s) || special
 		sending = append(sending, &s.Record)
 	}
@@ -260,13 +270,102 @@ func (w *write) deliver(open []*slot) (rest []*slot) {
 		others, behind := split(sending)
 		sending = append(append(sending[:0:0], others...), behind...)
 	}
-	w.sent.Expect(n)
+	w.sent.Expect(len(now))
 	g.producer.Send(sending)
-	w.wait(open[:n], sending)
-	for _, s := range open[:n] {
+	w.wait(now, sending)
+	for _, s := range now {
 		s.settle()
+		s.endProbe()
 	}
-	return open[n:]
+	return rest
+}
+
+// choose divides slots into those to be sent now, as many as there may be room for in the
+// buffer, and the rest. For each limit that is not confirmed, only one record is sent that it
+// rejects: the others, and what comes behind them with their key, wait until that is answered.
+func (w *write) choose(open []*slot) (now, rest []*slot, bytes int64, probe <-chan struct{}) {
+	g := w.guard
+	size := func(s *slot) int64 {
+		if g.room.bytes == nil {
+			return 0
+		}
+		return int64(limits.BufferedSize(s.record()))
+	}
+	n := 0
+	for ; n < len(open) && open[n].limit == nil; n++ { // nearly always all
+		more := size(open[n])
+		if n > 0 && !g.room.fits(n+1, bytes+more) {
+			return open[:n], open[n:], bytes, nil
+		}
+		bytes += more
+	}
+	if n == len(open) {
+		return open, nil, bytes, nil
+	}
+	hasty := w.hasty
+	w.hasty = false
+	now = append(now, open[:n]...)
+	waiting := map[string]struct{}{} // topics and keys
+	for i, s := range open[n:] {
+		r, more := s.record(), size(s)
+		if len(now) > 0 && !g.room.fits(len(now)+1, bytes+more) {
+			return now, append(rest, open[n+i:]...), bytes, probe
+		}
+		_, waits := waiting[r.Topic+"\x00"+string(r.Key)]
+		waits = waits && r.Key != nil
+		if s.limit != nil && !waits && !hasty && g.final(Class(s.limit.Class)) {
+			s.probed, probe = s.limit.Probe()
+			waits = s.probed == nil
+		}
+		if waits {
+			waiting[r.Topic+"\x00"+string(r.Key)] = struct{}{}
+			rest = append(rest, s)
+			continue
+		}
+		now = append(now, s)
+		bytes += more
+	}
+	return now, rest, bytes, probe
+}
+
+// probeWait is for how long a write waits for another one to find out whether a limit holds.
+const probeWait = time.Second
+
+// waitForProbe waits until a record of another write has its answer. Then, or if that takes
+// long, this write goes on.
+func (w *write) waitForProbe(probe <-chan struct{}) {
+	timer := time.NewTimer(probeWait)
+	defer timer.Stop()
+	select {
+	case <-probe:
+	case <-timer.C:
+		w.hasty = true
+	case <-w.ctx.Done():
+		w.hasty = true
+	}
+}
+
+// endProbe ends the search for whether a limit holds. If the broker took the record, it
+// does not.
+func (s *slot) endProbe() {
+	if s.limit != nil && s.verdict().Outcome == Delivered {
+		s.write.guard.limits.Taken(s.limit)
+	}
+	if s.probed != nil {
+		s.probed()
+		s.probed = nil
+	}
+}
+
+// mark says how a record is to be sent.
+func (g *Guard) mark(s *slot) (special bool) {
+	if s.limit != nil {
+		s.Single, s.Alone, s.Questioned = true, true, true
+		return true
+	}
+	s.Single, s.Apart = g.limits.Special(limits.Record{Record: s.record(), Size: int(s.Size)})
+	s.Questioned = s.Single
+	return s.Single || s.Apart
 }
 
 const (

@@ -245,7 +245,7 @@ func (p *partition) take(n *node, room int, first bool) (*Batch, taking) {
 func (p *partition) leastRoom() int {
 	if len(p.resend) > 0 {
 		b := p.resend[0]
-		if b.Alone {
+		if b.Alone || b.Records[0].Alone {
 			return 1 << 30
 		}
 		if b.unanswered {
@@ -254,6 +254,9 @@ func (p *partition) leastRoom() int {
 		return int(b.Records[0].Size) + batchInRequest
 	}
 	if len(p.queue) > 0 {
+		if p.queue[0].Alone {
+			return 1 << 30
+		}
 		return int(p.queue[0].Size) + batchInRequest
 	}
 	return 0
@@ -342,6 +345,7 @@ func (p *partition) fill(b *Batch, records []*Record, most int) (n int) {
 			return n
 		}
 		if r.Single {
+			b.Alone = b.Alone || r.Alone
 			return n + 1
 		}
 	}

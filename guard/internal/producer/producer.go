@@ -166,8 +166,9 @@ type Record struct {
 	Write *Write
 	// Unstamped has the record stamped each time that it is sent.
 	Unstamped bool
-	// Single asks for a batch of its own, Apart for one with others of that kind.
-	Single, Apart bool
+	// Single asks for a batch of its own, Alone for a request of its own besides, Apart for
+	// a batch with others of that kind.
+	Single, Alone, Apart bool
 	// Questioned has the Policy look at the record before it is sent, see Policy.Check.
 	Questioned bool
 	// Owner is for the owner's use.
@@ -199,7 +200,7 @@ func (r *Record) Prepare() {
 	r.outcome.Store(uint32(Pending))
 	r.leaving = nil
 	r.part.Store(nil)
-	r.Offset, r.Appended, r.Reason, r.doubt, r.Single, r.Questioned, r.Apart = -1, -1, nil, false, false, false, false
+	r.Offset, r.Appended, r.Reason, r.doubt, r.Single, r.Alone, r.Questioned, r.Apart = -1, -1, nil, false, false, false, false, false
 	if r.Unstamped = r.Timestamp.IsZero(); !r.Unstamped {
 		r.Timestamp = time.UnixMilli(r.Timestamp.UnixMilli()) // as it is in the log
 	}

@@ -1,7 +1,6 @@
-package guard
+package limits
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -11,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
@@ -35,6 +33,9 @@ type Rules struct {
 	MaxMessageBytes int
 	// SegmentBytes is the topic's segment.bytes, which bounds batches, too.
 	SegmentBytes int
+	// DecompressedBytes is the topic's max.decompressed.message.bytes: the size
+	// of the largest record in a compressed batch. math.MaxInt32 before Kafka 4.4.
+	DecompressedBytes int
 	// Compacted is whether cleanup.policy has compact: then records need a
 	// key.
 	Compacted bool
@@ -48,6 +49,7 @@ type Rules struct {
 	Before, After int64
 
 	read    time.Time     // when
+	asked   time.Time     // when the cluster was last asked, though it may not have answered
 	used    *atomic.Int64 // when last, in nanoseconds
 	leaders []int32       // of the partitions, -1 where there is none
 
@@ -58,6 +60,39 @@ type Rules struct {
 	others []int32 // leaders of partitions that did not
 	fixed  *Rules  // what is set for the topic, and so is the same for all leaders
 	mild   *Rules  // the mildest of all leaders, once they were asked
+
+	// claims say how far the limits are confirmed. They outlive a reading.
+	claims *claims
+}
+
+// claim gives the rules the claims of the topic.
+func (r *Rules) claim(c *claims) {
+	for _, rules := range []*Rules{r, r.fixed, r.mild} {
+		if rules != nil {
+			rules.claims = c
+		}
+	}
+	c.sync(r)
+}
+
+// bound returns the limit of a kind.
+func (r *Rules) bound(k Kind) int64 {
+	switch {
+	case !r.Known:
+		return 0
+	case k == Size:
+		return int64(min(r.MaxMessageBytes, r.SegmentBytes))
+	case k == Decompressed:
+		return int64(r.DecompressedBytes)
+	case k == Older:
+		return r.Before
+	case k == Newer:
+		return r.After
+	case k == Key && !r.Compacted:
+		return 0
+	default:
+		return 1
+	}
 }
 
 // mildest returns the mildest rules of the leaders, as far as they were asked.
@@ -68,9 +103,9 @@ func (r *Rules) mildest() *Rules {
 	return r
 }
 
-// condemning returns the rules that condemn: no leader has milder ones. Who does not
-// tell its own may have any, other than what is set for the topic.
-func (r *Rules) condemning() *Rules {
+// strict returns the rules that may reject a record: no leader has milder ones. A leader
+// that does not tell its own may have any, except for what is set for the topic.
+func (r *Rules) strict() *Rules {
 	if r.Known && len(r.others) > 0 {
 		return r.fixed
 	}
@@ -82,6 +117,7 @@ func (r *Rules) join(o *Rules) {
 	m := r.mild
 	m.MaxMessageBytes, m.SegmentBytes = max(m.MaxMessageBytes, o.MaxMessageBytes), max(m.SegmentBytes, o.SegmentBytes)
 	m.Before, m.After = max(m.Before, o.Before), max(m.After, o.After)
+	m.DecompressedBytes = max(m.DecompressedBytes, o.DecompressedBytes)
 	m.Compacted = m.Compacted && o.Compacted
 	if m.Compression != o.Compression {
 		m.Compression = "" // then nothing follows from it
@@ -94,12 +130,12 @@ func (r *Rules) join(o *Rules) {
 // property that is. It is 0 where the rules are not known.
 func (r *Rules) limit() (int, string) {
 	switch {
-	case !r.Known:
+	case !r.Known || !r.claims.believes(Size):
 		return 0, ""
 	case r.SegmentBytes < r.MaxMessageBytes:
-		return r.SegmentBytes, limitSegmentBytes
+		return r.SegmentBytes, SegmentBytes
 	default:
-		return r.MaxMessageBytes, limitTopic
+		return r.MaxMessageBytes, MaxMessageBytes
 	}
 }
 
@@ -112,7 +148,21 @@ func (r *Rules) MaxBatchBytes() int {
 
 // Missing reports whether the rules are not known because the topic does not
 // exist.
-func (r *Rules) Missing() bool { return errors.Is(r.Unknown, kerr.UnknownTopicOrPartition) }
+func (r *Rules) Missing() bool {
+	return r.Partitions == 0 && errors.Is(r.Unknown, kerr.UnknownTopicOrPartition)
+}
+
+// Why the limits of a topic are not known, besides what the cluster answers.
+var (
+	// ErrNotTold is the reason where an answer lacks max.message.bytes.
+	ErrNotTold = errors.New("the broker does not tell max.message.bytes")
+	// ErrOtherTopics is the reason where DescribeConfigs does not know a topic that
+	// exists, as behind gateways that rename topics.
+	ErrOtherTopics = errors.New("the topic exists, but DescribeConfigs does not know it, as behind a gateway that renames topics")
+	errDisabled    = errors.New("not to be asked for")
+	errHangs       = errors.New("the cluster does not answer when asked")
+	errNotRead     = errors.New("not read from the cluster")
+)
 
 // String returns what matters to writers, for logs.
 func (r *Rules) String() string {
@@ -125,8 +175,12 @@ func (r *Rules) String() string {
 		}
 		return (time.Duration(ms) * time.Millisecond).String()
 	}
-	return fmt.Sprintf("max.message.bytes %d, segment.bytes %d, compacted %v, compression.type %s, timestamps before %s and after %s, partitions %d",
-		r.MaxMessageBytes, r.SegmentBytes, r.Compacted, r.Compression, bound(r.Before), bound(r.After), r.Partitions)
+	decompressed := ""
+	if r.DecompressedBytes < math.MaxInt32-8 { // Kafka's default
+		decompressed = fmt.Sprintf("max.decompressed.message.bytes %d, ", r.DecompressedBytes)
+	}
+	return fmt.Sprintf("max.message.bytes %d, segment.bytes %d, %scompacted %v, compression.type %s, timestamps before %s and after %s, partitions %d",
+		r.MaxMessageBytes, r.SegmentBytes, decompressed, r.Compacted, r.Compression, bound(r.Before), bound(r.After), r.Partitions)
 }
 
 // same reports whether two readings differ in nothing that matters.
@@ -170,12 +224,13 @@ func (r *Rules) fill(configs map[string]string) {
 	}
 	most := number("max.message.bytes", 0)
 	if most <= 0 {
-		r.Unknown = errors.New("the broker does not tell max.message.bytes")
+		r.Unknown = ErrNotTold
 		return
 	}
 	r.Known = true
 	r.MaxMessageBytes = int(most)
 	r.SegmentBytes = int(number("segment.bytes", math.MaxInt32))
+	r.DecompressedBytes = int(number("max.decompressed.message.bytes", math.MaxInt32))
 	r.Compacted = slices.Contains(strings.Split(configs["cleanup.policy"], ","), "compact")
 	r.Compression = configs["compression.type"]
 	r.Before, r.After = math.MaxInt64, math.MaxInt64
@@ -212,39 +267,3 @@ func (r *Rules) fillRedpanda() {
 // unbounded is from how many milliseconds on a bound of timestamps is none: it is
 // as much as a time in nanoseconds can have.
 const unbounded = math.MaxInt64 / 1_000_000
-
-// RequestLimit returns the size in bytes of the largest request that every
-// broker takes (socket.request.max.bytes). To read it takes the right to
-// DESCRIBE_CONFIGS on the cluster.
-func (g *Guard) RequestLimit(ctx context.Context) (int, error) {
-	const property = "socket.request.max.bytes"
-	admin := kadm.NewClient(g.client)
-	brokers, err := admin.ListBrokers(ctx)
-	if err != nil {
-		return 0, fmt.Errorf("listing brokers: %w", err)
-	}
-	configs, err := admin.DescribeBrokerConfigs(ctx, brokers.NodeIDs()...)
-	if err != nil {
-		return 0, fmt.Errorf("describing broker configs: %w", err)
-	}
-	limit := math.MaxInt
-	for _, broker := range configs {
-		if broker.Err != nil {
-			return 0, fmt.Errorf("describing configs of broker %s: %w", broker.Name, broker.Err)
-		}
-		for _, c := range broker.Configs {
-			if c.Key != property || c.Value == nil {
-				continue
-			}
-			n, err := strconv.Atoi(*c.Value)
-			if err != nil {
-				return 0, fmt.Errorf("reading %s of broker %s: %w", property, broker.Name, err)
-			}
-			limit = min(limit, n)
-		}
-	}
-	if limit == math.MaxInt {
-		return 0, fmt.Errorf("no broker tells its %s", property)
-	}
-	return limit, nil
-}

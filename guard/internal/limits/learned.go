@@ -1,32 +1,31 @@
-package guard
+package limits
 
 import (
 	"math"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
 )
 
 // learned is what the leader of some of a topic's partitions taught of sizes, as sent. It
 // steers how large batches are made, and which records go alone. A record fails by it
-// only as Check says.
+// only as TooLarge says.
 type learned struct {
 	mu        sync.Mutex
 	taken     int // the largest batch that was acked
 	rejected  int // the smallest that was rejected for its size, 0 for none
 	alone     int // the raw size of the smallest record that was rejected for it alone, 0 for none
 	learnedAt time.Time
-	smallest  *rejection // of the records that were rejected alone
+	smallest  *Rejection // of the records that were rejected alone
 }
 
-// rejection is a record that was rejected alone for its size.
-type rejection struct {
-	raw, sent int
-	started   time.Time // when its request was written
-	code      int16
-	message   string
+// Rejection is a record that was rejected alone for its size.
+type Rejection struct {
+	Sent    int
+	Started time.Time // when its request was written
+	Code    int16
+	Limit   int // that the broker's message tells, 0 for none
+	raw     int
 	// shrinks is set if any codec makes the record smaller. It is only found out
 	// where the client does not compress it.
 	shrinks bool
@@ -51,19 +50,20 @@ func (l *learned) batch() (batch, single int) {
 		single = l.alone
 	}
 	if l.rejected > 0 {
-		batch = max(min(l.taken, l.rejected-1), l.rejected/2, minMaxMessageBytes)
+		batch = max(min(l.taken, l.rejected-1), l.rejected/2, MinMaxMessageBytes)
 	}
 	return batch, single
 }
 
-func (l *learned) acked(bytes int, raw int, single bool) {
+// acked notes a batch that was taken, and the raw size of its record if it is the only one.
+func (l *learned) acked(bytes, raw int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.taken = max(l.taken, bytes)
 	if l.rejected > 0 && bytes >= l.rejected {
 		l.rejected = 0
 	}
-	if single && l.alone > 0 && raw >= l.alone {
+	if l.alone > 0 && raw >= l.alone {
 		l.alone = 0
 	}
 }
@@ -85,10 +85,10 @@ func (l *learned) tooLarge(bytes int, alone bool) {
 
 // rejectedAlone notes a record that was rejected alone for its size. It reports whether the
 // size is news.
-func (l *learned) rejectedAlone(r rejection) (news bool) {
+func (l *learned) rejectedAlone(r Rejection) (news bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.smallest == nil || r.raw < l.smallest.raw || time.Since(l.smallest.started) > proofAge {
+	if l.smallest == nil || r.raw < l.smallest.raw || time.Since(l.smallest.Started) > proofAge {
 		l.smallest = &r
 	}
 	if l.alone == 0 || r.raw < l.alone || l.old() {
@@ -102,10 +102,10 @@ func (l *learned) rejectedAlone(r rejection) (news bool) {
 const proofAge = time.Second
 
 // proof returns the rejection that speaks of records as large as some raw size, nil for none.
-func (l *learned) proof(raw int) *rejection {
+func (l *learned) proof(raw int) *Rejection {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if p := l.smallest; p != nil && raw >= p.raw && time.Since(p.started) < proofAge {
+	if p := l.smallest; p != nil && raw >= p.raw && time.Since(p.Started) < proofAge {
 		return p
 	}
 	return nil
@@ -149,14 +149,6 @@ func (a *allLearned) forget(topic string) {
 	delete(a.keyless, topic)
 }
 
-func (a *allLearned) acked(b *producer.Batch) {
-	raw := 0
-	if len(b.Records) == 1 {
-		raw = int(b.Records[0].Size)
-	}
-	a.of(b.Topic, b.Leader).acked(b.Sent, raw, len(b.Records) == 1)
-}
-
 // single returns the raw size from which on records of a topic go alone, so that they spoil
 // no batch.
 func (a *allLearned) single(topic string) int {
@@ -181,39 +173,12 @@ func (a *allLearned) needsKey(topic string) bool {
 	return ok && time.Since(at) <= learnedAge
 }
 
-func (a *allLearned) setKeyless(topic string, rejected bool) {
+func (a *allLearned) setKeyless(topic string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.keyless == nil {
 		a.topics, a.keyless = map[string]map[int32]*learned{}, map[string]time.Time{}
 	}
-	if rejected {
-		a.keyless[topic] = time.Now()
-		a.any.Store(true)
-	} else {
-		delete(a.keyless, topic)
-	}
+	a.keyless[topic] = time.Now()
+	a.any.Store(true)
 }
-
-// friendlyBatch is up to which size batches are made where the topic takes more:
-// many an endpoint closes the connection on requests of more than a megabyte.
-const friendlyBatch = 960_000
-
-// maxBatch returns the size up to which batches for a leader are made, and the size from which
-// on records go alone.
-func (g *Guard) maxBatch(topic string, leader int32) (batch, single int) {
-	limit, _ := g.limit(g.rules.of(topic))
-	batch = min(limit, friendlyBatch)
-	most, single := g.learned.of(topic, leader).batch()
-	if most > 0 {
-		batch = min(batch, most)
-	}
-	return batch, single
-}
-
-// sentSize returns the size of a batch that holds r alone as it is sent: compressed as the
-// client does, if that is smaller.
-//
-// The first codec of a list that the client prefers is taken: a broker that does
-// not know it gets another.
-func (g *Guard) sentSize(r *producer.Record) int { return producer.SentSize(r, g.settings.compressor) }

@@ -1,4 +1,4 @@
-package guard
+package limits
 
 import (
 	"context"
@@ -16,22 +16,19 @@ import (
 )
 
 const (
-	// rulesWait bounds how long the first write to a topic waits for its
+	// Wait bounds how long the first write to a topic waits for its
 	// rules. Without an answer it goes ahead, and refusals decide.
-	rulesWait = 5 * time.Second
-	// rulesFresh is how old rules that condemn a record may be.
-	rulesFresh = time.Second
+	Wait = 5 * time.Second
 	// rulesRetry is how soon rules are read again that could not be read.
 	rulesRetry = 10 * time.Second
 )
 
-// rulebook has the rules of the topics in use, and reads them from the cluster:
+// cache has the rules of the topics in use, and reads them from the cluster:
 // those of many topics in one go, and never the same twice at a time.
-type rulebook struct {
+type cache struct {
 	client   *kgo.Client
 	life     context.Context // ends with the guard
 	maxAge   time.Duration
-	fresh    time.Duration // rulesFresh
 	disabled bool
 	changed  func(old, now *Rules) // old is nil the first time, now when it is forgotten
 	forget   func(topic string)    // besides
@@ -60,8 +57,8 @@ type round struct {
 }
 
 // of returns what is known of a topic, which must have been in a learn.
-func (b *rulebook) of(topic string) *Rules {
-	if r, ok := b.topics.Load(topic); ok {
+func (c *cache) of(topic string) *Rules {
+	if r, ok := c.topics.Load(topic); ok {
 		return r.(*Rules)
 	}
 	return &Rules{Topic: topic, Unknown: errNotRead}
@@ -69,91 +66,91 @@ func (b *rulebook) of(topic string) *Rules {
 
 // learn sees to it that the rules of the topics are known: of those in use for
 // the first time it waits, of old ones it has new ones read meanwhile.
-func (b *rulebook) learn(ctx context.Context, topics []string) {
+func (c *cache) learn(ctx context.Context, topics []string) {
 	now := time.Now()
 	var missing, old []string
 	for _, topic := range topics {
-		found, ok := b.topics.Load(topic)
+		found, ok := c.topics.Load(topic)
 		if !ok {
 			missing = append(missing, topic)
 			continue
 		}
 		r := found.(*Rules)
 		r.used.Store(now.UnixNano())
-		if now.Sub(r.read) > b.keep(r) {
+		if now.Sub(r.asked) > c.keep(r) {
 			old = append(old, topic)
 		}
 	}
 	if len(old) > 0 {
-		b.read(old, false)
+		c.read(old, false)
 	}
 	if len(missing) > 0 {
-		b.wait(ctx, b.read(missing, false))
+		c.wait(ctx, c.read(missing, false))
 	}
 }
 
 // refresh waits for rules that are no older than a second, and of all who lead
 // partitions of the topics.
-func (b *rulebook) refresh(ctx context.Context, topics []string) {
-	if !b.disabled {
-		b.renew(ctx, topics)
+func (c *cache) refresh(ctx context.Context, topics []string) {
+	if !c.disabled {
+		c.renew(ctx, topics)
 	}
 }
 
-func (b *rulebook) renew(ctx context.Context, topics []string) {
+func (c *cache) renew(ctx context.Context, topics []string) {
 	now := time.Now()
 	var old []string
 	for _, topic := range topics {
-		if r := b.of(topic); now.Sub(r.read) > b.fresh || r.Known && len(r.others) > 0 && r.mild == nil {
+		if r := c.of(topic); now.Sub(r.read) > Fresh || r.Known && len(r.others) > 0 && r.mild == nil {
 			old = append(old, topic)
 		}
 	}
 	if len(old) > 0 {
-		b.wait(ctx, b.read(old, true))
+		c.wait(ctx, c.read(old, true))
 	}
 }
 
 // keep is for how long rules are used before they are read again.
-func (b *rulebook) keep(r *Rules) time.Duration {
+func (c *cache) keep(r *Rules) time.Duration {
 	switch {
 	case r.Known || errors.Is(r.Unknown, kerr.TopicAuthorizationFailed):
-		return b.maxAge
-	case b.disabled && r.Partitions > 0:
-		return b.maxAge
+		return c.maxAge
+	case c.disabled && r.Partitions > 0:
+		return c.maxAge
 	case r.Missing():
-		return min(rulesFresh, b.maxAge) // about to be created, perhaps by this write
+		return min(Fresh, c.maxAge) // about to be created, perhaps by this write
 	default:
-		return min(rulesRetry, b.maxAge)
+		return min(rulesRetry, c.maxAge)
 	}
 }
 
-func (b *rulebook) wait(ctx context.Context, r *round) {
+func (c *cache) wait(ctx context.Context, r *round) {
 	select {
 	case <-r.done:
 	case <-ctx.Done():
-	case <-b.life.Done():
-	case <-time.After(rulesWait):
+	case <-c.life.Done():
+	case <-time.After(Wait):
 	}
 }
 
 // read has the rules of the topics read, in the round that is under way if it
 // has them all, else in the next.
-func (b *rulebook) read(topics []string, leaders bool) *round {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.reading != nil && b.reading.has(topics, leaders) {
-		return b.reading
+func (c *cache) read(topics []string, leaders bool) *round {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.reading != nil && c.reading.has(topics, leaders) {
+		return c.reading
 	}
-	if b.next == nil {
-		b.next = &round{topics: map[string]bool{}, done: make(chan struct{})}
+	if c.next == nil {
+		c.next = &round{topics: map[string]bool{}, done: make(chan struct{})}
 	}
 	for _, topic := range topics {
-		b.next.topics[topic] = b.next.topics[topic] || leaders
+		c.next.topics[topic] = c.next.topics[topic] || leaders
 	}
-	r := b.next
-	if b.reading == nil {
-		b.reading, b.next = r, nil
-		go b.run()
+	r := c.next
+	if c.reading == nil {
+		c.reading, c.next = r, nil
+		go c.run()
 	}
 	return r
 }
@@ -168,52 +165,52 @@ func (r *round) has(topics []string, leaders bool) bool {
 }
 
 // run reads round after round until there is no next.
-func (b *rulebook) run() {
-	for r := b.reading; r != nil; {
-		b.readRound(r)
-		b.mu.Lock()
+func (c *cache) run() {
+	for r := c.reading; r != nil; {
+		c.readRound(r)
+		c.mu.Lock()
 		close(r.done)
-		b.reading, b.next = b.next, nil
-		r = b.reading
-		b.mu.Unlock()
+		c.reading, c.next = c.next, nil
+		r = c.reading
+		c.mu.Unlock()
 	}
 }
 
-func (b *rulebook) readRound(r *round) {
+func (c *cache) readRound(r *round) {
 	start := time.Now()
 	topics := slices.Sorted(maps.Keys(r.topics))
-	ctx, cancel := context.WithTimeout(b.life, 2*rulesWait)
+	ctx, cancel := context.WithTimeout(c.life, 2*Wait)
 	defer cancel()
 	found := make(map[string]*Rules, len(topics))
 	for _, topic := range topics {
 		found[topic] = &Rules{Topic: topic, used: &atomic.Int64{}}
 	}
-	err := b.ask(ctx, topics, found)
+	err := c.ask(ctx, topics, found)
 	if err == nil {
-		// Whom the leaders were asked for once, they are asked for again: else what
-		// is known would change with who is asked.
-		b.askLeaders(ctx, slices.DeleteFunc(slices.Clone(topics), func(topic string) bool {
-			return !r.topics[topic] && b.of(topic).mild == nil
+		// All leaders of a topic are asked again once they were asked: otherwise what
+		// is known would change with the broker that answers.
+		c.askLeaders(ctx, slices.DeleteFunc(slices.Clone(topics), func(topic string) bool {
+			return !r.topics[topic] && c.of(topic).mild == nil
 		}), found)
 	}
 	var news [][2]*Rules // told without the lock, so that a callback may ask for rules
 	defer func() {
 		for _, n := range news {
-			b.changed(n[0], n[1])
+			c.changed(n[0], n[1])
 		}
 	}()
-	b.mu.Lock()
-	defer b.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, topic := range topics {
 		now := found[topic]
-		before, _ := b.topics.Load(topic)
+		before, _ := c.topics.Load(topic)
 		old, _ := before.(*Rules)
 		if err != nil {
 			if old != nil && old.Known {
 				// The cluster did not answer: what it said before holds.
 				kept := *old
-				kept.read = start.Add(rulesRetry - b.maxAge)
-				b.topics.Store(topic, &kept)
+				kept.asked = start.Add(min(rulesRetry, c.maxAge) - c.maxAge)
+				c.topics.Store(topic, &kept)
 				continue
 			}
 			if now.Known = false; now.Unknown == nil {
@@ -224,25 +221,30 @@ func (b *rulebook) readRound(r *round) {
 		if old != nil {
 			now.used = old.used
 		}
-		now.read = start
-		b.topics.Store(topic, now)
-		if !b.disabled && (old == nil || !old.same(now)) {
+		now.read, now.asked = start, start
+		if old != nil && old.ID == now.ID {
+			now.claim(old.claims)
+		} else {
+			now.claim(&claims{})
+		}
+		c.topics.Store(topic, now)
+		if !c.disabled && (old == nil || !old.same(now)) {
 			news = append(news, [2]*Rules{old, now})
 		}
 	}
-	news = append(news, b.forgetUnused(start)...)
+	news = append(news, c.forgetUnused(start)...)
 }
 
 // forgetAfter is how long a topic must be out of use to be forgotten.
 const forgetAfter = time.Hour
 
 // forgetUnused drops topics that are out of use, and returns what is to be told of that.
-func (b *rulebook) forgetUnused(now time.Time) (news [][2]*Rules) {
-	b.topics.Range(func(topic, rules any) bool {
+func (c *cache) forgetUnused(now time.Time) (news [][2]*Rules) {
+	c.topics.Range(func(topic, rules any) bool {
 		if r := rules.(*Rules); now.UnixNano()-r.used.Load() > int64(forgetAfter) {
-			b.topics.Delete(topic)
-			b.forget(r.Topic)
-			if !b.disabled {
+			c.topics.Delete(topic)
+			c.forget(r.Topic)
+			if !c.disabled {
 				news = append(news, [2]*Rules{r, nil})
 			}
 		}
@@ -254,26 +256,26 @@ func (b *rulebook) forgetUnused(now time.Time) (news [][2]*Rules) {
 // ask asks for the metadata and the configs of the topics, side by side, since the
 // first write to a topic waits for both. Where the configs may not be answered it
 // does not: the metadata could be behind them on the connection.
-func (b *rulebook) ask(ctx context.Context, topics []string, found map[string]*Rules) error {
+func (c *cache) ask(ctx context.Context, topics []string, found map[string]*Rules) error {
 	var metadata []kmsg.MetadataResponseTopic
 	var noMetadata error
 	configsCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var asking sync.WaitGroup
 	asking.Go(func() {
-		if metadata, noMetadata = b.readMetadata(ctx, topics); noMetadata != nil {
+		if metadata, noMetadata = c.readMetadata(ctx, topics); noMetadata != nil {
 			cancel()
 		}
 	})
-	if !b.answered {
+	if !c.answered {
 		asking.Wait()
 	}
-	hungAt := b.hungAt
-	noConfigs := b.readConfigsOrNot(configsCtx, topics, found)
+	hungAt := c.hungAt
+	noConfigs := c.readConfigsOrNot(configsCtx, topics, found)
 	asking.Wait()
-	b.answered = noMetadata == nil && noConfigs == nil
+	c.answered = noMetadata == nil && noConfigs == nil
 	if noMetadata != nil {
-		b.hungAt = hungAt // the cluster answers nothing at all
+		c.hungAt = hungAt // the cluster answers nothing at all
 		return noMetadata
 	}
 	for i := range metadata {
@@ -286,6 +288,9 @@ func (b *rulebook) ask(ctx context.Context, topics []string, found map[string]*R
 			*r = Rules{Topic: r.Topic, Unknown: err, used: r.used}
 		}
 		r.ID, r.Partitions = t.TopicID, len(t.Partitions)
+		if r.Partitions > 0 && errors.Is(r.Unknown, kerr.UnknownTopicOrPartition) {
+			r.Unknown = ErrOtherTopics
+		}
 		r.leaders = slices.Repeat([]int32{-1}, r.Partitions)
 		for _, p := range t.Partitions {
 			if p.Leader >= 0 && int(p.Partition) < len(r.leaders) {
@@ -302,12 +307,12 @@ func (b *rulebook) ask(ctx context.Context, topics []string, found map[string]*R
 }
 
 // leaderWait bounds how long a leader is waited for that is asked for its own
-// defaults. Without an answer nobody is condemned by those of others.
+// defaults. Without an answer the defaults of others reject nothing.
 const leaderWait = time.Second
 
-// askLeaders asks the other leaders of the topics' partitions. Who does not answer
-// is not asked for a while, and stays among the others.
-func (b *rulebook) askLeaders(ctx context.Context, topics []string, found map[string]*Rules) {
+// askLeaders asks the other leaders of the topics' partitions. A leader that does not
+// answer is not asked for a while, and stays among the others.
+func (c *cache) askLeaders(ctx context.Context, topics []string, found map[string]*Rules) {
 	ctx, cancel := context.WithTimeout(ctx, leaderWait)
 	defer cancel()
 	ask := map[int32][]string{}
@@ -319,20 +324,20 @@ func (b *rulebook) askLeaders(ctx context.Context, topics []string, found map[st
 		mild := *r
 		r.mild = &mild
 		for _, leader := range r.others {
-			if time.Since(b.silent[leader]) > rulesRetry {
+			if time.Since(c.silent[leader]) > rulesRetry {
 				ask[leader] = append(ask[leader], topic)
 			}
 		}
 	}
 	answers := make(chan map[string]*Rules)
 	for leader, topics := range ask {
-		b.silent[leader] = time.Now()
+		c.silent[leader] = time.Now()
 		go func() {
 			told := map[string]*Rules{}
 			for _, topic := range topics {
 				told[topic] = &Rules{Topic: topic}
 			}
-			resp, err := b.client.Broker(int(leader)).RetriableRequest(ctx, configsRequest(topics))
+			resp, err := c.client.Broker(int(leader)).RetriableRequest(ctx, configsRequest(topics))
 			if err == nil {
 				fill(told, leader, resp.(*kmsg.DescribeConfigsResponse))
 			}
@@ -342,7 +347,7 @@ func (b *rulebook) askLeaders(ctx context.Context, topics []string, found map[st
 	for range ask {
 		for topic, r := range <-answers {
 			if r.Known {
-				delete(b.silent, r.from)
+				delete(c.silent, r.from)
 				found[topic].join(r)
 			}
 		}
@@ -353,33 +358,33 @@ func (b *rulebook) askLeaders(ctx context.Context, topics []string, found map[st
 // topics accept, once in rulesRetry.
 const hangWait = 500 * time.Millisecond
 
-func (b *rulebook) readConfigsOrNot(ctx context.Context, topics []string, found map[string]*Rules) error {
-	if b.disabled {
+func (c *cache) readConfigsOrNot(ctx context.Context, topics []string, found map[string]*Rules) error {
+	if c.disabled {
 		return errDisabled
 	}
-	if !b.hungAt.IsZero() {
-		if time.Since(b.hungAt) < rulesRetry {
+	if !c.hungAt.IsZero() {
+		if time.Since(c.hungAt) < rulesRetry {
 			return errHangs
 		}
 		var cancel func()
 		ctx, cancel = context.WithTimeout(ctx, hangWait)
 		defer cancel()
 	}
-	err := b.readConfigs(ctx, topics, found)
-	if b.hungAt = (time.Time{}); ctx.Err() != nil {
-		b.hungAt = time.Now()
+	err := c.readConfigs(ctx, topics, found)
+	if c.hungAt = (time.Time{}); ctx.Err() != nil {
+		c.hungAt = time.Now()
 	}
 	return err
 }
 
-func (b *rulebook) readMetadata(ctx context.Context, topics []string) ([]kmsg.MetadataResponseTopic, error) {
+func (c *cache) readMetadata(ctx context.Context, topics []string) ([]kmsg.MetadataResponseTopic, error) {
 	req := kmsg.NewPtrMetadataRequest()
 	for _, topic := range topics {
 		t := kmsg.NewMetadataRequestTopic()
 		t.Topic = kmsg.StringPtr(topic)
 		req.Topics = append(req.Topics, t)
 	}
-	resp, err := req.RequestWith(ctx, b.client)
+	resp, err := req.RequestWith(ctx, c.client)
 	if err != nil {
 		return nil, fmt.Errorf("reading metadata: %w", err)
 	}
@@ -390,17 +395,17 @@ func (b *rulebook) readMetadata(ctx context.Context, topics []string) ([]kmsg.Me
 // closed: kgo does not ask another then, if that was its first request.
 const anyTries = 3
 
-func (b *rulebook) readConfigs(ctx context.Context, topics []string, found map[string]*Rules) error {
+func (c *cache) readConfigs(ctx context.Context, topics []string, found map[string]*Rules) error {
 	for try := 1; ; try++ {
-		err := b.describe(ctx, topics, found)
+		err := c.describe(ctx, topics, found)
 		if err == nil || try == anyTries || ctx.Err() != nil {
 			return err
 		}
 	}
 }
 
-func (b *rulebook) describe(ctx context.Context, topics []string, found map[string]*Rules) error {
-	for _, shard := range b.client.RequestSharded(ctx, configsRequest(topics)) {
+func (c *cache) describe(ctx context.Context, topics []string, found map[string]*Rules) error {
+	for _, shard := range c.client.RequestSharded(ctx, configsRequest(topics)) {
 		if shard.Err != nil {
 			return fmt.Errorf("describing topic configs: %w", shard.Err)
 		}
@@ -445,9 +450,3 @@ func fill(found map[string]*Rules, from int32, resp *kmsg.DescribeConfigsRespons
 		}
 	}
 }
-
-var errDisabled = errors.New("not to be asked for")
-
-var errHangs = errors.New("the cluster does not answer when asked")
-
-var errNotRead = errors.New("not read from the cluster")

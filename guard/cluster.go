@@ -1,0 +1,73 @@
+package guard
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"strconv"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Ping reports whether any broker answers. The error is kgo's own.
+func (g *Guard) Ping(ctx context.Context) error { return g.client.Ping(ctx) }
+
+// UseSeeds has the client find the cluster by these brokers when it knows of none any more,
+// in place of those of kgo.SeedBrokers. It asks for the cluster's brokers first, so that a
+// seed which does not answer costs no time at the start.
+func (g *Guard) UseSeeds(ctx context.Context, seeds ...string) error {
+	req := kmsg.NewPtrMetadataRequest()
+	req.Topics = []kmsg.MetadataRequestTopic{}
+	if _, err := req.RequestWith(ctx, g.client); err != nil {
+		return fmt.Errorf("asking for the cluster's brokers: %w", err)
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return g.client.UpdateSeedBrokers(seeds...)
+}
+
+// Rules returns what a topic accepts, by an answer of the cluster that is at most
+// a second old, if there is one. Rules.Unknown says why there is none.
+func (g *Guard) Rules(ctx context.Context, topic string) Rules {
+	g.limits.Learn(ctx, []string{topic})
+	g.limits.Refresh(ctx, []string{topic})
+	return *g.limits.Of(topic)
+}
+
+// RequestLimit returns the size in bytes of the largest request that every
+// broker takes (socket.request.max.bytes). To read it takes the right to
+// DESCRIBE_CONFIGS on the cluster.
+func (g *Guard) RequestLimit(ctx context.Context) (int, error) {
+	const property = "socket.request.max.bytes"
+	admin := kadm.NewClient(g.client)
+	brokers, err := admin.ListBrokers(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("listing brokers: %w", err)
+	}
+	configs, err := admin.DescribeBrokerConfigs(ctx, brokers.NodeIDs()...)
+	if err != nil {
+		return 0, fmt.Errorf("describing broker configs: %w", err)
+	}
+	limit := math.MaxInt
+	for _, broker := range configs {
+		if broker.Err != nil {
+			return 0, fmt.Errorf("describing configs of broker %s: %w", broker.Name, broker.Err)
+		}
+		for _, c := range broker.Configs {
+			if c.Key != property || c.Value == nil {
+				continue
+			}
+			n, err := strconv.Atoi(*c.Value)
+			if err != nil {
+				return 0, fmt.Errorf("reading %s of broker %s: %w", property, broker.Name, err)
+			}
+			limit = min(limit, n)
+		}
+	}
+	if limit == math.MaxInt {
+		return 0, fmt.Errorf("no broker tells its %s", property)
+	}
+	return limit, nil
+}

@@ -1,0 +1,177 @@
+package limits
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Kind is what a reported limit is about.
+type Kind uint8
+
+// The kinds of limits.
+const (
+	Size Kind = iota
+	Decompressed
+	Key
+	Older
+	Newer
+	Negative
+	kinds
+)
+
+// Difference is a reported limit that does not hold: the broker took a record that it
+// rejects.
+type Difference struct {
+	Topic string
+	// Name is that of the topic config, Reported its value.
+	Name     string
+	Reported int64
+	// Taken is what the broker took: bytes, or milliseconds. 0 where neither applies.
+	Taken int64
+}
+
+// claims are the reported limits of a topic, as far as records were in question for them.
+type claims struct {
+	refuted atomic.Uint32 // a bit for each Kind that is not believed
+
+	mu     sync.Mutex
+	byKind [kinds]claim
+}
+
+// claim is a reported limit that would reject a record.
+type claim struct {
+	bound int64 // the limit
+	// from is the least measure of a record that the broker rejected for it, and at
+	// is when. One that is farther over the limit is rejected without being sent.
+	from  int64
+	at    time.Time
+	probe chan struct{} // closed when the record has its answer that is sent to find out
+}
+
+// claimAge is for how long a confirmation counts: a limit can change without a word of what
+// reports it.
+const claimAge = time.Minute
+
+// timeSlack is by how much the age of two records may differ that count as equally old: it
+// changes while they are under way.
+const timeSlack = time.Minute
+
+// get returns the claim that a violation is about. It is a new one if the limit has another
+// value by now.
+func (c *claims) get(v *Violation) *claim {
+	k := &c.byKind[v.Kind]
+	if k.bound != v.bound || k.from == 0 && k.at.IsZero() {
+		c.reset(v.Kind)
+		k.bound, k.from = v.bound, never
+	}
+	return k
+}
+
+// reset forgets what is known of a kind of limit.
+func (c *claims) reset(kind Kind) {
+	if probe := c.byKind[kind].probe; probe != nil {
+		close(probe)
+	}
+	c.byKind[kind] = claim{}
+	c.refuted.And(^(uint32(1) << kind))
+}
+
+// believes reports whether nothing has spoken against a kind of limit.
+func (c *claims) believes(k Kind) bool { return c == nil || c.refuted.Load()&(1<<k) == 0 }
+
+// Confirmed reports whether the broker has rejected a record that is no farther over the
+// limit.
+func (v *Violation) Confirmed() bool {
+	if v.Own {
+		return true
+	}
+	c := v.claims
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.confirmed(v)
+}
+
+func (c *claims) confirmed(v *Violation) bool {
+	k, slack := c.get(v), int64(0)
+	if v.Kind == Older || v.Kind == Newer {
+		slack = timeSlack.Milliseconds()
+	}
+	return k.from != never && k.from-slack <= v.measure && time.Since(k.at) < claimAge
+}
+
+// Confirm notes that the broker rejected the record, alone.
+func (v *Violation) Confirm() {
+	if v.Own {
+		return
+	}
+	c := v.claims
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if k := c.get(v); v.measure <= k.from || time.Since(k.at) >= claimAge {
+		k.from, k.at = v.measure, time.Now()
+	}
+}
+
+// Probe reports whether the record may be sent to find out whether the limit holds: then done
+// must be called when it has its answer. If another one is under way, wait is closed once that
+// has its answer. It is closed if the limit is confirmed.
+func (v *Violation) Probe() (done func(), wait <-chan struct{}) {
+	c := v.claims
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	k := c.get(v)
+	switch {
+	case c.confirmed(v):
+		return nil, closed
+	case k.probe != nil:
+		return nil, k.probe
+	}
+	probe := make(chan struct{})
+	k.probe = probe
+	return func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if k.probe == probe { // else the limit has changed
+			close(probe)
+			k.probe = nil
+		}
+	}, nil
+}
+
+var closed = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// Taken notes that the broker took the record: the limit is not believed any more as long as
+// it is reported with the same value.
+func (l *Limits) Taken(v *Violation) {
+	c := v.claims
+	c.mu.Lock()
+	news := c.byKind[v.Kind].bound == v.bound && c.believes(v.Kind)
+	if news {
+		c.refuted.Or(1 << v.Kind)
+	}
+	c.mu.Unlock()
+	if news {
+		go l.reportDifference(v)
+	}
+}
+
+// reportDifference tells of a limit that does not hold, unless it has changed meanwhile.
+func (l *Limits) reportDifference(v *Violation) {
+	l.reported.wait(l.reported.life, l.reported.read([]string{v.topic}, true))
+	now := l.Of(v.topic)
+	if b := now.strict().bound(v.Kind); now.Known && now.claims == v.claims && b == v.bound && !v.claims.believes(v.Kind) {
+		l.differs(Difference{Topic: v.topic, Name: v.config, Reported: v.bound, Taken: v.measure})
+	}
+}
+
+// sync has the limits believed again that are reported with another value.
+func (c *claims) sync(now *Rules) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for k := range kinds {
+		if !c.believes(k) && now.strict().bound(k) != c.byKind[k].bound {
+			c.reset(k)
+		}
+	}
+}
