@@ -110,6 +110,7 @@ func newOutput(conf *service.ParsedConfig, mgr *service.Resources) (*output, err
 		o.metrics.onRules(old, now)
 		o.notices.rules(old, now, client.guard.MaxMessageBytes)
 	}
+	o.client.guard.OnDifference = o.notices.difference
 	o.client.guard.OnBound = o.notices.bound
 	o.client.guard.OnWaiting = o.notices.waiting
 	o.client.guard.OnWaits = o.metrics.onWaits

@@ -1,11 +1,13 @@
 package output
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/kafka-guarded/kafka-guarded/guard"
 	"github.com/kafka-guarded/kafka-guarded/internal/placement"
@@ -99,7 +101,11 @@ func (n *notices) rules(old, now *guard.Rules, maxMessageBytes int) {
 	case now.Known:
 		n.log.Debugf("What topic %s accepts: %s", now.Topic, now)
 	case !now.Missing():
-		n.log.Warnf("What topic %s accepts is %s. What the broker refuses decides instead, which takes extra requests. To read it takes %s", now.Topic, now, n.endpoint.name(DescribeTopic))
+		advice := ""
+		if errors.Is(now.Unknown, kerr.TopicAuthorizationFailed) {
+			advice = ". To read it takes " + n.endpoint.name(DescribeTopic)
+		}
+		n.log.Warnf("What topic %s accepts is %s. What the broker rejects decides instead, which takes extra requests%s", now.Topic, now, advice)
 	}
 	limit := now.MaxBatchBytes()
 	if !now.Known || maxMessageBytes == 0 || old != nil && old.MaxBatchBytes() == limit {
@@ -111,6 +117,20 @@ func (n *notices) rules(old, now *guard.Rules, maxMessageBytes int) {
 	case maxMessageBytes > limit:
 		n.log.Warnf("%s (%d) is more than topic %s accepts (%d): it has no effect on messages to it", fieldMaxMessageBytes, maxMessageBytes, now.Topic, limit)
 	}
+}
+
+// difference says that a limit which the cluster reports is not the broker's.
+func (n *notices) difference(d guard.Difference) {
+	var taken string
+	switch {
+	case strings.HasSuffix(d.Name, ".bytes"):
+		taken = fmt.Sprintf(" (%d), but the broker took %d bytes", d.Reported, d.Taken)
+	case strings.HasSuffix(d.Name, ".ms"):
+		taken = fmt.Sprintf(" (%d), but the broker took a timestamp that is off by %d ms", d.Reported, d.Taken)
+	default:
+		taken = ", but the broker took a message that breaks it"
+	}
+	n.log.Warnf("The cluster reports %s for topic %s%s: it is not believed for this topic as long as its value stays the same. A gateway may report the configs of another topic", d.Name, d.Topic, taken)
 }
 
 // requestLimit warns when requests may be larger than a broker takes: it would
