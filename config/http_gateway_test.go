@@ -40,7 +40,7 @@ func TestHTTPGatewayBodies(t *testing.T) {
 		{"an array", "t", array, `[ {"id": 1}, "two", 3, [4], true ]`, 200, []string{"", "", "", "", ""}, []string{`{"id":1}`, "two", "3", "[4]", "true"}, nil},
 		{"records", "t", array, `{ "records": [ {"key": "a", "value": {"id": 1}}, {"key": 7, "value": null} ] }`, 200, []string{"", ""}, []string{`{"id":1}`, ""}, []string{"a", "7"}},
 		{"lines", "t", lines, "one\ntwo\n\nthree\n", 200, []string{"", "", ""}, []string{"one", "two", "three"}, nil},
-		{"one is too large", "t", array, `[ "a", "` + long + `", "b" ]`, 200, []string{"", "size_exceeded: topic t:", ""}, []string{"a", "b"}, nil},
+		{"one is too large", "t", array, `[ "a", "` + long + `", "b" ]`, 200, []string{"", "size_exceeded: topic t partition 0:", ""}, []string{"a", "b"}, nil},
 		{"all are too large", "t", array, `[ "` + long + `" ]`, 422, []string{"size_exceeded:"}, nil, nil},
 		{"no such topic", "missing", array, `[ 1, 2 ]`, 422, []string{"unknown_topic: topic missing", "unknown_topic: topic missing"}, nil, nil},
 		{"an illegal topic", "a:b", array, `[ 1 ]`, 422, []string{"unroutable:"}, nil, nil},

@@ -47,7 +47,7 @@ func ExampleGuard_Write() {
 		}
 	}
 	// Output:
-	// record 1: size_exceeded: topic orders partition 0: 5070 bytes exceed the topic's max.message.bytes (1000): MESSAGE_TOO_LARGE: The request included a message larger than the max message size the server will accept
+	// record 1: size_exceeded: topic orders partition 0: 5070 bytes exceed the topic's max.message.bytes (1000)
 }
 
 // The error of a verdict is a *guard.Failure, which says what decided.

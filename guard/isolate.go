@@ -73,12 +73,12 @@ func (i *isolation) add(records []*producer.Record, alone bool) {
 }
 
 // fail ends a record, or has it sent again later, where its class is not permanent. A limit
-// that rejects the record for the same reason is confirmed by that, and tells the text.
+// that rejects the record for the same reason is confirmed by that, and tells the text: it is
+// the same for records that are rejected without being sent.
 func (i *isolation) fail(r *producer.Record, f *Failure) {
 	if v := i.predicted(slotOf(r)); v != nil {
 		v.Confirm()
 		f = failureOf(v)
-		f.Cause = i.Err
 	}
 	f.Topic, f.Partition, f.Outcome = i.batch.Topic, i.batch.Partition, outcomeOf(i.batch)
 	if i.guard.final(f.Class) {

@@ -32,8 +32,8 @@ func TestDeadLettersSayWhatBecameOfThem(t *testing.T) {
 	_, err := time.Parse(time.RFC3339, at)
 	require.NoError(t, err)
 	require.Equal(t, map[string]string{
-		metaClass: "size_exceeded", metaTopic: "t", metaKey: "some-key", metaHeaders: "[]", metaBytes: "30080", metaLimit: "20000", metaFailedAt: at,
-		metaError: "size_exceeded: topic t: 30080 bytes exceed the topic's max.message.bytes (20000)",
+		metaClass: "size_exceeded", metaTopic: "t", metaPartition: "0", metaKey: "some-key", metaHeaders: "[]", metaBytes: "30080", metaLimit: "20000", metaFailedAt: at,
+		metaError: "size_exceeded: topic t partition 0: 30080 bytes exceed the topic's max.message.bytes (20000)",
 	}, s.Captured()[0].Meta)
 	require.Equal(t, "bad", s.Captured()[1].Content)
 	require.Equal(t, map[string]string{
@@ -244,7 +244,7 @@ func TestClassesThatAreNotPermanentAreHeld(t *testing.T) {
 			require.Equal(t, once("m0", big, "m2"), c.Values("t"))
 			require.Empty(t, s.Captured())
 			require.Contains(t, s.Log.String(), "permanent replaces the default list, and leaves out size_exceeded, invalid_record, unroutable")
-			require.Contains(t, s.Log.String(), "because permanent does not name size_exceeded")
+			require.Contains(t, s.Log.String(), "1 messages for topic t are held")
 		})
 	}
 }

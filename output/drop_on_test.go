@@ -42,7 +42,7 @@ func TestDropOnErrorPatternsLoses(t *testing.T) {
 			c := newCluster(t)
 			c.Topic("t", 1, limited)
 			c.RefuseAll("t", kerr.TopicAuthorizationFailed)
-			lines := []string{"topic: t", "retry: { initial_interval: 1ms, max_interval: 1ms, max_elapsed_time: 5ms }"}
+			lines := []string{"topic: t", "max_message_bytes: 20000", "retry: { initial_interval: 1ms, max_interval: 1ms, max_elapsed_time: 5ms }"}
 			if dead {
 				lines = append(lines, "dead_letter: { capture: {} }")
 			}

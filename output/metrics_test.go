@@ -108,11 +108,12 @@ func TestMetrics(t *testing.T) {
 			want: map[string]int64{"kafka_guarded_delivered": 3, "kafka_guarded_topic_max_bytes{topic=t}": 20000},
 		},
 		{
-			name: "refused before they are sent", batches: [][]string{{"m0", big + "1", "m2"}, {"bad", big + "4", "m5"}}, lines: []string{topicByContent},
+			name: "one is rejected by the broker, and what is as large before it is sent", batches: [][]string{{"m0", big + "1", "m2"}, {"bad", big + "4", "m5"}}, lines: []string{topicByContent},
 			want: map[string]int64{
 				"kafka_guarded_delivered":                          3,
 				"kafka_guarded_failed{class=size_exceeded}":        2,
 				"kafka_guarded_failed{class=unroutable}":           1,
+				"kafka_guarded_culprits":                           1,
 				"kafka_guarded_dead_lettered{class=size_exceeded}": 2,
 				"kafka_guarded_dead_lettered{class=unroutable}":    1,
 				"kafka_guarded_topic_max_bytes{topic=t}":           20000,

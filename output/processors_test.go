@@ -198,8 +198,8 @@ func TestANestedDeadLetterKeepsTheFirstReason(t *testing.T) {
 			meta := s.Captured()[0].Meta
 			require.Equal(t, "t", meta[metaTopic])
 			require.Equal(t, "size_exceeded", meta[metaClass])
-			require.Contains(t, meta[metaError], "topic t:")
-			require.Contains(t, meta[metaLetterError], "size_exceeded: topic dlq:")
+			require.Contains(t, meta[metaError], "topic t partition 0:")
+			require.Contains(t, meta[metaLetterError], "size_exceeded: topic dlq partition 0:")
 		})
 	}
 }
