@@ -4,7 +4,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/kafka-guarded/kafka-guarded/guard/internal/limits"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
 )
 
 // Failure is the error of a record that was not delivered, or not provably.
@@ -48,29 +48,14 @@ func (f *Failure) Error() string {
 		}
 		b.WriteByte(':')
 	}
-	sep := " "
-	add := func(words ...string) {
-		b.WriteString(sep)
-		for _, w := range words {
-			b.WriteString(w)
-		}
-		sep = ": "
-	}
-	if f.Problem != "" {
-		add(f.Problem)
-	}
-	if f.LimitName != "" {
-		words := []string{strconv.Itoa(f.Bytes), " bytes exceed ", f.LimitName}
-		if f.Limit > 0 {
-			words = append(words, " (", strconv.Itoa(f.Limit), ")")
-		}
-		add(words...)
-	}
+	remark := ""
 	if f.Outcome == Unknown {
-		add("may have been written")
+		remark = "may have been written"
 	}
-	if f.Cause != nil {
-		add(f.Cause.Error())
+	r := code.Reason{Bytes: f.Bytes, Limit: f.Limit, LimitName: f.LimitName, Problem: f.Problem, Cause: f.Cause}
+	if text := r.Text(remark); text != "" {
+		b.WriteByte(' ')
+		b.WriteString(text)
 	}
 	return b.String()
 }
@@ -78,7 +63,7 @@ func (f *Failure) Error() string {
 // Unwrap returns the cause.
 func (f *Failure) Unwrap() error { return f.Cause }
 
-// failureOf returns the failure of a record that a limit rejects.
-func failureOf(v *limits.Violation) *Failure {
-	return &Failure{Class: Class(v.Class), Partition: -1, Bytes: v.Bytes, Limit: v.Limit, LimitName: v.LimitName, Problem: v.Problem, Cause: v.Cause}
+// failureOf returns the failure of a record that fails for a reason.
+func failureOf(r *code.Reason) *Failure {
+	return &Failure{Class: Class(r.Class), Partition: -1, Bytes: r.Bytes, Limit: r.Limit, LimitName: r.LimitName, Problem: r.Problem, Cause: r.Cause}
 }

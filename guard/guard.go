@@ -10,7 +10,7 @@
 //	reject locally   internal/limits     what the topic's limits do not allow
 //	send             internal/producer   partitions, batches, requests, answers
 //	retry            retry.go            what is done with a batch that was not acked
-//	isolate          isolate.go          which records of a rejected batch are at fault
+//	isolate          internal/isolate    which records of a rejected batch are at fault
 //	wait             write.go            until each record has ended, or the write gives up
 package guard
 
@@ -20,11 +20,11 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/isolate"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/limits"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
 )
@@ -125,13 +125,10 @@ type Guard struct {
 	life context.Context // ends with the guard
 	stop context.CancelFunc
 
-	client   *kgo.Client
-	producer *producer.Producer
-	limits   *limits.Limits
-
-	// recordErrorsHold is set once a record that the cluster listed was rejected
-	// alone, too: from then on its lists are believed.
-	recordErrorsHold atomic.Bool
+	client    *kgo.Client
+	producer  *producer.Producer
+	limits    *limits.Limits
+	isolation isolate.Isolation
 
 	writes sync.Pool // of *write, to be used again
 	room   room
@@ -174,6 +171,10 @@ func New(config Config, opts ...kgo.Opt) (*Guard, error) {
 		Client: g.client, Life: g.life, MaxAge: config.RulesMaxAge, Ignore: config.IgnoreRules,
 		Changed: config.OnRules, Differs: config.OnDifference, Forget: func(topic string) { g.producer.Forget(topic) },
 	})
+	g.isolation.Config = isolate.Config{
+		Life: g.life, Limits: g.limits, ToCheck: g.toCheck, Final: g.final, NoRetry: config.Retry.InitialInterval == 0,
+		RetryAfter: g.retryAfter, Held: g.heldAlone, Learned: config.OnBound,
+	}
 	g.producer = producer.New(settings.producer(g), hook)
 	return g, nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/isolate"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/limits"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
 )
@@ -42,15 +43,20 @@ func pause(failures int, first, most time.Duration) time.Duration {
 // policy is what guard does with a batch that was not acked.
 type policy Guard
 
+// Check returns why a record is not sent that a limit may reject.
+func (p *policy) Check(r *producer.Record, leader int32) error {
+	g := (*Guard)(p)
+	if why := g.isolation.Check(r, leader); why != nil {
+		return why
+	}
+	return nil
+}
+
 // Acked learns from a batch that was acked.
 func (p *policy) Acked(b *producer.Batch) {
 	g := (*Guard)(p)
 	g.waits.acked(b)
-	raw := 0
-	if len(b.Records) == 1 {
-		raw = int(b.Records[0].Size)
-	}
-	g.limits.Acked(b.Topic, b.Leader, b.Sent, raw)
+	g.isolation.Acked(b)
 }
 
 // Next decides what is sent in the place of a batch.
@@ -64,8 +70,8 @@ func (p *policy) Next(b *producer.Batch, a producer.Answer) producer.Plan {
 		return g.noSuchPartition(b, a)
 	case a.Code == 0:
 		return g.notAnswered(b, a)
-	case m.Scope == code.OfBatch && (!code.Ambiguous(a.Code) || patient(b) || g.predicted(b)):
-		return g.isolate(b, a)
+	case m.Scope == code.OfBatch && (!code.Ambiguous(a.Code) || patient(b) || probes(b)):
+		return g.isolation.Isolate(b, a)
 	case m.Scope == code.OfBatch, m.Retry:
 		return g.retrySoon(b, a)
 	case code.TopicGone(a.Code) && g.topicMayAppear(b, a):
@@ -75,24 +81,20 @@ func (p *policy) Next(b *producer.Batch, a producer.Answer) producer.Plan {
 	}
 }
 
-// ambiguousFor is for how long, and ambiguousTries how often, a batch is sent as it is that gets
-// an ambiguous code, before its records are looked at: a broker that is sick for less
-// says so once it is well, if it has written what it rejected.
-const (
-	ambiguousFor   = 10 * time.Second
-	ambiguousTries = 8
-)
+// ambiguousTries is how often a batch is sent as it is that gets an ambiguous code, before its
+// records are looked at.
+const ambiguousTries = 8
 
 // patient reports whether an ambiguous code has lasted for long enough.
 func patient(b *producer.Batch) bool {
-	return b.Attempts >= ambiguousTries && time.Since(b.First) >= ambiguousFor
+	return b.Attempts >= ambiguousTries && time.Since(b.First) >= isolate.AmbiguousFor
 }
 
-// predicted reports whether a batch of a single record was sent to find out whether a limit
-// rejects it: then an ambiguous code is looked at soon.
-func (g *Guard) predicted(b *producer.Batch) bool {
+// probes reports whether a batch was sent to find out whether a limit rejects its record:
+// then an ambiguous code is looked at soon.
+func probes(b *producer.Batch) bool {
 	s := slotOf(b.Records[0])
-	return len(b.Records) == 1 && s != nil && s.limit != nil
+	return len(b.Records) == 1 && s != nil && s.isolation.Limit != nil
 }
 
 // topicMayAppear reports whether a missing topic is asked for again without a word, as kgo
@@ -140,7 +142,7 @@ func (g *Guard) notAnswered(b *producer.Batch, a producer.Answer) producer.Plan 
 // nothing is to be retried.
 func (g *Guard) hold(b *producer.Batch, f *Failure) producer.Plan {
 	f.Outcome = outcomeOf(b)
-	if g.final(f.Class) {
+	if g.final(code.Class(f.Class)) {
 		return failAll(b, f)
 	}
 	n := 0
@@ -152,6 +154,16 @@ func (g *Guard) hold(b *producer.Batch, f *Failure) producer.Plan {
 	}
 	g.config.OnRetry(f.Class, n)
 	return producer.Plan{Same: true, Pause: g.retryAfter(b.Attempts)}
+}
+
+// heldAlone counts a record of a batch as held that isolation sends again later.
+func (g *Guard) heldAlone(b *producer.Batch, r *producer.Record, why *code.Reason) {
+	if s := slotOf(r); s != nil && !r.Ended() {
+		f := failureOf(why)
+		f.Topic, f.Partition, f.Outcome = b.Topic, b.Partition, outcomeOf(b)
+		g.waits.hold(s, f)
+		g.config.OnRetry(f.Class, 1)
+	}
 }
 
 // outcomeOf is what is known of a batch that is not acked.
@@ -169,7 +181,9 @@ func (g *Guard) retryAfter(attempts int) time.Duration {
 }
 
 // final reports whether a record that fails with a class is not sent again.
-func (g *Guard) final(c Class) bool { return g.config.Retry.InitialInterval == 0 || g.permanent(c) }
+func (g *Guard) final(c code.Class) bool {
+	return g.config.Retry.InitialInterval == 0 || g.permanent(Class(c))
+}
 
 func failAll(b *producer.Batch, f *Failure) (p producer.Plan) {
 	for _, r := range b.Records {
@@ -204,7 +218,7 @@ func (g *Guard) noSuchPartition(b *producer.Batch, _ producer.Answer) (p produce
 		default:
 			f.Problem = fmt.Sprintf("no such partition: the topic has %d", n)
 		}
-		if s := slotOf(r); s != nil && !g.final(f.Class) {
+		if s := slotOf(r); s != nil && !g.final(code.Class(f.Class)) {
 			g.waits.hold(s, f)
 			p.Pause = g.retryAfter(b.Attempts)
 			continue

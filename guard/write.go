@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/isolate"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/limits"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
 )
@@ -34,17 +35,9 @@ type slot struct {
 	write *write
 	index int32
 
-	// suspected is set once the record was in a batch that the broker rejected.
-	suspected bool
-	// rejected is when a batch with the record was first isolated for a code that may
-	// not be its fault, and rejectedAlone when it was first rejected alone by one.
-	// heardTwice is set once it was sent alone again without retries.
-	rejected, rejectedAlone rejectedAt
-	heardTwice              bool
-
-	// limit is a reported limit that rejects the record, if it has to be found out
-	// whether the broker does. probed tells that this one did.
-	limit  *limits.Violation
+	isolation isolate.State
+	// probed tells that this record has its answer, where it was sent to find out
+	// whether a limit holds.
 	probed func()
 
 	// Under waits.mu: what the record waits for, and why it is held.
@@ -52,12 +45,8 @@ type slot struct {
 	held     *Failure
 }
 
-// rejectedAt is when a request was written that was rejected, and how many batches its
-// partition had acked by then.
-type rejectedAt struct {
-	at   time.Time
-	acks uint64
-}
+// Isolation returns what isolation keeps of the record.
+func (s *slot) Isolation() *isolate.State { return &s.isolation }
 
 func (s *slot) record() *kgo.Record { return s.Record.Record }
 func (s *slot) verdict() *Verdict   { return &s.write.verdicts[s.index] }
@@ -142,8 +131,7 @@ func (w *write) prepare() (open []*slot) {
 		s := &w.slots[i]
 		r := w.records[i]
 		s.Record.Record = r
-		s.suspected, s.heardTwice, s.held, s.waitsFor, s.limit = false, false, nil, waitKey{}, nil
-		s.rejected, s.rejectedAlone = rejectedAt{}, rejectedAt{}
+		s.isolation, s.held, s.waitsFor = isolate.State{}, nil, waitKey{}
 		if f := w.guard.checkTopic(r, legal); f != nil {
 			s.fail(f, NotWritten)
 			continue
@@ -192,7 +180,7 @@ func (w *write) checkLimits(slots []*slot) (open []*slot) {
 	var topic string
 	var harmless func(r *kgo.Record, size int) bool
 	for _, s := range slots {
-		s.limit = nil
+		s.isolation.Limit = nil
 		if harmless == nil || topic != s.record().Topic {
 			topic = s.record().Topic
 			harmless = g.limits.Harmless(topic)
@@ -204,30 +192,22 @@ func (w *write) checkLimits(slots []*slot) (open []*slot) {
 	if len(rejected) == 0 {
 		return slots
 	}
-	g.applyLimits(w.ctx, rejected, func(s *slot, f *Failure) { s.fail(f, NotWritten) })
-	return unsettled(slots)
-}
-
-// applyLimits reads the limits of slots again, unless they are fresh, and calls fail for each
-// slot that they reject. Limits that are not confirmed are noted in the slots.
-func (g *Guard) applyLimits(ctx context.Context, slots []*slot, fail func(*slot, *Failure)) {
-	records := make([]limits.Record, len(slots))
-	for i, s := range slots {
+	records := make([]limits.Record, len(rejected))
+	for i, s := range rejected {
 		records[i] = g.toCheck(&s.Record)
 	}
-	for i, v := range g.limits.Rejecting(ctx, records) {
-		s := slots[i]
-		if s.limit = nil; v == nil {
-			continue
-		}
-		if v.Own || v.Confirmed() && g.final(Class(v.Class)) {
-			f := failureOf(v)
+	for i, v := range g.limits.Rejecting(w.ctx, records) {
+		switch s := rejected[i]; {
+		case v == nil:
+		case g.isolation.Fails(v):
+			f := failureOf(&v.Reason)
 			f.Topic, f.Partition = s.record().Topic, s.partition()
-			fail(s, f)
-			continue
+			s.fail(f, NotWritten)
+		default:
+			s.isolation.Limit = v
 		}
-		s.limit = v
 	}
+	return unsettled(slots)
 }
 
 // toCheck returns a record as limits look at it.
@@ -267,7 +247,7 @@ func (w *write) deliver(open []*slot) (rest []*slot) {
 		sending = append(sending, &s.Record)
 	}
 	if special {
-		others, behind := split(sending)
+		others, behind := isolate.Split(sending)
 		sending = append(append(sending[:0:0], others...), behind...)
 	}
 	w.sent.Expect(len(now))
@@ -292,7 +272,7 @@ func (w *write) choose(open []*slot) (now, rest []*slot, bytes int64, probe <-ch
 		return int64(limits.BufferedSize(s.record()))
 	}
 	n := 0
-	for ; n < len(open) && open[n].limit == nil; n++ { // nearly always all
+	for ; n < len(open) && open[n].isolation.Limit == nil; n++ { // nearly always all
 		more := size(open[n])
 		if n > 0 && !g.room.fits(n+1, bytes+more) {
 			return open[:n], open[n:], bytes, nil
@@ -313,8 +293,8 @@ func (w *write) choose(open []*slot) (now, rest []*slot, bytes int64, probe <-ch
 		}
 		_, waits := waiting[r.Topic+"\x00"+string(r.Key)]
 		waits = waits && r.Key != nil
-		if s.limit != nil && !waits && !hasty && g.final(Class(s.limit.Class)) {
-			s.probed, probe = s.limit.Probe()
+		if s.isolation.Limit != nil && !waits && !hasty && g.final(s.isolation.Limit.Class) {
+			s.probed, probe = s.isolation.Limit.Probe()
 			waits = s.probed == nil
 		}
 		if waits {
@@ -348,8 +328,8 @@ func (w *write) waitForProbe(probe <-chan struct{}) {
 // endProbe ends the search for whether a limit holds. If the broker took the record, it
 // does not.
 func (s *slot) endProbe() {
-	if s.limit != nil && s.verdict().Outcome == Delivered {
-		s.write.guard.limits.Taken(s.limit)
+	if s.isolation.Limit != nil && s.verdict().Outcome == Delivered {
+		s.write.guard.limits.Refute(s.isolation.Limit)
 	}
 	if s.probed != nil {
 		s.probed()
@@ -359,7 +339,7 @@ func (s *slot) endProbe() {
 
 // mark says how a record is to be sent.
 func (g *Guard) mark(s *slot) (special bool) {
-	if s.limit != nil {
+	if s.isolation.Limit != nil {
 		s.Single, s.Alone, s.Questioned = true, true, true
 		return true
 	}
@@ -490,14 +470,18 @@ func (s *slot) settle() {
 	switch s.Outcome() {
 	case producer.Acked:
 		v, r := s.verdict(), s.record()
-		v.Outcome, v.Class, v.Suspected = Delivered, None, s.suspected
+		v.Outcome, v.Class, v.Suspected = Delivered, None, s.isolation.Suspected
 		v.Partition, v.Offset, v.Timestamp = r.Partition, s.Offset, r.Timestamp
 		if s.Appended >= 0 {
 			v.Timestamp = time.UnixMilli(s.Appended)
 		}
 	case producer.NotWritten:
-		if _, ok := s.Reason.(*Failure); !ok && s.held != nil { //nolint:errorlint // the very value that guard put there
-			s.Reason = s.held // the end of the write says less
+		switch s.Reason.(type) { //nolint:errorlint // the very values that guard and isolation put there
+		case *Failure, *code.Reason:
+		default:
+			if s.held != nil {
+				s.Reason = s.held // the end of the write says less
+			}
 		}
 		s.fail(s.failure(), NotWritten)
 	default:
@@ -508,7 +492,10 @@ func (s *slot) settle() {
 // failure returns why the record failed.
 func (s *slot) failure() *Failure {
 	f := &Failure{Topic: s.record().Topic, Partition: s.partition(), Class: Transient, Cause: s.Reason}
-	if given, ok := s.Reason.(*Failure); ok { //nolint:errorlint // the very value that guard put there
+	if why, ok := s.Reason.(*code.Reason); ok { //nolint:errorlint // the very value that isolation put there
+		f = failureOf(why)
+		f.Topic, f.Partition = s.record().Topic, s.partition()
+	} else if given, ok := s.Reason.(*Failure); ok { //nolint:errorlint // the very value that guard put there
 		if *f = *given; s.Partitioned() || f.Topic == "" {
 			f.Topic, f.Partition = s.record().Topic, s.partition()
 		}
@@ -521,7 +508,7 @@ func (s *slot) failure() *Failure {
 func (s *slot) fail(f *Failure, outcome Outcome) {
 	f.Outcome = outcome
 	v := s.verdict()
-	v.Outcome, v.Class, v.Suspected = outcome, f.Class, s.suspected
+	v.Outcome, v.Class, v.Suspected = outcome, f.Class, s.isolation.Suspected
 	v.Partition, v.Offset, v.Failure = f.Partition, -1, f
 }
 

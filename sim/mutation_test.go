@@ -33,8 +33,8 @@ type mutation struct {
 }
 
 var mutations = []mutation{
-	{"any code counts against a record", "isolate.go", []string{"\tsince := b.Started.Sub(s.rejectedAlone.at)\n", "\tsince := ambiguousFor\n\tb.Acks = 1 << 60\n", "\tif code.AboutTime(i.Code) && time.Since(b.Started) > time.Second {", "\tif false {"}},
-	{"alone in the batch will do", "isolate.go", []string{"\tif !i.Alone {\n\t\ti.add([]*producer.Record{r}, true)", "\tif false {\n\t\ti.add([]*producer.Record{r}, true)", "\t\tif !i.Alone {\n\t\t\ti.add(open, true)", "\t\tif false {\n\t\t\ti.add(open, true)", "case !a.Alone:", "case false:"}},
+	{"any code counts against a record", "internal/isolate/alone.go", []string{"\tsince := b.Started.Sub(s.alone.at)\n", "\tsince := AmbiguousFor\n\tb.Acks = 1 << 60\n", "\tif code.AboutTime(b.Code) && time.Since(b.Started) > time.Second {", "\tif false {"}},
+	{"alone in the batch will do", "internal/isolate/alone.go", []string{"\tif !b.Answer.Alone {\n", "\tif false {\n"}},
 	{"a lost answer leaves no doubt", "internal/producer/partition.go", []string{"\tif sent {\n\t\tp.inDoubt(b)\n\t}\n", ""}},
 	{"no code leaves a doubt", "internal/producer/partition.go", []string{"case m.Doubt || a.Offset:\n\t\tp.inDoubt(b)", "case m.Doubt || a.Offset:"}},
 	{"what failed in doubt is not written", "internal/producer/sequence.go", []string{"p.finish(doubtful, Unknown, why)\n\tp.finish(deferred, Unknown, why)", "p.finish(doubtful, NotWritten, why)\n\tp.finish(deferred, NotWritten, why)"}},
@@ -51,9 +51,9 @@ var mutations = []mutation{
 	{"what is given up is sent again", "internal/producer/partition.go", []string{"if r.leaving != nil && !r.Ended() {\n\t\t\to :=", "if false {\n\t\t\to :="}},
 	{"a record that has ended stays in the queue", "internal/producer/partition.go", []string{"\t\tp.drops = false\n\t\tp.dropEnded()\n", "\t\tp.drops = false\n"}},
 	{"records overtake one with their key", "internal/producer/blocked.go", []string{"if r.Key != nil && !p.block(r) {", "if r.Key != nil && false {"}},
-	{"the list counts from the end", "isolate.go", []string{"\t\tr := b.Records[e.Index]\n\t\trest =", "\t\tr := b.Records[len(b.Records)-1-e.Index]\n\t\trest ="}},
-	{"a list is believed without a test", "isolate.go", []string{"if !g.recordErrorsHold.Load() {", "if false {"}},
-	{"a list that was right once has every index right", "isolate.go", []string{"if len(i.RecordErrors) == 1 && i.RecordErrors[0].Index == 0 && code", "if len(i.RecordErrors) == 1 && code"}},
+	{"the list counts from the end", "internal/isolate/listed.go", []string{"\t\tr := b.Records[e.Index]\n\t\trest =", "\t\tr := b.Records[len(b.Records)-1-e.Index]\n\t\trest ="}},
+	{"a list is believed without a test", "internal/isolate/listed.go", []string{"if !b.listsHold.Load() {", "if false {"}},
+	{"a list that was right once has every index right", "internal/isolate/alone.go", []string{"if len(b.RecordErrors) == 1 && b.RecordErrors[0].Index == 0 && code", "if len(b.RecordErrors) == 1 && code"}},
 	{"a larger record is too large, whatever is sent of it", "internal/limits/limits.go", []string{"\tif sent < least {", "\tif false {"}},
 	{"a rejection proves something for every leader", "internal/limits/learned.go", []string{"\tl := a.topics[topic][leader]\n\ta.mu.RUnlock()", "\tleader = 0\n\tl := a.topics[topic][leader]\n\ta.mu.RUnlock()"}},
 	{"an empty key is none", "internal/limits/check.go", []string{"rules.Compacted && r.Key == nil", "rules.Compacted && len(r.Key) == 0"}},

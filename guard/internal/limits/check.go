@@ -48,16 +48,9 @@ type Record struct {
 
 // Violation is a limit that rejects a record.
 type Violation struct {
-	Class code.Class
-	Kind  Kind
-	Own   bool // a limit of the client, which needs no word of the cluster
-	// Bytes, LimitName and Limit are set where the size decides. Limit is 0 where it is
-	// not known.
-	Bytes     int
-	LimitName string
-	Limit     int
-	Problem   string // in words, where something else decides
-	Cause     error  // the broker's error, if it decides
+	code.Reason
+	Kind Kind
+	Own  bool // a limit of the client, which needs no word of the cluster
 
 	topic, config string
 	claims        *claims
@@ -89,12 +82,17 @@ func (l *Limits) check(r Record, rules *Rules) *Violation {
 
 // invalid returns a violation of a reported limit by what is in the record.
 func (r *Rules) invalid(k Kind, config string, measure int64, problem string) *Violation {
-	return &Violation{Class: code.InvalidRecord, Kind: k, Problem: problem, topic: r.Topic, config: config, claims: r.claims, bound: r.bound(k), measure: measure}
+	return &Violation{Reason: code.Reason{Class: code.InvalidRecord, Problem: problem}, Kind: k, topic: r.Topic, config: config, claims: r.claims, bound: r.bound(k), measure: measure}
 }
 
 // tooLarge returns a violation of a reported limit by the record's size.
 func (r *Rules) tooLarge(k Kind, bytes, limit int, name, config string) *Violation {
-	return &Violation{Class: code.SizeExceeded, Kind: k, Bytes: bytes, Limit: limit, LimitName: name, topic: r.Topic, config: config, claims: r.claims, bound: r.bound(k), measure: int64(bytes)}
+	return &Violation{Reason: code.Reason{Class: code.SizeExceeded, Bytes: bytes, Limit: limit, LimitName: name}, Kind: k, topic: r.Topic, config: config, claims: r.claims, bound: r.bound(k), measure: int64(bytes)}
+}
+
+// ownLimit returns a violation of a limit of the client.
+func ownLimit(bytes, limit int, name string) *Violation {
+	return &Violation{Own: true, Reason: code.Reason{Class: code.SizeExceeded, Bytes: bytes, Limit: limit, LimitName: name}}
 }
 
 // Harmless returns a quick test that is true of nearly all records of a topic: MayReject is
@@ -120,7 +118,7 @@ func (l *Limits) checkSize(r Record, rules *Rules) *Violation {
 	own := func(bytes, limit int, name string) {
 		// When several limits are exceeded, the lowest is the one to raise first.
 		if limit > 0 && bytes > limit && (v == nil || limit < v.Limit) {
-			v = &Violation{Class: code.SizeExceeded, Own: true, Bytes: bytes, Limit: limit, LimitName: name}
+			v = ownLimit(bytes, limit, name)
 		}
 	}
 	// Requests are made by sizes before compression.
@@ -146,7 +144,7 @@ func (l *Limits) checkReportedSize(r Record, rules *Rules) *Violation {
 	case sent > limit && (name == MaxMessageBytes || name == SegmentBytes):
 		return rules.tooLarge(Size, sent, limit, name, name[len("the topic's "):])
 	case sent > limit:
-		return &Violation{Class: code.SizeExceeded, Own: true, Bytes: sent, Limit: limit, LimitName: name}
+		return ownLimit(sent, limit, name)
 	case tooLong && sent < r.Size && rules.claims.believes(Decompressed):
 		if n := recordLength(r.Size); n > rules.DecompressedBytes {
 			return rules.tooLarge(Decompressed, n, rules.DecompressedBytes, decompressedBytes, "max.decompressed.message.bytes")
@@ -173,7 +171,7 @@ func checkSendable(r Record) *Violation {
 	if r.Unstamped || sendable(r.Timestamp) {
 		return nil
 	}
-	return &Violation{Class: code.InvalidRecord, Own: true, Problem: fmt.Sprintf("the timestamp is of the year %d: those that can be sent are from %d to %d, so check its unit", r.Timestamp.UTC().Year(), earliest.UTC().Year(), latest.UTC().Year())}
+	return &Violation{Own: true, Reason: code.Reason{Class: code.InvalidRecord, Problem: fmt.Sprintf("the timestamp is of the year %d: those that can be sent are from %d to %d, so check its unit", r.Timestamp.UTC().Year(), earliest.UTC().Year(), latest.UTC().Year())}}
 }
 
 // recompressed reports whether the broker is sure to compress anew whatever it is

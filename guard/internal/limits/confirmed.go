@@ -141,9 +141,9 @@ func (v *Violation) Probe() (done func(), wait <-chan struct{}) {
 
 var closed = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
-// Taken notes that the broker took the record: the limit is not believed any more as long as
+// Refute notes that the broker took the record: the limit is not believed any more as long as
 // it is reported with the same value.
-func (l *Limits) Taken(v *Violation) {
+func (l *Limits) Refute(v *Violation) {
 	c := v.claims
 	c.mu.Lock()
 	news := c.byKind[v.Kind].bound == v.bound && c.believes(v.Kind)

@@ -196,6 +196,14 @@ func (l *Limits) Rejected(topic string, leader int32, sent int, alone bool) {
 	l.learned.of(topic, leader).tooLarge(sent, alone)
 }
 
+// Taken returns the size of the largest batch that a leader took, 0 for none.
+func (l *Limits) Taken(topic string, leader int32) int {
+	k := l.learned.of(topic, leader)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.taken
+}
+
 // RejectedAlone learns from a record that was rejected for its size, alone in its request. It
 // reports whether that size is news, of a topic whose limits are not reported.
 func (l *Limits) RejectedAlone(r Record, leader int32, a Rejection) (news bool) {
@@ -222,7 +230,7 @@ func (l *Limits) NeedsKey(topic string) {
 // may have been rejected for what became of it: then the larger one must be larger as sent
 // than the smaller one can have become. That is no larger than it was if it was sent as it
 // is and shrinks.
-func (l *Limits) TooLarge(r Record, leader int32) *Violation {
+func (l *Limits) TooLarge(r Record, leader int32) *code.Reason {
 	seen := l.learned.of(r.Topic, leader).proof(r.Size)
 	if seen == nil {
 		return nil
@@ -238,15 +246,13 @@ func (l *Limits) TooLarge(r Record, leader int32) *Violation {
 	if sent < least {
 		return nil
 	}
-	v := l.Observed(r, sent, seen.Code, seen.Limit)
-	v.Cause = code.Error(seen.Code)
-	return v
+	return l.Observed(r, sent, seen.Code, seen.Limit)
 }
 
-// Observed returns the violation of a record that the broker rejected for its size. The
-// text names the reported limit only if that explains the rejection.
-func (l *Limits) Observed(r Record, sent int, c int16, told int) *Violation {
-	v := &Violation{Class: code.SizeExceeded, Bytes: sent, LimitName: MaxMessageBytes, Limit: told}
+// Observed returns why a record fails that the broker rejected for its size. The text names
+// the reported limit only if that explains the rejection.
+func (l *Limits) Observed(r Record, sent int, c int16, told int) *code.Reason {
+	v := &code.Reason{Class: code.SizeExceeded, Bytes: sent, LimitName: MaxMessageBytes, Limit: told, Cause: code.Error(c)}
 	if code.AboutSegment(c) {
 		v.LimitName = SegmentBytes
 	}
