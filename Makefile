@@ -76,7 +76,7 @@ findings:
 docs:
 	go test ./output -run TestReferenceIsUpToDate -update
 
-# The adversary in virtual time: MESSAGES in random worlds, from the seed FIRST on.
+# The simulation in virtual time: MESSAGES in random scenarios, from the seed FIRST on.
 MESSAGES ?= 10000000
 FIRST ?= 1
 sim:

@@ -108,7 +108,7 @@ func (run franzRun) records(t *testing.T, c *kafkatest.Cluster, with string, yam
 	})
 	var records []*kgo.Record
 	for deadline := time.Now().Add(patience); len(records) < run.count && time.Now().Before(deadline); {
-		records = nil // what nobody acknowledged may not be there at once
+		records = nil // a record without an ack may not be there at once
 		for _, topic := range topics {
 			records = append(records, c.ReadAll(prefix+topic)...)
 		}

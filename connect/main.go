@@ -1,6 +1,6 @@
 // Command kafka-guarded-connect is Benthos with the kafka_guarded output beside
 // the Kafka inputs and outputs of Redpanda Connect, and with its Prometheus
-// metrics. It is a module of its own, so that those who need only the plugin
+// metrics. It is a module of its own, so that programs that need only the plugin
 // don't pay for these.
 //
 //	cd connect && go run . run config/kafka_to_kafka.yaml

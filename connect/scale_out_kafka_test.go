@@ -59,7 +59,7 @@ type place struct {
 	offset    int64
 }
 
-// scaleEvent is a change of the group. Whoever reads a partition after it begins
+// scaleEvent is a change of the group. The member that reads a partition after it begins
 // at the offset that was committed then, or at a later one.
 type scaleEvent struct {
 	what      string
@@ -153,7 +153,7 @@ func (s *scaling) add(name string) {
 			now[*m.InstanceID] = m.MemberID
 		}
 		if !slices.Equal(slices.Sorted(maps.Keys(now)), want) || now[name] == s.members[name] {
-			return false // whoever was killed is a member until its session ends, or it comes back
+			return false // a killed member stays one until its session ends, or it comes back
 		}
 		s.members = now
 		return true

@@ -31,8 +31,8 @@ var reportTemplate = template.Must(template.New("report").Funcs(template.FuncMap
 	"int64":   func(n int) int64 { return int64(n) },
 }).Parse(reportHTML))
 
-// colors of the classes. They differ in brightness, too, for print and for those
-// who see few colours.
+// colors of the classes. They differ in brightness, too, for print and for
+// readers that see few colours.
 var colors = map[string]string{
 	guard.SizeExceeded.String():  "#1f5fa8",
 	guard.InvalidRecord.String(): "#e08a1e",

@@ -68,7 +68,7 @@ func (f *file) count() int {
 	}
 }
 
-// each reads all dead letters. A file that nobody wrote to does not exist.
+// each reads all dead letters. A file without letters does not exist.
 func (all files) each(fn func(deadLetter) error) error {
 	for _, f := range all {
 		r, err := os.Open(f.path)

@@ -89,7 +89,7 @@ func (t Tally) Err() error {
 	}{
 		{t.Lost, "lost"},
 		{t.Duplicates, "duplicates"},
-		{t.Innocents, "innocents dead-lettered"},
+		{t.Innocents, "good messages dead-lettered"},
 		{t.Spared, "poison delivered"},
 		{t.Misfiled, "in the wrong place"},
 		{t.Strays, "never sent"},

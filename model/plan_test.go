@@ -19,7 +19,7 @@ const (
 	cutAfter  // the connection, after it has
 )
 
-// fates is who takes what fails for good.
+// fates is the output that takes what fails for good.
 type fates int
 
 const (
@@ -165,7 +165,7 @@ func newPlan(rng *rand.Rand, n int) *plan {
 	return p
 }
 
-// fill makes the messages, and returns the share of those to blame.
+// fill makes the messages, and returns the share of the bad ones.
 func (p *plan) fill(rng *rand.Rand, n int) (bad float64) {
 	bad = []float64{0, 0.01, 0.05, 0.3}[rng.IntN(4)]
 	most := []int{1, 5, 50, 200}[rng.IntN(4)] // messages of a batch

@@ -66,7 +66,7 @@ func (w *world) shutDown() {
 	}
 }
 
-// changed wakes up those who wait for the queue.
+// changed wakes up the goroutines that wait for the queue.
 func (w *world) changed() {
 	close(w.change)
 	w.change = make(chan struct{})

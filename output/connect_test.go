@@ -123,7 +123,7 @@ func TestASeedThatDoesNotAnswerKeepsNoOtherWaiting(t *testing.T) {
 	require.NoError(t, o.WriteBatch(t.Context(), streamtest.Batch("a")), "the first client does not go to that seed either")
 }
 
-// A dial that nobody set a time-out for would take as long as the operating system
+// A dial without a time-out would take as long as the operating system
 // lets it: two minutes and more.
 func TestDialsHaveATimeOut(t *testing.T) {
 	t.Parallel()
@@ -136,12 +136,12 @@ func TestDialsHaveATimeOut(t *testing.T) {
 	require.ErrorContains(t, o.Connect(t.Context()), "no connection within 10ms (tcp.connect_timeout)", "a handshake that never ends counts")
 }
 
-// serverTLS has a certificate that nobody trusts.
+// serverTLS has a self-signed certificate for 127.0.0.1.
 func serverTLS(t *testing.T) *tls.Config {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
-	template := &x509.Certificate{SerialNumber: bigmath.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	template := &x509.Certificate{SerialNumber: bigmath.NewInt(1), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	require.NoError(t, err)
 	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}

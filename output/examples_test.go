@@ -2,13 +2,19 @@ package output
 
 import (
 	"context"
+	"encoding/pem"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/kafka-guarded/kafka-guarded/internal/ledger"
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
@@ -44,6 +50,27 @@ func TestExamplesOfTheReferenceRun(t *testing.T) {
 		}
 	}
 	require.Greater(t, ran, 15)
+}
+
+// The example with SASL and TLS writes to a broker that takes nothing else. The
+// others are run by TestConfigsRun in docs/.
+func TestTheExampleWithSASLAndTLSRuns(t *testing.T) {
+	t.Parallel()
+	server := serverTLS(t)
+	c := newCluster(t, kfake.TLS(server), kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-512", "orders-writer", "secret"))
+	c.Topic("orders", 1)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	require.NoError(t, os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificates[0].Certificate[0]}), 0o600))
+	seen := c.Count(kmsg.Produce)
+	builder := service.NewStreamBuilder()
+	require.NoError(t, builder.SetYAML("input: { generate: { count: 3, interval: '', mapping: 'root = counter()' } }\nlogger: { level: OFF }\n"+
+		strings.NewReplacer("kafka.example.com:9093", c.ListenAddrs()[0], "./ca.pem", ca, "${KAFKA_USER}", "orders-writer", "${KAFKA_PASSWORD}", "secret").Replace(exampleSASL)))
+	stream, err := builder.Build()
+	require.NoError(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	defer cancel()
+	require.NoError(t, stream.Run(ctx))
+	require.Positive(t, seen.Hits())
 }
 
 // underItsObjects puts the YAML of a field under the objects that it is in.

@@ -17,37 +17,27 @@ import (
 func Spec() *service.ConfigSpec {
 	return service.NewConfigSpec().
 		Categories("Services").
-		Summary("Writes batches to Kafka and knows, for every message, what became of it and why.").
+		Summary("Writes batches to Kafka, delivers every message that Kafka takes, and gives each other one its own error.").
 		Description(`
-Kafka refuses a batch as a whole for one bad message in it. This output finds the messages that are to blame, delivers all others, and reports exactly the failed ones, each with an error of its own that begins with a class:
+Kafka rejects a batch as a whole for one bad message in it. This output finds the messages at fault and delivers all others. It gives exactly the failed ones to `+"`dead_letter`"+`, or reports them to the `+"`fallback`"+` around it or to the input. Each has an error of its own that begins with a class:
 
 | class | meaning |
 | --- | --- |
-| ` + "`size_exceeded`" + ` | alone in a batch, it is larger than the topic or the client allows |
-| ` + "`invalid_record`" + ` | the content is refused: no key on a compacted topic, timestamp out of bounds, corrupt |
-| ` + "`unroutable`" + ` | no destination: interpolation failed, illegal topic name, no such partition |
-| ` + "`unknown_topic`" + ` | the topic does not exist |
-| ` + "`unauthorized`" + ` | an ACL forbids it |
-| ` + "`refused`" + ` | the cluster refuses the request as such: version, codec, policy, acks, producer |
-| ` + "`transient`" + ` | leader moves, too few replicas, time-outs, lost connections |
+| `+"`size_exceeded`"+` | alone in a batch, it is larger than the topic or the client allows |
+| `+"`invalid_record`"+` | the content is rejected: no key on a compacted topic, timestamp out of bounds, corrupt |
+| `+"`unroutable`"+` | no destination: interpolation failed, illegal topic name, no such partition |
+| `+"`unknown_topic`"+` | the topic does not exist |
+| `+"`unauthorized`"+` | an ACL forbids it |
+| `+"`refused`"+` | the cluster rejects the request as such: version, codec, policy, acks, producer |
+| `+"`transient`"+` | leader moves, too few replicas, time-outs, lost connections |
 
-Put it first in a ` + "`fallback`" + ` to send the failed messages elsewhere. There, the metadata key ` + "`fallback_error`" + ` holds the message's own error:
+In a `+"`fallback`"+`, the metadata key `+"`fallback_error`"+` holds the message's own error.
 
-` + "```yaml" + `
-output:
-  fallback:
-    - kafka_guarded:
-        seed_brokers: [ localhost:9092 ]
-        topic: orders
-    - switch:
-        cases:
-          - check: '@fallback_error.has_prefix("size_exceeded:")'
-            output: { file: { path: too-large.jsonl } }
-          - output: { file: { path: rejected.jsonl } }
-` + "```" + `
-
-The fields are those of the ` + "`kafka_franz`" + ` output, so that to rename the output is to migrate.
+The fields are those of the `+"`kafka_franz`"+` output: to migrate, rename the output.
 `).
+		Example("SASL and TLS", "The certificate of the brokers is checked against the authority in ca.pem. User and password come from the environment.", exampleSASL).
+		Example("Dead letters", "Each message that failed for good is a line of JSON, with the reason and the content.", exampleDeadLetters).
+		Example("Lowest latency", "Small batches of the input are written at once, 64 at a time. Order is not kept. An acked message is lost if the leader fails before a follower has it.", exampleLatency).
 		Fields(connectionFields()...).
 		Fields(recordFields()...).
 		Fields(batchFields()...).
@@ -55,6 +45,46 @@ The fields are those of the ` + "`kafka_franz`" + ` output, so that to rename th
 		Fields(fateFields()...).
 		LintRule(lintRule)
 }
+
+// The whole examples of the reference.
+const (
+	exampleSASL = `
+output:
+  kafka_guarded:
+    seed_brokers: [ kafka.example.com:9093 ]
+    topic: orders
+    tls:
+      enabled: true
+      root_cas_file: ./ca.pem
+    sasl:
+      - mechanism: SCRAM-SHA-512
+        username: ${KAFKA_USER}
+        password: ${KAFKA_PASSWORD}
+`
+	exampleDeadLetters = `
+output:
+  kafka_guarded:
+    seed_brokers: [ localhost:9092 ]
+    topic: orders
+    dead_letter:
+      file:
+        path: ./dead-letters.jsonl
+`
+	exampleLatency = `
+output:
+  kafka_guarded:
+    seed_brokers: [ localhost:9092 ]
+    topic: orders
+    max_in_flight: 64
+    idempotent_write: false
+    acks: leader
+    compression: none
+    conn_idle_timeout: 10m
+    dead_letter:
+      file:
+        path: ./dead-letters.jsonl
+`
+)
 
 const (
 	fieldMaxInFlight = "max_in_flight"
@@ -65,12 +95,12 @@ const (
 func batchFields() []*service.ConfigField {
 	return []*service.ConfigField{
 		service.NewIntField(fieldMaxInFlight).
-			Description("The maximum number of batches to be sending in parallel at any given time. With 1, messages of one key keep their order, also when some of a batch are refused and the others are sent again.").
+			Description("The maximum number of batches to be sending in parallel at any given time. With 1, messages of one key keep their order, also when some messages of a batch are rejected and the others are sent again.").
 			Default(10),
 		service.NewBatchPolicyField(fieldBatching).
-			Description("Gather messages to larger batches, beyond what the input hands out. See `docs/compositions.md` for what that does to a `fallback` around the output; with `dead_letter` it does nothing."),
+			Description("Gather messages to larger batches than those of the input. With it, a `fallback` around the output may get good messages, too: see `docs/compositions.md`. With `dead_letter` it does no harm."),
 		service.NewStringField(fieldRackID).
-			Description("It has no effect, and is there so that configs with it load.").
+			Description("It has no effect. Configs with it load.").
 			Deprecated(),
 	}
 }

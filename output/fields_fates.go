@@ -46,9 +46,9 @@ const (
 )
 
 var reports = options[reporting]{
-	{"auto", "By message where it is sure to be right, which is found out from the config around the output or from its path: first in a `fallback`, also inside a `switch` or `broker` there. Else by batch, with pauses if nothing is configured that takes what fails. Not at all where Benthos loses messages by any report, such as in a `switch` that is not in a `fallback`: then what failed is held, with its batch, until it passes.", reportAuto},
-	{"per_message", "By message. Right if whoever takes the errors is a `fallback`, which is not the last to take them, and no processors are in between.", reportPerMessage},
-	{"per_batch", "By batch. It loses nothing wherever the output is. What was delivered of the batch is sent again with it, or goes to the `fallback` as well.", reportPerBatch},
+	{"auto", "By message where the config around the output, or its path, shows that this is right: first in a `fallback`, also inside a `switch` or `broker` there. Else by batch, with pauses if nothing is configured that takes failed messages. Not at all where Benthos loses messages by any report, such as in a `switch` that is not in a `fallback`: then the batch is held, and the failed messages are retried.", reportAuto},
+	{"per_message", "By message. Right if a `fallback` takes the errors, the output is not its last one, and no processors are in between.", reportPerMessage},
+	{"per_batch", "By batch. It loses nothing wherever the output is. The delivered messages of the batch are sent again with it, or go to the `fallback` as well.", reportPerBatch},
 }
 
 // fateFields are about what becomes of messages that are refused.
@@ -56,13 +56,13 @@ func fateFields() []*service.ConfigField {
 	return []*service.ConfigField{
 		service.NewObjectField(fieldTopicRules,
 			service.NewBoolField(fieldTopicRulesEnabled).
-				Description("Whether to ask. Without, what brokers refuse decides, and it takes extra requests to find the messages to blame.").
+				Description("Whether to ask. Without, the brokers' rejections decide, and it takes extra requests to find the messages at fault.").
 				Default(true),
 			service.NewDurationField(fieldTopicRulesMaxAge).
-				Description("How old the answer may be before it is asked for again, in the background. It is asked for at once when a broker refuses a message, or the answer would.").
+				Description("How old the answer may be before it is asked for again, in the background. It is asked for at once when a broker rejects a message, and before a message fails by it.").
 				Default("5m"),
 		).
-			Description("Ask the cluster what each topic accepts: `max.message.bytes`, `segment.bytes`, `cleanup.policy`, `compression.type` and the bounds of timestamps. It takes the right to `DESCRIBE_CONFIGS` on the topic. What a topic would refuse is then found without sending it, and batches are made as large as the topic accepts.").
+			Description("Ask the cluster what each topic accepts: `max.message.bytes`, `segment.bytes`, `cleanup.policy`, `compression.type` and the bounds of timestamps. It takes the right to `DESCRIBE_CONFIGS` on the topic. A message that the topic would reject is then found without sending it, and batches are made as large as the topic accepts.").
 			Advanced(),
 		service.NewObjectField(fieldRetry,
 			service.NewDurationField(fieldRetryInitialInterval).
@@ -75,14 +75,14 @@ func fateFields() []*service.ConfigField {
 				Description("After how long to give up, and report the messages as failed. `0s` is never: then only a shutdown ends the retries.").
 				Default("0s"),
 		).
-			Description("How to send messages again that failed with a class that is not `permanent`. Only they are sent again, while the rest of the batch is long done, and they keep their order.").
+			Description("How to retry messages that failed with a class that is not `permanent`. Only they are sent again, and they keep their order.").
 			Advanced(),
 		service.NewStringListField(fieldPermanent).
-			Description("The classes of failure that are handed on, to a `fallback` or to the input, and not retried. All others are held until they pass: `unknown_topic`, `unauthorized` and `refused` hit every message of a topic, so that to hand them on would divert the stream for an operator's slip. `transient` can't be named.").
+			Description("The classes of failure that are not retried, but handed on: to `dead_letter`, to a `fallback`, or to the input. All others are retried until they pass: `unknown_topic`, `unauthorized` and `refused` concern every message of a topic, so that an operator's mistake would divert the whole stream. `transient` can't be listed.").
 			Default([]any{guard.SizeExceeded.String(), guard.InvalidRecord.String(), guard.Unroutable.String()}).
 			Advanced(),
 		reports.field(fieldReportFailures).
-			Description("How to report messages that failed and are not taken by `dead_letter`. A `fallback` passes on the messages that are named, or else the whole batch; an input sends again what is named, or else the whole batch. Benthos finds the named messages by their position in the batch, so that naming them loses messages where a processor between the output and whoever takes the errors drops, splits or multiplies messages. Leave it at `auto` unless the log says at the start that it can't be found out.").
+			Description("How to report messages that failed and are not taken by `dead_letter`. An error may list the failed messages. A `fallback` then passes on those, or else the whole batch, and an input sends those again, or else the whole batch. Benthos finds listed messages by their position in the batch. So a list loses messages if a processor drops, splits or multiplies messages on the way. Leave it at `auto` unless the log says at the start that the place of the output can't be found out.").
 			Default("auto").
 			Advanced(),
 		service.NewOutputField(fieldDeadLetter).
@@ -103,17 +103,17 @@ func fateFields() []*service.ConfigField {
 				Description("How many of the last messages for a topic count. With fewer since the start it is not held, so that up to so many may be in `dead_letter` before it is.").
 				Default(1000),
 			service.NewDurationField(fieldBreakerMaxHold).
-				Description("After how long to go on, and have `dead_letter` take what still fails. `0s` is never: then the topic is held until its messages pass, or `resume` says so.").
+				Description("After how long to give the messages that still fail to `dead_letter`. `0s` is never: then the topic is held until its messages pass, or `resume` is true.").
 				Default("0s"),
 			service.NewBloblangField(fieldBreakerResume).
 				Description("An optional query that is asked before each try: while it is true, no topic is held, and `dead_letter` takes what fails. An operator makes it true when the messages really belong there.").
 				Example(`file(path: "/run/kafka-guarded/resume", no_cache: true).catch("") != ""`).
 				Optional(),
 		).
-			Description("What to do when nearly everything for a topic fails for good, because of a wrong deploy upstream, or of a limit that was lowered by a slip: instead of emptying the stream into `dead_letter`, hold what failed, with the batch that it is in, and try it again as `retry` says until it passes. Messages that no topic can be worked out for count together.").
+			Description("What to do when nearly everything for a topic fails for good, because of a wrong deploy upstream, or a limit that was lowered by mistake. Instead of emptying the stream into `dead_letter`, the failed messages are held with their batch, and retried as `retry` says until they pass. Messages without a legal topic count together.").
 			Advanced(),
 		service.NewOutputField(fieldDeliveryReport).
-			Description("An optional output, of any kind, for every message once its fate is known: Kafka's callback per record. It gets each batch as it came, in its order, with the metadata `kafka_guarded_outcome` (`delivered`, `not_written` or `unknown`), `kafka_guarded_topic`, `kafka_guarded_partition`, `kafka_guarded_offset` and `kafka_guarded_timestamp_ms` where they are known, and for failures `kafka_guarded_class` and `kafka_guarded_error`. A report changes no fate: if this output fails, only the report is tried again, as a whole, so that it may be there twice, and the batch waits for it no longer than `delivery_report_max_elapsed_time`.").
+			Description("An optional output, of any kind, for every message once its outcome is known: Kafka's callback per record. It gets each batch as it came, in its order, with the metadata `kafka_guarded_outcome` (`delivered`, `not_written` or `unknown`), `kafka_guarded_topic`, `kafka_guarded_partition`, `kafka_guarded_offset` and `kafka_guarded_timestamp_ms` where they are known, and for failures `kafka_guarded_class` and `kafka_guarded_error`. A report changes no outcome: if this output fails, only the report is tried again, as a whole, so that it may be there twice, and the batch waits for it no longer than `delivery_report_max_elapsed_time`.").
 			Advanced().
 			Optional(),
 		service.NewDurationField(fieldDeliveryReportMaxElapsedTime).

@@ -41,8 +41,8 @@ const (
 
 var acks = options[kgo.Acks]{
 	{acksAll, "Wait for all in-sync replicas. Required by `idempotent_write`.", kgo.AllISRAcks()},
-	{acksLeader, "Wait for the leader alone. What it acknowledged is lost if it fails before its followers have it.", kgo.LeaderAck()},
-	{acksNone, "Wait for nobody. What is handed to the network counts as delivered, and no refusal is ever heard of.", kgo.NoAck()},
+	{acksLeader, "Wait for the leader alone. An acked message is lost if the leader fails before its followers have it.", kgo.LeaderAck()},
+	{acksNone, "Do not wait. A message counts as delivered once it is given to the network, and no rejection is noticed.", kgo.NoAck()},
 }
 
 var codecs = options[kgo.CompressionCodec]{
@@ -60,7 +60,7 @@ func producerFields() []*service.ConfigField {
 			Example("murmur2_hash").
 			Advanced().Optional(),
 		service.NewBoolField(fieldIdempotentWrite).
-			Description("Have the brokers recognise what the client sends again, so that its retries cause no duplicates. Before Kafka 2.8 this takes the right `IDEMPOTENT_WRITE` on the cluster. Without it, duplicates are possible whenever a connection is lost. Kafka's `enable.idempotence`.").
+			Description("Makes brokers recognise a batch that is sent again, so that retries cause no duplicates. Before Kafka 2.8 this takes the right `IDEMPOTENT_WRITE` on the cluster. Without it, duplicates are possible whenever a connection is lost. Kafka's `enable.idempotence`.").
 			Default(true).
 			Advanced(),
 		acks.field(fieldAcks).
@@ -73,7 +73,7 @@ func producerFields() []*service.ConfigField {
 			Optional().
 			Advanced(),
 		service.NewBoolField(fieldAllowAutoTopicCreation).
-			Description("Have brokers whose `auto.create.topics.enable` is set create topics that do not exist. A topic that is deleted while there are messages for it then comes back, with the brokers' own defaults. Kafka's `allow.auto.create.topics`.").
+			Description("Makes brokers with `auto.create.topics.enable` create topics that do not exist. A topic that is deleted while there are messages for it then comes back, with the brokers' own defaults. Kafka's `allow.auto.create.topics`.").
 			Default(true).
 			Advanced(),
 		service.NewDurationField(fieldTimeout).
@@ -81,7 +81,7 @@ func producerFields() []*service.ConfigField {
 			Default("10s").
 			Advanced(),
 		service.NewStringField(fieldMaxMessageBytes).
-			Description("A further ceiling on the size of a batch as it is sent, compressed, and so of a message with the few bytes that surround it, below what its topic accepts. What is larger is `size_exceeded` without being sent. Leave it out to go by the topics' own `max.message.bytes`; where these can't be read it is then 1MiB. Kafka's `max.request.size`.").
+			Description("A limit on the size of a batch as it is sent, compressed, below the limit of the topic. A message that is larger, alone in a batch, is `size_exceeded` without being sent. Without it, the topics' own `max.message.bytes` counts, or 1MiB where that can't be read. Kafka's `max.request.size`.").
 			Optional().
 			Advanced(),
 		service.NewStringField(fieldBrokerWriteMaxBytes).

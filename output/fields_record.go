@@ -30,10 +30,10 @@ func recordFields() []*service.ConfigField {
 		service.NewInterpolatedStringField(fieldTopic).
 			Description("The topic to write a message to. A message for which this gives no legal topic name is `unroutable`."),
 		service.NewInterpolatedStringField(fieldKey).
-			Description("An optional key for each message; left out or empty, messages have none (null). Mind that in Benthos an interpolation that finds nothing gives the text `null`: with `${! json(\"customer\") }`, all messages without a customer have the key `null`, which is one partition for all of them, and no missing key to a compacted topic. Have `null_key` say which messages have none, such as `this.customer == null`, or give them another with `${! json(\"customer\").or(\"nobody\") }`. It is evaluated for each message by itself, so that `batch_index()` is always 0.").
+			Description("An optional key for each message; left out or empty, messages have none (null). In Benthos, an interpolation that finds nothing gives the text `null`. With `${! json(\"customer\") }`, all messages without a customer get the key `null`, and so the same partition, and a compacted topic takes them. Set `null_key` for these messages, such as `this.customer == null`, or give them another with `${! json(\"customer\").or(\"none\") }`. It is evaluated for each message by itself, so that `batch_index()` is always 0.").
 			Optional(),
 		service.NewBloblangField(fieldNullKey).
-			Description("An optional check, such as `this.customer == null` or `@key == null`: a message for which it is true has no key (null), whatever `key` gives. Topics with `cleanup.policy: compact` refuse messages without a key.").
+			Description("An optional check, such as `this.customer == null` or `@key == null`: a message for which it is true has no key (null), whatever `key` gives. Topics with `cleanup.policy: compact` reject messages without a key.").
 			Optional(),
 		service.NewBloblangField(fieldTombstone).
 			Description("An optional check, such as `content().length() == 0`: a message for which it is true is written with a null value. Topics with `cleanup.policy: compact` take that as the deletion of its key.").
@@ -50,7 +50,7 @@ func recordFields() []*service.ConfigField {
 			Advanced().
 			Deprecated(),
 		service.NewInterpolatedStringField(fieldTimestampMs).
-			Description("An optional timestamp for each message, in milliseconds since the Unix epoch, such as `${! @kafka_timestamp_ms }`. Left out, the current time is used. It must give a whole number: a message for which it does not, because it has no such metadata for example, is `invalid_record`. Kafka refuses messages with timestamps outside of the topic's `message.timestamp.before.max.ms` and `message.timestamp.after.max.ms`.").
+			Description("An optional timestamp for each message, in milliseconds since the Unix epoch, such as `${! @kafka_timestamp_ms }`. Left out, the current time is used. It must give a whole number: a message for which it does not, because it has no such metadata for example, is `invalid_record`. Kafka rejects messages with timestamps outside of the topic's `message.timestamp.before.max.ms` and `message.timestamp.after.max.ms`.").
 			Optional().
 			Advanced(),
 		// The field of service.NewInjectTracingSpanMappingField has an example

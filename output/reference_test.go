@@ -63,17 +63,53 @@ func reference(t *testing.T) []byte {
 	require.NoError(t, json.Unmarshal(text, &spec))
 
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "<!-- Generated from the spec: go test ./output -run TestReferenceIsUpToDate -update -->\n\n# %s\n\n%s\n", name, data.Summary)
+	fmt.Fprintf(&b, "<!-- Generated from the spec: go test ./output -run TestReferenceIsUpToDate -update -->\n\n# %s\n\n%s\n\n", name, data.Summary)
+
+	groups := grouped(t, spec.Config.Children)
+	for _, g := range groups {
+		var links []string
+		for _, f := range g.fields {
+			links = append(links, fmt.Sprintf("[`%s`](#%s)", f.Name, f.Name))
+		}
+		fmt.Fprintf(&b, "- [%s](#%s): %s\n", g.title, strings.ToLower(g.title), strings.Join(links, ", "))
+	}
+	fmt.Fprint(&b, "- [Examples](#examples)\n")
 	fmt.Fprintf(&b, "\n```yaml\n%s```\n", data.CommonConfigYAML)
 	fmt.Fprintf(&b, "\n<details><summary>With all fields</summary>\n\n```yaml\n%s```\n\n</details>\n", data.AdvancedConfigYAML)
-	fmt.Fprintf(&b, "\n%s\n\n## Fields\n", strings.TrimSpace(data.Description))
-
+	fmt.Fprintf(&b, "\n%s\n", strings.TrimSpace(data.Description))
 	examples := map[string][]string{} // as YAML, by the full name of the field
 	for _, f := range data.Fields {
 		examples[f.FullName] = f.ExamplesMarshalled
 	}
-	walkReference(spec.Config.Children, "", func(path string, f specField) { printField(&b, path, f, examples[path]) })
+	for _, g := range groups {
+		fmt.Fprintf(&b, "\n## %s\n", g.title)
+		walkReference(g.fields, "", func(path string, f specField) { printField(&b, path, f, examples[path]) })
+	}
+	fmt.Fprint(&b, "\n## Examples\n")
+	for _, e := range data.Examples {
+		fmt.Fprintf(&b, "\n### %s\n\n%s\n\n```yaml\n%s```\n", e.Title, e.Summary, strings.TrimPrefix(e.Config, "\n"))
+	}
 	return b.Bytes()
+}
+
+// fieldGroup is a part of the reference.
+type fieldGroup struct {
+	title  string
+	fields []specField
+}
+
+// grouped returns the fields by what they are about. The spec has them in that order.
+func grouped(t *testing.T, fields []specField) (groups []fieldGroup) {
+	begins := map[string]string{fieldSeedBrokers: "Connection", fieldTopic: "Record", fieldMaxInFlight: "Producer", fieldTopicRules: "Failures"}
+	for _, f := range fields {
+		if title, ok := begins[f.Name]; ok {
+			groups = append(groups, fieldGroup{title: title})
+		}
+		last := &groups[len(groups)-1]
+		last.fields = append(last.fields, f)
+	}
+	require.Len(t, groups, len(begins))
+	return groups
 }
 
 func walkReference(fields []specField, prefix string, do func(string, specField)) {
@@ -133,7 +169,11 @@ func printField(b *bytes.Buffer, path string, f specField, examples []string) {
 	add(f.IsAdvanced, "advanced")
 	add(f.IsDeprecated, "deprecated")
 	add(f.IsSecret, "secret: `echo` and `/debug/config` hide it, `GET /streams/ID` of streams mode shows it")
-	fmt.Fprintf(b, "\n### `%s`\n\n%s\n", path, strings.Join(facts, ", "))
+	heading := "###"
+	if strings.Contains(path, ".") {
+		heading = "####"
+	}
+	fmt.Fprintf(b, "\n%s `%s`\n\n%s\n", heading, path, strings.Join(facts, ", "))
 	if f.Description != "" {
 		fmt.Fprintf(b, "\n%s\n", crossReference.ReplaceAllString(strings.TrimSpace(f.Description), "$1"))
 	}

@@ -1,4 +1,4 @@
-// Package sim is the adversary: guard, kgo and kfake in virtual time, with brokers
+// Package sim is the simulation: guard, kgo and kfake in virtual time, with brokers
 // of every dialect, trouble at every step of the protocol, and an oracle that holds
 // what guard says against what is in the log.
 //

@@ -14,7 +14,7 @@ type knownBreak struct {
 	name string // of its plan in testdata, too
 	row  int    // of the list of attacks that the breaks were first found by, 0 for none
 	kind string
-	// why says what happens, for who is to mend it.
+	// why says what happens, for the one that mends it.
 	why string
 	// is reports whether a world that broke broke in this way, as far as can be
 	// said from its plan.

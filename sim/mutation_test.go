@@ -23,7 +23,7 @@ var (
 	flagHunt      = flag.Int("hunt", 0, "look for a break in as many messages at most, and stop at the first one")
 )
 
-// mutation is a change of guard's code that breaks a promise. The adversary has to
+// mutation is a change of guard's code that breaks a promise. The simulation has to
 // notice it.
 type mutation struct {
 	name string

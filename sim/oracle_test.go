@@ -87,7 +87,7 @@ func (w *world) judgeRecord(x *written, i int, log map[string][]*kgo.Record) (ki
 		// that the connection is closed for its length is then heard too late.
 		return "", ""
 	case v.Outcome == guard.Unknown && w.plan.NotIdempotent && w.anyEnded():
-		// Without numbers nobody can tell which of the requests under way, when a
+		// Without numbers it is not known which of the requests under way, when a
 		// write ended, was the one that was accepted.
 		return "", ""
 	case v.Outcome == guard.Unknown:
@@ -102,13 +102,13 @@ func (w *world) judgeRecord(x *written, i int, log map[string][]*kgo.Record) (ki
 
 // mayRepeat reports whether the client by itself may write a record twice: what
 // is in doubt is sent again, and nothing tells the broker that it has it. Over a slow
-// network that may take longer than a broker remembers who has sent what.
+// network that may take longer than a broker remembers its producers.
 func (w *world) mayRepeat() bool {
 	return (w.plan.NotIdempotent || w.plan.LeaderAck || w.plan.Expiry > 0) && w.plan.repeats() || w.plan.Expiry > 0 && w.plan.Rate > 0
 }
 
 // lied reports whether a broker has refused records for a reason that it did not
-// have, in a way that nobody can see through: with a code that says what is wrong
+// have, in a way that can't be seen through: with a code that says what is wrong
 // with a record, or, for a code that does not, again and again with others taken
 // in between.
 func (w *world) lied(class guard.Class, of run) bool {
@@ -138,7 +138,7 @@ func (w *world) lied(class guard.Class, of run) bool {
 	return class == guard.InvalidRecord && unclear > 1
 }
 
-// rulesAge is how old the rules may be by which a record is condemned.
+// rulesAge is how old the rules may be by which a record is rejected.
 const rulesAge = 1500 * time.Millisecond
 
 // bad returns whether the dialect's rules may be against a record, and whether
@@ -212,7 +212,7 @@ func (w *world) givenUp(x *written) bool {
 func (w *world) quiet() bool { return len(w.plan.Troubles) == 0 && len(w.plan.Events) == 0 }
 
 // judgeOrder looks at the order of the records in each partition that has a single
-// writer: order is promised to those who write one batch after the other. It is not
+// writer: order is promised to writers that write one batch after the other. It is not
 // for records without a key, which a search for the large ones may send in between,
 // nor where another writer ends the linger of a hand-over that takes long.
 func (w *world) judgeOrder(log map[string][]*kgo.Record) (kind, broken string) {

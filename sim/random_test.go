@@ -211,8 +211,8 @@ func (r maker) plan(seed uint64) plan {
 		p.MaxElapsed = time.Duration(1+r.IntN(20)) * time.Second
 	}
 	if p.Clock > 0 && slices.Contains(p.Configs, "message.timestamp.before.max.ms=10000") {
-		// Brokers whose clock is ahead refuse whatever we stamp, and nobody is
-		// to blame: it is held for ever.
+		// Brokers whose clock is ahead refuse whatever we stamp, and no
+		// record is at fault: it is retried for ever.
 		p.MaxElapsed = time.Duration(1+r.IntN(20)) * time.Second
 	}
 	if r.one(12) {

@@ -214,7 +214,7 @@ func faults() (out []trouble) {
 	return out
 }
 
-// faultyWrites are the writes that faults befall: a batch, one with a culprit, and
+// faultyWrites are the writes that faults befall: a batch, one with a bad record, and
 // two at a time.
 func faultyWrites() [][]writer {
 	clean := write{Records: []run{{Shape: good, Times: 2}, {Shape: good, Partition: 1}}}

@@ -249,7 +249,7 @@ func (s *soak) end() {
 	s.journal.close()
 	require.NoError(s.t, s.journal.write(totals))
 	for i, n := range totals {
-		s.t.Logf("RESULT soak/%s sent=%d delivered=%d dead_lettered=%d duplicates=%d lost=%d innocents=%d uncertain=%d",
+		s.t.Logf("RESULT soak/%s sent=%d delivered=%d dead_lettered=%d duplicates=%d lost=%d good_failed=%d uncertain=%d",
 			loads[i].Name, n.Sent, n.Delivered, n.Dead, n.Duplicated, n.Lost, n.Innocents, n.Doubt)
 	}
 	for i, n := range totals {

@@ -151,7 +151,7 @@ func (w *writer) tell(e event) {
 	err := w.out.Encode(e)
 	w.mu.Unlock()
 	if err != nil {
-		os.Exit(1) // nobody listens any more
+		os.Exit(1) // the parent has gone
 	}
 }
 

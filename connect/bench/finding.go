@@ -13,10 +13,10 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/guard"
 )
 
-// haystack is how many records there are to find culprits in.
+// haystack is how many records there are to find failed records in.
 const haystack = 1000
 
-// find counts the produce requests with which the culprits are found among small
+// find counts the produce requests with which the failed records are found among small
 // records. It is done here, and not in a child, as nothing is timed.
 func (t trial) find(ctx context.Context) (s sample, err error) {
 	s = sample{key: t.key(), Round: t.round}
@@ -53,8 +53,8 @@ func (t trial) find(ctx context.Context) (s sample, err error) {
 	return s, err
 }
 
-// seek writes records of which so many are culprits, and is an error unless just
-// these are blamed.
+// seek writes records of which so many are bad, and is an error unless just
+// these fail.
 func (l load) seek(ctx context.Context, g *guard.Guard, topic string, records, culprits int) (found int, err error) {
 	all := make([]*kgo.Record, records)
 	for i := range all {

@@ -29,7 +29,7 @@ const apart = 20 * time.Millisecond
 
 // measureFirst writes a record to each of the topics, one after another, with a
 // client that has written before. What the metadata of the topic took is
-// subtracted: nobody can do without.
+// subtracted: each client needs that.
 func (j job) measureFirst(ctx context.Context) (m measurement, err error) {
 	j.metadata = &metadataTime{}
 	write, end, err := writers[j.Runner](j)

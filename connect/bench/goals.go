@@ -58,7 +58,7 @@ var goals = append([]goal{
 	{text: "peak RSS in MB", scenario: bigMessages, row: guardWrite, metric: peakMB, atMost: 512},
 }, searchGoals()...)
 
-// searchGoals are of each number of culprits.
+// searchGoals are of each number of bad records.
 func searchGoals() (all []goal) {
 	for _, r := range searches {
 		all = append(all,

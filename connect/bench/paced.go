@@ -21,7 +21,7 @@ const pacedInput = "bench_paced"
 
 // pace is the schedule, and how well it was kept. A message is due when the
 // schedule says so and bears that time, whether the stream was ready for it then
-// or not: whoever is late is seen to be late with all that had to wait. Without a
+// or not: a late one is late with all that had to wait. Without a
 // rate a message is due when the stream takes it.
 type pace struct {
 	job   job

@@ -72,7 +72,7 @@ func unlimited(l *load) {
 
 func ignoringRules(l *load) { l.IgnoreRules = true }
 
-// So many are in flight that nobody has to wait for that.
+// So many are in flight that no batch waits for that.
 func everyMs(l *load) { l.Rate, l.Batch, l.InFlight = 1000, 1, 64 }
 
 func tenThousandPerSecond(l *load) { l.Rate, l.Batch, l.InFlight = 10_000, 100, 64 }
@@ -96,7 +96,7 @@ const (
 	guardWrite  = "guard.Write"
 )
 
-// row is one line of a table: who sends.
+// row is one line of a table: a runner.
 type row struct {
 	name     string // if it is not the runner's
 	runner   string
@@ -195,7 +195,7 @@ type kind int
 const (
 	rates       kind = iota // what so many messages take, without the start of the stream
 	once                    // from the start of the process to its end, nothing is subtracted
-	finding                 // how many produce requests it takes to single out culprits
+	finding                 // how many produce requests it takes to find the bad records
 	paced                   // by a schedule, after a second of it
 	recovering              // by a schedule in which the broker is away for a while
 	firstWrites             // to topics that the client does not know yet

@@ -26,7 +26,7 @@ type sample struct {
 
 	// Of a schedule: the delays from when a message was due until it was
 	// consumed, and, where the broker was away, the seconds after its return
-	// until nobody was late any more, and the longest without a message.
+	// until no message was late any more, and the longest without a message.
 	Consumed      percentiles `json:",omitzero"`
 	Gone, Silence float64     `json:",omitempty"`
 }

@@ -25,7 +25,7 @@ var codecs = map[string]kgo.CompressionCodec{
 
 // TestWhatTheRulesCondemnTheBrokerRefuses writes 10,000 random records, of sizes
 // about the topic's limit, with keys, headers and timestamps, in each codec. What
-// the rules condemn without asking is sent all the same, by a guard that ignores
+// the limits reject without a request is sent all the same, by a guard that ignores
 // them: the broker must refuse every one. What the broker refuses and the rules
 // did not are misses: they cost requests, and are counted.
 func TestWhatTheRulesCondemnTheBrokerRefuses(t *testing.T) {
@@ -111,7 +111,7 @@ func randomRecord(rnd *rand.Rand, topic string, limit int) *kgo.Record {
 }
 
 // TestLimitsThatChangeUnderLoad changes the topic's limit 50 times while writers
-// are at it, each with a culprit in every batch.
+// are at it, each with a bad record in every batch.
 func TestLimitsThatChangeUnderLoad(t *testing.T) {
 	const writers, perBatch, culprit = 4, 20, 11
 	c := onkafka.OneNode(t)
@@ -176,7 +176,7 @@ func TestLimitsThatChangeUnderLoad(t *testing.T) {
 			duplicates++
 		}
 	}
-	t.Logf("RESULT limits-changing sent=%d delivered=%d duplicates=%d lost=%d innocents=%d", len(fates), len(log), duplicates, lost, innocents)
+	t.Logf("RESULT limits-changing sent=%d delivered=%d duplicates=%d lost=%d good_failed=%d", len(fates), len(log), duplicates, lost, innocents)
 	require.Zero(t, lost)
 	require.Zero(t, duplicates)
 	require.Zero(t, innocents)

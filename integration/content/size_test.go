@@ -82,7 +82,7 @@ func TestTooLargeMessagesAreFoundWhateverLimitTheyExceed(t *testing.T) {
 	}
 }
 
-// A compressible message may be many times the limit, as long as nobody
+// A compressible message may be many times the limit, as long as nothing
 // decompresses it.
 func TestWhatFitsCompressedIsDelivered(t *testing.T) {
 	c := onkafka.OneNode(t)

@@ -154,7 +154,7 @@ func (s *served) check(c *kafkatest.Cluster, scenario, topic string) {
 	for _, id := range s.nacked {
 		open += min(1, log[id])
 	}
-	s.t.Logf("RESULT %s sent=%d delivered=%d dead_lettered=0 duplicates=%d lost=%d innocents=0 acknowledged=%d nacked=%d nacked_but_written=%d",
+	s.t.Logf("RESULT %s sent=%d delivered=%d dead_lettered=0 duplicates=%d lost=%d good_failed=0 acknowledged=%d nacked=%d nacked_but_written=%d",
 		scenario, len(s.acked)+len(s.nacked), len(log), duplicates, lost, len(s.acked), len(s.nacked), open)
 	require.NotEmpty(s.t, s.acked)
 	require.Zero(s.t, lost, "acknowledged, and not in the log")

@@ -18,7 +18,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/onkafka"
 )
 
-// A broker that refuses everybody says nothing of anybody.
+// If a broker rejects every batch, no record fails for good.
 func TestNobodyIsBlamedWhileABrokerRefusesEverybody(t *testing.T) {
 	c, relay := onkafka.Relayed(t, kafkatest.Options{})
 	for _, code := range []*kerr.Error{kerr.UnknownServerError, kerr.CorruptMessage} {
@@ -225,7 +225,7 @@ func TestClientsAreBoundedWhileARightIsMissing(t *testing.T) {
 	require.LessOrEqual(t, accepted, 100, "connections in 5 s")
 }
 
-// Who sets a budget wants to hear when it is spent, whoever waits. What was never
+// A spent budget is reported, for each record that waits. What was never
 // sent is not sent after that either.
 func TestTheBudgetIsKeptWhileTheBrokerIsAway(t *testing.T) {
 	c, relay := onkafka.Relayed(t, kafkatest.Options{})

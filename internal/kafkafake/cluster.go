@@ -180,7 +180,7 @@ func (c *Cluster) Log(topic string) []*kgo.Record {
 	return log
 }
 
-// Read is Log for who wants the error.
+// Read is Log, and returns the error.
 func (c *Cluster) Read(ctx context.Context, topic string) ([]*kgo.Record, error) {
 	return Read(ctx, c.Cluster, topic, append(c.dial, kgo.ClientID(observer))...)
 }

@@ -143,7 +143,7 @@ func Kafka24() Dialect {
 	return Dialect{Name: "kafka24", Versions: kversion.V2_4_0(), Naming: NamesFirst}
 }
 
-// Registry is Kafka with a schema check on the broker: it names who fails it.
+// Registry is Kafka with a schema check on the broker: it lists the records that fail it.
 func Registry() Dialect { return Dialect{Name: "registry", Content: true} }
 
 // Redpanda is Redpanda 25.3 and newer, with its schema check.

@@ -100,8 +100,8 @@ func TestDialectsNameTheCulprits(t *testing.T) {
 	}
 }
 
-// A gateway refuses the innocent partitions of a request along with the guilty
-// one, where a broker takes them.
+// A gateway rejects all partitions of a request for one bad record, where a broker
+// takes the others.
 func TestAGatewayRefusesTheWholeRequest(t *testing.T) {
 	t.Parallel()
 	marked := kmsg.Record{Value: []byte(Mark)}

@@ -299,7 +299,7 @@ func (f *front) mute() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.waiting = &exchange{}
-	go func() { // the client may be the one who closes it
+	go func() { // the client may close it first
 		_, _ = io.Copy(io.Discard, f.Conn)
 		f.Close()
 	}()

@@ -29,7 +29,7 @@ type Network struct {
 	// OnlyProduce has nothing take time but produce requests and their answers.
 	// In a bubble that is needed where a client has several brokers to produce
 	// to: kgo waits for a producer ID with a mutex locked, for which others
-	// wait, too, and a bubble lets no time pass while anybody waits for a mutex.
+	// wait, too, and a bubble lets no time pass while a goroutine waits for a mutex.
 	OnlyProduce bool
 
 	calm      atomic.Bool

@@ -161,7 +161,7 @@ func (c *cluster) setQuota(ctx context.Context, entity kadm.ClientQuotaEntity, k
 // Nodes read changes from one ordered log. They show a change first and act by
 // it a moment later, but finish with one before they show the next. So settle
 // makes a change of its own (a quota of a client that is not there), waits
-// until all nodes show it, and does so once more: whoever shows the second has
+// until all nodes show it, and does so once more: a node that shows the second has
 // finished with the first, and with all before it.
 func (c *cluster) settle(ctx context.Context) error {
 	if c.external() {

@@ -34,7 +34,7 @@ const (
 	opTimeout = 3 * time.Minute
 )
 
-// cluster is a running cluster, whoever uses it: the nodes of our own, or
+// cluster is a running cluster, for any test: the nodes of our own, or
 // none if it is the user's.
 type cluster struct {
 	opts    Options

@@ -159,7 +159,7 @@ func copyJars(ctx context.Context, mvn string, pom []byte, dir string, args ...s
 	return nil
 }
 
-// lockFile takes the lock that a file stands for, waiting for whoever has it.
+// lockFile takes the lock that a file stands for, waiting for its holder.
 // The lock ends with the process that holds it, so none is ever left behind.
 func lockFile(path string) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

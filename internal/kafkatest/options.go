@@ -24,7 +24,7 @@ const (
 
 // Versions are those that tests know, from the oldest to the newest. Before 3.3,
 // which is the first to be ready for use without ZooKeeper, a cluster has that, one
-// node, and no SCRAM users, for whom it takes 3.5 without ZooKeeper.
+// node, and no SCRAM users, which take 3.5 without ZooKeeper.
 var Versions = []string{"2.4.1", "2.8.2", "3.3.2", "3.6.2", Version39, "4.0.2", "4.2.0", "4.3.1", NewestVersion}
 
 // Older tells whether a version comes before another.

@@ -1,7 +1,7 @@
 // Package ledger accounts for messages: what each of them deserves, what was said
 // of it, and where it was found in the end. It is the judge of the tests of whole
 // streams, and of the demo: every message is delivered once, or dead-lettered
-// once, or still open, and whoever sent it was told so.
+// once, or still open, and its source was told so.
 package ledger
 
 import (
@@ -62,7 +62,7 @@ type Fate struct {
 	Message
 	// What was said of the times that it was sent, so often each.
 	Done, Open, Unsure int
-	// Acked is set when whoever sent it has an acknowledgement.
+	// Acked is set when its source has an acknowledgement.
 	Acked bool
 	// Where it was found, so often: in a topic, among the dead letters, and in
 	// an output that is only there to catch what must not get to it.
@@ -79,7 +79,7 @@ type Ledger struct {
 	fates []*Fate
 	index map[string]int // into fates
 
-	strays     []string       // descriptions of what nobody sent
+	strays     []string       // descriptions of records that were not sent
 	disordered []string       // descriptions of what was overtaken
 	last       map[string]int // the latest message of a lane so far
 }
@@ -125,7 +125,7 @@ func (l *Ledger) Hear(id string, w Word) {
 	}
 }
 
-// Acknowledge enters that whoever sent the message need not send it again.
+// Acknowledge enters that the source need not send it again.
 func (l *Ledger) Acknowledge(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -10,7 +10,7 @@ type Tally struct {
 	Sent      int
 	Delivered int            // at least once
 	Dead      map[string]int // dead-lettered at least once, by the class that was said
-	// Undelivered are found nowhere, and nobody said otherwise.
+	// Undelivered are found nowhere, and were not reported otherwise.
 	Undelivered int
 	// Lost are found nowhere, and somebody said that they are done with.
 	Lost int
@@ -18,9 +18,9 @@ type Tally struct {
 	Duplicates int
 	// Both are delivered and dead-lettered.
 	Both int
-	// Innocents were dead-lettered, though nothing is wrong with them.
+	// Innocents are good: they were dead-lettered, though nothing is wrong with them.
 	Innocents int
-	// Uncertain are the innocents that may have been written.
+	// Uncertain are the good ones that may have been written.
 	Uncertain int
 	// Spared were delivered, though they should have been dead-lettered.
 	Spared int
@@ -75,16 +75,16 @@ func (f *Fate) misfiled() bool {
 
 // Promise is what is held against the ledger. Every message has to be
 // acknowledged, and in all the places together as often as it was said to be done
-// with. The zero value promises that to whoever listens, and no more.
+// with. The zero value promises that to the source, and no more.
 type Promise struct {
 	// Ordered promises that messages of a lane keep their order.
 	Ordered bool
 	// Sure promises that there is always a word that can be relied on. So
 	// every message is in one place, once.
 	Sure bool
-	// Uncertain allows that innocents are among the dead letters, and others for
+	// Uncertain allows that good messages are among the dead letters, and others for
 	// another reason than their own, if their text says that they may have been
-	// written. Then innocents may be in a topic, too.
+	// written. Then good ones may be in a topic, too.
 	Uncertain bool
 	// Again allows so many more copies of each dead letter.
 	Again int
@@ -96,14 +96,14 @@ type Promise struct {
 // Check returns what is wrong, with the first few messages that it is about:
 //
 //  1. Every message was acknowledged.
-//  2. A message that is to blame is in no topic, and no other is among the dead
+//  2. A bad message is in no topic, and no other is among the dead
 //     letters. Each is where it belongs, and its dead letter has its class.
 //  3. Every message is somewhere, and no acknowledgement comes without a word
 //     that the message is done with.
 //  4. A message is in topics and dead letters together as often as it was said to
 //     be done with. Each time that it was sent and there was no such word may have
 //     added one, and no more: that the message may have been written, an error
-//     for a whole batch, or a shutdown that kept the answer from whoever listens.
+//     for a whole batch, or a shutdown that kept the answer from the source.
 //     An error for the message alone that does not say "may have been written"
 //     must have added none.
 //  5. Only a message without a word is caught where it must not get.
@@ -149,7 +149,7 @@ func (f *Fate) wrong(p Promise) string {
 	case !f.Acked:
 		return "is not acknowledged"
 	case innocent && !diverted:
-		return "is dead-lettered, and innocent"
+		return "is dead-lettered, and good"
 	case f.Class != "" && f.Delivered > 0:
 		return "is delivered, and should be dead-lettered"
 	case f.misfiled() && !p.Diverted && !(p.Uncertain && f.uncertain()):

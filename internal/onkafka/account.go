@@ -27,7 +27,7 @@ type Account struct {
 	// Ordered says that messages with the same key must be in the log in the
 	// order they were sent in. It takes a max_in_flight of 1.
 	Ordered bool
-	// Uncertain says that innocents may be among the dead letters if their
+	// Uncertain says that good messages may be among the dead letters if their
 	// text says that they may have been written. Then they may be.
 	Uncertain bool
 
@@ -165,7 +165,7 @@ func (l *Account) Verify(c *kafkatest.Cluster, topics ...string) error {
 	for _, of := range n.Dead {
 		dead += of
 	}
-	l.t.Logf("RESULT %s sent=%d delivered=%d dead_lettered=%d duplicates=%d lost=%d innocents=%d uncertain=%d", l.Scenario,
+	l.t.Logf("RESULT %s sent=%d delivered=%d dead_lettered=%d duplicates=%d lost=%d good_failed=%d uncertain=%d", l.Scenario,
 		n.Sent, n.Delivered, dead, n.Duplicates, n.Lost, n.Innocents-n.Uncertain, n.Uncertain)
 	require.NotZero(l.t, n.Sent, "%s: nothing was sent", l.Scenario)
 	if err := l.Check(ledger.Promise{Ordered: l.Ordered, Uncertain: l.Uncertain}); err != nil {

@@ -179,7 +179,7 @@ func (s *Stream) Held(class string, times int) {
 }
 
 // Staleness is for how long a message may be judged by what the cluster said
-// before a change: what condemns is at most a second old.
+// before a change: the limits that reject are at most a second old.
 const Staleness = 1100 * time.Millisecond
 
 // Eventually waits until the condition holds.

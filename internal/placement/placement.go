@@ -5,7 +5,7 @@
 // takes that apart by tags in the contexts of the messages, and a processor that
 // works on batches hands contexts on by position: after one that drops, splits,
 // merges or multiplies messages, the tags name other messages, and what is taken
-// apart by them is lost. So a BatchError is right only where whoever takes it
+// apart by them is lost. So a BatchError is right only where the component that takes it
 // apart is next to the output, or where all that is in between keeps messages in
 // their places.
 package placement
@@ -25,7 +25,7 @@ var Children = []string{"dead_letter", "delivery_report"}
 // Place is what becomes of an error that leaves an output.
 type Place struct {
 	// TakenApart is set where the failed messages of a BatchError, and they
-	// alone, get to whoever takes the errors. Elsewhere only an error about the
+	// alone, get to the component that takes the errors. Elsewhere only an error about the
 	// whole batch loses nothing.
 	TakenApart bool
 	// Routed is set where something is configured to take what fails: a
@@ -96,7 +96,7 @@ func OfPath(path []string) Place {
 		case segment == "output" && i == 0:
 			place = root
 		case segment == "output_resources":
-			place = Place{Why: "it is a resource, and its path does not tell who uses it"}
+			place = Place{Why: "it is a resource, and its path does not tell which output uses it"}
 		case segment == Component:
 			if i+1 < len(path) && slices.Contains(Children, path[i+1]) {
 				place = inChild

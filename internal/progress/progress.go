@@ -1,4 +1,4 @@
-// Package progress shows people who wait for a long test that it gets on.
+// Package progress prints that a long test gets on.
 package progress
 
 import (

@@ -23,13 +23,13 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/onkafka"
 )
 
-// convictionLimit is the max.message.bytes of the topics of
-// TestWhoIsConvictedIsRefusedAlone.
-const convictionLimit = 2000
+// failedLimit is the max.message.bytes of the topics of
+// TestFailedRecordsAreRejectedAlone.
+const failedLimit = 2000
 
-// convictionTopics are topics that refuse in all the ways that Kafka has, by the
-// properties that make them do so.
-var convictionTopics = map[string]map[string]string{
+// rejectingTopics are topics that reject records in each way that Kafka has, by their
+// properties.
+var rejectingTopics = map[string]map[string]string{
 	"plain":        {},
 	"uncompressed": {"compression.type": "uncompressed"},
 	"gzip":         {"compression.type": "gzip"},
@@ -42,24 +42,22 @@ var convictionTopics = map[string]map[string]string{
 	},
 }
 
-// TestWhoIsConvictedIsRefusedAlone writes 12,000 random records, with rules that
-// are unknown, in large writes that run concurrently: many are convicted without
-// having been sent alone, since the broker names them or since a smaller record
-// was refused. Each conviction is then held against what the broker
-// says to the record alone, in a request of its own, by a client that knows of
-// nothing.
-func TestWhoIsConvictedIsRefusedAlone(t *testing.T) {
+// TestFailedRecordsAreRejectedAlone writes 12,000 random records, without topic
+// configs, in large concurrent writes. Many records fail without having been sent
+// alone: the broker lists them, or it rejected a smaller record. The test then
+// sends each failed record alone, by another client: the broker must reject it.
+func TestFailedRecordsAreRejectedAlone(t *testing.T) {
 	const writers, perWrite, inAll = 4, 600, 12_000
 	c, relay := onkafka.Relayed(t, kafkatest.Options{})
-	var total convictions
+	var total failures
 	for _, codec := range slices.Sorted(maps.Keys(codecs)) {
 		t.Run(codec, func(t *testing.T) {
 			c := c.With(t)
-			topics := slices.Sorted(maps.Keys(convictionTopics))
+			topics := slices.Sorted(maps.Keys(rejectingTopics))
 			for i, kind := range topics {
-				properties := maps.Clone(convictionTopics[kind])
-				properties["max.message.bytes"] = fmt.Sprint(convictionLimit)
-				topics[i] = fmt.Sprintf("convicted-%s-%s", kind, codec)
+				properties := maps.Clone(rejectingTopics[kind])
+				properties["max.message.bytes"] = fmt.Sprint(failedLimit)
+				topics[i] = fmt.Sprintf("failed-%s-%s", kind, codec)
 				c.CreateTopic(topics[i], 1, 1, properties)
 			}
 			compression := kgo.ProducerBatchCompression(codecs[codec])
@@ -73,7 +71,7 @@ func TestWhoIsConvictedIsRefusedAlone(t *testing.T) {
 			for w := range writers {
 				rnd := rand.New(rand.NewPCG(uint64(w), uint64(len(codec))))
 				for i := range perWrite {
-					r := randomSuspect(rnd, topics)
+					r := randomBadRecord(rnd, topics)
 					r.Headers = append(r.Headers, kgo.RecordHeader{Key: "id", Value: fmt.Appendf(nil, "%d-%03d", w, i)})
 					records[w] = append(records[w], r)
 				}
@@ -93,7 +91,7 @@ func TestWhoIsConvictedIsRefusedAlone(t *testing.T) {
 					log[recordID(r)]++
 				}
 			}
-			convicted := map[string][]conviction{} // by topic
+			failed := map[string][]failedRecord{} // by topic
 			for w := range writers {
 				for i, v := range verdicts[w] {
 					r := records[w][i]
@@ -105,33 +103,33 @@ func TestWhoIsConvictedIsRefusedAlone(t *testing.T) {
 					require.True(t, v.Class.Permanent(), "%v", v.Err())
 					require.Equal(t, guard.NotWritten, v.Outcome, "%v", v.Err())
 					require.Zero(t, log[recordID(r)], "copies in the log of a record that is not delivered: %v", v.Err())
-					convicted[r.Topic] = append(convicted[r.Topic], conviction{r, v})
+					failed[r.Topic] = append(failed[r.Topic], failedRecord{r, v})
 					total.count(v)
 				}
 			}
-			total.appeal(t, c, compression, convicted)
+			total.sendAlone(t, c, compression, failed)
 		})
 	}
 	total.report(t)
-	require.Equal(t, inAll, total.delivered+total.convicted())
-	require.Less(t, int(total.alone.Load()), total.convicted()*4/5, "records that were refused alone: others are convicted without")
+	require.Equal(t, inAll, total.delivered+total.failed())
+	require.Less(t, int(total.alone.Load()), total.failed()*4/5, "records that were refused alone: others fail without")
 }
 
-// conviction is a record and what was said of it.
-type conviction struct {
+// failedRecord is a record and its verdict.
+type failedRecord struct {
 	record  *kgo.Record
 	verdict guard.Verdict
 }
 
-// convictions counts what was said of records, and what it took.
-type convictions struct {
+// failures counts verdicts, and the requests that they took.
+type failures struct {
 	delivered       int
 	kinds           map[string]int // by class and code
 	requests, alone atomic.Int64   // produce requests, and those of them whose one record was refused
 }
 
 // answer is what the relay does with the answer to a produce request: it looks.
-func (n *convictions) answer(req *kmsg.ProduceRequest, resp *kmsg.ProduceResponse) bool {
+func (n *failures) answer(req *kmsg.ProduceRequest, resp *kmsg.ProduceResponse) bool {
 	n.requests.Add(1)
 	if len(req.Topics) != 1 { // each has one partition; guard may have taken all out of a request
 		return true
@@ -143,35 +141,35 @@ func (n *convictions) answer(req *kmsg.ProduceRequest, resp *kmsg.ProduceRespons
 	return true
 }
 
-func (n *convictions) count(v guard.Verdict) {
+func (n *failures) count(v guard.Verdict) {
 	if n.kinds == nil {
 		n.kinds = map[string]int{}
 	}
 	n.kinds[v.Class.String()+"/"+codeOf(v.Failure.Cause)]++
 }
 
-func (n *convictions) convicted() (all int) {
+func (n *failures) failed() (all int) {
 	for _, of := range n.kinds {
 		all += of
 	}
 	return all
 }
 
-func (n *convictions) report(t *testing.T) {
+func (n *failures) report(t *testing.T) {
 	t.Helper()
 	for _, kind := range slices.Sorted(maps.Keys(n.kinds)) {
-		t.Logf("RESULT convictions/%s %d", kind, n.kinds[kind])
+		t.Logf("RESULT failed/%s %d", kind, n.kinds[kind])
 	}
-	t.Logf("RESULT convictions delivered=%d convicted=%d requests=%d refused_alone=%d", n.delivered, n.convicted(), n.requests.Load(), n.alone.Load())
+	t.Logf("RESULT failed delivered=%d failed=%d requests=%d refused_alone=%d", n.delivered, n.failed(), n.requests.Load(), n.alone.Load())
 }
 
-// appeal sends each convicted record alone: the broker must refuse it, for a
-// reason of the class that was said.
-func (n *convictions) appeal(t *testing.T, c *kafkatest.Cluster, compression kgo.Opt, convicted map[string][]conviction) {
+// sendAlone sends each failed record alone: the broker must reject it, with a code
+// of the same class.
+func (n *failures) sendAlone(t *testing.T, c *kafkatest.Cluster, compression kgo.Opt, failed map[string][]failedRecord) {
 	t.Helper()
-	falsely := make(chan string, n.convicted())
+	falsely := make(chan string, n.failed())
 	var wg sync.WaitGroup
-	for _, of := range convicted {
+	for _, of := range failed {
 		client, err := kgo.NewClient(append(c.ClientOpts(""), compression, kgo.ProducerLinger(0),
 			kgo.DisableIdempotentWrite(), kgo.MaxProduceRequestsInflightPerBroker(1))...)
 		require.NoError(t, err)
@@ -209,10 +207,10 @@ func codeOf(err error) string {
 // recordID returns the last header's value, which each record has its own in.
 func recordID(r *kgo.Record) string { return string(r.Headers[len(r.Headers)-1].Value) }
 
-// randomSuspect makes a record that one of the topics may refuse: with a batch of
+// randomBadRecord makes a record that one of the topics may refuse: with a batch of
 // about the limit, raw or compressed, without a key, or with a time out of bounds.
-func randomSuspect(rnd *rand.Rand, topics []string) *kgo.Record {
-	r := randomRecord(rnd, topics[rnd.IntN(len(topics))], convictionLimit)
+func randomBadRecord(rnd *rand.Rand, topics []string) *kgo.Record {
+	r := randomRecord(rnd, topics[rnd.IntN(len(topics))], failedLimit)
 	if rnd.IntN(2) == 0 { // a batch takes many of them
 		r.Value = r.Value[:min(len(r.Value), rnd.IntN(100))]
 	}
