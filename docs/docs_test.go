@@ -27,7 +27,7 @@ import (
 func documents(t *testing.T) map[string]string {
 	t.Helper()
 	var paths []string
-	for _, pattern := range []string{"../*.md", "*.md", "upstream/*.md", "upstream/*/*.md", "../examples/*/*.md"} {
+	for _, pattern := range []string{"../*.md", "*.md", "upstream/*.md", "../examples/*/*.md"} {
 		found, err := filepath.Glob(pattern)
 		require.NoError(t, err)
 		paths = append(paths, found...)
