@@ -103,7 +103,7 @@ func TestAlertsFireAndClear(t *testing.T) {
 		{"KafkaGuardedRightMissing", connection + ", topic: denied, retry: { max_interval: 500ms }", func() { allow("denied", kadm.OpWrite) }},
 		{"KafkaGuardedRefused", fmt.Sprintf("seed_brokers: [ %q ], topic: refused, retry: { max_interval: 500ms }", strings.Join(fake.ListenAddrs(), ",")), refusal.Remove},
 		{"KafkaGuardedDeadLetters", connection + ", topic: known, dead_letter: { drop: {} }", nil},
-		{"KafkaGuardedBoundsLearned", connection + ", topic: learned, dead_letter: { drop: {} }", nil},
+		{"KafkaGuardedLimitsLearned", connection + ", topic: learned, dead_letter: { drop: {} }", nil},
 		{"KafkaGuardedDeadLettersDown", connection + ", topic: known, dead_letter: " + letters.output(), func() { letters.up.Store(true) }},
 		{"KafkaGuardedBreakerOpen", connection + fmt.Sprintf(`, topic: known, dead_letter: { drop: {} }, dead_letter_breaker: { enabled: true, messages: 20, max_failed_share: 0.05, resume: 'file(path: "%s", no_cache: true).string() == "yes"' }`, resume), func() { p.write("resume", "yes") }},
 		{"KafkaGuardedReportsLost", connection + ", topic: known, dead_letter: { drop: {} }, delivery_report_max_elapsed_time: 100ms, delivery_report: " + reports.output(), func() { reports.up.Store(true) }},

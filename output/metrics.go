@@ -10,8 +10,8 @@ import (
 type metrics struct {
 	delivered        *service.MetricCounter
 	failed           *service.MetricCounter // by class
-	culprits         *service.MetricCounter
-	innocentsCleared *service.MetricCounter
+	rejected         *service.MetricCounter
+	afterRejection   *service.MetricCounter
 	uncertain        *service.MetricCounter
 	retried          *service.MetricCounter // by class
 	deadLettered     *service.MetricCounter // by class
@@ -30,8 +30,8 @@ func newMetrics(m *service.Metrics) *metrics {
 	all := &metrics{
 		delivered:        m.NewCounter("kafka_guarded_delivered"),
 		failed:           m.NewCounter("kafka_guarded_failed", "class"),
-		culprits:         m.NewCounter("kafka_guarded_culprits"),
-		innocentsCleared: m.NewCounter("kafka_guarded_innocents_cleared"),
+		rejected:         m.NewCounter("kafka_guarded_rejected"),
+		afterRejection:   m.NewCounter("kafka_guarded_delivered_after_rejection"),
 		uncertain:        m.NewCounter("kafka_guarded_uncertain"),
 		retried:          m.NewCounter("kafka_guarded_retried", "class"),
 		deadLettered:     m.NewCounter("kafka_guarded_dead_lettered", "class"),
@@ -43,7 +43,7 @@ func newMetrics(m *service.Metrics) *metrics {
 		throttled:        m.NewCounter("kafka_guarded_throttled_ms"),
 		latency:          m.NewTimer("kafka_guarded_latency_ns"),
 	}
-	for _, c := range []*service.MetricCounter{all.delivered, all.culprits, all.innocentsCleared, all.uncertain, all.deadLetterFailed, all.reportFailed, all.reportGivenUp, all.throttled} {
+	for _, c := range []*service.MetricCounter{all.delivered, all.rejected, all.afterRejection, all.uncertain, all.deadLetterFailed, all.reportFailed, all.reportGivenUp, all.throttled} {
 		c.Incr(0)
 	}
 	for class := guard.None + 1; class <= guard.Transient; class++ {
@@ -75,14 +75,14 @@ func (m *metrics) childFailed(field string, messages int) {
 func (m *metrics) childGaveUp(_ string, messages int) { m.reportGivenUp.Incr(int64(messages)) }
 
 func (m *metrics) count(verdicts []guard.Verdict) {
-	var delivered, cleared, culprits, uncertain int64
+	var delivered, afterRejection, rejected, uncertain int64
 	var failed map[guard.Class]int64
 	for i := range verdicts {
 		v := &verdicts[i]
 		if v.Outcome == guard.Delivered {
 			delivered++
 			if v.Suspected {
-				cleared++
+				afterRejection++
 			}
 			continue
 		}
@@ -91,15 +91,15 @@ func (m *metrics) count(verdicts []guard.Verdict) {
 		}
 		failed[v.Class]++
 		if v.Suspected && v.Class.Permanent() {
-			culprits++
+			rejected++
 		}
 		if v.Outcome == guard.Unknown {
 			uncertain++
 		}
 	}
 	incr(m.delivered, delivered)
-	incr(m.innocentsCleared, cleared)
-	incr(m.culprits, culprits)
+	incr(m.afterRejection, afterRejection)
+	incr(m.rejected, rejected)
 	incr(m.uncertain, uncertain)
 	for class, n := range failed {
 		m.failed.Incr(n, class.String())
