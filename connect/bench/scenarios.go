@@ -17,6 +17,7 @@ type load struct {
 	TopicLimit  int    // the topics' max.message.bytes, 0 is the default
 	Compacted   bool   // the topics take no message without a key
 	NoKeys      bool   // poison has no key, and is not too large
+	RandomBytes int    // of poison that does not get smaller, 0 for text that does
 
 	// Rate is that of a schedule, in messages per second, 0 is as fast as it
 	// goes. HalfOfMost is half of what kafka_franz can do there.
@@ -57,6 +58,11 @@ func poison(every int) change {
 
 func withoutKeys(every int) change {
 	return func(l *load) { l.PoisonEvery, l.Compacted, l.NoKeys = every, true, true }
+}
+
+// randomPoison is half as large again as the topic takes, or a hundred times as large.
+func randomPoison(every, bytes int) change {
+	return func(l *load) { l.PoisonEvery, l.TopicLimit, l.RandomBytes = every, tenthLimit, bytes }
 }
 
 // never is a PoisonEvery of which the stream takes as much trouble, and nothing
@@ -147,7 +153,7 @@ var (
 		{runner: guarded, name: blindGuarded, change: ignoringRules},
 		{runner: franz},
 	}
-	// Here kafka_franz would write the key `null`.
+	// Without kafka_franz, which would write the key `null`, or fail batch after batch.
 	keyless = []row{
 		{runner: guarded, name: cleanGuarded, change: clean},
 		{runner: guarded},
@@ -172,6 +178,8 @@ var (
 const (
 	manyTopics   = "1,000 topics of 10 partitions, one message for each in a batch"
 	tenth        = "the topic's limit a tenth of the default, no poison"
+	randomOne    = "1 % poison, 150 kB of random text, the topic's limit 100 kB"
+	randomHalf   = "half poison, 150 kB of random text, the topic's limit 100 kB"
 	noKeys       = "half without a key, compacted topic"
 	firstAck     = "from start to the first acknowledgement"
 	bigMessages  = "memory: 10,000 messages of 1 MB, max_buffered_bytes 256MB"
@@ -254,6 +262,8 @@ var scenarios = []scenario{
 	{name: "1 % poison", change: poison(100), rows: poisoned, against: cleanGuarded, short: []string{blackhole}, seconds: 1.5},
 	{name: "1 % poison", change: poison(100), rows: keyless, against: cleanGuarded, targets: []string{fakeRedpanda}, short: []string{fakeRedpanda}, seconds: 1.5},
 	{name: "half poison", change: poison(2), rows: poisoned, against: cleanGuarded, rounds: 5},
+	{name: randomOne, change: randomPoison(100, 150_000), rows: keyless, against: cleanGuarded, rounds: 5},
+	{name: randomHalf, change: randomPoison(2, 150_000), rows: keyless, against: cleanGuarded, rounds: 5},
 	{name: noKeys, change: withoutKeys(2), rows: keyless, against: cleanGuarded, targets: []string{fakeKafka, kafka}, short: []string{fakeKafka}, rounds: 5},
 	{name: findInvalid, kind: finding, change: withoutKeys(1), rows: searches, targets: []string{behindProxy}, rounds: 3},
 	{name: findLarge, kind: finding, change: poison(1), rows: searches, targets: []string{behindProxy}, rounds: 3},

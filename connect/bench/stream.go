@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"log/slog"
@@ -67,7 +68,7 @@ func (l load) mapping() string {
 		root += fmt.Sprintf(".slice($start, $start + %d)", l.Size)
 	}
 	if l.PoisonEvery != 0 && !l.NoKeys {
-		root = fmt.Sprintf("if $id %% %d == 0 { %q } else { %s }", every, someText(poisonSize), root)
+		root = fmt.Sprintf("if $id %% %d == 0 { %q } else { %s }", every, l.poisonText(), root)
 	}
 	fmt.Fprintf(&b, "root = %s\n", root)
 	return b.String()
@@ -84,6 +85,16 @@ func someText(size int) string {
 		fmt.Fprintf(&b, `{"order":%d,"customer":"customer-%d","paid":%t},`, random.Uint32(), random.IntN(1000), random.IntN(2) == 0)
 	}
 	return b.String()[:size]
+}
+
+// poisonText is a message that is too large.
+func (l load) poisonText() string {
+	if l.RandomBytes == 0 {
+		return someText(poisonSize)
+	}
+	random := make([]byte, l.RandomBytes)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(random)
+	return base64.StdEncoding.EncodeToString(random)[:l.RandomBytes]
 }
 
 // poison is how many of so many messages the topic refuses. The first one is
