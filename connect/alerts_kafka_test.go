@@ -54,6 +54,16 @@ type trouble struct {
 	alert  string
 	fields string // of the output
 	mend   func()
+	next   string // YAML of the output that is next in a fallback around it, "" for none
+}
+
+// output returns the YAML of the output.
+func (t trouble) output() string {
+	label := strings.ToLower(strings.TrimPrefix(t.alert, "KafkaGuarded"))
+	if t.next == "" {
+		return fmt.Sprintf("output:\n  label: %s\n  kafka_guarded: { %s, compression: none }", label, t.fields)
+	}
+	return fmt.Sprintf("output:\n  fallback:\n    - label: %s\n      kafka_guarded: { %s, compression: none }\n    - %s", label, t.fields, t.next)
 }
 
 // Each alert fires when there is reason to, and clears when it is gone; and each
@@ -96,18 +106,19 @@ func TestAlertsFireAndClear(t *testing.T) {
 	source := p.write("source", "good") // what the sources send
 	letters, reports := newEndpoint(t), newEndpoint(t)
 	troubles := []trouble{
-		{"KafkaGuardedKafkaAway", fmt.Sprintf("seed_brokers: [ '127.0.0.1:%d' ], topic: later", later), func() {
+		{alert: "KafkaGuardedFailed", fields: connection + ", topic: known", next: "drop: {}"},
+		{alert: "KafkaGuardedKafkaAway", fields: fmt.Sprintf("seed_brokers: [ '127.0.0.1:%d' ], topic: later", later), mend: func() {
 			kafkafake.New(t, kfake.NumBrokers(1), kfake.Ports(later)).Topic("later", 1)
 		}},
-		{"KafkaGuardedTopicMissing", connection + ", topic: missing, retry: { max_interval: 500ms }", func() { topic("missing") }},
-		{"KafkaGuardedRightMissing", connection + ", topic: denied, retry: { max_interval: 500ms }", func() { allow("denied", kadm.OpWrite) }},
-		{"KafkaGuardedRefused", fmt.Sprintf("seed_brokers: [ %q ], topic: refused, retry: { max_interval: 500ms }", strings.Join(fake.ListenAddrs(), ",")), refusal.Remove},
-		{"KafkaGuardedDeadLetters", connection + ", topic: known, dead_letter: { drop: {} }", nil},
-		{"KafkaGuardedLimitsLearned", connection + ", topic: learned, dead_letter: { drop: {} }", nil},
-		{"KafkaGuardedDeadLettersDown", connection + ", topic: known, dead_letter: " + letters.output(), func() { letters.up.Store(true) }},
-		{"KafkaGuardedBreakerOpen", connection + fmt.Sprintf(`, topic: known, dead_letter: { drop: {} }, dead_letter_breaker: { enabled: true, messages: 20, max_failed_share: 0.05, resume: 'file(path: "%s", no_cache: true).string() == "yes"' }`, resume), func() { p.write("resume", "yes") }},
-		{"KafkaGuardedReportsLost", connection + ", topic: known, dead_letter: { drop: {} }, delivery_report_max_elapsed_time: 100ms, delivery_report: " + reports.output(), func() { reports.up.Store(true) }},
-		{"KafkaGuardedUncertain", connection + ", topic: unsure, retry: { max_elapsed_time: 3s }, dead_letter: { drop: {} }", nil},
+		{alert: "KafkaGuardedTopicMissing", fields: connection + ", topic: missing, retry: { max_interval: 500ms }", mend: func() { topic("missing") }},
+		{alert: "KafkaGuardedRightMissing", fields: connection + ", topic: denied, retry: { max_interval: 500ms }", mend: func() { allow("denied", kadm.OpWrite) }},
+		{alert: "KafkaGuardedRefused", fields: fmt.Sprintf("seed_brokers: [ %q ], topic: refused, retry: { max_interval: 500ms }", strings.Join(fake.ListenAddrs(), ",")), mend: refusal.Remove},
+		{alert: "KafkaGuardedDeadLetters", fields: connection + ", topic: known, dead_letter: { drop: {} }"},
+		{alert: "KafkaGuardedLimitsLearned", fields: connection + ", topic: learned, dead_letter: { drop: {} }"},
+		{alert: "KafkaGuardedDeadLettersDown", fields: connection + ", topic: known, dead_letter: " + letters.output(), mend: func() { letters.up.Store(true) }},
+		{alert: "KafkaGuardedBreakerOpen", fields: connection + fmt.Sprintf(`, topic: known, dead_letter: { drop: {} }, dead_letter_breaker: { enabled: true, messages: 20, max_failed_share: 0.05, resume: 'file(path: "%s", no_cache: true).string() == "yes"' }`, resume), mend: func() { p.write("resume", "yes") }},
+		{alert: "KafkaGuardedReportsLost", fields: connection + ", topic: known, dead_letter: { drop: {} }, delivery_report_max_elapsed_time: 100ms, delivery_report: " + reports.output(), mend: func() { reports.up.Store(true) }},
+		{alert: "KafkaGuardedUncertain", fields: connection + ", topic: unsure, retry: { max_elapsed_time: 3s }, dead_letter: { drop: {} }"},
 	}
 
 	for i, trouble := range troubles {
@@ -120,12 +131,10 @@ input:
     mapping: |
       let poison = %t && counter() %% 10 == 0 && file(path: "%s", no_cache: true).string() == "poison"
       root = if $poison { "x".repeat(30000) } else { "content" }
-output:
-  label: %s
-  kafka_guarded: { %s, compression: none }
+%s
 metrics: { prometheus: {} }
 logger: { level: ERROR }
-`, p.port(i), strings.Contains(trouble.fields, "dead_letter"), source, strings.ToLower(strings.TrimPrefix(trouble.alert, "KafkaGuarded")), trouble.fields))
+`, p.port(i), trouble.next != "" || strings.Contains(trouble.fields, "dead_letter"), source, trouble.output()))
 	}
 	p.start()
 	began := time.Now()
@@ -153,7 +162,7 @@ logger: { level: ERROR }
 	require.ElementsMatch(t, p.rules(), alertsOf(troubles), "each alert is tested")
 	var drawn []drawnPanel
 	for _, panel := range panels(t) {
-		d := drawnPanel{title: panel.Title}
+		d := drawnPanel{title: panel.Title, unit: panel.FieldConfig.Defaults.Unit, colors: panel.colors()}
 		for _, target := range panel.Targets {
 			series := p.over(target.Expr, target.LegendFormat, began)
 			require.NotEmpty(t, series, "panel %q: no data for %s", panel.Title, target.Expr)
@@ -177,8 +186,24 @@ func alertsOf(troubles []trouble) []string {
 
 // panel is one of the dashboard.
 type panel struct {
-	Title   string
-	Targets []struct{ Expr, LegendFormat string }
+	Title       string
+	Targets     []struct{ Expr, LegendFormat string }
+	FieldConfig struct {
+		Defaults  struct{ Unit string }
+		Overrides []struct {
+			Matcher    struct{ Options string }
+			Properties []struct{ Value struct{ FixedColor string } }
+		}
+	}
+}
+
+// colors returns the colors of its series, by name.
+func (p panel) colors() map[string]string {
+	all := map[string]string{}
+	for _, o := range p.FieldConfig.Overrides {
+		all[o.Matcher.Options] = o.Properties[0].Value.FixedColor
+	}
+	return all
 }
 
 func panels(t *testing.T) []panel {

@@ -32,7 +32,7 @@ func (s drawnSeries) most() (y float64, ok bool) {
 	return y, ok
 }
 
-// moves says whether there is anything to see of it.
+// moves reports whether it is ever above 0.
 func (s drawnSeries) moves() bool {
 	y, ok := s.most()
 	return ok && y > 0
@@ -40,6 +40,8 @@ func (s drawnSeries) moves() bool {
 
 type drawnPanel struct {
 	title  string
+	unit   string            // as Grafana names it
+	colors map[string]string // of series, by name
 	series []drawnSeries
 }
 
@@ -49,11 +51,24 @@ const (
 	panelWidth   = 380
 	panelHeight  = 230
 	graphHeight  = 120
-	margin       = 46
-	legendLines  = 4
+	margin       = 56
+	mostSeries   = 6 // of a panel: those that rose highest
 )
 
-var colors = []string{"#0969da", "#bf3989", "#1a7f37", "#bc4c00", "#8250df", "#9a6700", "#57606a", "#cf222e"}
+// palette is for series without a color of their own: a name has the same in all
+// panels.
+type palette map[string]string
+
+func (p palette) of(name string, own map[string]string) string {
+	if c := own[name]; c != "" {
+		return c
+	}
+	if p[name] == "" {
+		others := []string{"#0969da", "#bf3989", "#1a7f37", "#bc4c00", "#8250df", "#9a6700", "#57606a", "#cf222e", "#0a7ea4", "#6639ba", "#953800", "#116329"}
+		p[name] = others[len(p)%len(others)]
+	}
+	return p[name]
+}
 
 // draw makes an SVG of panels as Grafana would lay them out. A legend has the
 // series that moved.
@@ -61,24 +76,27 @@ func draw(panels []drawnPanel) string {
 	rows := (len(panels) + panelsPerRow - 1) / panelsPerRow
 	var b strings.Builder
 	fmt.Fprintf(&b, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" role=\"img\" aria-label=\"the dashboard\">\n", panelsPerRow*panelWidth, rows*panelHeight)
-	b.WriteString("<style>text { font: 11px system-ui, sans-serif; fill: #24292f } .title { font-weight: 600; font-size: 13px } .series { fill: none; stroke-width: 1.5 } .axis { stroke: #d0d7de } rect { fill: #ffffff }</style>\n")
+	b.WriteString("<style>text { font: 11px system-ui, sans-serif; fill: #24292f } .title { font-weight: 600; font-size: 13px } .series { fill: none; stroke-width: 1.5 } .axis { stroke: #8c959f } .grid { stroke: #eaeef2 } rect { fill: #ffffff }</style>\n")
 	fmt.Fprintf(&b, "<rect width=\"%d\" height=\"%d\"/>\n", panelsPerRow*panelWidth, rows*panelHeight)
+	colors := palette{}
 	for i, p := range panels {
 		fmt.Fprintf(&b, "<g transform=\"translate(%d,%d)\">\n", i%panelsPerRow*panelWidth, i/panelsPerRow*panelHeight)
-		p.draw(&b)
+		p.draw(&b, colors)
 		b.WriteString("</g>\n")
 	}
 	return b.String() + "</svg>\n"
 }
 
-func (p drawnPanel) draw(b *strings.Builder) {
+func (p drawnPanel) draw(b *strings.Builder, colors palette) {
 	series := slices.DeleteFunc(slices.Clone(p.series), func(s drawnSeries) bool { return !s.moves() })
 	slices.SortFunc(series, func(a, b drawnSeries) int {
 		x, _ := a.most()
 		y, _ := b.most()
-		return cmp.Compare(y, x)
+		return cmp.Or(cmp.Compare(y, x), cmp.Compare(a.name, b.name))
 	})
-	top, right := 0.0, 0.0
+	more := max(0, len(series)-mostSeries)
+	series = series[:len(series)-more]
+	top, right := 0.0, 1.0
 	for _, s := range p.series {
 		y, _ := s.most()
 		top = max(top, y)
@@ -86,13 +104,20 @@ func (p drawnPanel) draw(b *strings.Builder) {
 			right = max(right, s.points[n-1].x)
 		}
 	}
-	const width, bottom = panelWidth - margin - 14, 28 + graphHeight
+	top = rounded(top)
+	const width, bottom = panelWidth - margin - 20, 28 + graphHeight
 	fmt.Fprintf(b, "<text class=\"title\" x=\"%d\" y=\"18\">%s</text>\n", margin, html.EscapeString(p.title))
+	for _, part := range []float64{0, 0.5, 1} {
+		y := float64(bottom) - graphHeight*part
+		fmt.Fprintf(b, "<path class=\"grid\" d=\"M%d %.0fH%d\"/>\n", margin, y, margin+width)
+		fmt.Fprintf(b, "<text x=\"%d\" y=\"%.0f\" text-anchor=\"end\">%s</text>\n", margin-4, y+4, inUnit(top*part, p.unit))
+	}
 	fmt.Fprintf(b, "<path class=\"axis\" d=\"M%d 28V%dH%d\" fill=\"none\"/>\n", margin, bottom, margin+width)
-	fmt.Fprintf(b, "<text x=\"%d\" y=\"36\" text-anchor=\"end\">%s</text>\n", margin-4, short(top))
-	fmt.Fprintf(b, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">%.0f s</text>\n", margin+width, bottom+13, right)
+	for seconds, every := 0.0, rounded(right/5); seconds <= right; seconds += every {
+		fmt.Fprintf(b, "<text x=\"%.0f\" y=\"%d\" text-anchor=\"middle\">%.0f s</text>\n", margin+width*seconds/right, bottom+13, seconds)
+	}
 	for i, s := range series {
-		color := colors[i%len(colors)]
+		color := colors.of(s.name, p.colors)
 		fmt.Fprintf(b, "<path class=\"series\" stroke=\"%s\" d=\"", color)
 		for k, pt := range s.points {
 			if math.IsNaN(pt.y) || math.IsInf(pt.y, 0) {
@@ -105,11 +130,41 @@ func (p drawnPanel) draw(b *strings.Builder) {
 			fmt.Fprintf(b, "%s%.0f,%.1f", to, margin+width*pt.x/right, bottom-graphHeight*pt.y/top)
 		}
 		b.WriteString("\"/>\n")
-		if i < 2*legendLines {
-			x, y := margin+i%2*width/2, bottom+28+i/2*14
-			fmt.Fprintf(b, "<text x=\"%d\" y=\"%d\" style=\"fill:%s\">%s</text>\n", x, y, color, html.EscapeString(strings.TrimPrefix(s.name, "KafkaGuarded")))
+		x, y := margin+i%2*width/2, bottom+30+i/2*14
+		fmt.Fprintf(b, "<text x=\"%d\" y=\"%d\" style=\"fill:%s\">%s</text>\n", x, y, color, html.EscapeString(strings.TrimPrefix(strings.TrimPrefix(s.name, "KafkaGuarded"), "root.")))
+	}
+	if more > 0 {
+		fmt.Fprintf(b, "<text x=\"%d\" y=\"%d\">and %d lower ones</text>\n", margin, bottom+30+mostSeries/2*14, more)
+	}
+}
+
+// rounded returns the next number above that has one digit which is 1, 2 or 5.
+func rounded(y float64) float64 {
+	if y <= 0 {
+		return 1
+	}
+	size := math.Pow(10, math.Floor(math.Log10(y)))
+	for _, digit := range []float64{1, 2, 5} {
+		if y <= digit*size {
+			return digit * size
 		}
 	}
+	return 10 * size
+}
+
+// inUnit is a number in a unit of Grafana's.
+func inUnit(y float64, unit string) string {
+	switch {
+	case unit == "s" && y > 0 && y < 1:
+		return fmt.Sprintf("%.3g ms", 1000*y)
+	case unit == "s":
+		return fmt.Sprintf("%.3g s", y)
+	case unit == "cps":
+		return short(y) + "/s"
+	case unit == "bytes":
+		return short(y) + "B"
+	}
+	return short(y)
 }
 
 // short is a number with a prefix of its size.

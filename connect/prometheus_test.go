@@ -35,7 +35,7 @@ const window = "8s" // of rates and increases; instead of minutes
 var (
 	forRE    = regexp.MustCompile(`for: \w+`)
 	windowRE = regexp.MustCompile(`\[\w+\]`)
-	variable = strings.NewReplacer("$__rate_interval", window, "$job", ".*", "$instance", ".*")
+	variable = strings.NewReplacer("$__rate_interval", window, "$job", ".*", "$instance", ".*", "$label", ".*")
 )
 
 func newPrometheus(t *testing.T) *prometheus {
