@@ -61,22 +61,6 @@ type Config struct {
 	// right to DESCRIBE_CONFIGS on the topic.
 	RulesMaxAge time.Duration
 
-	// OnRules is called with the rules of each topic once they are read, and
-	// again when they have changed. The old ones are nil the first time, the
-	// new ones when the topic is forgotten, out of use for an hour. It must
-	// return soon.
-	OnRules func(old, now *Rules)
-
-	// OnDifference is called when the broker took a record that a limit of its topic
-	// rejects, as the cluster reports it. That limit is not believed any more as long as
-	// it is reported with the same value. It must return soon.
-	OnDifference func(Difference)
-
-	// OnBound is called when, of a topic whose rules are not known, the size
-	// in bytes is learned from which on records are refused for it. It must
-	// return soon.
-	OnBound func(topic string, bytes int)
-
 	// Retry says whether and how to send records again that are refused for
 	// a reason that may pass. By default, Write returns as soon as kgo hands
 	// a record back.
@@ -87,17 +71,8 @@ type Config struct {
 	// Transient can't be one.
 	Permanent []Class
 
-	// OnRetry is called when records that failed with a class are sent again.
-	OnRetry func(class Class, records int)
-
-	// OnWaiting is called when records are held, or have waited for 10
-	// seconds for anything else, once a minute while they do, and when none
-	// does any more. It must return soon.
-	OnWaiting func(Waiting)
-
-	// OnWaits is called with how many records wait for a reason, see
-	// Waiting.Why, whenever that changes. It must return soon.
-	OnWaits func(why string, records int)
+	// Observer hears what the guard does. By default there is none.
+	Observer Observer
 }
 
 // Validate reports what is wrong with the config. New calls it.
@@ -159,7 +134,7 @@ func New(config Config, opts ...kgo.Opt) (*Guard, error) {
 	}
 	g := &Guard{config: config, settings: settings, room: newRoom(settings.maxBufferedRecords, settings.maxBufferedBytes)}
 	g.life, g.stop = context.WithCancel(context.Background())
-	g.waits.tell, g.waits.count = config.OnWaiting, config.OnWaits
+	g.waits.tell, g.waits.count = config.Observer.OnWaiting, config.Observer.OnWaits
 	if g.client, err = kgo.NewClient(append(opts, kgo.WithHooks(hook))...); err != nil {
 		return nil, err
 	}
@@ -169,11 +144,11 @@ func New(config Config, opts ...kgo.Opt) (*Guard, error) {
 			MaxBufferedBytes: settings.maxBufferedBytes, Codec: settings.codec,
 		},
 		Client: g.client, Life: g.life, MaxAge: config.RulesMaxAge, Ignore: config.IgnoreRules,
-		Changed: config.OnRules, Differs: config.OnDifference, Forget: func(topic string) { g.producer.Forget(topic) },
+		Changed: config.Observer.OnRules, Differs: config.Observer.OnDifference, Forget: func(topic string) { g.producer.Forget(topic) },
 	})
 	g.isolation.Config = isolate.Config{
 		Life: g.life, Limits: g.limits, ToCheck: g.toCheck, Final: g.final, NoRetry: config.Retry.InitialInterval == 0,
-		RetryAfter: g.retryAfter, Held: g.heldAlone, Learned: config.OnBound,
+		RetryAfter: g.retryAfter, Held: g.heldAlone, Learned: config.Observer.OnLearned,
 	}
 	g.producer = producer.New(settings.producer(g), hook)
 	return g, nil
@@ -184,23 +159,8 @@ func (c *Config) setDefaults() {
 	if c.RulesMaxAge == 0 {
 		c.RulesMaxAge = defaultRulesMaxAge
 	}
-	if c.OnRules == nil {
-		c.OnRules = func(_, _ *Rules) {}
-	}
-	if c.OnDifference == nil {
-		c.OnDifference = func(Difference) {}
-	}
-	if c.OnBound == nil {
-		c.OnBound = func(string, int) {}
-	}
-	if c.OnRetry == nil {
-		c.OnRetry = func(Class, int) {}
-	}
-	if c.OnWaiting == nil {
-		c.OnWaiting = func(Waiting) {}
-	}
-	if c.OnWaits == nil {
-		c.OnWaits = func(string, int) {}
+	if c.Observer == nil {
+		c.Observer = NoObserver{}
 	}
 }
 

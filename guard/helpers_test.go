@@ -100,3 +100,43 @@ func poison(rs []*kgo.Record, at ...int) {
 		rs[i].Value = append(rs[i].Value, kafkafake.Mark...)
 	}
 }
+
+// observer is an Observer of functions.
+type observer struct {
+	NoObserver
+	onRules      func(old, now *Rules)
+	onDifference func(Difference)
+	onLearned    func(topic string, bytes int)
+	onRetry      func(Class, int)
+	onWaiting    func(Waiting)
+}
+
+func (o observer) OnRules(old, now *Rules) {
+	if o.onRules != nil {
+		o.onRules(old, now)
+	}
+}
+
+func (o observer) OnDifference(d Difference) {
+	if o.onDifference != nil {
+		o.onDifference(d)
+	}
+}
+
+func (o observer) OnLearned(topic string, bytes int) {
+	if o.onLearned != nil {
+		o.onLearned(topic, bytes)
+	}
+}
+
+func (o observer) OnRetry(class Class, records int) {
+	if o.onRetry != nil {
+		o.onRetry(class, records)
+	}
+}
+
+func (o observer) OnWaiting(w Waiting) {
+	if o.onWaiting != nil {
+		o.onWaiting(w)
+	}
+}

@@ -152,7 +152,7 @@ func (g *Guard) hold(b *producer.Batch, f *Failure) producer.Plan {
 			n++
 		}
 	}
-	g.config.OnRetry(f.Class, n)
+	g.config.Observer.OnRetry(f.Class, n)
 	return producer.Plan{Same: true, Pause: g.retryAfter(b.Attempts)}
 }
 
@@ -162,7 +162,7 @@ func (g *Guard) heldAlone(b *producer.Batch, r *producer.Record, why *code.Reaso
 		f := failureOf(why)
 		f.Topic, f.Partition, f.Outcome = b.Topic, b.Partition, outcomeOf(b)
 		g.waits.hold(s, f)
-		g.config.OnRetry(f.Class, 1)
+		g.config.Observer.OnRetry(f.Class, 1)
 	}
 }
 

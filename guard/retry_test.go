@@ -44,7 +44,7 @@ func (w *told) onRetry(c Class, n int) {
 
 // retrying is a config that tries again soon, and tells.
 func retrying(w *told) Config {
-	return Config{Retry: Retry{InitialInterval: time.Millisecond, MaxInterval: 5 * time.Millisecond}, OnWaiting: w.onWaiting, OnRetry: w.onRetry}
+	return Config{Retry: Retry{InitialInterval: time.Millisecond, MaxInterval: 5 * time.Millisecond}, Observer: observer{onWaiting: w.onWaiting, onRetry: w.onRetry}}
 }
 
 func TestHeldRecordsGoOutWhenTheReasonPasses(t *testing.T) {

@@ -67,7 +67,7 @@ func TestTheTopicsLimitNeedsNoConfiguration(t *testing.T) {
 	c := kafkafake.New(t)
 	c.Topic("t", 1, "max.message.bytes=10000000")
 	var seen *Rules
-	g := newGuard(t, c, Config{OnRules: func(_, now *Rules) { seen = now }})
+	g := newGuard(t, c, Config{Observer: observer{onRules: func(_, now *Rules) { seen = now }}})
 	rs := []*kgo.Record{record("t", "small", 10), record("t", "large", 5_000_000), record("t", "too large", 11_000_000), record("t", "last", 10)}
 	vs := g.Write(t.Context(), rs)
 	require.Equal(t, map[int]Class{2: SizeExceeded}, classes(vs))
@@ -169,7 +169,7 @@ func TestConfirmedLimitsRejectWithoutARequest(t *testing.T) {
 	c.Topic("compacted", 1, "cleanup.policy=compact")
 	c.Topic("t", 1, "message.timestamp.before.max.ms=3600000", "message.timestamp.after.max.ms=3600000")
 	c.Topic("small", 1, "max.message.bytes=1000")
-	g := newGuard(t, c, Config{OnDifference: func(d Difference) { t.Errorf("no limit is refuted: %+v", d) }})
+	g := newGuard(t, c, Config{Observer: observer{onDifference: func(d Difference) { t.Errorf("no limit is refuted: %+v", d) }}})
 	at := func(topic, value string, off time.Duration) *kgo.Record {
 		r := record(topic, value, 0)
 		r.Timestamp = time.Now().Add(off)
@@ -240,11 +240,11 @@ func TestLimitsOfAnotherTopicFailNothing(t *testing.T) {
 	c.Topic("t", 3, "max.message.bytes=100000")
 	var mu sync.Mutex
 	var differ []Difference
-	g := newGuard(t, c, Config{OnDifference: func(d Difference) {
+	g := newGuard(t, c, Config{Observer: observer{onDifference: func(d Difference) {
 		mu.Lock()
 		defer mu.Unlock()
 		differ = append(differ, d)
-	}})
+	}}})
 	requests := c.Count(kmsg.Produce)
 	for round := range 3 {
 		rs := records("t", fmt.Sprint("r", round), 50, 5000)
@@ -340,13 +340,13 @@ func TestALimitHoldsWhatIsNotPermanent(t *testing.T) {
 	held := make(chan struct{}, 1000)
 	g := newGuard(t, c, Config{
 		Permanent: []Class{InvalidRecord}, Retry: Retry{InitialInterval: time.Millisecond},
-		OnRetry: func(class Class, _ int) {
+		Observer: observer{onRetry: func(class Class, _ int) {
 			assert.Equal(t, SizeExceeded, class)
 			select {
 			case held <- struct{}{}:
 			default:
 			}
-		},
+		}},
 	})
 	go func() {
 		for range 5 {
@@ -369,7 +369,7 @@ func TestConfigsOfNoTopic(t *testing.T) {
 	c.Topic("t", 1, "max.message.bytes=1000")
 	reads := c.Count(kmsg.DescribeConfigs)
 	var last atomic.Pointer[Rules]
-	g := newGuard(t, c, Config{OnRules: func(_, now *Rules) { last.Store(now) }})
+	g := newGuard(t, c, Config{Observer: observer{onRules: func(_, now *Rules) { last.Store(now) }}})
 	for i := range 3 {
 		rs := records("t", fmt.Sprint("r", i), 10, 100)
 		rs[5] = record("t", fmt.Sprint("large", i), 2000)
@@ -388,7 +388,7 @@ func TestARaisedLimitIsNoticedBeforeAnythingIsCondemned(t *testing.T) {
 	c := kafkafake.New(t)
 	c.Topic("t", 1, "max.message.bytes=10000")
 	var changes []string
-	g := newGuard(t, c, Config{OnRules: func(old, now *Rules) { changes = append(changes, fmt.Sprint(old != nil, now.MaxMessageBytes)) }})
+	g := newGuard(t, c, Config{Observer: observer{onRules: func(old, now *Rules) { changes = append(changes, fmt.Sprint(old != nil, now.MaxMessageBytes)) }}})
 	require.Equal(t, map[int]Class{0: SizeExceeded}, classes(g.Write(t.Context(), []*kgo.Record{record("t", "a", 15_000)})))
 	c.Set("t", "max.message.bytes", "20000")
 	untilStale()
@@ -492,7 +492,7 @@ func TestWithoutTheRightToReadRulesRefusalsDecide(t *testing.T) {
 	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.DescribeConfigs}, Err: kerr.TopicAuthorizationFailed, Count: -1})
 	var last *Rules
 	learned := 0
-	g := newGuard(t, c, Config{OnRules: func(_, now *Rules) { last = now }, OnBound: func(_ string, bytes int) { learned = bytes }})
+	g := newGuard(t, c, Config{Observer: observer{onRules: func(_, now *Rules) { last = now }, onLearned: func(_ string, bytes int) { learned = bytes }}})
 	rs := records("t", "r", 100, 10)
 	rs[30] = record("t", "big", 30_000)
 	vs := g.Write(t.Context(), rs)
@@ -593,10 +593,10 @@ func TestOnRulesMayAskForRules(t *testing.T) {
 	c.Topic("t", 1, "max.message.bytes=20000")
 	var g *Guard
 	ready, asked := make(chan struct{}), make(chan Rules, 10)
-	g = newGuard(t, c, Config{OnRules: func(_, now *Rules) {
+	g = newGuard(t, c, Config{Observer: observer{onRules: func(_, now *Rules) {
 		<-ready
 		asked <- g.Rules(t.Context(), now.Topic)
-	}})
+	}}})
 	close(ready)
 	require.Empty(t, classes(g.Write(t.Context(), records("t", "r", 5, 10))))
 	require.Equal(t, 20_000, (<-asked).MaxMessageBytes)

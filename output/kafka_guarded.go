@@ -106,15 +106,7 @@ func newOutput(conf *service.ParsedConfig, mgr *service.Resources) (*output, err
 	if !slices.Contains(mgr.Path(), "output_resources") {
 		o.reporter()
 	} // else with the first batch: resources are made before the config around them is looked at
-	o.client.guard.OnRules = func(old, now *guard.Rules) {
-		o.metrics.onRules(old, now)
-		o.notices.rules(old, now, client.guard.MaxMessageBytes)
-	}
-	o.client.guard.OnDifference = o.notices.difference
-	o.client.guard.OnBound = o.notices.bound
-	o.client.guard.OnWaiting = o.notices.waiting
-	o.client.guard.OnWaits = o.metrics.onWaits
-	o.client.guard.OnRetry = o.metrics.onRetry
+	o.client.guard.Observer = observer{o.metrics, o.notices, client.guard.MaxMessageBytes}
 	return o, nil
 }
 

@@ -141,8 +141,8 @@ func (n *notices) requestLimit(own, limit int) {
 	}
 }
 
-// bound says from which size on a topic refuses messages whose rules can't be read.
-func (n *notices) bound(topic string, bytes int) {
+// learned says from which size on a topic refuses messages whose rules can't be read.
+func (n *notices) learned(topic string, bytes int) {
 	n.log.Warnf("Topic %s refuses messages from %d bytes on, as far as was found out by sending some: larger ones go alone, so that they spoil no batch", topic, bytes)
 }
 

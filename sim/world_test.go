@@ -130,11 +130,7 @@ func newWorld(t *testing.T, p plan) *world {
 		w.troubles = append(w.troubles, w.cluster.Trouble(tr.on()))
 	}
 	config, opts := p.guard()
-	config.OnWaiting = func(guard.Waiting) {
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		w.notices = append(w.notices, time.Now())
-	}
+	config.Observer = noticed{w: w}
 	g, err := guard.New(config, append(w.cluster.Opts(), opts...)...)
 	if err != nil {
 		t.Fatal(err)
@@ -358,4 +354,16 @@ func (w *world) ruled(since time.Time, configs map[string]string) {
 	defer w.mu.Unlock()
 	w.rules[len(w.rules)-1].until = time.Now()
 	w.rules = append(w.rules, rules{configs: configs, from: since})
+}
+
+// noticed notes when the guard says that records wait.
+type noticed struct {
+	guard.NoObserver
+	w *world
+}
+
+func (n noticed) OnWaiting(guard.Waiting) {
+	n.w.mu.Lock()
+	defer n.w.mu.Unlock()
+	n.w.notices = append(n.w.notices, time.Now())
 }

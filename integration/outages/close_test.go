@@ -84,7 +84,7 @@ func TestCloseEndsAWriteWhoseClientWasReplaced(t *testing.T) {
 func TestThereIsNoDoubtAboutWhatWaitsForATopic(t *testing.T) {
 	c := onkafka.OneNode(t)
 	waits := make(chan guard.Waiting, 100)
-	g := onkafka.NewGuard(t, c, guard.Config{Retry: patient, OnWaiting: func(w guard.Waiting) { waits <- w }})
+	g := onkafka.NewGuard(t, c, guard.Config{Retry: patient, Observer: waitings{waits: waits}})
 	ctx, cancel := context.WithCancel(t.Context())
 	never := writing(ctx, g, "never", 3)
 	<-waits
@@ -93,3 +93,11 @@ func TestThereIsNoDoubtAboutWhatWaitsForATopic(t *testing.T) {
 		require.Equal(t, guard.NotWritten, v.Outcome, "%v", v.Failure)
 	}
 }
+
+// waitings passes on what the guard says of records that wait.
+type waitings struct {
+	guard.NoObserver
+	waits chan<- guard.Waiting
+}
+
+func (w waitings) OnWaiting(n guard.Waiting) { w.waits <- n }
