@@ -1,6 +1,6 @@
-// Package demo is the demonstration of kafka_guarded that needs nothing else: a
-// broker in the process, a config run against it by the real engine, and then
-// every message accounted for by what is in the log and in the dead letters.
+// Package demo demonstrates kafka_guarded without a Kafka cluster. It starts a broker
+// in the process, runs a config against it with the real engine, and then looks for
+// each message in the log and in the dead letters.
 package demo
 
 import (
@@ -25,10 +25,9 @@ type Options struct {
 	Messages int
 	// Poison is the share of them that Kafka can't take, from 0 to 1.
 	Poison float64
-	// Recipe is how messages get to the files that Kafka can't take, one of
-	// Recipes. Empty is the first one.
+	// Recipe is one of Recipes. Empty is the first one.
 	Recipe string
-	// Verbose has the engine log to stderr.
+	// Verbose makes the engine log to stderr.
 	Verbose bool
 	// Keep leaves the broker up after the report, until the context ends.
 	Keep bool
@@ -65,9 +64,8 @@ func (o Options) Validate() error {
 // errInterrupted means that the context ended before the stream did.
 var errInterrupted = errors.New("interrupted")
 
-// Example runs the recipe and accounts for every message. The error is
-// also about messages whose fate is not the one they should have: the tally has
-// the numbers.
+// Example runs the recipe and accounts for every message. It also returns an error
+// if a message has a wrong outcome: the tally has the numbers.
 func Example(ctx context.Context, o Options) (Tally, error) {
 	if err := o.Validate(); err != nil {
 		return Tally{}, err
@@ -127,7 +125,7 @@ func Example(ctx context.Context, o Options) (Tally, error) {
 	return t, t.Err()
 }
 
-// Own runs a config of the user's own, and prints what is in the topics then.
+// Own runs a config of the user, and then prints the topics.
 // The environment is added to that of the process.
 func Own(ctx context.Context, o Options, path string, env map[string]string) error {
 	yaml, err := os.ReadFile(path)
@@ -155,7 +153,7 @@ func Own(ctx context.Context, o Options, path string, env map[string]string) err
 	if err != nil && !errors.Is(err, errInterrupted) {
 		return fmt.Errorf("running %s: %w", path, err)
 	}
-	// A config without an end is interrupted: what it wrote counts.
+	// A config without an end is interrupted: the records that it wrote count.
 	reading, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	if err := b.printTopics(reading, o.Out); err != nil {

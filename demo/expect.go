@@ -14,9 +14,8 @@ const (
 	kinds
 )
 
-// kindOf returns the kind of the order with the ID. It is the arithmetic of the
-// mapping in config/example.yaml again, so that the messages need not say
-// themselves what should become of them.
+// kindOf returns the kind of the order with the ID. It repeats the arithmetic of the
+// mapping in config/example.yaml, so that the messages need not have their kind.
 func kindOf(id int, poison float64) kind {
 	if float64(id*7919%10000) >= poison*10000 {
 		return good
@@ -34,7 +33,7 @@ func kindOf(id int, poison float64) kind {
 // topicOf returns the topic that a good order with the ID goes to.
 func topicOf(id int) string { return exampleTopics[id%2] }
 
-// The classes of failure that the example comes across.
+// The classes of failure in the example.
 const (
 	sizeExceeded = "size_exceeded"
 	unroutable   = "unroutable"

@@ -17,8 +17,8 @@ type orders struct {
 	ledger.Ledger
 }
 
-// newOrders enters the orders from 1 to sent, of a stream that ended well: all
-// are done with.
+// newOrders enters the orders from 1 to sent of a stream that ended without an error:
+// all are acknowledged.
 func newOrders(sent int, poison float64) *orders {
 	l := &orders{}
 	for n := 1; n <= sent; n++ {
@@ -61,7 +61,7 @@ func idOf(content []byte) (string, error) {
 	return strconv.Itoa(order.ID), err
 }
 
-// Tally is how many messages had which fate.
+// Tally counts the messages by outcome.
 type Tally struct {
 	ledger.Tally
 	// texts has the longest error text of each kind of message.
@@ -79,8 +79,7 @@ func (l *orders) tally(poison float64) Tally {
 	return t
 }
 
-// Err returns nil if every message had the fate it should have, and had it
-// once.
+// Err returns nil if every message had its right outcome, once.
 func (t Tally) Err() error {
 	var wrong []string
 	for _, c := range []struct {
@@ -89,7 +88,7 @@ func (t Tally) Err() error {
 	}{
 		{t.Lost, "lost"},
 		{t.Duplicates, "duplicates"},
-		{t.Innocents, "good messages dead-lettered"},
+		{t.WronglyDead, "good messages dead-lettered"},
 		{t.Spared, "poison delivered"},
 		{t.Misfiled, "in the wrong place"},
 		{t.Strays, "never sent"},

@@ -67,25 +67,25 @@ func TestOrdersBalances(t *testing.T) {
 
 func TestOrdersFindsWhatIsWrong(t *testing.T) {
 	t.Parallel()
-	innocent, culprit := first(good), first(overTopic)
-	blamed := deadLetter{Error: "size_exceeded: because", file: tooLargeFile}
+	goodID, badID := first(good), first(overTopic)
+	letter := deadLetter{Error: "size_exceeded: because", file: tooLargeFile}
 	for _, test := range []struct {
 		name string
 		do   func(found)
 		want string
 	}{
-		{"an innocent is lost", func(f found) { delete(f.log, innocent) }, "1 lost"},
-		{"a culprit is lost", func(f found) { delete(f.dead, culprit) }, "1 lost"},
+		{"a good message is lost", func(f found) { delete(f.log, goodID) }, "1 lost"},
+		{"a bad message is lost", func(f found) { delete(f.dead, badID) }, "1 lost"},
 		{"all are lost", func(f found) { clear(f.log); clear(f.dead) }, "1,000 lost"},
-		{"delivered twice", func(f found) { f.log[innocent] = append(f.log[innocent], topicOf(innocent)) }, "1 duplicates"},
-		{"dead-lettered twice", func(f found) { f.dead[culprit] = append(f.dead[culprit], blamed) }, "1 duplicates"},
-		{"an innocent dead-lettered", func(f found) { delete(f.log, innocent); f.dead[innocent] = []deadLetter{blamed} }, "1 good messages dead-lettered"},
-		{"delivered and dead-lettered", func(f found) { f.dead[innocent] = []deadLetter{blamed} }, "1 duplicates, 1 good messages dead-lettered"},
-		{"a culprit delivered", func(f found) { delete(f.dead, culprit); f.log[culprit] = []string{topicOf(culprit)} }, "1 poison delivered"},
-		{"another topic", func(f found) { f.log[innocent] = []string{topicOf(innocent + 1)} }, "1 in the wrong place"},
-		{"another class", func(f found) { f.dead[culprit][0].Error = "unroutable: because" }, "1 in the wrong place"},
-		{"another file", func(f found) { f.dead[culprit][0].file = rejectedFile }, "1 in the wrong place"},
-		{"nobody sent it", func(f found) { f.log[ledgerSent+1] = []string{topicOf(1)} }, "1 never sent"},
+		{"delivered twice", func(f found) { f.log[goodID] = append(f.log[goodID], topicOf(goodID)) }, "1 duplicates"},
+		{"dead-lettered twice", func(f found) { f.dead[badID] = append(f.dead[badID], letter) }, "1 duplicates"},
+		{"a good message dead-lettered", func(f found) { delete(f.log, goodID); f.dead[goodID] = []deadLetter{letter} }, "1 good messages dead-lettered"},
+		{"delivered and dead-lettered", func(f found) { f.dead[goodID] = []deadLetter{letter} }, "1 duplicates, 1 good messages dead-lettered"},
+		{"a bad message delivered", func(f found) { delete(f.dead, badID); f.log[badID] = []string{topicOf(badID)} }, "1 poison delivered"},
+		{"another topic", func(f found) { f.log[goodID] = []string{topicOf(goodID + 1)} }, "1 in the wrong place"},
+		{"another class", func(f found) { f.dead[badID][0].Error = "unroutable: because" }, "1 in the wrong place"},
+		{"another file", func(f found) { f.dead[badID][0].file = rejectedFile }, "1 in the wrong place"},
+		{"never sent", func(f found) { f.log[ledgerSent+1] = []string{topicOf(1)} }, "1 never sent"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

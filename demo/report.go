@@ -36,7 +36,7 @@ func (t Tally) print(w io.Writer, took time.Duration) {
 		row("dead-lettered, "+class, comma(t.Dead[class]))
 	}
 	row("duplicates", comma(t.Duplicates))
-	row("good messages dead-lettered", comma(t.Innocents))
+	row("good messages dead-lettered", comma(t.WronglyDead))
 	row("poison delivered", comma(t.Spared))
 	row("in the wrong place", comma(t.Misfiled+t.Strays))
 	row("lost", comma(t.Lost))

@@ -21,7 +21,7 @@ const envBrokers = "KAFKA_BROKERS"
 // stopTimeout is how long a stream that is interrupted may take to end.
 const stopTimeout = 5 * time.Second
 
-// recipe is what a stream is made of.
+// recipe is a config and its environment.
 type recipe struct {
 	config []byte
 	env    map[string]string // before the environment of the process
@@ -68,7 +68,7 @@ func runStream(ctx context.Context, stream *service.Stream, p *progress) (time.D
 	return 0, errInterrupted
 }
 
-// verbose logs all that the engine says by default.
+// verbose logs at the default level of the engine.
 func verbose() slog.Handler { return slog.NewTextHandler(os.Stderr, nil) }
 
 // troubles logs errors alone.

@@ -17,7 +17,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
-// broker is the cluster of a world, with the trouble that is planned.
+// broker is the cluster of a run, with the planned faults.
 type broker struct {
 	cluster  *kfake.Cluster
 	troubles map[int]trouble // by produce request
@@ -43,7 +43,7 @@ func newBroker(p *plan, event func()) (*broker, error) {
 	return b, err
 }
 
-// makeTrouble has the broker make the trouble that is planned, and refuse poison.
+// makeTrouble makes the broker fail as planned, and reject poison.
 func (b *broker) makeTrouble(partitions int, event func()) {
 	requests := 0
 	b.cluster.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
@@ -88,7 +88,7 @@ func (b *broker) makeTrouble(partitions int, event func()) {
 	}
 }
 
-// listener makes connections that are cut where the broker would answer.
+// listener makes connections that can be cut before the broker answers.
 type listener struct {
 	net.Listener
 	cut *atomic.Bool
@@ -115,7 +115,7 @@ func (c conn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// read enters what is in the topics.
+// read enters the records of the topics in the ledger.
 func (w *world) read(ctx context.Context) error {
 	log, err := kafkafake.Read(ctx, w.cluster, "t")
 	if err != nil {
@@ -162,7 +162,7 @@ func (w *world) bury(text []byte, why string) error {
 		}
 		units := []string{c.unit()}
 		if w.fates == fallback && w.onOutput.has(multiply) {
-			// It is what all of them were made of.
+			// All of them were made of it.
 			units = slices.DeleteFunc(w.units(c.ID), func(u string) bool { return !strings.HasSuffix(u, fmt.Sprint(".", c.Letter)) })
 		}
 		for _, u := range units {

@@ -7,25 +7,25 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
-// composition puts the output, given as YAML, where it belongs.
+// composition puts the YAML of the output into a config.
 type composition struct {
 	name  string
 	wrap  func(guarded string) string
 	lines []string // of the output's own
 	input string   // YAML, of the plain source if empty
-	// resource has the output be the resource "guarded".
+	// resource is set if the output is the resource "guarded".
 	resource bool
-	// drops is set if what fails is dropped, unless dead_letter takes it.
+	// drops is set if failed messages are dropped, unless dead_letter takes them.
 	drops bool
-	// retries is set if Benthos sends again what failed. When it is stopped by
-	// force it may acknowledge what it was about to wait for (output_retry.go of
-	// 4.80.0: a loop that a hard stop ends has no error to acknowledge with).
+	// retries is set if Benthos sends failed messages again. A stop by force may
+	// make it acknowledge a batch whose answer it still waits for (output_retry.go
+	// of 4.80.0: a loop that a hard stop ends has no error to acknowledge with).
 	retries bool
 	// diverts is set if whole batches may get to the fallback.
 	diverts bool
-	// believed is set if the config says that failures are to be named.
+	// believed is set if the config demands that failures are listed.
 	believed bool
-	// named is set if Benthos itself names the failed messages of an error for
+	// named is set if Benthos itself lists the failed messages of an error for
 	// a whole batch, by position.
 	named bool
 }

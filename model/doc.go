@@ -1,5 +1,5 @@
-// Package model has no code, only a test: random streams, with random messages
-// that fail, random processors that change what is where in a batch, random faults
-// of the broker and of the dead-letter output and random shutdowns, held against
-// what the output promises. See Ledger.Check in internal/ledger for the promise.
+// Package model has no code, only a test. It runs random streams: random messages
+// that fail, processors that change the positions of messages in a batch, faults of
+// the broker and of the dead-letter output, and shutdowns. Ledger.Check in
+// internal/ledger then checks what the output promises.
 package model

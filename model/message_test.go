@@ -35,7 +35,7 @@ const (
 	poisonMark = "POISON"
 )
 
-// content is what a message has in it. Processors may make several messages of
+// content is the content of a message. Processors may make several messages of
 // one, which differ by copy, or by letter if that happens to a dead letter, and
 // one message of several, whose content is a list then.
 type content struct {
@@ -48,8 +48,8 @@ type content struct {
 
 func (c content) unit() string { return unit(c.ID, c.Copy, c.Letter) }
 
-// unit names what the ledger accounts for: a message, or one of those that
-// processors have made of it.
+// unit identifies an entry of the ledger: a message, or one of those that
+// processors made of it.
 func unit(id, nth, letter int) string { return fmt.Sprintf("%d.%d.%d", id, nth, letter) }
 
 // message makes the message with the ID.
@@ -65,7 +65,7 @@ func (p *plan) message(id int) *service.Message {
 	return service.NewMessage(text)
 }
 
-// contents reads what is in a message: one, or a list, also of lists.
+// contents reads the content of a message: one, or a list, also of lists.
 func contents(text []byte) (all []content, err error) {
 	if len(text) == 0 || text[0] != '[' {
 		all = make([]content, 1)
@@ -84,8 +84,8 @@ func contents(text []byte) (all []content, err error) {
 	return all, nil
 }
 
-// processor changes what is where in a batch: after each of them Benthos has for
-// a message the tags of another one.
+// processor changes the positions of messages in a batch: after it, a message has
+// the tags of another one.
 type processor struct {
 	name string
 	yaml []string

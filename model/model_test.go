@@ -40,7 +40,7 @@ const (
 	runTime = 8 * time.Minute // only a hang takes longer
 )
 
-// simulate makes the run of a seed, and returns how many messages it sent.
+// simulate runs a seed, and returns the number of messages that it sent.
 func simulate(ctx context.Context, seed uint64) (sent int, err error) {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	p := newPlan(rng, perRun)
@@ -58,7 +58,7 @@ func simulate(ctx context.Context, seed uint64) (sent int, err error) {
 	return len(p.kinds), nil
 }
 
-// told sums up what the runs were like.
+// told counts what the runs had.
 var told struct {
 	sync.Mutex
 	delivered, dead, unsure, caught, twice, stops, troubles, processed int

@@ -53,10 +53,10 @@ type account struct {
 
 // total is the fates of messages, in numbers.
 type total struct {
-	Sent, Delivered, Dead, Doubt, DoubtDelivered, Undelivered     int
-	Lost, Duplicated, Innocents, Spared, Misfiled, Strays, Behind int
-	Kinds                                                         [kinds]byKind
-	Examples                                                      []string // of what is wrong
+	Sent, Delivered, Dead, Doubt, DoubtDelivered, Undelivered       int
+	Lost, Duplicated, WronglyDead, Spared, Misfiled, Strays, Behind int
+	Kinds                                                           [kinds]byKind
+	Examples                                                        []string // of what is wrong
 }
 
 type byKind struct{ Sent, Delivered, Dead, Doubt int }
@@ -154,7 +154,7 @@ func (a *account) bury(letters []letter) {
 		case strings.Contains(d.Why, "may have been written"):
 			what |= doubt
 		case should == "":
-			a.wrong(&a.total.Innocents, "message %d (%s) is dead-lettered, and innocent: %s", d.Number, k, d.Why)
+			a.wrong(&a.total.WronglyDead, "message %d (%s) is dead-lettered, and good: %s", d.Number, k, d.Why)
 		case should != class:
 			a.wrong(&a.total.Misfiled, "message %d (%s) is dead-lettered for another reason: %s", d.Number, k, d.Why)
 		}

@@ -69,11 +69,11 @@ func TestWhatIsWrongIsFoundAndCounted(t *testing.T) {
 		{"delivered twice", aGood, func(a *account, n uint64) { fulfil(a, n, delivered); find(a, n, delivered) }, func(t total) int { return t.Duplicated }},
 		{"dead-lettered twice", aPoison, func(a *account, n uint64) { fulfil(a, n, dead); find(a, n, dead) }, func(t total) int { return t.Duplicated }},
 		{"delivered and dead-lettered", aPoison, func(a *account, n uint64) { fulfil(a, n, dead); a.set(n, delivered) }, func(t total) int { return t.Duplicated }},
-		{"an innocent is blamed", aGood, func(a *account, n uint64) {
+		{"a good message is dead-lettered", aGood, func(a *account, n uint64) {
 			say(ledger.Done)(a, n)
 			a.bury([]letter{{Number: n, Why: "size_exceeded: x", Intact: true}})
-		}, func(t total) int { return t.Innocents }},
-		{"a culprit is spared", aPoison, func(a *account, n uint64) { fulfil(a, n, delivered) }, func(t total) int { return t.Spared }},
+		}, func(t total) int { return t.WronglyDead }},
+		{"a bad message is delivered", aPoison, func(a *account, n uint64) { fulfil(a, n, delivered) }, func(t total) int { return t.Spared }},
 		{"another class", aPoison, func(a *account, n uint64) {
 			say(ledger.Done)(a, n)
 			a.bury([]letter{{Number: n, Why: "unroutable: x", Intact: true}})

@@ -78,7 +78,7 @@ func (j *journal) account(totals []total) string {
 	b.WriteString("| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n")
 	row := func(name string, t total) {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s (%s) | %s | %s | %s | %s |\n", name, thousands(t.Sent), thousands(t.Delivered), thousands(t.Dead),
-			thousands(t.Doubt), thousands(t.DoubtDelivered), thousands(t.Undelivered), thousands(t.Lost), thousands(t.Duplicated), thousands(t.Innocents))
+			thousands(t.Doubt), thousands(t.DoubtDelivered), thousands(t.Undelivered), thousands(t.Lost), thousands(t.Duplicated), thousands(t.WronglyDead))
 	}
 	for i, t := range totals {
 		row(loads[i].Name, t)
@@ -168,7 +168,7 @@ func (t *total) add(o total) {
 	t.Undelivered += o.Undelivered
 	t.Lost += o.Lost
 	t.Duplicated += o.Duplicated
-	t.Innocents += o.Innocents
+	t.WronglyDead += o.WronglyDead
 	for k := range t.Kinds {
 		t.Kinds[k].Sent += o.Kinds[k].Sent
 		t.Kinds[k].Delivered += o.Kinds[k].Delivered

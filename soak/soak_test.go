@@ -250,10 +250,10 @@ func (s *soak) end() {
 	require.NoError(s.t, s.journal.write(totals))
 	for i, n := range totals {
 		s.t.Logf("RESULT soak/%s sent=%d delivered=%d dead_lettered=%d duplicates=%d lost=%d good_failed=%d uncertain=%d",
-			loads[i].Name, n.Sent, n.Delivered, n.Dead, n.Duplicated, n.Lost, n.Innocents, n.Doubt)
+			loads[i].Name, n.Sent, n.Delivered, n.Dead, n.Duplicated, n.Lost, n.WronglyDead, n.Doubt)
 	}
 	for i, n := range totals {
-		require.Zero(s.t, n.Lost+n.Duplicated+n.Innocents+n.Undelivered+n.Spared+n.Misfiled+n.Strays+n.Behind,
+		require.Zero(s.t, n.Lost+n.Duplicated+n.WronglyDead+n.Undelivered+n.Spared+n.Misfiled+n.Strays+n.Behind,
 			"%s:\n%s", loads[i].Name, strings.Join(n.Examples, "\n"))
 		require.NotZero(s.t, n.Delivered)
 		require.Less(s.t, n.Doubt, n.Sent/100, "%s: too many may have been written or not", loads[i].Name)

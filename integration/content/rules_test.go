@@ -161,14 +161,14 @@ func TestLimitsThatChangeUnderLoad(t *testing.T) {
 		log[id]++
 		order[r.Partition] = append(order[r.Partition], id)
 	}
-	lost, duplicates, innocents := 0, 0, 0
+	lost, duplicates, goodFailed := 0, 0, 0
 	for id, v := range fates {
 		switch bad := id[12:] == fmt.Sprintf("%02d", culprit); {
 		case bad:
 			require.Equal(t, guard.SizeExceeded, v.Class, "%s", id)
 			require.Zero(t, log[id])
 		case v.Outcome != guard.Delivered:
-			innocents++
+			goodFailed++
 			t.Logf("%s: %v", id, v.Err())
 		case log[id] == 0:
 			lost++
@@ -176,10 +176,10 @@ func TestLimitsThatChangeUnderLoad(t *testing.T) {
 			duplicates++
 		}
 	}
-	t.Logf("RESULT limits-changing sent=%d delivered=%d duplicates=%d lost=%d good_failed=%d", len(fates), len(log), duplicates, lost, innocents)
+	t.Logf("RESULT limits-changing sent=%d delivered=%d duplicates=%d lost=%d good_failed=%d", len(fates), len(log), duplicates, lost, goodFailed)
 	require.Zero(t, lost)
 	require.Zero(t, duplicates)
-	require.Zero(t, innocents)
+	require.Zero(t, goodFailed)
 	for partition, ids := range order {
 		require.True(t, slices.IsSorted(ids), "order in partition %d", partition)
 	}

@@ -109,7 +109,7 @@ func Incompressible(n int) string {
 	return b.String()
 }
 
-// Load is what became of many requests.
+// Load has the answers to many requests.
 type Load struct {
 	Said          map[string]string // values, by where they are said to be
 	Gone, Refused int               // requests whose client went away, and records

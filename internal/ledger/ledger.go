@@ -1,7 +1,7 @@
-// Package ledger accounts for messages: what each of them deserves, what was said
-// of it, and where it was found in the end. It is the judge of the tests of whole
-// streams, and of the demo: every message is delivered once, or dead-lettered
-// once, or still open, and its source was told so.
+// Package ledger checks deliveries. A test enters each message that it sends, with
+// the outcome that is right for it; each answer that the source gets; and each place
+// where it finds the message in the end. Check then compares: every message is
+// delivered once, or dead-lettered once, or reported as not delivered.
 package ledger
 
 import (
@@ -9,32 +9,32 @@ import (
 	"sync"
 )
 
-// Message is a message, and what should become of it.
+// Message is a message, and its right outcome.
 type Message struct {
-	ID string // unlike any other's in the ledger
-	// Class is the class of failure that it should be dead-lettered with.
-	// Empty is for a message that should be delivered.
+	ID string // unique in the ledger
+	// Class is the class of failure with which it must be dead-lettered. It is
+	// empty for a message that must be delivered.
 	Class string
-	// Topic and Letters are the topic that it belongs in, and the place for
-	// its dead letter. Empty is for anywhere.
+	// Topic and Letters are its topic, and the place for its dead letter. Empty
+	// means any.
 	Topic, Letters string
-	// Doomed is set for a message that may be gone together with its topic.
+	// Doomed is set for a message whose topic is deleted: it may be gone.
 	Doomed bool
 }
 
-// Word is what is said of a message that was sent.
+// Word is an answer to a message that was sent.
 type Word int
 
 const (
-	// Done is the word that the message is delivered, or dead-lettered.
+	// Done says that the message is delivered, or dead-lettered.
 	Done Word = iota
-	// Open is the word that it is neither.
+	// Open says that it is neither.
 	Open
-	// Unsure is the word that it may be, or that there was no word.
+	// Unsure says that it may have been written. It also stands for no answer.
 	Unsure
 )
 
-// mayBe is in the errors of messages that may be in the topic all the same.
+// mayBe is in the errors of messages that may be in the topic.
 const mayBe = "may have been written"
 
 // classes begin the errors that are the output's own.
@@ -43,9 +43,8 @@ var classes = map[string]bool{
 	"unauthorized": true, "refused": true, "transient": true,
 }
 
-// WordOf reads an error that is about a single message. One of the output's own
-// says that the message is open, unless it may have been written. Any other says
-// nothing.
+// WordOf reads an error about a single message. An error of the output says that the
+// message is open, unless it may have been written. Another error says nothing.
 func WordOf(err error) Word {
 	if err == nil {
 		return Done
@@ -57,17 +56,17 @@ func WordOf(err error) Word {
 	return Open
 }
 
-// Fate is all there is to know of a message.
+// Fate is the history of a message.
 type Fate struct {
 	Message
-	// What was said of the times that it was sent, so often each.
+	// How often each answer was given. A message may be sent several times.
 	Done, Open, Unsure int
 	// Acked is set when its source has an acknowledgement.
 	Acked bool
-	// Where it was found, so often: in a topic, among the dead letters, and in
-	// an output that is only there to catch what must not get to it.
+	// How often it was found in a topic, among the dead letters, and in an
+	// output that must get no message.
 	Delivered, Dead, Caught int
-	// Misfiled is set when any of these was the wrong place.
+	// Misfiled is set if it was found in a wrong place.
 	Misfiled bool
 	Text     string // the error of its latest dead letter
 }
@@ -80,12 +79,12 @@ type Ledger struct {
 	index map[string]int // into fates
 
 	strays     []string       // descriptions of records that were not sent
-	disordered []string       // descriptions of what was overtaken
-	last       map[string]int // the latest message of a lane so far
+	disordered []string       // descriptions of messages behind a later one
+	last       map[string]int // the latest message so far, by lane
 }
 
-// Send enters a message. Those with the same key are to be sent in the order
-// that they are entered in.
+// Send enters a message that is sent. Enter messages with the same key in the order
+// in which they are sent.
 func (l *Ledger) Send(m Message) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -103,13 +102,13 @@ func (l *Ledger) Send(m Message) {
 func (l *Ledger) of(id, where string) *Fate {
 	i, ok := l.index[id]
 	if !ok {
-		l.strays = append(l.strays, where+" has what was never sent: "+short(id))
+		l.strays = append(l.strays, where+" has a message that was never sent: "+short(id))
 		return nil
 	}
 	return l.fates[i]
 }
 
-// Hear enters what was said of a message.
+// Hear enters an answer to a message.
 func (l *Ledger) Hear(id string, w Word) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -134,9 +133,9 @@ func (l *Ledger) Acknowledge(id string) {
 	}
 }
 
-// Deliver enters that a message is in a topic. Messages of a lane must have kept
-// their order, and are to be entered in the order of their offsets. An empty lane
-// is for none.
+// Deliver enters that a message is in a topic. A lane is a set of messages whose
+// order must be kept, such as those of a key: enter them in the order of their
+// offsets. The order does not matter if the lane is empty.
 func (l *Ledger) Deliver(id, topic, lane string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -156,7 +155,7 @@ func (l *Ledger) Deliver(id, topic, lane string) {
 	l.last[lane] = max(l.last[lane], i)
 }
 
-// Bury enters that a message is among the dead letters at a place, and why.
+// Bury enters that a message is among the dead letters at a place, with its error.
 func (l *Ledger) Bury(id, place, text string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -167,7 +166,7 @@ func (l *Ledger) Bury(id, place, text string) {
 	}
 }
 
-// Catch enters that a message got to where it must not get.
+// Catch enters that a message got to an output that must get none.
 func (l *Ledger) Catch(id string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -176,16 +175,14 @@ func (l *Ledger) Catch(id string) {
 	}
 }
 
-// Stray enters that something was found that is no message of the ledger, or not
-// as it was sent.
+// Stray enters a description of a record that was not sent, or not like this.
 func (l *Ledger) Stray(what string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.strays = append(l.strays, what)
 }
 
-// Fates returns the fates of all messages so far, in the order that they were
-// sent in.
+// Fates returns the fates of all messages so far, in the order of Send.
 func (l *Ledger) Fates() []Fate {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -196,7 +193,7 @@ func (l *Ledger) Fates() []Fate {
 	return all
 }
 
-// short is an ID that is fit to be read: some IDs are whole messages.
+// short shortens an ID for an error text: some IDs are whole messages.
 func short(id string) string {
 	const most = 60
 	if len(id) <= most {

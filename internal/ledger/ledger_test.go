@@ -59,14 +59,14 @@ func TestWhatIsWrongIsFoundAndCounted(t *testing.T) {
 			sent(l, "m", "", Done)
 			l.Deliver("m", "t", "")
 			l.Bury("m", "file", "transient: may have been written")
-		}, "innocent", func(t Tally) int { return t.Both }},
-		{"an innocent is dead-lettered", func(l *Ledger) { sent(l, "m", "", Done); l.Bury("m", "file", "refused: x") }, "innocent", func(t Tally) int { return t.Innocents }},
+		}, "and good", func(t Tally) int { return t.Both }},
+		{"a good message is dead-lettered", func(l *Ledger) { sent(l, "m", "", Done); l.Bury("m", "file", "refused: x") }, "and good", func(t Tally) int { return t.WronglyDead }},
 		{"a culprit is delivered", func(l *Ledger) { sent(l, "m", "refused", Done); l.Deliver("m", "t", "") }, "should be dead-lettered", func(t Tally) int { return t.Spared }},
 		{"another topic", func(l *Ledger) { sent(l, "m", "", Done); l.Deliver("m", "u", "") }, "wrong place", func(t Tally) int { return t.Misfiled }},
 		{"another class", func(l *Ledger) { sent(l, "m", "refused", Done); l.Bury("m", "file", "unroutable: x") }, "wrong class", func(t Tally) int { return t.Misfiled }},
 		{"another file", func(l *Ledger) { sent(l, "m", "refused", Done); l.Bury("m", "other", "refused: x") }, "wrong place", func(t Tally) int { return t.Misfiled }},
 		{"caught", func(l *Ledger) { sent(l, "m", "", Done); l.Deliver("m", "t", ""); l.Catch("m") }, "must not get", func(t Tally) int { return t.Delivered - 1 }},
-		{"nobody sent it", func(l *Ledger) { l.Deliver("m", "t", "") }, "topic t has what was never sent: m", func(t Tally) int { return t.Strays }},
+		{"never sent", func(l *Ledger) { l.Deliver("m", "t", "") }, "topic t has a message that was never sent: m", func(t Tally) int { return t.Strays }},
 		{"overtaken", func(l *Ledger) {
 			sent(l, "m", "", Done)
 			sent(l, "n", "", Done)

@@ -5,27 +5,27 @@ import (
 	"strings"
 )
 
-// Tally is how many messages had which fate.
+// Tally counts the messages by fate.
 type Tally struct {
 	Sent      int
 	Delivered int            // at least once
-	Dead      map[string]int // dead-lettered at least once, by the class that was said
+	Dead      map[string]int // dead-lettered at least once, by the class in the letter
 	// Undelivered are found nowhere, and were not reported otherwise.
 	Undelivered int
-	// Lost are found nowhere, and somebody said that they are done with.
+	// Lost are found nowhere, and were reported as done.
 	Lost int
-	// Duplicates is how often messages were found beyond the first time.
+	// Duplicates is the number of copies beyond the first of each message.
 	Duplicates int
 	// Both are delivered and dead-lettered.
 	Both int
-	// Innocents are good: they were dead-lettered, though nothing is wrong with them.
-	Innocents int
+	// WronglyDead were dead-lettered, though they are good.
+	WronglyDead int
 	// Uncertain are the good ones that may have been written.
 	Uncertain int
-	// Spared were delivered, though they should have been dead-lettered.
+	// Spared were delivered, but must have been dead-lettered.
 	Spared int
-	// Misfiled were delivered to another topic, or dead-lettered with another
-	// class or in another place, than they should have been.
+	// Misfiled were delivered to a wrong topic, or dead-lettered with a wrong
+	// class or in a wrong place.
 	Misfiled int
 	// Disordered are behind a later message of their lane.
 	Disordered int
@@ -53,7 +53,7 @@ func (l *Ledger) Tally() Tally {
 		count(&t.Undelivered, copies == 0 && f.Done == 0)
 		count(&t.Lost, copies == 0 && f.Done > 0 && !f.Doomed)
 		count(&t.Both, f.Delivered > 0 && f.Dead > 0)
-		count(&t.Innocents, f.Dead > 0 && f.Class == "")
+		count(&t.WronglyDead, f.Dead > 0 && f.Class == "")
 		count(&t.Uncertain, f.Dead > 0 && f.Class == "" && f.uncertain())
 		count(&t.Spared, f.Delivered > 0 && f.Class != "")
 		count(&t.Misfiled, f.misfiled())
@@ -61,7 +61,7 @@ func (l *Ledger) Tally() Tally {
 	return t
 }
 
-// said returns the class that the latest dead letter of the message names.
+// said returns the class of the latest dead letter of the message.
 func (f *Fate) said() string {
 	class, _, _ := strings.Cut(f.Text, ":")
 	return class
@@ -73,40 +73,36 @@ func (f *Fate) misfiled() bool {
 	return f.Misfiled || f.Dead > 0 && f.Class != "" && f.said() != f.Class
 }
 
-// Promise is what is held against the ledger. Every message has to be
-// acknowledged, and in all the places together as often as it was said to be done
-// with. The zero value promises that to the source, and no more.
+// Promise is what Check demands. The zero value demands that every message is
+// acknowledged, and found as often as it was reported as done.
 type Promise struct {
-	// Ordered promises that messages of a lane keep their order.
+	// Ordered demands that messages of a lane keep their order.
 	Ordered bool
-	// Sure promises that there is always a word that can be relied on. So
-	// every message is in one place, once.
+	// Sure demands that each message is in one place, once: no answer was lost,
+	// or in doubt.
 	Sure bool
-	// Uncertain allows that good messages are among the dead letters, and others for
-	// another reason than their own, if their text says that they may have been
-	// written. Then good ones may be in a topic, too.
+	// Uncertain allows a dead letter of a good message, or with a wrong class, if
+	// its text says that the message may have been written. A good message may
+	// then be in a topic, too.
 	Uncertain bool
-	// Again allows so many more copies of each dead letter.
+	// Again allows this number of further copies of each dead letter.
 	Again int
-	// Diverted allows that whole batches are among the dead letters, for the
-	// reason of one of their messages, and that others are in a topic as well.
+	// Diverted allows that whole batches are dead-lettered with the error of one
+	// of their messages, and that the others are in a topic as well.
 	Diverted bool
 }
 
-// Check returns what is wrong, with the first few messages that it is about:
+// Check returns an error with the first few messages that break a rule:
 //
 //  1. Every message was acknowledged.
 //  2. A bad message is in no topic, and no other is among the dead
 //     letters. Each is where it belongs, and its dead letter has its class.
-//  3. Every message is somewhere, and no acknowledgement comes without a word
-//     that the message is done with.
-//  4. A message is in topics and dead letters together as often as it was said to
-//     be done with. Each time that it was sent and there was no such word may have
-//     added one, and no more: that the message may have been written, an error
-//     for a whole batch, or a shutdown that kept the answer from the source.
-//     An error for the message alone that does not say "may have been written"
-//     must have added none.
-//  5. Only a message without a word is caught where it must not get.
+//  3. Every message is found, and acknowledged only after an answer "done".
+//  4. The copies in topics and dead letters are as many as the answers "done".
+//     Each answer "unsure" may have added one: "may have been written", an error
+//     for a whole batch, or a shutdown before the answer. An answer "open" adds
+//     none.
+//  5. Only a message without an answer gets to the output that must get none.
 func (l *Ledger) Check(p Promise) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -137,8 +133,8 @@ func (f *Fate) kind() string {
 // wrong returns what is wrong with a fate, and nothing if it is as promised.
 func (f *Fate) wrong(p Promise) string {
 	copies, most := f.Delivered+f.Dead, f.Done+f.Unsure
-	innocent := f.Class == "" && f.Dead > 0
-	diverted := p.Diverted && innocent || p.Uncertain && innocent && f.uncertain() && f.Delivered <= 1 && f.Dead <= 1
+	wrongly := f.Class == "" && f.Dead > 0
+	diverted := p.Diverted && wrongly || p.Uncertain && wrongly && f.uncertain() && f.Delivered <= 1 && f.Dead <= 1
 	if diverted {
 		most++
 	}
@@ -148,7 +144,7 @@ func (f *Fate) wrong(p Promise) string {
 	switch {
 	case !f.Acked:
 		return "is not acknowledged"
-	case innocent && !diverted:
+	case wrongly && !diverted:
 		return "is dead-lettered, and good"
 	case f.Class != "" && f.Delivered > 0:
 		return "is delivered, and should be dead-lettered"

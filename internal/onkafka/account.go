@@ -79,7 +79,7 @@ func (l *Account) answer(messages []Message, said []ledger.Word) {
 	}
 }
 
-// SetDown has the output for dead letters take nothing, or take them again.
+// SetDown makes the output for dead letters fail, or take them again.
 func (l *Account) SetDown(down bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -133,8 +133,8 @@ func (l *Account) deadAs(class string) int {
 	return l.dead[class]
 }
 
-// CheckTopics reads the topics back and fails the test unless every message has the
-// one fate it deserves.
+// CheckTopics reads the topics back, and fails the test unless every message has its
+// right outcome, once.
 func (l *Account) CheckTopics(c *kafkatest.Cluster, topics ...string) {
 	l.t.Helper()
 	require.NoError(l.t, l.Verify(c, topics...))
@@ -166,7 +166,7 @@ func (l *Account) Verify(c *kafkatest.Cluster, topics ...string) error {
 		dead += of
 	}
 	l.t.Logf("RESULT %s sent=%d delivered=%d dead_lettered=%d duplicates=%d lost=%d good_failed=%d uncertain=%d", l.Scenario,
-		n.Sent, n.Delivered, dead, n.Duplicates, n.Lost, n.Innocents-n.Uncertain, n.Uncertain)
+		n.Sent, n.Delivered, dead, n.Duplicates, n.Lost, n.WronglyDead-n.Uncertain, n.Uncertain)
 	require.NotZero(l.t, n.Sent, "%s: nothing was sent", l.Scenario)
 	if err := l.Check(ledger.Promise{Ordered: l.Ordered, Uncertain: l.Uncertain}); err != nil {
 		return fmt.Errorf("%s: %w", l.Scenario, err)

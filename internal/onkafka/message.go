@@ -19,7 +19,7 @@ const (
 	Unauthorized  = "unauthorized"
 )
 
-// Message is a message of a test, and what is to become of it.
+// Message is a message of a test, and its right outcome.
 type Message struct {
 	ID string // the first word of its value, unlike any other's in the ledger
 	// Metadata that the fields of the output go by. Where they are empty, the

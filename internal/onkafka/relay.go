@@ -91,7 +91,7 @@ func (r *Relay) Cut() {
 	}
 }
 
-// Follow has the relay follow other rules from the next request on.
+// Follow makes the relay follow other rules from the next request on.
 func (r *Relay) Follow(now Rules) {
 	r.Mu.Lock()
 	defer r.Mu.Unlock()

@@ -52,8 +52,7 @@ func (f Fields) With(more Fields) Fields {
 	return f
 }
 
-// DeadLetters has the output hand dead letters over by itself, rather than to
-// the fallback that is around it otherwise.
+// DeadLetters gives the output a dead_letter, in place of the fallback around it.
 var DeadLetters = Fields{"dead_letter": Fields{"graveyard": Fields{}}}
 
 // Stream is a running stream: batches, kafka_guarded and, in a fallback behind
@@ -178,8 +177,7 @@ func (s *Stream) Held(class string, times int) {
 	Eventually(s.t, func() bool { return s.Log.Count("are held", class+":") >= times }, "messages to be held as %s", class)
 }
 
-// Staleness is for how long a message may be judged by what the cluster said
-// before a change: the limits that reject are at most a second old.
+// Staleness is for how long a message may fail by the limits before a change: the limits that reject are at most a second old.
 const Staleness = 1100 * time.Millisecond
 
 // Eventually waits until the condition holds.
