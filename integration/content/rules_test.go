@@ -23,15 +23,15 @@ var codecs = map[string]kgo.CompressionCodec{
 	"lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(),
 }
 
-// TestWhatTheRulesCondemnTheBrokerRefuses writes 10,000 random records, of sizes
+// TestWhatTheLimitsRejectTheBrokerRejects writes 10,000 random records, of sizes
 // about the topic's limit, with keys, headers and timestamps, in each codec. What
 // the limits reject without a request is sent all the same, by a guard that ignores
 // them: the broker must refuse every one. What the broker refuses and the rules
 // did not are misses: they cost requests, and are counted.
-func TestWhatTheRulesCondemnTheBrokerRefuses(t *testing.T) {
+func TestWhatTheLimitsRejectTheBrokerRejects(t *testing.T) {
 	const limit, each, batch = 2000, 500, 100
 	c := onkafka.OneNode(t)
-	total, condemned, misses := 0, 0, 0
+	total, rejected, misses := 0, 0, 0
 	for kind, properties := range map[string]map[string]string{
 		"plain":        {},
 		"uncompressed": {"compression.type": "uncompressed"},
@@ -54,30 +54,30 @@ func TestWhatTheRulesCondemnTheBrokerRefuses(t *testing.T) {
 				for i := range records {
 					records[i] = randomRecord(rnd, topic, limit)
 				}
-				var suspects []*kgo.Record
+				var candidates []*kgo.Record
 				for i, v := range g.Write(t.Context(), records) {
 					total++
 					switch {
 					case v.Outcome == guard.Delivered:
 					case v.Failure.Cause == nil:
 						again := *records[i]
-						suspects = append(suspects, &again)
+						candidates = append(candidates, &again)
 					default:
 						require.True(t, v.Class.Permanent(), "%v", v.Err())
 						misses++
 					}
 				}
-				condemned += len(suspects)
-				for i, v := range ask.Write(t.Context(), suspects) {
-					require.NotEqual(t, guard.Delivered, v.Outcome, "%s: a record of %d bytes at %s was condemned, and the broker takes it", topic, len(suspects[i].Value), suspects[i].Timestamp)
+				rejected += len(candidates)
+				for i, v := range ask.Write(t.Context(), candidates) {
+					require.NotEqual(t, guard.Delivered, v.Outcome, "%s: a record of %d bytes at %s was rejected, and the broker takes it", topic, len(candidates[i].Value), candidates[i].Timestamp)
 					require.True(t, v.Class.Permanent(), "%v", v.Err())
 				}
 			}
 		}
 	}
-	t.Logf("RESULT rules records=%d condemned=%d falsely=0 misses=%d", total, condemned, misses)
+	t.Logf("RESULT rules records=%d rejected=%d falsely=0 misses=%d", total, rejected, misses)
 	require.Equal(t, 4*len(codecs)*each, total)
-	require.NotZero(t, condemned)
+	require.NotZero(t, rejected)
 }
 
 // randomRecord makes a record whose batch is about the limit, raw or compressed.
@@ -113,7 +113,7 @@ func randomRecord(rnd *rand.Rand, topic string, limit int) *kgo.Record {
 // TestLimitsThatChangeUnderLoad changes the topic's limit 50 times while writers
 // are at it, each with a bad record in every batch.
 func TestLimitsThatChangeUnderLoad(t *testing.T) {
-	const writers, perBatch, culprit = 4, 20, 11
+	const writers, perBatch, badRecord = 4, 20, 11
 	c := onkafka.OneNode(t)
 	c.CreateTopic("changing", writers, 1, map[string]string{"max.message.bytes": "20000"})
 	g := onkafka.NewGuard(t, c, guard.Config{RulesMaxAge: 20 * time.Millisecond},
@@ -133,7 +133,7 @@ func TestLimitsThatChangeUnderLoad(t *testing.T) {
 				batch := make([]*kgo.Record, perBatch)
 				for i := range batch {
 					size := 500
-					if i == culprit {
+					if i == badRecord {
 						size = 60_000
 					}
 					value := make([]byte, size)
@@ -163,7 +163,7 @@ func TestLimitsThatChangeUnderLoad(t *testing.T) {
 	}
 	lost, duplicates, goodFailed := 0, 0, 0
 	for id, v := range fates {
-		switch bad := id[12:] == fmt.Sprintf("%02d", culprit); {
+		switch bad := id[12:] == fmt.Sprintf("%02d", badRecord); {
 		case bad:
 			require.Equal(t, guard.SizeExceeded, v.Class, "%s", id)
 			require.Zero(t, log[id])

@@ -19,7 +19,7 @@ import (
 )
 
 // If a broker rejects every batch, no record fails for good.
-func TestNobodyIsBlamedWhileABrokerRefusesEverybody(t *testing.T) {
+func TestNoRecordFailsWhileABrokerRejectsEveryBatch(t *testing.T) {
 	c, relay := onkafka.Relayed(t, kafkatest.Options{})
 	for _, code := range []*kerr.Error{kerr.UnknownServerError, kerr.CorruptMessage} {
 		for _, sick := range []time.Duration{time.Second, 3 * time.Second} {

@@ -37,7 +37,7 @@ var core = []struct {
 	{"too large", coreTooLarge},
 	{"null keys in a compacted topic", coreNullKeys},
 	{"timestamps out of bounds", coreTimestamps},
-	{"the broker names the culprits", coreNamed},
+	{"the broker lists the failed records", coreNamed},
 	{"limit that changes", coreLimitChanges},
 	{"killed and restarted", coreKilled},
 }
