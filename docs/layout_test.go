@@ -4,6 +4,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -25,7 +26,9 @@ const (
 func TestPagesFitAScreen(t *testing.T) {
 	t.Parallel()
 	texts := documents(t)
-	for _, path := range append(forReaders, "../README.md") {
+	reports, err := filepath.Glob("upstream/*.md")
+	require.NoError(t, err)
+	for _, path := range slices.Concat(forReaders, reports, []string{"../README.md"}) {
 		lines := strings.Split(strings.TrimRight(texts[path], "\n"), "\n")
 		if path != "../README.md" {
 			assert.LessOrEqual(t, len(lines), pageLines, path)
