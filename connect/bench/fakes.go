@@ -25,6 +25,7 @@ var fakes = map[string]func() (*kfake.Cluster, error){
 	},
 	fakeKafka:    func() (*kfake.Cluster, error) { return judging(kafkafake.Kafka()) },
 	fakeRedpanda: func() (*kfake.Cluster, error) { return judging(kafkafake.Redpanda()) },
+	fakeGateway:  func() (*kfake.Cluster, error) { return judging(kafkafake.Encrypting()) },
 }
 
 func judging(d kafkafake.Dialect) (*kfake.Cluster, error) {

@@ -42,6 +42,7 @@ var goals = append([]goal{
 	{text: "peak RSS in MB, rules unknown", scenario: "half poison", row: blindGuarded, metric: peakMB, atMost: 512},
 	{text: "rate of the good, rules unknown to known", scenario: randomOne, row: blindGuarded, to: guarded, metric: rate, atLeast: 0.8},
 	{text: "time, rules unknown to known", scenario: randomHalf, row: blindGuarded, to: guarded, metric: took, atMost: 3},
+	{text: "rate to a fitting max_message_bytes", scenario: growing, row: guarded, to: fitting, metric: rate, atLeast: 0.9},
 	{text: "time to clean, rules unknown", scenario: noKeys, row: blindGuarded, to: cleanGuarded, metric: took, atMost: 2.5},
 	{text: "arrived", scenario: tenth, row: guarded, metric: arrived, atLeast: 1},
 	{text: "rate to that with the default limit", scenario: tenth, row: guarded, to: noLimit, metric: rate, atLeast: 0.9},

@@ -36,7 +36,7 @@ func run(ctx context.Context, args []string) error {
 		switch args[0] {
 		case "child":
 			return child(ctx, os.Stdin, os.Stdout)
-		case blackhole, fakeKafka, fakeRedpanda:
+		case blackhole, fakeKafka, fakeRedpanda, fakeGateway:
 			return serveFake(args[0], os.Stdin, os.Stdout)
 		}
 	}

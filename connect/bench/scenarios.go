@@ -24,6 +24,7 @@ type load struct {
 	Rate        float64
 	HalfOfMost  bool
 	IgnoreRules bool // kafka_guarded does not ask for the topic's rules
+	OwnLimit    int  // max_message_bytes, 0 for the topic's
 
 	// InARow has first writes to new topics follow each other at once.
 	InARow   bool
@@ -124,6 +125,7 @@ const (
 	cleanGuarded = "kafka_guarded, clean"
 	blindGuarded = "kafka_guarded, rules unknown"
 	oneTopic     = "kafka_guarded, 1 topic"
+	fitting      = "kafka_guarded, max_message_bytes 80 kB"
 	noLimit      = "kafka_guarded, clean, default limit"
 )
 
@@ -180,6 +182,7 @@ const (
 	tenth        = "the topic's limit a tenth of the default, no poison"
 	randomOne    = "1 % poison, 150 kB of random text, the topic's limit 100 kB"
 	randomHalf   = "half poison, 150 kB of random text, the topic's limit 100 kB"
+	growing      = "the topic's limit 100 kB, and each record gets 142 bytes larger on its way"
 	noKeys       = "half without a key, compacted topic"
 	firstAck     = "from start to the first acknowledgement"
 	bigMessages  = "memory: 10,000 messages of 1 MB, max_buffered_bytes 256MB"
@@ -264,6 +267,19 @@ var scenarios = []scenario{
 	{name: "half poison", change: poison(2), rows: poisoned, against: cleanGuarded, rounds: 5},
 	{name: randomOne, change: randomPoison(100, 150_000), rows: keyless, against: cleanGuarded, rounds: 5},
 	{name: randomHalf, change: randomPoison(2, 150_000), rows: keyless, against: cleanGuarded, rounds: 5},
+	{
+		name:   growing,
+		change: func(l *load) { l.TopicLimit = tenthLimit },
+		rows: []row{
+			{runner: guarded, name: fitting, change: func(l *load) { l.OwnLimit = tenthLimit * 8 / 10 }},
+			{runner: guarded},
+			{runner: guarded, name: blindGuarded, change: ignoringRules},
+		},
+		against: fitting,
+		targets: []string{fakeGateway},
+		seconds: 1.5,
+		rounds:  5,
+	},
 	{name: noKeys, change: withoutKeys(2), rows: keyless, against: cleanGuarded, targets: []string{fakeKafka, kafka}, short: []string{fakeKafka}, rounds: 5},
 	{name: findInvalid, kind: finding, change: withoutKeys(1), rows: searches, targets: []string{behindProxy}, rounds: 3},
 	{name: findLarge, kind: finding, change: poison(1), rows: searches, targets: []string{behindProxy}, rounds: 3},

@@ -152,6 +152,9 @@ func (j job) output() object {
 		if j.Load.NoKeys {
 			franzBody["null_key"] = "@key == null"
 		}
+		if j.Load.OwnLimit > 0 {
+			franzBody["max_message_bytes"] = j.Load.OwnLimit
+		}
 		if j.Load.IgnoreRules {
 			franzBody["topic_rules"] = object{"enabled": false}
 		}

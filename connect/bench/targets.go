@@ -20,6 +20,7 @@ const (
 	blackhole    = "blackhole"          // kfake in a process of its own, which stores nothing
 	fakeKafka    = "blackhole-kafka"    // the same, with what Kafka refuses
 	fakeRedpanda = "blackhole-redpanda" // the same, with what Redpanda refuses, and tells
+	fakeGateway  = "blackhole-growing"  // the same, behind what makes each record 142 bytes larger
 	kafka        = "kafka"              // Apache Kafka, one node
 	behindProxy  = "kafka-proxy"        // the same node behind a proxy that takes no time
 	near         = "kafka-1ms"          // the same, with so much round-trip time
@@ -50,6 +51,7 @@ var places = []place{
 	{name: blackhole, cluster: blackhole},
 	{name: fakeKafka, cluster: fakeKafka},
 	{name: fakeRedpanda, cluster: fakeRedpanda},
+	{name: fakeGateway, cluster: fakeGateway},
 	{name: kafka, cluster: oneNode},
 	{name: behindProxy, cluster: oneNode, proxied: true},
 	{name: near, cluster: oneNode, proxied: true, trip: time.Millisecond},
