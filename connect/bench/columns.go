@@ -64,6 +64,7 @@ func (s scenario) columns(p place) []column {
 	}
 	columns := []column{
 		thousands, ratio(toOther, rate), cpuEach, ratio(toOther, cpu),
+		value("brokers' CPU, us", func(s sample) float64 { return brokersEach(s) * 1e6 }, stat.short), ratio(toOther, brokersEach),
 	}
 	if l := base.with(s.change); l.PoisonEvery == 0 { // else the sizes differ
 		columns = append(columns, value("CPU, ms/MB", func(s sample) float64 { return cpu(s) * 1e9 / float64(l.Size) }, stat.short))

@@ -139,6 +139,7 @@ var (
 		{runner: sarama},
 		{runner: asFranz},
 		{runner: produceSync},
+		{runner: guardWrite},
 		{runner: drop},
 	}
 	few = []row{
@@ -146,6 +147,7 @@ var (
 		{runner: franz},
 		{runner: franz, name: franzAgain},
 		{runner: produceSync},
+		{runner: guardWrite},
 	}
 	outputs  = []row{{runner: guarded}, {runner: franz}, {runner: sarama}}
 	poisoned = []row{
@@ -188,6 +190,7 @@ const (
 	bigMessages  = "memory: 10,000 messages of 1 MB, max_buffered_bytes 256MB"
 	afterASecond = "the topic's limit a tenth of the default, no poison, after the first second"
 	roundTrip    = "a network in between"
+	roundTrip1   = "a network in between, 1 partition"
 	roundTripOne = "a network in between, max_in_flight 1"
 	eachMs       = "latency at 1 message per ms"
 	tenThousand  = "latency at 10,000 messages per second in batches of 100"
@@ -307,7 +310,8 @@ var scenarios = []scenario{
 		short:   []string{blackhole},
 	},
 	{name: roundTrip, rows: outputs, against: franz, targets: []string{away}},
-	{name: roundTrip, rows: outputs, against: franz, targets: []string{near, far}, rounds: 3},
+	{name: roundTrip, rows: outputs, against: franz, targets: []string{near, far, farthest}, rounds: 3},
+	{name: roundTrip1, change: func(l *load) { l.Partitions = 1 }, rows: outputs, against: franz, targets: []string{away, farthest}, rounds: 3},
 	{name: roundTripOne, change: oneInFlight, rows: slices.Concat(outputs, []row{{runner: guardWrite}, {runner: produceSync}}), against: franz, targets: []string{away}, seconds: 2},
 	{name: roundTripOne, change: oneInFlight, rows: outputs, against: franz, targets: []string{near, far}, rounds: 3},
 	{name: slow, kind: paced, rows: outputs, against: franz, targets: []string{slowNode}, rounds: 3, seconds: 2},

@@ -21,10 +21,11 @@ func rate(s sample) float64 {
 }
 
 // These are for each message, whether it arrives or not.
-func took(s sample) float64      { return s.Seconds / float64(s.Messages) }
-func cpu(s sample) float64       { return s.CPU / float64(s.Messages) }
-func allocs(s sample) float64    { return s.Allocs / float64(s.Messages) }
-func allocated(s sample) float64 { return s.Bytes / float64(s.Messages) }
+func took(s sample) float64        { return s.Seconds / float64(s.Messages) }
+func cpu(s sample) float64         { return s.CPU / float64(s.Messages) }
+func brokersEach(s sample) float64 { return s.BrokersCPU / float64(s.Sent) }
+func allocs(s sample) float64      { return s.Allocs / float64(s.Messages) }
+func allocated(s sample) float64   { return s.Bytes / float64(s.Messages) }
 
 // These are for the whole process.
 func peak(s sample) float64 { return float64(s.PeakRSS) }

@@ -26,6 +26,7 @@ const (
 	near         = "kafka-1ms"          // the same, with so much round-trip time
 	away         = "kafka-5ms"
 	far          = "kafka-20ms"
+	farthest     = "kafka-50ms"
 	slowNode     = "kafka-slow-node" // three nodes, of which one answers late
 )
 
@@ -57,6 +58,7 @@ var places = []place{
 	{name: near, cluster: oneNode, proxied: true, trip: time.Millisecond},
 	{name: away, cluster: oneNode, proxied: true, trip: 5 * time.Millisecond},
 	{name: far, cluster: oneNode, proxied: true, trip: 20 * time.Millisecond},
+	{name: farthest, cluster: oneNode, proxied: true, trip: 50 * time.Millisecond},
 	{name: slowNode, cluster: threeNodes, proxied: true},
 }
 

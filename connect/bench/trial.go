@@ -23,6 +23,7 @@ type sample struct {
 	Wall        float64 // seconds from the start of the process to its end
 	Requests    float64 // to produce, if they were counted
 	Connections float64 // at most at a time and node, through a proxy
+	BrokersCPU  float64 // seconds, from the start of the process to its end
 
 	// Of a schedule: the delays from when a message was due until it was
 	// consumed, and, where the broker was away, the seconds after its return
@@ -152,8 +153,9 @@ func (t trial) measure(ctx context.Context, j job) (s sample, err error) {
 		}
 	}
 	t.target.connections() // from now on
-	start := time.Now()
+	start, before := time.Now(), brokersCPU()
 	s.measurement, err = j.inChild(ctx, t.env)
+	s.BrokersCPU = brokersCPU() - before
 	if read != nil {
 		all := read.finish(s.Good)
 		s.Consumed = delays(all, s.From, s.Until)
