@@ -325,4 +325,10 @@ func TestBatchesThatGrowOnTheirWayGetSmaller(t *testing.T) {
 		requests = count.Hits()
 	}
 	require.LessOrEqual(t, requests, 2*(400*(110+142)/20_000+1), "nothing is rejected any more")
+
+	// A record that is within the limit until it grows fails by what was observed.
+	rs := []*kgo.Record{record("t", "edge", 19_900), record("t", "good", 100)}
+	vs := g.Write(t.Context(), rs)
+	require.Equal(t, map[int]Class{0: SizeExceeded}, classes(vs))
+	require.ErrorContains(t, vs[0].Err(), "19972 bytes exceed what the broker takes, as observed: the topic's max.message.bytes is 20000 as reported by the cluster: MESSAGE_TOO_LARGE")
 }

@@ -49,6 +49,8 @@ type claim struct {
 	probe chan struct{} // closed when the record has its answer that is sent to find out
 }
 
+func (k *claim) isSet() bool { return k.from != 0 || !k.at.IsZero() }
+
 // claimAge is for how long a confirmation counts: a limit can change without a word of what
 // reports it.
 const claimAge = time.Minute
@@ -61,7 +63,7 @@ const timeSlack = time.Minute
 // value by now.
 func (c *claims) get(v *Violation) *claim {
 	k := &c.byKind[v.Kind]
-	if k.bound != v.bound || k.from == 0 && k.at.IsZero() {
+	if k.bound != v.bound || !k.isSet() {
 		c.reset(v.Kind)
 		k.bound, k.from = v.bound, never
 	}
@@ -144,16 +146,22 @@ var closed = func() chan struct{} { c := make(chan struct{}); close(c); return c
 // Refute notes that the broker took the record: the limit is not believed any more as long as
 // it is reported with the same value.
 func (l *Limits) Refute(v *Violation) {
-	c := v.claims
-	c.mu.Lock()
-	news := c.byKind[v.Kind].bound == v.bound && c.believes(v.Kind)
-	if news {
-		c.refuted.Or(1 << v.Kind)
-	}
-	c.mu.Unlock()
-	if news {
+	if v.claims.refute(v) {
 		go l.reportDifference(v)
 	}
+}
+
+// refute reports whether the limit was believed until now. One that has another value by now
+// is another limit.
+func (c *claims) refute(v *Violation) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if k := &c.byKind[v.Kind]; k.isSet() && k.bound != v.bound || !c.believes(v.Kind) {
+		return false
+	}
+	c.get(v)
+	c.refuted.Or(1 << v.Kind)
+	return true
 }
 
 // reportDifference tells of a limit that does not hold, unless it has changed meanwhile.
