@@ -227,7 +227,7 @@ func TestCommandsRun(t *testing.T) {
 	ran := 0
 	for path, text := range documents(t) {
 		if strings.HasPrefix(path, "upstream/") {
-			continue // each has a test of its own in canary/
+			continue // each has a test of its own in upstream/
 		}
 		if path == "dead-letters.md" {
 			continue // TestNightOfDeadLetters

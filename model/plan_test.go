@@ -226,7 +226,7 @@ func (p *plan) trouble(rng *rand.Rand, bad float64) {
 	if rng.IntN(2) == 0 {
 		for range 1 + rng.IntN(3) {
 			// Batching by an input loses messages when it is stopped by
-			// force, see canary.
+			// force, see package upstream.
 			force := rng.IntN(3) > 0 && p.composition.input == ""
 			child := force && p.child.fails && rng.IntN(2) == 0
 			p.stops = append(p.stops, stop{1 + rng.IntN(2*requests), force, child})

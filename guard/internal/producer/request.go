@@ -41,7 +41,7 @@ type node struct {
 // request is a produce request. kgo calls AppendTo when it writes it, one after the
 // other for each broker: only then are its batches chosen and numbered, so that they
 // leave in the order of their numbers. It calls the answer's ReadFrom in the order of
-// the answers: TestRequestsAreWrittenAndAnsweredInOneOrder in canary holds that.
+// the answers: TestRequestsAreWrittenAndAnsweredInOneOrder in package upstream holds that.
 type request struct {
 	node    *node
 	ready   *partition // that it is made for
