@@ -38,7 +38,7 @@ versions:
 	@go test ./integration/speed -count=1 -timeout 30m -v -run TestCoreOnVersions -versions $(VERSIONS) >dist/versions.log 2>&1; \
 	code=$$?; grep -o 'Kafka [0-9.]*: .* passed.*' dist/versions.log; grep -e '^ *--- FAIL' dist/versions.log; exit $$code
 
-# Without sim, whose worlds take minutes then: guard, output and model have the same code run.
+# Without sim, whose scenarios take minutes then: guard, output and randomstreams run the same code.
 race:
 	@$(call each,go test -short -race -shuffle=on $$(go list ./... | grep -v /sim$$))
 

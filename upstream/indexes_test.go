@@ -223,7 +223,7 @@ logger: { level: NONE }
 				require.NoError(t, err)
 				return
 			}
-			require.ErrorContains(t, err, "resource 'a' failed to cleanly shutdown", "Benthos now ends what resources write when it is stopped by force: internal/streamtest and package model need not leave that out")
+			require.ErrorContains(t, err, "resource 'a' failed to cleanly shutdown", "Benthos now ends what resources write when it is stopped by force: internal/streamtest and package randomstreams need not leave that out")
 			select {
 			case <-ended:
 				require.Fail(t, "the write has ended")

@@ -1,4 +1,4 @@
-package model
+package randomstreams
 
 import (
 	"context"
@@ -108,7 +108,7 @@ func TestFailedSeeds(t *testing.T) {
 	}
 }
 
-func TestModel(t *testing.T) {
+func TestRandomStreams(t *testing.T) {
 	if *seed != 0 {
 		_, err := simulate(t.Context(), *seed)
 		require.NoError(t, err)
