@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/kafka-guarded/kafka-guarded/internal/ledger"
+	"github.com/kafka-guarded/kafka-guarded/internal/deliverycheck"
 )
 
 func TestExampleAccountsForEveryMessage(t *testing.T) {
@@ -42,7 +42,7 @@ func accountsForEveryMessage(t *testing.T, recipe string) {
 		require.True(t, strings.HasPrefix(got.texts[k], k.class()+": "), got.texts[k])
 		require.Contains(t, out.String(), got.texts[k])
 	}
-	require.Equal(t, ledger.Tally{Sent: messages, Delivered: messages - bad, Dead: want}, got.Tally)
+	require.Equal(t, deliverycheck.Tally{Sent: messages, Delivered: messages - bad, Dead: want}, got.Tally)
 	require.Contains(t, out.String(), "What next")
 }
 
@@ -51,7 +51,7 @@ func TestExampleWithoutPoison(t *testing.T) {
 	var out strings.Builder
 	got, err := Example(t.Context(), Options{Messages: 100, Out: &out})
 	require.NoError(t, err)
-	require.Equal(t, ledger.Tally{Sent: 100, Delivered: 100, Dead: map[string]int{}}, got.Tally)
+	require.Equal(t, deliverycheck.Tally{Sent: 100, Delivered: 100, Dead: map[string]int{}}, got.Tally)
 }
 
 func TestExampleStopsWhenInterrupted(t *testing.T) {

@@ -9,12 +9,12 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/kafka-guarded/kafka-guarded/internal/ledger"
+	"github.com/kafka-guarded/kafka-guarded/internal/deliverycheck"
 )
 
 // orders accounts for the orders of config/example.yaml, by their IDs.
 type orders struct {
-	ledger.Ledger
+	deliverycheck.Checker
 }
 
 // newOrders enters the orders from 1 to sent of a stream that ended without an error:
@@ -23,12 +23,12 @@ func newOrders(sent int, poison float64) *orders {
 	l := &orders{}
 	for n := 1; n <= sent; n++ {
 		id, class := strconv.Itoa(n), kindOf(n, poison).class()
-		m := ledger.Message{ID: id, Class: class, Topic: topicOf(n)}
+		m := deliverycheck.Message{ID: id, Class: class, Topic: topicOf(n)}
 		if class != "" {
 			m.Letters = fileOf(class)
 		}
 		l.Send(m)
-		l.Hear(id, ledger.Done)
+		l.Hear(id, deliverycheck.Done)
 		l.Acknowledge(id)
 	}
 	return l
@@ -63,7 +63,7 @@ func idOf(content []byte) (string, error) {
 
 // Tally counts the messages by outcome.
 type Tally struct {
-	ledger.Tally
+	deliverycheck.Tally
 	// texts has the longest error text of each kind of message.
 	texts [kinds]string
 }

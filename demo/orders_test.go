@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	ledgerSent   = 1000
-	ledgerPoison = 0.05
+	sentOrders = 1000
+	sentPoison = 0.05
 )
 
 // found is where every message was found. Its zero value is nowhere.
@@ -22,8 +22,8 @@ type found struct {
 // asItShould is where all of them should be.
 func asItShould() found {
 	f := found{map[int][]string{}, map[int][]deadLetter{}}
-	for id := 1; id <= ledgerSent; id++ {
-		if class := kindOf(id, ledgerPoison).class(); class != "" {
+	for id := 1; id <= sentOrders; id++ {
+		if class := kindOf(id, sentPoison).class(); class != "" {
 			f.dead[id] = []deadLetter{{Error: class + ": because", file: fileOf(class)}}
 		} else {
 			f.log[id] = []string{topicOf(id)}
@@ -34,7 +34,7 @@ func asItShould() found {
 
 func (f found) tally(t *testing.T) Tally {
 	t.Helper()
-	l := newOrders(ledgerSent, ledgerPoison)
+	l := newOrders(sentOrders, sentPoison)
 	for id, topics := range f.log {
 		for _, topic := range topics {
 			require.NoError(t, l.deliver(&kgo.Record{Topic: topic, Value: fmt.Appendf(nil, `{"id":%d}`, id)}))
@@ -46,13 +46,13 @@ func (f found) tally(t *testing.T) Tally {
 			require.NoError(t, l.deadLetter(d))
 		}
 	}
-	return l.tally(ledgerPoison)
+	return l.tally(sentPoison)
 }
 
 // first returns the first message of the kind.
 func first(k kind) int {
 	id := 1
-	for kindOf(id, ledgerPoison) != k {
+	for kindOf(id, sentPoison) != k {
 		id++
 	}
 	return id
@@ -62,7 +62,7 @@ func TestOrdersBalances(t *testing.T) {
 	t.Parallel()
 	got := asItShould().tally(t)
 	require.NoError(t, got.Err())
-	require.Equal(t, ledgerSent, got.Delivered+got.Dead[sizeExceeded]+got.Dead[unroutable])
+	require.Equal(t, sentOrders, got.Delivered+got.Dead[sizeExceeded]+got.Dead[unroutable])
 }
 
 func TestOrdersFindsWhatIsWrong(t *testing.T) {
@@ -85,7 +85,7 @@ func TestOrdersFindsWhatIsWrong(t *testing.T) {
 		{"another topic", func(f found) { f.log[goodID] = []string{topicOf(goodID + 1)} }, "1 in the wrong place"},
 		{"another class", func(f found) { f.dead[badID][0].Error = "unroutable: because" }, "1 in the wrong place"},
 		{"another file", func(f found) { f.dead[badID][0].file = rejectedFile }, "1 in the wrong place"},
-		{"never sent", func(f found) { f.log[ledgerSent+1] = []string{topicOf(1)} }, "1 never sent"},
+		{"never sent", func(f found) { f.log[sentOrders+1] = []string{topicOf(1)} }, "1 never sent"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -16,7 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/kafka-guarded/kafka-guarded/internal/ledger"
+	"github.com/kafka-guarded/kafka-guarded/internal/deliverycheck"
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
@@ -114,7 +114,7 @@ func runExample(t *testing.T, field, example string) {
 			batch[0].MetaSetMut("foo_a", "a")
 			batch[0].MetaSetMut("kafka_key", "k")
 			batch[0].MetaSetMut("traceparent", traceparent2)
-			return batch, func(err error, _ []ledger.Word) {
+			return batch, func(err error, _ []deliverycheck.Answer) {
 				mu.Lock()
 				defer mu.Unlock()
 				if err == nil {

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/kafka-guarded/kafka-guarded/internal/ledger"
+	"github.com/kafka-guarded/kafka-guarded/internal/deliverycheck"
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
@@ -90,17 +90,17 @@ func inLines(batches [][]string, many bool) [][]string {
 }
 
 // messages is what becomes of a content, in any variant.
-func messages(content string) []ledger.Message {
-	var all []ledger.Message
+func messages(content string) []deliverycheck.Message {
+	var all []deliverycheck.Message
 	for _, line := range strings.Split(content, "\n") {
 		switch {
 		case strings.HasPrefix(line, "drop"):
 		case strings.HasPrefix(line, "m"):
-			all = append(all, ledger.Message{ID: line})
+			all = append(all, deliverycheck.Message{ID: line})
 		case line == "bad":
-			all = append(all, ledger.Message{ID: line, Class: "unroutable"})
+			all = append(all, deliverycheck.Message{ID: line, Class: "unroutable"})
 		default:
-			all = append(all, ledger.Message{ID: line, Class: "size_exceeded"})
+			all = append(all, deliverycheck.Message{ID: line, Class: "size_exceeded"})
 		}
 	}
 	return all
@@ -180,7 +180,7 @@ func outcome(s *streamtest.Stream, topic map[string]int, ended bool) (got, detai
 		return toldAll, detail
 	case toldOf > 0 && letters == 0:
 		return told, detail
-	case toldOf == 0 && open == 0 && l.Check(ledger.Promise{}) == nil:
+	case toldOf == 0 && open == 0 && l.Check(deliverycheck.Promise{}) == nil:
 		return exact, detail
 	}
 	return "nothing that has a name", detail

@@ -20,8 +20,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/kafka-guarded/kafka-guarded/internal/deliverycheck"
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
-	"github.com/kafka-guarded/kafka-guarded/internal/ledger"
 	"github.com/kafka-guarded/kafka-guarded/internal/progress"
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
@@ -101,7 +101,7 @@ type virtualStream struct {
 	stops    int           // how often the stream is shut down, and starts anew
 	stopped  time.Duration // after this time
 
-	ledger  ledger.Ledger
+	ledger  deliverycheck.Checker
 	next    int
 	mu      sync.Mutex
 	letters int
@@ -283,7 +283,7 @@ func (w *virtualStream) live(t *testing.T) error {
 		config.Output = "switch:\n  cases:\n    - check: 'false'\n      output: { drop: {} }\n    - output:" + streamtest.Indent(config.Output, 8)
 	}
 	config.Output = "spy:\n  max_in_flight: " + w.inFlight + "\n  \"on\":" + streamtest.Indent(config.Output, 4)
-	config.Spy = func(batch service.MessageBatch, said []ledger.Word) {
+	config.Spy = func(batch service.MessageBatch, said []deliverycheck.Answer) {
 		for i, m := range batch {
 			content, _ := m.AsBytes()
 			id, _, _ := strings.Cut(string(content), ".")
@@ -314,7 +314,7 @@ func (w *virtualStream) live(t *testing.T) error {
 	if err := w.checkReports(log); err != nil {
 		return err
 	}
-	promise := ledger.Promise{
+	promise := deliverycheck.Promise{
 		Uncertain: w.doubtful || w.stopped > 0,
 		Ordered:   w.inFlight == "1" && w.shape != "retry" && w.shape != "batching" && !w.doubtful && w.stopped == 0,
 	}
@@ -339,14 +339,14 @@ func (w *virtualStream) source(ctx context.Context) (service.MessageBatch, strea
 		}
 		batch = append(batch, msg)
 	}
-	return batch, func(err error, _ []ledger.Word) { w.answered(nth, err) }, nil
+	return batch, func(err error, _ []deliverycheck.Answer) { w.answered(nth, err) }, nil
 }
 
 // write makes a batch.
 func (w *virtualStream) write() (letters []letter) {
 	for range 1 + w.rnd.IntN(40) {
 		w.next++
-		m := ledger.Message{ID: fmt.Sprintf("m%05d", w.next)}
+		m := deliverycheck.Message{ID: fmt.Sprintf("m%05d", w.next)}
 		content, key := m.ID+".", fmt.Sprint("k", w.rnd.IntN(5))
 		if w.shape != "alone" && w.shape != "retry" && w.rnd.IntN(15) == 0 {
 			switch w.rnd.IntN(3) {

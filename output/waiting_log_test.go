@@ -17,8 +17,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/kafka-guarded/kafka-guarded/internal/deliverycheck"
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
-	"github.com/kafka-guarded/kafka-guarded/internal/ledger"
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
@@ -48,7 +48,7 @@ func (c *virtualCluster) run(t *testing.T, batches []service.MessageBatch, lines
 			if next++; n >= len(batches) {
 				return nil, nil, service.ErrEndOfInput
 			}
-			return batches[n], func(err error, _ []ledger.Word) { said[n] = err }, nil
+			return batches[n], func(err error, _ []deliverycheck.Answer) { said[n] = err }, nil
 		},
 		Output: "virtual:" + streamtest.Indent("seed_brokers: [ '"+c.ListenAddrs()[0]+"' ]\n"+strings.Join(lines, "\n"), 2),
 		Environment: func(env *service.Environment) error {

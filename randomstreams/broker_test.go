@@ -115,7 +115,7 @@ func (c conn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// read enters the records of the topics in the ledger.
+// read enters the records of the topics in the checker.
 func (w *world) read(ctx context.Context) error {
 	log, err := kafkafake.Read(ctx, w.cluster, "t")
 	if err != nil {

@@ -48,7 +48,7 @@ type content struct {
 
 func (c content) unit() string { return unit(c.ID, c.Copy, c.Letter) }
 
-// unit identifies an entry of the ledger: a message, or one of those that
+// unit identifies a message of the checker: a message, or one of those that
 // processors made of it.
 func unit(id, nth, letter int) string { return fmt.Sprintf("%d.%d.%d", id, nth, letter) }
 

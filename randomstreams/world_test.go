@@ -12,16 +12,16 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
-	"github.com/kafka-guarded/kafka-guarded/internal/ledger"
+	"github.com/kafka-guarded/kafka-guarded/internal/deliverycheck"
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 	_ "github.com/kafka-guarded/kafka-guarded/output"
 )
 
-// world is a run: a broker, a ledger and one stream after the other.
+// world is a run: a broker, a delivery checker and one stream after the other.
 type world struct {
 	*plan
 	*broker
-	ledger.Ledger
+	deliverycheck.Checker
 	events   atomic.Int64
 	stopAt   atomic.Int64
 	stopNow  chan struct{}
@@ -44,7 +44,7 @@ func newWorld(p *plan, rng *rand.Rand) (*world, error) {
 	w := &world{plan: p, rng: rng, queue: p.batches, open: map[*send]struct{}{}, change: make(chan struct{}), acked: make([]bool, len(p.kinds))}
 	for id, k := range p.kinds {
 		for _, u := range p.units(id) {
-			w.Send(ledger.Message{ID: u, Class: p.deserved(k)})
+			w.Send(deliverycheck.Message{ID: u, Class: p.deserved(k)})
 		}
 	}
 	var err error
@@ -100,7 +100,7 @@ func (w *world) source(ctx context.Context) (service.MessageBatch, streamtest.An
 	for _, id := range out.ids {
 		batch = append(batch, w.message(id))
 	}
-	return batch, func(_ error, said []ledger.Word) {
+	return batch, func(_ error, said []deliverycheck.Answer) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		w.answered(out, said)
@@ -108,7 +108,7 @@ func (w *world) source(ctx context.Context) (service.MessageBatch, streamtest.An
 }
 
 // answered enters the answer to a send. What is not done is sent again.
-func (w *world) answered(out *send, said []ledger.Word) {
+func (w *world) answered(out *send, said []deliverycheck.Answer) {
 	if _, ok := w.open[out]; !ok {
 		return // it comes too late
 	}
@@ -119,7 +119,7 @@ func (w *world) answered(out *send, said []ledger.Word) {
 		if !w.spy {
 			w.hear(units, said[i])
 		}
-		if said[i] != ledger.Done {
+		if said[i] != deliverycheck.Done {
 			again = append(again, id)
 			continue
 		}
@@ -135,9 +135,9 @@ func (w *world) answered(out *send, said []ledger.Word) {
 }
 
 // hear enters what was said of a message, which is units.
-func (w *world) hear(units []string, word ledger.Word) {
-	if word == ledger.Open && !w.exactly() {
-		word = ledger.Unsure
+func (w *world) hear(units []string, word deliverycheck.Answer) {
+	if word == deliverycheck.Open && !w.exactly() {
+		word = deliverycheck.Unsure
 	}
 	for _, u := range units {
 		w.Hear(u, word)
@@ -145,7 +145,7 @@ func (w *world) hear(units []string, word ledger.Word) {
 }
 
 // heard enters what the spy was told of a batch.
-func (w *world) heard(batch service.MessageBatch, said []ledger.Word) {
+func (w *world) heard(batch service.MessageBatch, said []deliverycheck.Answer) {
 	for i, m := range batch {
 		text, err := m.AsBytes()
 		if err != nil {
@@ -181,9 +181,9 @@ func (w *world) stopped() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for out := range w.open {
-		said := make([]ledger.Word, len(out.ids))
+		said := make([]deliverycheck.Answer, len(out.ids))
 		for i := range said {
-			said[i] = ledger.Unsure
+			said[i] = deliverycheck.Unsure
 		}
 		w.answered(out, said)
 	}
@@ -257,7 +257,7 @@ func (w *world) caught(_ context.Context, batch service.MessageBatch) error {
 	return err
 }
 
-// run runs streams until everything is acknowledged, and asks the ledger.
+// run runs streams until everything is acknowledged, and then checks.
 func (w *world) run(ctx context.Context) error {
 	defer w.cluster.Close()
 	fails := w.childFails
@@ -300,15 +300,15 @@ func (w *world) run(ctx context.Context) error {
 	return w.Check(w.promise(fails))
 }
 
-// promise is what the ledger is held against, for a child that failed so often.
+// promise returns what to check, for a child that failed so often.
 //
 // A shutdown by force keeps all answers from the input. The spy hears them, for
 // below it such a shutdown waits for what is under way. A letter that a
 // dead_letter output on a Kafka topic had no time to finish when it was shut down
 // may be there again. So may one that a child with processors took before it
 // failed: which ones it took can't be told then.
-func (w *world) promise(fails int) ledger.Promise {
-	p := ledger.Promise{
+func (w *world) promise(fails int) deliverycheck.Promise {
+	p := deliverycheck.Promise{
 		Sure:      w.sure(),
 		Ordered:   w.sure() && w.inFlight == 1,
 		Uncertain: w.fates == fallback,

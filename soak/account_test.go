@@ -8,7 +8,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/kafka-guarded/kafka-guarded/internal/ledger"
+	"github.com/kafka-guarded/kafka-guarded/internal/deliverycheck"
 )
 
 // fate is what is known of a message.
@@ -33,7 +33,7 @@ type page struct {
 	open  int // messages that are not done with, or were not found
 }
 
-// account is what became of the messages of a load. Package ledger does the same
+// account is what became of the messages of a load. Package deliverycheck does the same
 // for as many messages as fit into memory.
 type account struct {
 	load load
@@ -125,9 +125,9 @@ func (a *account) answer(e event) {
 	for n := e.From; n < e.From+e.Count; n++ {
 		what := done
 		switch e.Said[n] {
-		case ledger.Open:
+		case deliverycheck.Open:
 			what = open
-		case ledger.Unsure:
+		case deliverycheck.Unsure:
 			what = unsure
 		default:
 		}

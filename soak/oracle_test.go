@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/kafka-guarded/kafka-guarded/internal/ledger"
+	"github.com/kafka-guarded/kafka-guarded/internal/deliverycheck"
 )
 
 // asItShould enters all of a page as it should be, but for one message, for which
@@ -48,9 +48,9 @@ const (
 
 func TestWhatIsWrongIsFoundAndCounted(t *testing.T) {
 	t.Parallel()
-	say := func(w ledger.Word) func(a *account, n uint64) {
+	say := func(w deliverycheck.Answer) func(a *account, n uint64) {
 		return func(a *account, n uint64) {
-			a.answer(event{Answered: true, From: n, Count: 1, Said: map[uint64]ledger.Word{n: w}})
+			a.answer(event{Answered: true, From: n, Count: 1, Said: map[uint64]deliverycheck.Answer{n: w}})
 		}
 	}
 	for _, test := range []struct {
@@ -59,23 +59,23 @@ func TestWhatIsWrongIsFoundAndCounted(t *testing.T) {
 		do    func(a *account, n uint64)
 		count func(total) int
 	}{
-		{"lost", aGood, func(a *account, n uint64) { say(ledger.Done)(a, n) }, func(t total) int { return t.Lost }},
-		{"a dead letter is lost", aPoison, func(a *account, n uint64) { say(ledger.Done)(a, n) }, func(t total) int { return t.Lost }},
+		{"lost", aGood, func(a *account, n uint64) { say(deliverycheck.Done)(a, n) }, func(t total) int { return t.Lost }},
+		{"a dead letter is lost", aPoison, func(a *account, n uint64) { say(deliverycheck.Done)(a, n) }, func(t total) int { return t.Lost }},
 		{"not answered", aGood, func(a *account, n uint64) { find(a, n, delivered) }, func(t total) int { return t.Undelivered }},
-		{"open and found nowhere", aGood, say(ledger.Open), func(t total) int { return t.Undelivered }},
-		{"open and delivered", aGood, func(a *account, n uint64) { say(ledger.Open)(a, n); find(a, n, delivered) }, func(t total) int { return t.Misfiled }},
-		{"in doubt", aGood, say(ledger.Unsure), func(t total) int { return t.Doubt }},
-		{"in doubt and delivered", aGood, func(a *account, n uint64) { say(ledger.Unsure)(a, n); find(a, n, delivered) }, func(t total) int { return t.DoubtDelivered }},
+		{"open and found nowhere", aGood, say(deliverycheck.Open), func(t total) int { return t.Undelivered }},
+		{"open and delivered", aGood, func(a *account, n uint64) { say(deliverycheck.Open)(a, n); find(a, n, delivered) }, func(t total) int { return t.Misfiled }},
+		{"in doubt", aGood, say(deliverycheck.Unsure), func(t total) int { return t.Doubt }},
+		{"in doubt and delivered", aGood, func(a *account, n uint64) { say(deliverycheck.Unsure)(a, n); find(a, n, delivered) }, func(t total) int { return t.DoubtDelivered }},
 		{"delivered twice", aGood, func(a *account, n uint64) { fulfil(a, n, delivered); find(a, n, delivered) }, func(t total) int { return t.Duplicated }},
 		{"dead-lettered twice", aPoison, func(a *account, n uint64) { fulfil(a, n, dead); find(a, n, dead) }, func(t total) int { return t.Duplicated }},
 		{"delivered and dead-lettered", aPoison, func(a *account, n uint64) { fulfil(a, n, dead); a.set(n, delivered) }, func(t total) int { return t.Duplicated }},
 		{"a good message is dead-lettered", aGood, func(a *account, n uint64) {
-			say(ledger.Done)(a, n)
+			say(deliverycheck.Done)(a, n)
 			a.bury([]letter{{Number: n, Why: "size_exceeded: x", Intact: true}})
 		}, func(t total) int { return t.WronglyDead }},
 		{"a bad message is delivered", aPoison, func(a *account, n uint64) { fulfil(a, n, delivered) }, func(t total) int { return t.Spared }},
 		{"another class", aPoison, func(a *account, n uint64) {
-			say(ledger.Done)(a, n)
+			say(deliverycheck.Done)(a, n)
 			a.bury([]letter{{Number: n, Why: "unroutable: x", Intact: true}})
 		}, func(t total) int { return t.Misfiled }},
 		{"another content", aPoison, func(a *account, n uint64) { fulfil(a, n, dead); a.bury([]letter{{Number: n}}) }, func(t total) int { return t.Strays }},

@@ -18,7 +18,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/kafka-guarded/kafka-guarded/internal/binary"
-	"github.com/kafka-guarded/kafka-guarded/internal/ledger"
+	"github.com/kafka-guarded/kafka-guarded/internal/deliverycheck"
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 	_ "github.com/kafka-guarded/kafka-guarded/output"
 )
@@ -51,7 +51,7 @@ type event struct {
 	// Done but for those in Said.
 	Answered    bool
 	From, Count uint64
-	Said        map[uint64]ledger.Word
+	Said        map[uint64]deliverycheck.Answer
 	Letters     []letter
 	Goroutines  int // if not 0
 	// Ended is set when the stream has ended after From messages, with Error.
@@ -168,7 +168,7 @@ func (w *writer) run(l load) (sent uint64, err error) {
 			}
 			from := sent
 			sent += batchSize
-			return w.batch(l, from), func(_ error, said []ledger.Word) { w.answer(l, from, said) }, nil
+			return w.batch(l, from), func(_ error, said []deliverycheck.Answer) { w.answer(l, from, said) }, nil
 		},
 		Output: string(config),
 		Sinks:  map[string]streamtest.Sink{"graveyard": func(_ context.Context, b service.MessageBatch) error { return w.bury(l, b) }},
@@ -224,12 +224,12 @@ func (w *writer) batch(l load, from uint64) service.MessageBatch {
 	return batch
 }
 
-func (w *writer) answer(l load, from uint64, said []ledger.Word) {
+func (w *writer) answer(l load, from uint64, said []deliverycheck.Answer) {
 	e := event{Load: l.Number, Answered: true, From: from, Count: uint64(len(said))}
 	for i, word := range said {
-		if word != ledger.Done {
+		if word != deliverycheck.Done {
 			if e.Said == nil {
-				e.Said = map[uint64]ledger.Word{}
+				e.Said = map[uint64]deliverycheck.Answer{}
 			}
 			e.Said[from+uint64(i)] = word
 		}

@@ -14,14 +14,14 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
 
+	"github.com/kafka-guarded/kafka-guarded/internal/deliverycheck"
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
-	"github.com/kafka-guarded/kafka-guarded/internal/ledger"
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
-// Account is the ledger of a scenario.
+// Account checks the deliveries of a scenario.
 type Account struct {
-	ledger.Ledger
+	deliverycheck.Checker
 	t        *testing.T
 	Scenario string
 	// Ordered says that messages with the same key must be in the log in the
@@ -50,7 +50,7 @@ func (l *Account) send(messages []Message) service.MessageBatch {
 	defer l.mu.Unlock()
 	var batch service.MessageBatch
 	for _, m := range messages {
-		l.Send(ledger.Message{ID: m.ID, Class: m.class, Topic: m.Topic, Doomed: m.Doomed})
+		l.Send(deliverycheck.Message{ID: m.ID, Class: m.class, Topic: m.Topic, Doomed: m.Doomed})
 		l.sent[m.ID] = m
 		msg := service.NewMessage(m.Value)
 		for k, v := range map[string]string{"topic": m.Topic, "partition": m.Partition, "ts": m.timestamp} {
@@ -67,13 +67,13 @@ func (l *Account) send(messages []Message) service.MessageBatch {
 }
 
 // answer enters what was said of a batch.
-func (l *Account) answer(messages []Message, said []ledger.Word) {
+func (l *Account) answer(messages []Message, said []deliverycheck.Answer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.acks++
 	for i, m := range messages {
 		l.Hear(m.ID, said[i])
-		if said[i] == ledger.Done {
+		if said[i] == deliverycheck.Done {
 			l.Acknowledge(m.ID)
 		}
 	}
@@ -140,7 +140,7 @@ func (l *Account) CheckTopics(c *kafkatest.Cluster, topics ...string) {
 	require.NoError(l.t, l.Verify(c, topics...))
 }
 
-// Verify is check for when another ledger is to be looked at, too: it returns
+// Verify is check for when another account is checked, too: it returns
 // what is wrong.
 func (l *Account) Verify(c *kafkatest.Cluster, topics ...string) error {
 	l.t.Helper()
@@ -168,7 +168,7 @@ func (l *Account) Verify(c *kafkatest.Cluster, topics ...string) error {
 	l.t.Logf("RESULT %s sent=%d delivered=%d dead_lettered=%d duplicates=%d lost=%d good_failed=%d uncertain=%d", l.Scenario,
 		n.Sent, n.Delivered, dead, n.Duplicates, n.Lost, n.WronglyDead-n.Uncertain, n.Uncertain)
 	require.NotZero(l.t, n.Sent, "%s: nothing was sent", l.Scenario)
-	if err := l.Check(ledger.Promise{Ordered: l.Ordered, Uncertain: l.Uncertain}); err != nil {
+	if err := l.Check(deliverycheck.Promise{Ordered: l.Ordered, Uncertain: l.Uncertain}); err != nil {
 		return fmt.Errorf("%s: %w", l.Scenario, err)
 	}
 	return nil

@@ -14,8 +14,8 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
 
+	"github.com/kafka-guarded/kafka-guarded/internal/deliverycheck"
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
-	"github.com/kafka-guarded/kafka-guarded/internal/ledger"
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 	_ "github.com/kafka-guarded/kafka-guarded/output"
 )
@@ -56,7 +56,7 @@ func (f Fields) With(more Fields) Fields {
 var DeadLetters = Fields{"dead_letter": Fields{"graveyard": Fields{}}}
 
 // Stream is a running stream: batches, kafka_guarded and, in a fallback behind
-// it or in its dead_letter, an output that enters dead letters into the ledger.
+// it or in its dead_letter, an output that enters dead letters into the account.
 type Stream struct {
 	t      *testing.T
 	Ledger *Account
@@ -108,7 +108,7 @@ func StartAt(l *Account, f Fields, input Feed, level slog.Level) *Stream {
 			if next == nil {
 				return nil, nil, service.ErrEndOfInput
 			}
-			return l.send(next), func(_ error, said []ledger.Word) { l.answer(next, said) }, nil
+			return l.send(next), func(_ error, said []deliverycheck.Answer) { l.answer(next, said) }, nil
 		},
 		Output: InYAML(t, out),
 		Sinks:  map[string]streamtest.Sink{"graveyard": l.bury},

@@ -1,6 +1,5 @@
 // Package streamtest runs streams of the real Benthos engine between a source and
-// outputs of the test's own. What became of their messages is for package ledger
-// to judge.
+// outputs of the test's own. Package deliverycheck checks their messages.
 package streamtest
 
 import (

@@ -7,7 +7,7 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
-	"github.com/kafka-guarded/kafka-guarded/internal/ledger"
+	"github.com/kafka-guarded/kafka-guarded/internal/deliverycheck"
 )
 
 // Source returns the next batch, and what to call with the answer to it. It
@@ -16,7 +16,7 @@ type Source func(context.Context) (service.MessageBatch, Answer, error)
 
 // Answer is called with the acknowledgement of a batch, and with what it says of
 // each message.
-type Answer func(err error, said []ledger.Word)
+type Answer func(err error, said []deliverycheck.Answer)
 
 // input is the input "source".
 type input struct {
@@ -47,8 +47,8 @@ func (i *input) ReadBatch(ctx context.Context) (service.MessageBatch, service.Ac
 
 // words reads the answer to a batch of n messages. An error that is about more
 // than one message at a time says nothing of any.
-func words(n int, index *service.Indexer, err error) []ledger.Word {
-	said := make([]ledger.Word, n)
+func words(n int, index *service.Indexer, err error) []deliverycheck.Answer {
+	said := make([]deliverycheck.Answer, n)
 	if err == nil {
 		return said
 	}
@@ -56,17 +56,17 @@ func words(n int, index *service.Indexer, err error) []ledger.Word {
 	if errors.As(err, &batchErr) && batchErr.IndexedErrors() > 0 && index != nil {
 		batchErr.WalkMessagesIndexedBy(index, func(i int, _ *service.Message, err error) bool {
 			if i >= 0 && i < n { // a processor may have made more of them
-				said[i] = ledger.WordOf(err)
+				said[i] = deliverycheck.AnswerOf(err)
 			}
 			return true
 		})
 		return said
 	}
 	for i := range said {
-		said[i] = ledger.Unsure
+		said[i] = deliverycheck.Unsure
 	}
 	if n == 1 {
-		said[0] = ledger.WordOf(err)
+		said[0] = deliverycheck.AnswerOf(err)
 	}
 	return said
 }
@@ -76,7 +76,7 @@ func words(n int, index *service.Indexer, err error) []ledger.Word {
 //
 // It hears every answer, also when the stream is shut down by force: it does not
 // end before it has.
-type Spy func(batch service.MessageBatch, said []ledger.Word)
+type Spy func(batch service.MessageBatch, said []deliverycheck.Answer)
 
 const fieldOn, fieldInFlight = "on", "max_in_flight"
 

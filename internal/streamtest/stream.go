@@ -12,7 +12,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
 
-	"github.com/kafka-guarded/kafka-guarded/internal/ledger"
+	"github.com/kafka-guarded/kafka-guarded/internal/deliverycheck"
 )
 
 // Stream is a stream of batches of short texts, no two of them alike. It has the
@@ -33,7 +33,7 @@ type Stream struct {
 
 	mu       sync.Mutex
 	acked    map[int]error // by batch
-	said     map[int][]ledger.Word
+	said     map[int][]deliverycheck.Answer
 	captured []Captured
 	stopped  bool // enough writes have failed
 }
@@ -64,7 +64,7 @@ func (s *Stream) Run(t testing.TB, ctx context.Context, outputYAML string) (ende
 	ctx, stop := context.WithTimeout(ctx, patience)
 	defer stop()
 	s.Output = outputYAML
-	s.acked, s.said = map[int]error{}, map[int][]ledger.Word{}
+	s.acked, s.said = map[int]error{}, map[int][]deliverycheck.Answer{}
 	s.Source = s.next()
 	s.Sinks = map[string]Sink{"capture": s.take, "refuse": func(context.Context, service.MessageBatch) error {
 		return errors.New("this output takes nothing")
@@ -106,7 +106,7 @@ func (s *Stream) next() Source {
 			return nil, nil, service.ErrEndOfInput
 		}
 		of := n
-		return Batch(s.Batches[n]...), func(err error, said []ledger.Word) {
+		return Batch(s.Batches[n]...), func(err error, said []deliverycheck.Answer) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			if !s.stopped { // a batcher that is stopped by force acknowledges what it has
@@ -128,7 +128,7 @@ func (s *Stream) take(_ context.Context, batch service.MessageBatch) error {
 	if err != nil {
 		taken = nil
 		for i, word := range words(len(batch), index, err) {
-			if word == ledger.Done {
+			if word == deliverycheck.Done {
 				taken = append(taken, batch[i])
 			}
 		}
@@ -169,10 +169,10 @@ func (s *Stream) DeadLetters(t testing.TB) map[string]string {
 // Ledger accounts for the messages of the stream, given how often each is in the
 // topic. messages are what is to become of a content: one message with the ID of
 // the content, unless processors make none or several of it.
-func (s *Stream) Ledger(topic map[string]int, messages func(content string) []ledger.Message) *ledger.Ledger {
+func (s *Stream) Ledger(topic map[string]int, messages func(content string) []deliverycheck.Message) *deliverycheck.Checker {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l := &ledger.Ledger{}
+	l := &deliverycheck.Checker{}
 	for n, batch := range s.Batches {
 		for i, content := range batch {
 			for _, m := range messages(content) {
@@ -182,7 +182,7 @@ func (s *Stream) Ledger(topic map[string]int, messages func(content string) []le
 					continue
 				}
 				l.Hear(m.ID, said[i])
-				if said[i] == ledger.Done {
+				if said[i] == deliverycheck.Done {
 					l.Acknowledge(m.ID)
 				}
 			}

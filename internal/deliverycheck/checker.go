@@ -1,8 +1,8 @@
-// Package ledger checks deliveries. A test enters each message that it sends, with
+// Package deliverycheck checks deliveries. A test enters each message that it sends, with
 // the outcome that is right for it; each answer that the source gets; and each place
 // where it finds the message in the end. Check then compares: every message is
 // delivered once, or dead-lettered once, or reported as not delivered.
-package ledger
+package deliverycheck
 
 import (
 	"strings"
@@ -11,7 +11,7 @@ import (
 
 // Message is a message, and its right outcome.
 type Message struct {
-	ID string // unique in the ledger
+	ID string // unique in the checker
 	// Class is the class of failure with which it must be dead-lettered. It is
 	// empty for a message that must be delivered.
 	Class string
@@ -22,12 +22,12 @@ type Message struct {
 	Doomed bool
 }
 
-// Word is an answer to a message that was sent.
-type Word int
+// Answer is an answer to a message that was sent.
+type Answer int
 
 const (
 	// Done says that the message is delivered, or dead-lettered.
-	Done Word = iota
+	Done Answer = iota
 	// Open says that it is neither.
 	Open
 	// Unsure says that it may have been written. It also stands for no answer.
@@ -43,9 +43,9 @@ var classes = map[string]bool{
 	"unauthorized": true, "refused": true, "transient": true,
 }
 
-// WordOf reads an error about a single message. An error of the output says that the
+// AnswerOf reads an error about a single message. An error of the output says that the
 // message is open, unless it may have been written. Another error says nothing.
-func WordOf(err error) Word {
+func AnswerOf(err error) Answer {
 	if err == nil {
 		return Done
 	}
@@ -71,9 +71,9 @@ type Fate struct {
 	Text     string // the error of its latest dead letter
 }
 
-// Ledger has the fates of all messages. It is safe for concurrent use, and its
+// Checker has the fates of all messages. It is safe for concurrent use, and its
 // zero value is ready to use.
-type Ledger struct {
+type Checker struct {
 	mu    sync.Mutex
 	fates []*Fate
 	index map[string]int // into fates
@@ -85,34 +85,34 @@ type Ledger struct {
 
 // Send enters a message that is sent. Enter messages with the same key in the order
 // in which they are sent.
-func (l *Ledger) Send(m Message) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.index == nil {
-		l.index, l.last = map[string]int{}, map[string]int{}
+func (c *Checker) Send(m Message) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.index == nil {
+		c.index, c.last = map[string]int{}, map[string]int{}
 	}
-	if _, ok := l.index[m.ID]; ok {
+	if _, ok := c.index[m.ID]; ok {
 		panic("two messages have the ID " + m.ID)
 	}
-	l.index[m.ID] = len(l.fates)
-	l.fates = append(l.fates, &Fate{Message: m})
+	c.index[m.ID] = len(c.fates)
+	c.fates = append(c.fates, &Fate{Message: m})
 }
 
 // of returns the fate of a message, and nil for a stray.
-func (l *Ledger) of(id, where string) *Fate {
-	i, ok := l.index[id]
+func (c *Checker) of(id, where string) *Fate {
+	i, ok := c.index[id]
 	if !ok {
-		l.strays = append(l.strays, where+" has a message that was never sent: "+short(id))
+		c.strays = append(c.strays, where+" has a message that was never sent: "+short(id))
 		return nil
 	}
-	return l.fates[i]
+	return c.fates[i]
 }
 
 // Hear enters an answer to a message.
-func (l *Ledger) Hear(id string, w Word) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if f := l.of(id, "an answer"); f != nil {
+func (c *Checker) Hear(id string, w Answer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f := c.of(id, "an answer"); f != nil {
 		switch w {
 		case Done:
 			f.Done++
@@ -125,10 +125,10 @@ func (l *Ledger) Hear(id string, w Word) {
 }
 
 // Acknowledge enters that the source need not send it again.
-func (l *Ledger) Acknowledge(id string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if f := l.of(id, "an acknowledgement"); f != nil {
+func (c *Checker) Acknowledge(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f := c.of(id, "an acknowledgement"); f != nil {
 		f.Acked = true
 	}
 }
@@ -136,10 +136,10 @@ func (l *Ledger) Acknowledge(id string) {
 // Deliver enters that a message is in a topic. A lane is a set of messages whose
 // order must be kept, such as those of a key: enter them in the order of their
 // offsets. The order does not matter if the lane is empty.
-func (l *Ledger) Deliver(id, topic, lane string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	f := l.of(id, "topic "+topic)
+func (c *Checker) Deliver(id, topic, lane string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := c.of(id, "topic "+topic)
 	if f == nil {
 		return
 	}
@@ -148,18 +148,18 @@ func (l *Ledger) Deliver(id, topic, lane string) {
 	if lane == "" || f.Delivered > 1 {
 		return
 	}
-	i := l.index[id]
-	if before, ok := l.last[lane]; ok && i < before {
-		l.disordered = append(l.disordered, short(id)+" is behind "+short(l.fates[before].ID)+" in the log")
+	i := c.index[id]
+	if before, ok := c.last[lane]; ok && i < before {
+		c.disordered = append(c.disordered, short(id)+" is behind "+short(c.fates[before].ID)+" in the log")
 	}
-	l.last[lane] = max(l.last[lane], i)
+	c.last[lane] = max(c.last[lane], i)
 }
 
 // Bury enters that a message is among the dead letters at a place, with its error.
-func (l *Ledger) Bury(id, place, text string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if f := l.of(id, "a dead letter"); f != nil {
+func (c *Checker) Bury(id, place, text string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f := c.of(id, "a dead letter"); f != nil {
 		f.Dead++
 		f.Text = text
 		f.Misfiled = f.Misfiled || f.Letters != "" && f.Letters != place
@@ -167,27 +167,27 @@ func (l *Ledger) Bury(id, place, text string) {
 }
 
 // Catch enters that a message got to an output that must get none.
-func (l *Ledger) Catch(id string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if f := l.of(id, "an output for nothing"); f != nil {
+func (c *Checker) Catch(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f := c.of(id, "an output for nothing"); f != nil {
 		f.Caught++
 	}
 }
 
 // Stray enters a description of a record that was not sent, or not like this.
-func (l *Ledger) Stray(what string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.strays = append(l.strays, what)
+func (c *Checker) Stray(what string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.strays = append(c.strays, what)
 }
 
 // Fates returns the fates of all messages so far, in the order of Send.
-func (l *Ledger) Fates() []Fate {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	all := make([]Fate, len(l.fates))
-	for i, f := range l.fates {
+func (c *Checker) Fates() []Fate {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := make([]Fate, len(c.fates))
+	for i, f := range c.fates {
 		all[i] = *f
 	}
 	return all

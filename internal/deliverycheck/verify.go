@@ -1,4 +1,4 @@
-package ledger
+package deliverycheck
 
 import (
 	"fmt"
@@ -34,11 +34,11 @@ type Tally struct {
 }
 
 // Tally counts the fates.
-func (l *Ledger) Tally() Tally {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	t := Tally{Sent: len(l.fates), Dead: map[string]int{}, Strays: len(l.strays), Disordered: len(l.disordered)}
-	for _, f := range l.fates {
+func (c *Checker) Tally() Tally {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := Tally{Sent: len(c.fates), Dead: map[string]int{}, Strays: len(c.strays), Disordered: len(c.disordered)}
+	for _, f := range c.fates {
 		copies := f.Delivered + f.Dead
 		t.Delivered += min(f.Delivered, 1)
 		t.Duplicates += max(copies-1, 0)
@@ -103,14 +103,14 @@ type Promise struct {
 //     for a whole batch, or a shutdown before the answer. An answer "open" adds
 //     none.
 //  5. Only a message without an answer gets to the output that must get none.
-func (l *Ledger) Check(p Promise) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	wrong := append([]string(nil), l.strays...)
+func (c *Checker) Check(p Promise) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	wrong := append([]string(nil), c.strays...)
 	if p.Ordered {
-		wrong = append(wrong, l.disordered...)
+		wrong = append(wrong, c.disordered...)
 	}
-	for _, f := range l.fates {
+	for _, f := range c.fates {
 		if text := f.wrong(p); text != "" {
 			wrong = append(wrong, fmt.Sprintf("%s (%s) %s: delivered %d, dead-lettered %d (%s), caught %d; said to be done %d, open %d, unsure %d; acknowledged %v",
 				short(f.ID), f.kind(), text, f.Delivered, f.Dead, f.Text, f.Caught, f.Done, f.Open, f.Unsure, f.Acked))
@@ -120,7 +120,7 @@ func (l *Ledger) Check(p Promise) error {
 		return nil
 	}
 	const most = 20
-	return fmt.Errorf("%d things are wrong with %d messages:\n%s", len(wrong), len(l.fates), strings.Join(wrong[:min(len(wrong), most)], "\n"))
+	return fmt.Errorf("%d things are wrong with %d messages:\n%s", len(wrong), len(c.fates), strings.Join(wrong[:min(len(wrong), most)], "\n"))
 }
 
 func (f *Fate) kind() string {
