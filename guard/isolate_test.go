@@ -332,3 +332,17 @@ func TestBatchesThatGrowOnTheirWayGetSmaller(t *testing.T) {
 	require.Equal(t, map[int]Class{0: SizeExceeded}, classes(vs))
 	require.ErrorContains(t, vs[0].Err(), "19972 bytes exceed what the broker takes, as observed: the topic's max.message.bytes is 20000 as reported by the cluster: MESSAGE_TOO_LARGE")
 }
+
+// The memory of a write is used again: nothing of an earlier record sticks to a later one.
+func TestAnIllegalTopicIsNotSuspected(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.New(t)
+	c.Topic("t", 1, "max.message.bytes=1000")
+	g := newGuard(t, c, Config{IgnoreRules: true})
+	for range 20 {
+		require.True(t, g.Write(t.Context(), []*kgo.Record{record("t", "large", 2000)})[0].Suspected)
+		v := g.Write(t.Context(), []*kgo.Record{record("a b", "illegal", 10)})[0]
+		require.Equal(t, Unroutable, v.Class)
+		require.False(t, v.Suspected)
+	}
+}

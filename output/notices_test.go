@@ -1,6 +1,7 @@
 package output
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -96,4 +98,38 @@ func TestAClusterWithoutProducerIDsIsSaid(t *testing.T) {
 	defer client.Close()
 	require.NoError(t, client.ProduceSync(t.Context(), &kgo.Record{Topic: "t"}).FirstErr())
 	require.Equal(t, 1, text.Count("level=WARN", "The cluster has no producer IDs, so that idempotent_write has no effect"))
+}
+
+// Which right is missing is said only where one is.
+func TestWhyLimitsAreNotKnown(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		why    error
+		advice bool
+	}{
+		{kerr.TopicAuthorizationFailed, true},
+		{errors.New("the broker does not tell max.message.bytes"), false},
+		{kerr.UnsupportedVersion, false},
+	} {
+		log, text := lines()
+		newNotices(log, endpoint{}).rules(nil, &guard.Rules{Topic: "t", Unknown: test.why}, 0)
+		require.Equal(t, 1, text.Count("What topic t accepts is not known"))
+		require.Equal(t, test.advice, text.Count("DESCRIBE_CONFIGS") == 1, "%v", test.why)
+	}
+}
+
+func TestALimitThatDoesNotHoldIsSaid(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		difference guard.Difference
+		says       string
+	}{
+		{guard.Difference{Topic: "t", Name: "max.message.bytes", Reported: 600, Taken: 1000}, "The cluster reports max.message.bytes for topic t (600), but the broker took 1000 bytes: "},
+		{guard.Difference{Topic: "t", Name: "cleanup.policy", Reported: 1}, "The cluster reports cleanup.policy for topic t, but the broker took a message that breaks it: "},
+		{guard.Difference{Topic: "t", Name: "message.timestamp.before.max.ms", Reported: 5, Taken: 600_000}, "(5), but the broker took a timestamp that is off by 600000 ms: "},
+	} {
+		log, text := lines()
+		newNotices(log, endpoint{}).difference(test.difference)
+		require.Equal(t, 1, text.Count(test.says), text.String())
+	}
 }

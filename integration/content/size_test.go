@@ -93,6 +93,18 @@ func TestWhatFitsCompressedIsDelivered(t *testing.T) {
 	l.CheckTopics(c, "size")
 }
 
+// From 4.4.0 on Kafka limits each record of a compressed batch. Noise does not get smaller, so
+// that its batch is not compressed, and not measured.
+func TestTheLimitOfDecompressedRecords(t *testing.T) {
+	c := onkafka.OneNode(t)
+	c.CreateTopic("long", 1, 1, map[string]string{"max.decompressed.message.bytes": "2000"})
+	l := onkafka.NewLedger(t, "size/decompressed records")
+	onkafka.Run(l, onkafka.Defaults(c).With(onkafka.Fields{"compression": "lz4"}),
+		onkafka.Around("long", "a", 50, onkafka.Good("long", "too long").Padded(5000, onkafka.Zeros).Bad(onkafka.SizeExceeded)),
+		onkafka.Around("long", "b", 50, onkafka.Good("long", "noise").Padded(5000, onkafka.Noise)))
+	l.CheckTopics(c, "long")
+}
+
 func TestBatchesOverTheLimitAreDeliveredIfEachMessageFits(t *testing.T) {
 	c := onkafka.OneNode(t)
 	for _, test := range []struct {
