@@ -100,7 +100,7 @@ func TestTheLimitOfDecompressedRecords(t *testing.T) {
 	c.CreateTopic("long", 1, 1, map[string]string{"max.decompressed.message.bytes": "2000"})
 	l := onkafka.NewLedger(t, "size/decompressed records")
 	onkafka.Run(l, onkafka.Defaults(c).With(onkafka.Fields{"compression": "lz4"}),
-		onkafka.Around("long", "a", 50, onkafka.Good("long", "too long").Padded(5000, onkafka.Zeros).Bad(onkafka.SizeExceeded)),
+		onkafka.Around("long", "a", 50, onkafka.Good("long", "too-long").Padded(5000, onkafka.Zeros).Bad(onkafka.SizeExceeded)),
 		onkafka.Around("long", "b", 50, onkafka.Good("long", "noise").Padded(5000, onkafka.Noise)))
 	l.CheckTopics(c, "long")
 }
