@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -75,11 +76,11 @@ func TestRatioIsThatOfTheSameRound(t *testing.T) {
 	require.InDelta(t, 2.5, got.median, 1e-9)
 	require.InDelta(t, 2, got.min, 1e-9)
 	require.InDelta(t, 3, got.max, 1e-9)
-	byGoal, ok := goals[0].measured(twoRounds, blackhole)
+	byGoal, ok := goalOf(t, "rate to kafka_franz", "base").measured(twoRounds, blackhole)
 	require.True(t, ok)
 	require.Equal(t, got, byGoal)
-	require.True(t, goals[0].met(byGoal))
-	_, ok = goals[0].measured(twoRounds, kafka)
+	require.True(t, goalOf(t, "rate to kafka_franz", "base").met(byGoal))
+	_, ok = goalOf(t, "rate to kafka_franz", "base").measured(twoRounds, kafka)
 	require.False(t, ok)
 }
 
@@ -116,19 +117,22 @@ func TestGoalsAreOfRowsThatThereAre(t *testing.T) {
 func TestReportKeepsTheProse(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "performance.md")
-	require.NoError(t, write(file, "one", "<svg/>"))
+	require.NoError(t, write(file, "one", "<svg/>", "runs"))
 	b, err := os.ReadFile(file)
 	require.NoError(t, err)
 	require.Equal(t, "# Performance\n\n<!-- bench:begin -->\n\none\n\n<!-- bench:end -->\n", string(b))
 
 	require.NoError(t, os.WriteFile(file, []byte("before "+string(b)+"after\n"), 0o600))
-	require.NoError(t, write(file, "two", ""))
+	require.NoError(t, write(file, "two", "", "runs"))
 	b, err = os.ReadFile(file)
 	require.NoError(t, err)
 	require.Equal(t, "before # Performance\n\n<!-- bench:begin -->\n\ntwo\n\n<!-- bench:end -->\nafter\n", string(b))
 	b, err = os.ReadFile(filepath.Join(filepath.Dir(file), "performance.svg"))
 	require.NoError(t, err)
 	require.Equal(t, "<svg/>", string(b))
+	b, err = os.ReadFile(filepath.Join(filepath.Dir(file), "performance.csv"))
+	require.NoError(t, err)
+	require.Equal(t, "runs", string(b))
 
 	_, err = splice(endMark+beginMark, "")
 	require.ErrorContains(t, err, "in this order")
@@ -138,8 +142,9 @@ func TestReportKeepsTheProse(t *testing.T) {
 
 func TestReportHasATableAndGoals(t *testing.T) {
 	t.Parallel()
-	report := options{}.report(results{Runs: []runInfo{{Rounds: 3}}, Samples: twoRounds})
-	require.Contains(t, report, "| base | rate to kafka_franz | blackhole | at least 1.45 | 2.50 (2.00-3.00) | yes |\n")
+	r := results{Runs: []runInfo{{Rounds: 3}}, Samples: twoRounds}
+	report := r.report()
+	require.Contains(t, report, "| base | rate to kafka_franz | blackhole | at least 1.3 | 2.50 (2.00-3.00) | yes |\n")
 	require.Contains(t, report, "### base, on blackhole (rounds: 3)\n")
 	require.Contains(t, report, "| kafka_guarded | 3.00 (0.20-9.00) | 2.50 (2.00-3.00) | 1000 |")
 	require.Contains(t, report, "| all |\n")
@@ -286,4 +291,24 @@ func TestAScheduleIsKeptAndRead(t *testing.T) {
 		require.GreaterOrEqual(t, got.Consumed.Most, got.Consumed.P50)
 		require.Positive(t, got.Consumed.P50)
 	}
+}
+
+func goalOf(t *testing.T, text, scenario string) goal {
+	t.Helper()
+	at := slices.IndexFunc(goals, func(g goal) bool { return g.text == text && g.scenario == scenario })
+	require.GreaterOrEqual(t, at, 0)
+	return goals[at]
+}
+
+func TestSummaryHasFiguresAndWhatIsNotMet(t *testing.T) {
+	t.Parallel()
+	s := options{}.summary(results{Samples: twoRounds})
+	require.Contains(t, s, "Every run is in [performance.csv](performance.csv)")
+	require.Contains(t, s, "| base | peak RSS to kafka_franz | blackhole |")
+	require.NotContains(t, s, "| base | rate to kafka_franz |", "it is met")
+	for _, line := range strings.Split(s, "\n") {
+		require.LessOrEqual(t, len(line), 300)
+	}
+	runs := raw(twoRounds)
+	require.Equal(t, len(twoRounds)+1, strings.Count(runs, "\n"))
 }

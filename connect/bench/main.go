@@ -88,7 +88,7 @@ func parse(args []string) (options, error) {
 	runner := flags.String("runners", "", "only the rows of the tables that the `regexp` matches")
 	flags.Var(&o.env, "env", "an environment variable for what is measured, as `KEY=VALUE`")
 	flags.StringVar(&o.data, "data", "", "the `directory` for the data of Kafka, such as /dev/shm: disks have moods")
-	flags.StringVar(&o.write, "write", "", "put the report into this Markdown `file`, and the plot beside it")
+	flags.StringVar(&o.write, "write", "", "put a summary into this Markdown `file`, the plot and every run (CSV) beside it")
 	flags.StringVar(&o.json, "json", "", "put every run into this `file`, also if the bench is cut")
 	flags.Var(&o.merge, "merge", "have the report be of the runs in this `file` of -json as well; of a table that the older one measured with other code, the newer counts")
 	flags.DurationVar(&o.limit, "for", 0, "cut the bench after such a `time`, and report what there is")
@@ -161,10 +161,9 @@ func (o options) bench(ctx context.Context) error {
 		}
 		all = all.and(r)
 	}
-	report := o.report(all)
-	fmt.Print(report)
+	fmt.Print(all.report())
 	if o.write != "" && failed == nil {
-		return write(o.write, report, plot(all.Samples))
+		return write(o.write, o.summary(all), plot(all.Samples), raw(all.Samples))
 	}
 	return failed
 }

@@ -22,9 +22,8 @@ const (
 	endMark   = "<!-- bench:end -->"
 )
 
-// report is the Markdown of what was measured.
-func (o options) report(r results) string {
-	all := r.Samples
+// provenance says what was measured with what.
+func (r results) provenance() string {
 	var b strings.Builder
 	for _, run := range r.Runs {
 		fmt.Fprintf(&b, "%s. %s. Code of commit %s, %s.\n\n", run.Machine, run.Versions, run.Code, run.Date)
@@ -34,10 +33,15 @@ func (o options) report(r results) string {
 		}
 		fmt.Fprintf(&b, "`%s`: up to %d rounds%s, about %v s for most runs.\n\n", run.Command, run.Rounds, cut, run.Seconds)
 	}
+	return b.String()
+}
+
+// report is the Markdown of all that was measured, for the terminal.
+func (r results) report() string {
+	all := r.Samples
+	var b strings.Builder
+	b.WriteString(r.provenance())
 	fmt.Fprintf(&b, "Kafka runs with `%s`. The median, with the least and the most in brackets. Ratios are of the same round. Each table says how many rounds it has.\n\n", strings.Join(asKafkaStarts, " "))
-	if all.has("base") {
-		fmt.Fprintf(&b, "![messages per second](%s)\n\n", filepath.Base(plotFile(o.write)))
-	}
 	b.WriteString(goalTable(all))
 	for _, s := range scenarios {
 		for _, target := range s.on() {
@@ -165,8 +169,8 @@ func plotFile(report string) string {
 	return strings.TrimSuffix(report, filepath.Ext(report)) + ".svg"
 }
 
-// write puts the report into a file, and the plot, if there is one, beside it.
-func write(file, report, plot string) error {
+// write puts the report into a file, and the plot, if there is one, and every run beside it.
+func write(file, report, plot, runs string) error {
 	old, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("reading the old report: %w", err)
@@ -177,6 +181,9 @@ func write(file, report, plot string) error {
 	}
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		return fmt.Errorf("writing the report: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(filepath.Dir(file), rawFile(file)), []byte(runs), 0o644); err != nil {
+		return fmt.Errorf("writing the runs: %w", err)
 	}
 	if plot == "" {
 		return nil
