@@ -17,6 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 	"github.com/kafka-guarded/kafka-guarded/internal/progress"
 )
 
@@ -28,6 +29,7 @@ var (
 	flagFirst    = flag.Uint64("first", 1, "the seed of the first random world")
 	flagStrict   = flag.Bool("strict", false, "take known breaks for new ones")
 	flagKeepOn   = flag.Bool("keep-on", false, "go on after a break, and list all at the end")
+	flagDialect  = flag.String("dialect", "", "have every broker of the random worlds speak this dialect")
 )
 
 // TestRandom lives through random worlds until they have had the messages asked
@@ -124,6 +126,13 @@ func random(seed uint64) plan {
 	p := maker{rand.New(rand.NewPCG(seed, 7))}.plan(seed)
 	if r := (maker{rand.New(rand.NewPCG(seed, 8))}); r.one(4) {
 		r.topics(&p)
+	}
+	if r := (maker{rand.New(rand.NewPCG(seed, 9))}); r.one(3) {
+		others := kafkafake.OtherDialects()
+		p.Dialect = others[r.IntN(len(others))].Name
+	}
+	if *flagDialect != "" {
+		p.Dialect = *flagDialect
 	}
 	return p
 }
