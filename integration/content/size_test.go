@@ -51,6 +51,12 @@ func TestTooLargeMessagesAreFoundWhateverLimitTheyExceed(t *testing.T) {
 			fits:       1_000_000, over: 1_500_000, with: onkafka.Noise,
 		},
 		{
+			// The broker reports segment.bytes as 1 GiB all the same.
+			name:       "internal segment",
+			properties: map[string]string{"internal.segment.bytes": "20000"},
+			fits:       19_000, over: 20_500, with: onkafka.Noise,
+		},
+		{
 			name:       "topic that decompresses",
 			properties: map[string]string{"compression.type": "uncompressed", "max.message.bytes": "20000"},
 			fields:     onkafka.Fields{"compression": "zstd"},
