@@ -8,7 +8,7 @@ tool = go tool -modfile=$(CURDIR)/tools/$(1)/go.mod $(1)
 # Runs a command in each module.
 each = set -e; for module in $(MODULES); do echo "-- $$module: $(1)"; (cd $$module && $(1)); done
 
-.PHONY: test integration flakes busy race fmt vet lint tidy vuln fuzz cover docs findings versions sim mutations soak bench bench-guard snapshot ci
+.PHONY: test integration flakes busy race fmt vet lint tidy vuln fuzz cover docs findings peers versions sim mutations soak bench bench-guard snapshot ci
 
 test:
 	@$(call each,go test -short ./...)
@@ -71,6 +71,12 @@ cover:
 # What the software around us does other than one would guess: not in CI.
 findings:
 	@set -e; for finding in findings/*.sh; do [ $$finding = findings/lib.sh ] || { echo "-- $$finding"; $$finding; }; done
+
+# What other producers make of one bad message, all of peers/ or PEERS: not in CI.
+# WRITE=1 puts it into docs/peers.md.
+PEERS ?=
+peers:
+	@peers/run $(PEERS)
 
 # What is generated out of the code.
 docs:

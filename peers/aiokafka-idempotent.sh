@@ -1,0 +1,5 @@
+# shellcheck shell=bash
+peer="aiokafka 0.14.0, idempotent"
+variants="default one"
+install() { "$python" -m pip install -q --disable-pip-version-check aiokafka==0.14.0; }
+send() { "$python" clients/aio.py "$kafka" "$topic" "$messages" "$variant" yes; }

@@ -1,0 +1,14 @@
+# shellcheck shell=bash
+peer="kafka_franz of Connect 4.110.0"
+cases=size # a key is a text there, if only an empty one
+reports=log
+install() { (cd "$root/connect" && go build -o "$dir/connect-bundle" .); }
+send() {
+	benthos "
+  kafka_franz:
+    seed_brokers: [ $kafka ]
+    topic: $topic
+    key: \${! @key }
+    batching: { count: 100, period: 1s }"
+	"$dir/connect-bundle" run "$dir/$topic.yaml" >&2
+}
