@@ -3,13 +3,16 @@
 create BROKERS TOPIC PARTITIONS KEY=VALUE...   configs of the topic
 delete BROKERS TOPIC
 config BROKERS TOPIC NAME                      prints what is reported
-produce BROKERS TOPIC CODEC PARTITION=VALUE... all in one request; prints each outcome
+alter BROKERS TOPIC KEY=VALUE                  sets a config
+count BROKERS TOPIC                            prints how many records there are
+produce BROKERS TOPIC CODEC PARTITION=VALUE... all in one request; prints each outcome. The
+                                               value is a text, zeros:N, or nokey
 """
 import sys
 import time
 
-from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 
 do, brokers, topic, *rest = sys.argv[1:]
 admin = AdminClient({"bootstrap.servers": brokers})
@@ -30,6 +33,16 @@ elif do == "delete":
 elif do == "config":
     for future in admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, topic)]).values():
         print(future.result(60)[rest[0]].value)
+elif do == "alter":
+    key, value = rest[0].split("=", 1)
+    entry = ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET)
+    settled(admin.incremental_alter_configs([ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])]))
+    time.sleep(1)
+elif do == "count":
+    consumer = Consumer({"bootstrap.servers": brokers, "group.id": "count"})
+    first, end = consumer.get_watermark_offsets(TopicPartition(topic, 0), 30)
+    print(end - first)
+    consumer.close()
 elif do == "produce":
     producer = Producer({
         "bootstrap.servers": brokers, "compression.type": rest[0], "linger.ms": 500, "message.max.bytes": 2_000_000,
@@ -44,6 +57,6 @@ elif do == "produce":
         def note(err, _, i=i):
             said[i] = err.name() if err else "ok"
 
-        producer.produce(topic, value, key=b"k", partition=int(partition), on_delivery=note)
+        producer.produce(topic, value, key=None if value == "nokey" else b"k", partition=int(partition), on_delivery=note)
     producer.flush(90)
     print(*[said.get(i, "no answer") for i in range(len(rest) - 1)])

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Sourced by each finding. It has a folder of its own, and ends what it has started.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -52,7 +53,8 @@ listening() {
 # kafka VERSION starts a broker at $kafka. start_kafka and stop_kafka restart it.
 kafka() {
 	jars "kafka-$1" "$root/internal/kafkatest/pom.xml" "-Dkafka.version=$1"
-	local at=$(port)
+	local at
+	at=$(port)
 	kafka=127.0.0.1:$at kafka_version=$1
 	cat >"$dir/kafka.properties" <<-PROPERTIES
 		process.roles=broker,controller
@@ -85,7 +87,8 @@ stop_kafka() {
 # kroxylicious FILTER starts a gateway with a filter before $kafka, at $gateway.
 kroxylicious() {
 	jars kroxylicious "$root/integration/gateways/pom.xml"
-	local at=$(port)
+	local at
+	at=$(port)
 	gateway=127.0.0.1:$at
 	cat >"$dir/kroxylicious.yaml" <<-YAML
 		virtualClusters:
