@@ -9,7 +9,6 @@ import (
 
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/isolate"
-	"github.com/kafka-guarded/kafka-guarded/guard/internal/limits"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
 )
 
@@ -171,53 +170,6 @@ func (d *distinct) add(name string) {
 	}
 }
 
-// checkLimits fails the slots that the limits of their topics reject, and returns the others.
-// Limits that reject a record are read again first, unless they are fresh. One that is not
-// confirmed is noted in the slot.
-func (w *write) checkLimits(slots []*slot) (open []*slot) {
-	g := w.guard
-	var rejected []*slot
-	var topic string
-	var harmless func(r *kgo.Record, size int) bool
-	for _, s := range slots {
-		s.isolation.Limit = nil
-		if harmless == nil || topic != s.record().Topic {
-			topic = s.record().Topic
-			harmless = g.limits.Harmless(topic)
-		}
-		if !harmless(s.record(), int(s.Size)) && g.limits.MayReject(g.toCheck(&s.Record)) {
-			rejected = append(rejected, s)
-		}
-	}
-	if len(rejected) == 0 {
-		return slots
-	}
-	records := make([]limits.Record, len(rejected))
-	for i, s := range rejected {
-		records[i] = g.toCheck(&s.Record)
-	}
-	for i, v := range g.limits.Rejecting(w.ctx, records) {
-		switch s := rejected[i]; {
-		case v == nil:
-		case g.isolation.Fails(v):
-			f := failureOf(&v.Reason)
-			f.Topic, f.Partition = s.record().Topic, s.partition()
-			s.fail(f, NotWritten)
-		default:
-			s.isolation.Limit = v
-		}
-	}
-	return unsettled(slots)
-}
-
-// toCheck returns a record as limits look at it.
-func (g *Guard) toCheck(r *producer.Record) limits.Record {
-	return limits.Record{
-		Record: r.Record, Size: int(r.Size), Unstamped: r.Unstamped,
-		Sent: func() int { return producer.SentSize(r, g.settings.compressor) },
-	}
-}
-
 // deliver sends as many of the slots as there may be room for in the buffer, and returns
 // the others once these are settled.
 func (w *write) deliver(open []*slot) (rest []*slot) {
@@ -258,94 +210,6 @@ func (w *write) deliver(open []*slot) (rest []*slot) {
 		s.endProbe()
 	}
 	return rest
-}
-
-// choose divides slots into those to be sent now, as many as there may be room for in the
-// buffer, and the rest. For each limit that is not confirmed, only one record is sent that it
-// rejects: the others, and what comes behind them with their key, wait until that is answered.
-func (w *write) choose(open []*slot) (now, rest []*slot, bytes int64, probe <-chan struct{}) {
-	g := w.guard
-	size := func(s *slot) int64 {
-		if g.room.bytes == nil {
-			return 0
-		}
-		return int64(limits.BufferedSize(s.record()))
-	}
-	n := 0
-	for ; n < len(open) && open[n].isolation.Limit == nil; n++ { // nearly always all
-		more := size(open[n])
-		if n > 0 && !g.room.fits(n+1, bytes+more) {
-			return open[:n], open[n:], bytes, nil
-		}
-		bytes += more
-	}
-	if n == len(open) {
-		return open, nil, bytes, nil
-	}
-	hasty := w.hasty
-	w.hasty = false
-	now = append(now, open[:n]...)
-	waiting := map[string]struct{}{} // topics and keys
-	for i, s := range open[n:] {
-		r, more := s.record(), size(s)
-		if len(now) > 0 && !g.room.fits(len(now)+1, bytes+more) {
-			return now, append(rest, open[n+i:]...), bytes, probe
-		}
-		_, waits := waiting[r.Topic+"\x00"+string(r.Key)]
-		waits = waits && r.Key != nil
-		if s.isolation.Limit != nil && !waits && !hasty && g.final(s.isolation.Limit.Class) {
-			s.probed, probe = s.isolation.Limit.Probe()
-			waits = s.probed == nil
-		}
-		if waits {
-			waiting[r.Topic+"\x00"+string(r.Key)] = struct{}{}
-			rest = append(rest, s)
-			continue
-		}
-		now = append(now, s)
-		bytes += more
-	}
-	return now, rest, bytes, probe
-}
-
-// probeWait is for how long a write waits for another one to find out whether a limit holds.
-const probeWait = time.Second
-
-// waitForProbe waits until a record of another write has its answer. Then, or if that takes
-// long, this write goes on.
-func (w *write) waitForProbe(probe <-chan struct{}) {
-	timer := time.NewTimer(probeWait)
-	defer timer.Stop()
-	select {
-	case <-probe:
-	case <-timer.C:
-		w.hasty = true
-	case <-w.ctx.Done():
-		w.hasty = true
-	}
-}
-
-// endProbe ends the search for whether a limit holds. If the broker took the record, it
-// does not.
-func (s *slot) endProbe() {
-	if s.isolation.Limit != nil && s.verdict().Outcome == Delivered {
-		s.write.guard.limits.Refute(s.isolation.Limit)
-	}
-	if s.probed != nil {
-		s.probed()
-		s.probed = nil
-	}
-}
-
-// mark says how a record is to be sent.
-func (g *Guard) mark(s *slot) (special bool) {
-	if s.isolation.Limit != nil {
-		s.Single, s.Alone, s.Questioned = true, true, true
-		return true
-	}
-	s.Single, s.Apart = g.limits.Special(limits.Record{Record: s.record(), Size: int(s.Size)})
-	s.Questioned = s.Single
-	return s.Single || s.Apart
 }
 
 const (
