@@ -124,7 +124,7 @@ func textsOf(path string) (all []text, err error) {
 
 // ruledSince is when the rule for commit subjects began. A date, and no commit, so
 // that it is known in a shallow clone, too.
-const ruledSince = "2026-11-30T10:10:00Z"
+const ruledSince = "2026-11-30T10:35:00Z"
 
 var subject = regexp.MustCompile(`^[a-z0-9_./-]+(, [a-z0-9_./-]+)*: \S`)
 
