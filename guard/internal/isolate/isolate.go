@@ -188,7 +188,8 @@ func (b *batch) predicted(s *State) *limits.Violation {
 	if s == nil || s.Limit == nil {
 		return nil
 	}
-	m, fits := code.Of(b.Code), false
+	m := code.Of(b.Code)
+	var fits bool
 	switch s.Limit.Kind {
 	case limits.Size:
 		fits = m.Class == code.SizeExceeded

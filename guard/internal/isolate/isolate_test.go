@@ -142,7 +142,7 @@ func (p *partition) send(b *producer.Batch) {
 	plan := p.isolation.Isolate(b, a)
 	p.queue = slices.Insert(p.queue, 0, plan.Parts...)
 	for _, f := range plan.Failed {
-		p.failed[f.Record] = f.Reason.(*code.Reason)
+		p.failed[f.Record] = f.Reason.(*code.Reason) //nolint:errorlint // the very value
 	}
 	for _, l := range plan.Later {
 		p.later = append(p.later, l.Record)
@@ -223,7 +223,7 @@ func TestTheRecordsAtFaultFail(t *testing.T) {
 						got = append(got, r)
 					}
 				}
-				require.Equal(t, len(want), len(got))
+				require.Len(t, got, len(want))
 				for n := range want {
 					require.Same(t, want[n], got[n], "seed %d: the order of %s", seed, key)
 				}
