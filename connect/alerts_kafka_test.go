@@ -49,8 +49,8 @@ func (s *endpoint) output() string {
 	return fmt.Sprintf("{ http_client: { url: %s, retries: 0 } }", s.URL)
 }
 
-// trouble is a stream that has some, until it is mended.
-type trouble struct {
+// faulty is a stream with a fault, until it is mended.
+type faulty struct {
 	alert  string
 	fields string // of the output
 	mend   func()
@@ -58,7 +58,7 @@ type trouble struct {
 }
 
 // output returns the YAML of the output.
-func (t trouble) output() string {
+func (t faulty) output() string {
 	label := strings.ToLower(strings.TrimPrefix(t.alert, "KafkaGuarded"))
 	if t.next == "" {
 		return fmt.Sprintf("output:\n  label: %s\n  kafka_guarded: { %s, compression: none }", label, t.fields)
@@ -105,7 +105,7 @@ func TestAlertsFireAndClear(t *testing.T) {
 	resume := p.write("resume", "no")
 	source := p.write("source", "good") // what the sources send
 	letters, reports := newEndpoint(t), newEndpoint(t)
-	troubles := []trouble{
+	faults := []faulty{
 		{alert: "KafkaGuardedFailed", fields: connection + ", topic: known", next: "drop: {}"},
 		{alert: "KafkaGuardedKafkaAway", fields: fmt.Sprintf("seed_brokers: [ '127.0.0.1:%d' ], topic: later", later), mend: func() {
 			kafkafake.New(t, kfake.NumBrokers(1), kfake.Ports(later)).Topic("later", 1)
@@ -121,7 +121,7 @@ func TestAlertsFireAndClear(t *testing.T) {
 		{alert: "KafkaGuardedUncertain", fields: connection + ", topic: unsure, retry: { max_elapsed_time: 3s }, dead_letter: { drop: {} }"},
 	}
 
-	for i, trouble := range troubles {
+	for i, faulty := range faults {
 		p.watch(fmt.Sprintf(`
 http: { address: "127.0.0.1:%d" }
 input:
@@ -134,23 +134,23 @@ input:
 %s
 metrics: { prometheus: {} }
 logger: { level: ERROR }
-`, p.port(i), trouble.next != "" || strings.Contains(trouble.fields, "dead_letter"), source, trouble.output()))
+`, p.port(i), faulty.next != "" || strings.Contains(faulty.fields, "dead_letter"), source, faulty.output()))
 	}
 	p.start()
 	began := time.Now()
 	p.write("source", "poison")
 
-	for _, trouble := range troubles {
-		if trouble.alert != "KafkaGuardedUncertain" {
-			p.waitFor(trouble.alert, true)
+	for _, faulty := range faults {
+		if faulty.alert != "KafkaGuardedUncertain" {
+			p.waitFor(faulty.alert, true)
 		}
-		if trouble.mend != nil {
-			trouble.mend()
+		if faulty.mend != nil {
+			faulty.mend()
 		}
 	}
 	p.write("source", "good")
-	for _, trouble := range troubles {
-		p.waitFor(trouble.alert, false)
+	for _, faulty := range faults {
+		p.waitFor(faulty.alert, false)
 	}
 	kafka.Freeze(1)
 	p.waitFor("KafkaGuardedKafkaAway", true)
@@ -159,7 +159,7 @@ logger: { level: ERROR }
 	p.waitFor("KafkaGuardedKafkaAway", false)
 	p.waitFor("KafkaGuardedUncertain", false)
 
-	require.ElementsMatch(t, p.rules(), alertsOf(troubles), "each alert is tested")
+	require.ElementsMatch(t, p.rules(), alertsOf(faults), "each alert is tested")
 	var drawn []drawnPanel
 	for _, panel := range panels(t) {
 		d := drawnPanel{title: panel.Title, unit: panel.FieldConfig.Defaults.Unit, colors: panel.colors()}
@@ -176,9 +176,9 @@ logger: { level: ERROR }
 	}
 }
 
-func alertsOf(troubles []trouble) []string {
+func alertsOf(faults []faulty) []string {
 	var names []string
-	for _, t := range troubles {
+	for _, t := range faults {
 		names = append(names, t.alert)
 	}
 	return names

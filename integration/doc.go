@@ -1,7 +1,7 @@
 // Package integration has no code. The packages below it show what kafka_guarded
 // promises on real Apache Kafka, with the real Benthos engine: every message that
 // a stream was given is in the topic once, or among the dead letters once, and the
-// dead letters are exactly those that deserve it.
+// dead letters are exactly the bad ones.
 //
 //	go test ./integration/...
 //

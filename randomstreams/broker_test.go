@@ -19,15 +19,15 @@ import (
 
 // broker is the cluster of a run, with the planned faults.
 type broker struct {
-	cluster  *kfake.Cluster
-	troubles map[int]trouble // by produce request
-	current  trouble         // of the one at hand
-	cut      atomic.Bool     // the next answer
+	cluster *kfake.Cluster
+	faults  map[int]fault // by produce request
+	current fault         // of the one at hand
+	cut     atomic.Bool   // the next answer
 }
 
 // newBroker starts it. Before each produce request it calls event.
 func newBroker(p *plan, event func()) (*broker, error) {
-	b := &broker{troubles: p.troubles}
+	b := &broker{faults: p.faults}
 	var err error
 	b.cluster, err = kfake.NewCluster(kfake.NumBrokers(1), kfake.ListenFn(func(network, address string) (net.Listener, error) {
 		l, err := net.Listen(network, address)
@@ -39,18 +39,18 @@ func newBroker(p *plan, event func()) (*broker, error) {
 	err = errors.Join(
 		b.cluster.CreateTopic("t", int32(p.partitions), map[string]string{"max.message.bytes": strconv.Itoa(topicLimit)}),
 		b.cluster.CreateTopic("letters", 1, nil))
-	b.makeTrouble(p.partitions, event)
+	b.injectFaults(p.partitions, event)
 	return b, err
 }
 
-// makeTrouble makes the broker fail as planned, and reject poison.
-func (b *broker) makeTrouble(partitions int, event func()) {
+// injectFaults makes the broker fail as planned, and reject poison.
+func (b *broker) injectFaults(partitions int, event func()) {
 	requests := 0
 	b.cluster.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
 		b.cluster.KeepControl()
 		event()
 		requests++
-		b.current = b.troubles[requests]
+		b.current = b.faults[requests]
 		switch b.current {
 		case cutBefore:
 			return nil, errors.New("cut"), true
@@ -77,7 +77,7 @@ func (b *broker) makeTrouble(partitions int, event func()) {
 			},
 		})
 	}
-	for t, err := range map[trouble]*kerr.Error{
+	for t, err := range map[fault]*kerr.Error{
 		unauthorized: kerr.TopicAuthorizationFailed, notEnoughReplicas: kerr.NotEnoughReplicas,
 		notLeader: kerr.NotLeaderForPartition, timedOut: kerr.RequestTimedOut,
 	} {
@@ -116,7 +116,7 @@ func (c conn) Write(p []byte) (int, error) {
 }
 
 // read enters the records of the topics in the checker.
-func (w *world) read(ctx context.Context) error {
+func (w *scenario) read(ctx context.Context) error {
 	log, err := kafkafake.Read(ctx, w.cluster, "t")
 	if err != nil {
 		return err
@@ -126,12 +126,12 @@ func (w *world) read(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		lane := fmt.Sprintf("%d/%s", r.Partition, r.Key)
+		sequence := fmt.Sprintf("%d/%s", r.Partition, r.Key)
 		if len(w.around()) > 0 {
-			lane = "" // the pipeline has a thread per CPU
+			sequence = "" // the pipeline has a thread per CPU
 		}
 		for _, c := range all {
-			w.Deliver(c.unit(), "t", lane)
+			w.Deliver(c.unit(), "t", sequence)
 		}
 	}
 	letters, err := kafkafake.Read(ctx, w.cluster, "letters")
@@ -154,7 +154,7 @@ func (w *world) read(ctx context.Context) error {
 
 // bury enters a dead letter. A fallback may get a batch as it was before the
 // output's processors, and with good messages that its own processors multiply.
-func (w *world) bury(text []byte, why string) error {
+func (w *scenario) bury(text []byte, why string) error {
 	all, err := contents(text)
 	for _, c := range all {
 		if w.onOutput.has(filter) && w.dropped(c.ID) || c.Letter > 0 && w.deserved(w.kinds[c.ID]) == "" {

@@ -79,7 +79,7 @@ func secondOfThree(g string) string {
 // child is a dead-letter output.
 type child struct {
 	name  string
-	yaml  func(w *world) string
+	yaml  func(w *scenario) string
 	fails bool // it may fail a part, and its errors come through as they are
 	kafka bool // its letters are in the topic "letters"
 	// inDeadLetter is set for one that only a dead_letter may have.
@@ -87,29 +87,29 @@ type child struct {
 }
 
 var children = []child{
-	{name: "plain", fails: true, yaml: func(*world) string { return "letters: {}" }},
-	{name: "switch", fails: true, yaml: func(*world) string {
+	{name: "plain", fails: true, yaml: func(*scenario) string { return "letters: {}" }},
+	{name: "switch", fails: true, yaml: func(*scenario) string {
 		return "switch:\n  cases:\n    - check: 'content().length() > 1000'\n      output: { letters: {} }\n    - output: { letters: {} }\n"
 	}},
-	{name: "batched broker", yaml: func(*world) string {
+	{name: "batched broker", yaml: func(*scenario) string {
 		return "broker:\n  outputs: [ { letters: {} } ]\n  batching: { count: 10, period: 2ms }\n"
 	}},
-	{name: "kafka_guarded", kafka: true, inDeadLetter: true, yaml: func(w *world) string {
+	{name: "kafka_guarded", kafka: true, inDeadLetter: true, yaml: func(w *scenario) string {
 		return "kafka_guarded:" + streamtest.Indent(w.guarded("topic: letters", "metadata: { include_prefixes: [ kafka_guarded_ ] }"), 2)
 	}},
-	{name: "kafka_guarded with a dead_letter", kafka: true, inDeadLetter: true, yaml: func(w *world) string {
+	{name: "kafka_guarded with a dead_letter", kafka: true, inDeadLetter: true, yaml: func(w *scenario) string {
 		return "kafka_guarded:" + streamtest.Indent(w.guarded(
 			"topic: letters", fmt.Sprintf("max_message_bytes: %d", topicLimit+2500),
 			"metadata: { include_prefixes: [ kafka_guarded_ ] }", "dead_letter: { letters: {} }"), 2)
 	}},
-	{name: "broker, fail fast", fails: true, inDeadLetter: true, yaml: func(*world) string {
+	{name: "broker, fail fast", fails: true, inDeadLetter: true, yaml: func(*scenario) string {
 		return "broker:\n  pattern: fan_out_fail_fast\n  outputs: [ { letters: {} }, { drop: {} } ]\n"
 	}},
-	{name: "resource", fails: true, yaml: func(*world) string { return "resource: letters" }},
+	{name: "resource", fails: true, yaml: func(*scenario) string { return "resource: letters" }},
 }
 
 // guarded is the YAML of the output's fields.
-func (w *world) guarded(lines ...string) string {
+func (w *scenario) guarded(lines ...string) string {
 	budget := "0s"
 	if w.budget {
 		budget = "5ms"
@@ -122,9 +122,9 @@ func (w *world) guarded(lines ...string) string {
 // it is not.
 const illegalFor = 5
 
-// configs returns the YAML of the output of the world's streams, and of their
+// configs returns the YAML of the output of the scenario's streams, and of their
 // resources.
-func (w *world) configs() (output, resources string) {
+func (w *scenario) configs() (output, resources string) {
 	letters := w.onChild.on(w.child.yaml(w), "letter")
 	unroutable := "true"
 	if w.fates == nobody {

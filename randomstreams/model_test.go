@@ -47,7 +47,7 @@ func simulate(ctx context.Context, seed uint64) (sent int, err error) {
 	plan := p.String()
 	ctx, cancel := context.WithTimeout(ctx, runTime)
 	defer cancel()
-	w, err := newWorld(p, rng)
+	w, err := newScenario(p, rng)
 	if err == nil {
 		err = w.run(ctx)
 	}
@@ -61,18 +61,18 @@ func simulate(ctx context.Context, seed uint64) (sent int, err error) {
 // told counts what the runs had.
 var told struct {
 	sync.Mutex
-	delivered, dead, unsure, caught, twice, stops, troubles, processed int
+	delivered, dead, unsure, caught, twice, stops, faults, processed int
 }
 
 // tell adds the run to told.
-func (w *world) tell() {
+func (w *scenario) tell() {
 	if w == nil {
 		return
 	}
 	told.Lock()
 	defer told.Unlock()
 	told.stops += len(w.stops)
-	told.troubles += len(w.plan.troubles)
+	told.faults += len(w.plan.faults)
 	for _, f := range w.Fates() {
 		told.delivered += min(f.Delivered, 1)
 		told.dead += min(f.Dead, 1)
@@ -87,8 +87,8 @@ func (w *world) tell() {
 	}
 }
 
-// tail is the end of the world's log.
-func (w *world) tail() string {
+// tail is the end of the scenario's log.
+func (w *scenario) tail() string {
 	if w == nil {
 		return ""
 	}
@@ -144,7 +144,7 @@ func TestRandomStreams(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	t.Logf("%d runs, %d messages, %d shutdowns and %d troubles planned", runs, *messages-left, told.stops, told.troubles)
+	t.Logf("%d runs, %d messages, %d shutdowns and %d faults planned", runs, *messages-left, told.stops, told.faults)
 	t.Logf("%d of the messages went through processors that change what is where", told.processed)
 	t.Logf("%d messages are in the topic, %d in the dead letters, %d anywhere more than once; %d times a message was sent without a word on it, %d times it was passed on",
 		told.delivered, told.dead, told.twice, told.unsure, told.caught)

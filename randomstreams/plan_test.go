@@ -6,11 +6,11 @@ import (
 	"slices"
 )
 
-// trouble is what the broker does to a produce request.
-type trouble int
+// fault is a way in which the broker fails a produce request.
+type fault int
 
 const (
-	noTrouble trouble = iota
+	noFault fault = iota
 	unauthorized
 	notEnoughReplicas
 	notLeader
@@ -43,7 +43,7 @@ type plan struct {
 	kinds       []kind  // by message
 	pads        []int   // by message
 	batches     [][]int // of messages
-	troubles    map[int]trouble
+	faults      map[int]fault
 	childFails  int // so many calls of the child fail, in part or as a whole, or hang
 	stops       []stop
 	fates       fates
@@ -70,10 +70,10 @@ func newPlan(rng *rand.Rand, n int) *plan {
 		rules:       rng.IntN(2) == 0,
 		inFlight:    []int{1, 1, 3, 10}[rng.IntN(4)],
 		partitions:  1 + rng.IntN(3),
-		troubles:    map[int]trouble{},
+		faults:      map[int]fault{},
 	}
 	bad := p.fill(rng, n)
-	p.trouble(rng, bad)
+	p.drawFaults(rng, bad)
 	budget := rng.IntN(3) == 0
 	p.fates = []fates{deadLetter, deadLetter, deadLetter, fallback, nobody}[rng.IntN(5)]
 	if rng.IntN(2) == 0 {
@@ -124,9 +124,9 @@ func newPlan(rng *rand.Rand, n int) *plan {
 			p.inPipeline, p.onOutput = nil, nil
 		} else {
 			budget, p.stops = false, nil
-			for at, t := range p.troubles {
+			for at, t := range p.faults {
 				if slices.Contains(doubtful, t) {
-					delete(p.troubles, at)
+					delete(p.faults, at)
 				}
 			}
 		}
@@ -194,22 +194,22 @@ func (p *plan) fill(rng *rand.Rand, n int) (bad float64) {
 	return bad
 }
 
-// trouble decides what goes wrong besides.
-func (p *plan) trouble(rng *rand.Rand, bad float64) {
+// drawFaults draws the faults.
+func (p *plan) drawFaults(rng *rand.Rand, bad float64) {
 	requests := len(p.batches)
 	if rng.IntN(3) == 0 { // one is enough: kgo waits up to 5 s for new metadata
-		p.troubles[1+rng.IntN(requests)] = []trouble{notEnoughReplicas, notLeader, timedOut}[rng.IntN(3)]
+		p.faults[1+rng.IntN(requests)] = []fault{notEnoughReplicas, notLeader, timedOut}[rng.IntN(3)]
 	}
 	for range rng.IntN(4) {
 		at := 1 + rng.IntN(requests)
 		switch rng.IntN(3) {
 		case 0:
-			p.troubles[at] = cutBefore
+			p.faults[at] = cutBefore
 		case 1:
-			p.troubles[at] = cutAfter
+			p.faults[at] = cutAfter
 		default:
 			for i := range 1 + rng.IntN(4) {
-				p.troubles[at+i] = unauthorized
+				p.faults[at+i] = unauthorized
 			}
 		}
 	}
@@ -245,8 +245,8 @@ func newProcessing(rng *rand.Rand) (p processing) {
 }
 
 func (p *plan) String() string {
-	return fmt.Sprintf("%s, %s takes what fails, child %s, processors [%s] in the pipeline, [%s] on the output, [%s] on the child, breaker %v, spy %v, budget %v, replay %v, rules %v, max_in_flight %d, %d partitions, %d messages in %d batches, troubles %v, %d failures of the child, stops %v",
-		p.composition.name, p.fates, p.child.name, p.inPipeline, p.onOutput, p.onChild, p.breaker, p.spy, p.budget, p.replay, p.rules, p.inFlight, p.partitions, len(p.kinds), len(p.batches), p.troubles, p.childFails, p.stops)
+	return fmt.Sprintf("%s, %s takes what fails, child %s, processors [%s] in the pipeline, [%s] on the output, [%s] on the child, breaker %v, spy %v, budget %v, replay %v, rules %v, max_in_flight %d, %d partitions, %d messages in %d batches, faults %v, %d failures of the child, stops %v",
+		p.composition.name, p.fates, p.child.name, p.inPipeline, p.onOutput, p.onChild, p.breaker, p.spy, p.budget, p.replay, p.rules, p.inFlight, p.partitions, len(p.kinds), len(p.batches), p.faults, p.childFails, p.stops)
 }
 
 // around is what happens to messages before they get to Kafka.
@@ -266,8 +266,8 @@ func (p *plan) sure() bool {
 	return len(p.stops) == 0 && !p.doubtful() && !p.budget && p.fates != nobody
 }
 
-// doubtful is trouble after which it may not be known what became of a request.
-var doubtful = []trouble{timedOut, cutBefore, cutAfter}
+// doubtful lists the faults after which the outcome of a request may be unknown.
+var doubtful = []fault{timedOut, cutBefore, cutAfter}
 
 func (p *plan) doubtful() bool { return p.has(doubtful...) }
 
@@ -277,9 +277,9 @@ func (p *plan) exactly() bool {
 	return len(p.onOutput) == 0 && (p.spy || len(p.inPipeline) == 0)
 }
 
-// has reports whether any of these troubles is planned.
-func (p *plan) has(these ...trouble) bool {
-	for _, t := range p.troubles {
+// has reports whether any of these faults is planned.
+func (p *plan) has(these ...fault) bool {
+	for _, t := range p.faults {
 		if slices.Contains(these, t) {
 			return true
 		}

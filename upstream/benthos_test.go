@@ -237,7 +237,7 @@ func TestBatchingByAnInputAcknowledgesWhatWasNeverSent(t *testing.T) {
 			return
 		}
 	}
-	t.Fatal("Benthos no longer acknowledges what a shutdown by force finds in the batcher of an input: docs/compositions.md need not warn of it, and newPlan in randomstreams/world_test.go may stop such streams by force, too")
+	t.Fatal("Benthos no longer acknowledges what a shutdown by force finds in the batcher of an input: docs/compositions.md need not warn of it, and newPlan in randomstreams/scenario_test.go may stop such streams by force, too")
 }
 
 func TestOutputLevelBatchingMakesABatchErrorPlain(t *testing.T) {

@@ -80,7 +80,7 @@ type Checker struct {
 
 	strays     []string       // descriptions of records that were not sent
 	disordered []string       // descriptions of messages behind a later one
-	last       map[string]int // the latest message so far, by lane
+	last       map[string]int // the latest message so far, by sequence
 }
 
 // Send enters a message that is sent. Enter messages with the same key in the order
@@ -133,10 +133,10 @@ func (c *Checker) Acknowledge(id string) {
 	}
 }
 
-// Deliver enters that a message is in a topic. A lane is a set of messages whose
-// order must be kept, such as those of a key: enter them in the order of their
-// offsets. The order does not matter if the lane is empty.
-func (c *Checker) Deliver(id, topic, lane string) {
+// Deliver enters that a message is in a topic. Messages of one sequence, such as a
+// key, must keep their order: enter them by offset. It is empty for a message whose
+// order does not matter.
+func (c *Checker) Deliver(id, topic, sequence string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f := c.of(id, "topic "+topic)
@@ -145,14 +145,14 @@ func (c *Checker) Deliver(id, topic, lane string) {
 	}
 	f.Delivered++
 	f.Misfiled = f.Misfiled || f.Topic != "" && f.Topic != topic
-	if lane == "" || f.Delivered > 1 {
+	if sequence == "" || f.Delivered > 1 {
 		return
 	}
 	i := c.index[id]
-	if before, ok := c.last[lane]; ok && i < before {
+	if before, ok := c.last[sequence]; ok && i < before {
 		c.disordered = append(c.disordered, short(id)+" is behind "+short(c.fates[before].ID)+" in the log")
 	}
-	c.last[lane] = max(c.last[lane], i)
+	c.last[sequence] = max(c.last[sequence], i)
 }
 
 // Bury enters that a message is among the dead letters at a place, with its error.

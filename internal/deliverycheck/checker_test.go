@@ -17,7 +17,7 @@ func asItShould() *Checker {
 		l.Hear(id, Done)
 		l.Acknowledge(id)
 	}
-	l.Deliver("good", "t", "lane")
+	l.Deliver("good", "t", "sequence")
 	l.Bury("bad", "file", "size_exceeded: because")
 	return l
 }
@@ -70,8 +70,8 @@ func TestWhatIsWrongIsFoundAndCounted(t *testing.T) {
 		{"overtaken", func(l *Checker) {
 			sent(l, "m", "", Done)
 			sent(l, "n", "", Done)
-			l.Deliver("n", "t", "lane")
-			l.Deliver("m", "t", "lane")
+			l.Deliver("n", "t", "sequence")
+			l.Deliver("m", "t", "sequence")
 		}, "m is behind n", func(t Tally) int { return t.Disordered }},
 		{"unsure", func(l *Checker) { sent(l, "m", "", Unsure, Done); l.Deliver("m", "t", "") }, "unsure", func(t Tally) int { return t.Delivered - 1 }},
 	} {

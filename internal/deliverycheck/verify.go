@@ -27,7 +27,7 @@ type Tally struct {
 	// Misfiled were delivered to a wrong topic, or dead-lettered with a wrong
 	// class or in a wrong place.
 	Misfiled int
-	// Disordered are behind a later message of their lane.
+	// Disordered are behind a later message of their sequence.
 	Disordered int
 	// Strays were never sent.
 	Strays int
@@ -76,7 +76,7 @@ func (f *Fate) misfiled() bool {
 // Promise is what Check demands. The zero value demands that every message is
 // acknowledged, and found as often as it was reported as done.
 type Promise struct {
-	// Ordered demands that messages of a lane keep their order.
+	// Ordered demands that messages of a sequence keep their order.
 	Ordered bool
 	// Sure demands that each message is in one place, once: no answer was lost,
 	// or in doubt.

@@ -17,8 +17,8 @@ import (
 	_ "github.com/kafka-guarded/kafka-guarded/output"
 )
 
-// world is a run: a broker, a delivery checker and one stream after the other.
-type world struct {
+// scenario is a run: a broker, a delivery checker and one stream after the other.
+type scenario struct {
 	*plan
 	*broker
 	deliverycheck.Checker
@@ -40,8 +40,8 @@ type world struct {
 // send is a batch that the input handed out, without an answer yet.
 type send struct{ ids []int }
 
-func newWorld(p *plan, rng *rand.Rand) (*world, error) {
-	w := &world{plan: p, rng: rng, queue: p.batches, open: map[*send]struct{}{}, change: make(chan struct{}), acked: make([]bool, len(p.kinds))}
+func newScenario(p *plan, rng *rand.Rand) (*scenario, error) {
+	w := &scenario{plan: p, rng: rng, queue: p.batches, open: map[*send]struct{}{}, change: make(chan struct{}), acked: make([]bool, len(p.kinds))}
 	for id, k := range p.kinds {
 		for _, u := range p.units(id) {
 			w.Send(deliverycheck.Message{ID: u, Class: p.deserved(k)})
@@ -53,28 +53,28 @@ func newWorld(p *plan, rng *rand.Rand) (*world, error) {
 }
 
 // event counts what may set off a shutdown.
-func (w *world) event() {
+func (w *scenario) event() {
 	if w.events.Add(1) == w.stopAt.Load() {
 		w.shutDown()
 	}
 }
 
 // shutDown has the stream shut down, if it is not about to be already.
-func (w *world) shutDown() {
+func (w *scenario) shutDown() {
 	if w.stopping.CompareAndSwap(false, true) {
 		close(w.stopNow)
 	}
 }
 
 // changed wakes up the goroutines that wait for the queue.
-func (w *world) changed() {
+func (w *scenario) changed() {
 	close(w.change)
 	w.change = make(chan struct{})
 }
 
-// source is the input of a stream of the world. It reads from the queue, and
+// source is the input of a stream of the scenario. It reads from the queue, and
 // puts back what is nacked.
-func (w *world) source(ctx context.Context) (service.MessageBatch, streamtest.Answer, error) {
+func (w *scenario) source(ctx context.Context) (service.MessageBatch, streamtest.Answer, error) {
 	w.event()
 	for {
 		w.mu.Lock()
@@ -108,7 +108,7 @@ func (w *world) source(ctx context.Context) (service.MessageBatch, streamtest.An
 }
 
 // answered enters the answer to a send. What is not done is sent again.
-func (w *world) answered(out *send, said []deliverycheck.Answer) {
+func (w *scenario) answered(out *send, said []deliverycheck.Answer) {
 	if _, ok := w.open[out]; !ok {
 		return // it comes too late
 	}
@@ -135,7 +135,7 @@ func (w *world) answered(out *send, said []deliverycheck.Answer) {
 }
 
 // hear enters what was said of a message, which is units.
-func (w *world) hear(units []string, word deliverycheck.Answer) {
+func (w *scenario) hear(units []string, word deliverycheck.Answer) {
 	if word == deliverycheck.Open && !w.exactly() {
 		word = deliverycheck.Unsure
 	}
@@ -145,7 +145,7 @@ func (w *world) hear(units []string, word deliverycheck.Answer) {
 }
 
 // heard enters what the spy was told of a batch.
-func (w *world) heard(batch service.MessageBatch, said []deliverycheck.Answer) {
+func (w *scenario) heard(batch service.MessageBatch, said []deliverycheck.Answer) {
 	for i, m := range batch {
 		text, err := m.AsBytes()
 		if err != nil {
@@ -164,7 +164,7 @@ func (w *world) heard(batch service.MessageBatch, said []deliverycheck.Answer) {
 }
 
 // ofCopy returns the units that a message is above the output, or will be.
-func (w *world) ofCopy(c content) []string {
+func (w *scenario) ofCopy(c content) []string {
 	var all []string
 	for _, u := range w.units(c.ID) {
 		var id, copies, letter int
@@ -177,7 +177,7 @@ func (w *world) ofCopy(c content) []string {
 }
 
 // stopped settles what a stream that is over gave no answer to.
-func (w *world) stopped() {
+func (w *scenario) stopped() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for out := range w.open {
@@ -189,9 +189,9 @@ func (w *world) stopped() {
 	}
 }
 
-// letters is the dead-letter output of a world, or the end of it. It fails as
+// letters is the dead-letter output of a scenario, or the end of it. It fails as
 // planned.
-func (w *world) letters(_ context.Context, batch service.MessageBatch) error {
+func (w *scenario) letters(_ context.Context, batch service.MessageBatch) error {
 	w.event()
 	if w.down.Load() {
 		w.shutDown()
@@ -241,7 +241,7 @@ func (w *world) letters(_ context.Context, batch service.MessageBatch) error {
 }
 
 // caught is the output for what should not go on.
-func (w *world) caught(_ context.Context, batch service.MessageBatch) error {
+func (w *scenario) caught(_ context.Context, batch service.MessageBatch) error {
 	taken, err := streamtest.Capture(batch)
 	for _, c := range taken {
 		all, err := contents([]byte(c.Content))
@@ -258,7 +258,7 @@ func (w *world) caught(_ context.Context, batch service.MessageBatch) error {
 }
 
 // run runs streams until everything is acknowledged, and then checks.
-func (w *world) run(ctx context.Context) error {
+func (w *scenario) run(ctx context.Context) error {
 	defer w.cluster.Close()
 	fails := w.childFails
 	for n := 0; ; n++ {
@@ -307,7 +307,7 @@ func (w *world) run(ctx context.Context) error {
 // dead_letter output on a Kafka topic had no time to finish when it was shut down
 // may be there again. So may one that a child with processors took before it
 // failed: which ones it took can't be told then.
-func (w *world) promise(fails int) deliverycheck.Promise {
+func (w *scenario) promise(fails int) deliverycheck.Promise {
 	p := deliverycheck.Promise{
 		Sure:      w.sure(),
 		Ordered:   w.sure() && w.inFlight == 1,
@@ -324,7 +324,7 @@ func (w *world) promise(fails int) deliverycheck.Promise {
 }
 
 // stream runs one stream to its end, or to the shutdown that is due.
-func (w *world) stream(ctx context.Context, force bool) (ended bool, err error) {
+func (w *scenario) stream(ctx context.Context, force bool) (ended bool, err error) {
 	output, resources := w.configs()
 	config := streamtest.Config{
 		Source: w.source, Replay: w.replay,
