@@ -131,6 +131,9 @@ func (g *Guard) notAnswered(b *producer.Batch, a producer.Answer) producer.Plan 
 	}
 	if a.Cut > 0 && b.Attempts >= cutTries {
 		b.Trouble(fmt.Errorf("the connection is closed without an answer on requests of %d bytes, %d times in a row: check the limit of the endpoint (socket.request.max.bytes): %w", a.Cut, b.Attempts, a.Err))
+		if plan, ok := g.isolation.Cut(b); ok {
+			return plan
+		}
 		if half := len(b.Records) / 2; half > 0 {
 			return producer.Plan{Parts: []producer.Part{{Records: b.Records[:half]}, {Records: b.Records[half:]}}}
 		}

@@ -601,3 +601,17 @@ func TestOnRulesMayAskForRules(t *testing.T) {
 	require.Empty(t, classes(g.Write(t.Context(), records("t", "r", 5, 10))))
 	require.Equal(t, 20_000, (<-asked).MaxMessageBytes)
 }
+
+// An endpoint may close the connection on a record that a reported limit rejects: that it is
+// too large for the topic is not confirmed then, and never will be.
+func TestARecordThatEndsTheConnectionFailsByTheReportedLimit(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.Speak(t, kafkafake.SmallSockets(), nil)
+	c.Topic("t", 1, "max.message.bytes=100000")
+	g := newGuard(t, c, Config{Retry: Retry{InitialInterval: time.Millisecond}})
+	rs := []*kgo.Record{record("t", "first", 100), record("t", "large", 250_000), record("t", "last", 100)}
+	vs := g.Write(t.Context(), rs)
+	require.Equal(t, map[int]Class{1: SizeExceeded}, classes(vs))
+	require.ErrorContains(t, vs[1].Err(), "250072 bytes exceed the topic's max.message.bytes (100000)")
+	account(t, c, rs, vs)
+}

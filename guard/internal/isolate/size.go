@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/limits"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
@@ -90,6 +91,22 @@ func (b *batch) tooLarge(r *producer.Record) {
 	if news {
 		b.Learned(b.Topic, int(r.Size))
 	}
+}
+
+// Cut fails a record for a reported limit that is not confirmed, if the endpoint closes the
+// connection on it, time and again: no request as large is taken there. It reports whether
+// it did.
+func (i *Isolation) Cut(b *producer.Batch) (plan producer.Plan, ok bool) {
+	if len(b.Records) != 1 || time.Since(b.First) < ambiguousWindow {
+		return plan, false
+	}
+	s := stateOf(b.Records[0])
+	if s == nil || s.Limit == nil || s.Limit.Kind != limits.Size || !i.Final(s.Limit.Class) {
+		return plan, false
+	}
+	s.Limit.Confirm()
+	plan.Failed = []producer.Failed{{Record: b.Records[0], Reason: &s.Limit.Reason}}
+	return plan, true
 }
 
 var batchSizeText = regexp.MustCompile(`^batch size \d+ exceeds max (\d+)`)
