@@ -30,7 +30,7 @@ var faultCodes = []*kerr.Error{
 	kerr.TopicAuthorizationFailed, kerr.PolicyViolation, kerr.OutOfOrderSequenceNumber,
 }
 
-// FuzzWriteAgainstTheLog writes random batches with random culprits, while the
+// FuzzWriteAgainstTheLog writes random batches with random bad records, while the
 // broker answers by a random schedule, and holds each verdict against the log.
 // An entry of the seed corpus is a schedule that once failed.
 func FuzzWriteAgainstTheLog(f *testing.F) {
@@ -74,7 +74,7 @@ func FuzzWriteAgainstTheLog(f *testing.F) {
 					continue
 				}
 				switch rnd.IntN(4) {
-				case 0: // a timestamp of its own: for one that we chose, nobody is to blame
+				case 0: // a timestamp of its own: one that guard sets is replaced
 					poison(rs[w], i)
 					r.Timestamp = time.Now()
 					culprits[w][i] = InvalidRecord

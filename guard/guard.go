@@ -52,7 +52,7 @@ type Config struct {
 
 	// IgnoreRules has guard not ask the cluster what its topics accept: what
 	// the broker refuses decides, which takes extra requests to find the
-	// records to blame.
+	// records at fault.
 	IgnoreRules bool
 
 	// RulesMaxAge is how old what a topic accepts may be before it is read

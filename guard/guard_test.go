@@ -492,7 +492,7 @@ func TestAFullBufferWaitsAndCanBeLeft(t *testing.T) {
 	require.Empty(t, classes(<-done))
 }
 
-// A sick broker may give such codes to anybody: the same batch is sent again.
+// A sick broker may give such codes to any batch: the same batch is sent again.
 func TestNobodyIsBlamedForUnexplainedRefusalsThatPass(t *testing.T) {
 	t.Parallel()
 	for _, code := range []*kerr.Error{kerr.UnknownServerError, kerr.CorruptMessage} {

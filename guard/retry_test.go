@@ -243,8 +243,8 @@ func TestParseClass(t *testing.T) {
 	require.EqualError(t, err, `no class is named "none"`)
 }
 
-// While the suspects of a batch are sorted out, one group fails for a reason
-// that passes. What comes after it must not overtake it.
+// While a rejected batch is isolated, one part of it fails with a retriable code.
+// Later records must not overtake it.
 func TestWhatIsHeldDuringIsolationIsNotOvertaken(t *testing.T) {
 	t.Parallel()
 	c := kafkafake.New(t)

@@ -468,8 +468,8 @@ func TestNobodyIsCondemnedByTheLimitOfAnotherBroker(t *testing.T) {
 	}
 }
 
-// What is set for the topic itself is the same for all brokers, so nobody needs to be
-// asked for its own: while one is not to be reached, least of all.
+// A config that is set for the topic is the same for all brokers. So a record can fail
+// by it while one of them does not answer.
 func TestWhatIsSetForATopicCondemnsWhoeverDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	c := kafkafake.Speak(t, kafkafake.Kafka(), nil, kfake.NumBrokers(3))
@@ -513,7 +513,7 @@ func TestWithoutTheRightToReadRulesRefusalsDecide(t *testing.T) {
 	require.False(t, vs[29].Suspected)
 	account(t, c, rs, vs)
 
-	// And it is not condemned for it.
+	// And no record fails by the old limit.
 	c.Set("t", "max.message.bytes", "50000")
 	require.Eventually(t, func() bool {
 		return len(classes(g.Write(t.Context(), []*kgo.Record{record("t", "big3", 40_000)}))) == 0

@@ -8,7 +8,7 @@ import (
 // Outcome says whether a record is in the log.
 //
 // Its numbers and strings never change. The zero value is Unknown, so that a
-// verdict which nobody filled never reads as delivered.
+// verdict that was never set does not read as delivered.
 type Outcome uint8
 
 const (
@@ -97,8 +97,7 @@ type Verdict struct {
 	Outcome Outcome
 	// Class is None if and only if the outcome is Delivered.
 	Class Class
-	// Suspected is set when the record was in a batch that the broker
-	// refused. A delivered suspect is an innocent that was cleared.
+	// Suspected is set if the record was in a batch that the broker rejected.
 	Suspected bool
 	// Partition is the partition that the record was sent to, or -1.
 	Partition int32

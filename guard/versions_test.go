@@ -14,7 +14,7 @@ import (
 )
 
 // versions are those of Kafka between which something differs that guard goes by:
-// the versions of produce, of DescribeConfigs and of Metadata, whom a broker names,
+// the versions of produce, of DescribeConfigs and of Metadata, which records a broker lists,
 // and topic IDs.
 var versions = []struct {
 	name     string
@@ -48,7 +48,7 @@ func onVersions(t *testing.T, test func(t *testing.T, c *kafkafake.Cluster, conf
 	}
 }
 
-// Records of all kinds, to three partitions: each culprit is found, and all others
+// Records of all kinds, to three partitions: each bad record is found, and all others
 // are delivered.
 func TestEachVersionsCulpritsAreFound(t *testing.T) {
 	t.Parallel()

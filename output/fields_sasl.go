@@ -47,7 +47,7 @@ var awsMechanism func(conf *service.ParsedConfig) (sasl.Mechanism, error)
 
 // RegisterAWS sets how to make the mechanism AWS_MSK_IAM out of the fields of
 // `sasl.aws`. The package connect/aws calls it as it is imported: it brings the
-// AWS SDK, which those who don't need it should not have to build. Call it from
+// AWS SDK, which a program without it need not build. Call it from
 // an init function only.
 func RegisterAWS(mechanism func(conf *service.ParsedConfig) (sasl.Mechanism, error)) {
 	awsMechanism = mechanism

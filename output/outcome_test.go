@@ -20,8 +20,8 @@ const (
 	// good messages are delivered: sent again, these are duplicates.
 	toldAll = "the input is told that good messages failed, too"
 	// forEver: the failed messages, and they alone, are sent again for ever.
-	// What comes after them may wait as long, for whoever sends them again begins
-	// with them.
+	// What comes after them may wait as long, since these are sent
+	// first.
 	forEver = "exactly the failed are sent again for ever"
 	// duplicates: the same, but good messages are sent again along with them.
 	duplicates = "duplicates, for ever"

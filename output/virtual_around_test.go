@@ -69,7 +69,7 @@ func (w *virtualStream) run(config streamtest.Config) error {
 			return err
 		}
 		w.books.Lock()
-		for _, letters := range w.open { // nobody answers for them any more
+		for _, letters := range w.open { // no answer comes for them any more
 			w.batch = append(w.batch, letters)
 		}
 		clear(w.open)

@@ -324,8 +324,8 @@ func (w *virtualStream) live(t *testing.T) error {
 	return w.ledger.Check(promise)
 }
 
-// source makes the batches, or gives those again that were not done with. Nothing
-// is wrong with them where nobody takes what is.
+// source makes the batches, and gives those again that were not acknowledged. All
+// messages are good if nothing takes the bad ones.
 func (w *virtualStream) source(ctx context.Context) (service.MessageBatch, streamtest.Answer, error) {
 	letters, nth, err := w.take(ctx)
 	if err != nil {

@@ -47,8 +47,8 @@ type cache struct {
 	silent map[int32]time.Time
 }
 
-// round is one reading of the rules of some topics: those that are true are asked
-// for of all who lead their partitions.
+// round is one reading of the rules of some topics: all leaders of their
+// partitions are asked for those that are true.
 type round struct {
 	topics map[string]bool
 	done   chan struct{}
@@ -87,8 +87,8 @@ func (c *cache) learn(ctx context.Context, topics []string) {
 	}
 }
 
-// refresh waits for rules that are no older than a second, and of all who lead
-// partitions of the topics.
+// refresh waits for rules that are no older than a second, and of all leaders
+// of the topics.
 func (c *cache) refresh(ctx context.Context, topics []string) {
 	if !c.disabled {
 		c.renew(ctx, topics)

@@ -56,7 +56,7 @@ type Rules struct {
 	// What is not set for the topic is each broker's own default, and the leader
 	// of a partition judges by its own. The fields above are then of any broker,
 	// and the sizes the least of those that were asked: batches are made by them.
-	from   int32   // who told
+	from   int32   // the broker that told
 	others []int32 // leaders of partitions that did not
 	fixed  *Rules  // what is set for the topic, and so is the same for all leaders
 	mild   *Rules  // the mildest of all leaders, once they were asked
@@ -188,7 +188,7 @@ func (r *Rules) same(o *Rules) bool {
 	return r.Known == o.Known && r.ID == o.ID && r.String() == o.String()
 }
 
-// fix keeps what does not depend on who leads a partition: of what was told, what is
+// fix keeps what does not depend on the leader of a partition: of what was told, what is
 // set for the topic.
 func (r *Rules) fix(told, set map[string]string) {
 	const size, newer, older = "max.message.bytes", "message.timestamp.before.max.ms", "message.timestamp.difference.max.ms"
@@ -258,7 +258,7 @@ func (r *Rules) fill(configs map[string]string) {
 
 // fillRedpanda leaves out what Redpanda does not check: the size of segments, and
 // keys on compacted topics. It looks at the size of a batch as sent; whether it
-// compresses anew depends on its version, so nothing is condemned by that. Where
+// compresses anew depends on its version, so nothing is rejected by that. Where
 // it bounds timestamps, it tells the bounds.
 func (r *Rules) fillRedpanda() {
 	r.SegmentBytes, r.Compacted, r.Compression = math.MaxInt32, false, ""
