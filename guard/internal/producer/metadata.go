@@ -63,7 +63,9 @@ func (p *Producer) topic(name string) *topic {
 	return t
 }
 
-// Forget drops a topic that is out of use.
+// Forget drops a topic that is out of use. If it is used again, its sequence numbers begin
+// at 0. So it gets another producer ID then: brokers would take its first batch for one that
+// they have.
 func (p *Producer) Forget(name string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -77,6 +79,7 @@ func (p *Producer) Forget(name string) {
 		return
 	}
 	delete(p.topics, name)
+	p.ids.renew()
 	for _, part := range t.partitions {
 		part.mu.Lock()
 		part.gone = true

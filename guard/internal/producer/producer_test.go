@@ -294,3 +294,18 @@ func TestCloseEndsWhatIsQueued(t *testing.T) {
 	_, err := p.Refresh(context.Background(), "t")
 	require.ErrorIs(t, err, kgo.ErrClientClosed)
 }
+
+// A topic that is used again after it was forgotten loses nothing: its sequence numbers begin
+// anew, and brokers remember the last ones.
+func TestAForgottenTopicIsUsedAgain(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+	c.Topic("t", 1)
+	p := newProducer(t, c, &plain{})
+	var all []*Record
+	for n := range 3 {
+		all = append(all, write(t, p, 1, values(fmt.Sprint("w", n), 3)...)...)
+		p.Forget("t")
+	}
+	requireExact(t, c, all)
+}

@@ -74,6 +74,13 @@ func (i *ids) assign(p *partition) (now bool) {
 	return false
 }
 
+// renew gives another producer ID to the partitions that ask from now on.
+func (i *ids) renew() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.have = false
+}
+
 func (i *ids) askShared() {
 	id, a := i.ask()
 	i.mu.Lock()
