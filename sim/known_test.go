@@ -16,7 +16,7 @@ type knownBreak struct {
 	kind string
 	// why says what happens, for the one that mends it.
 	why string
-	// is reports whether a world that broke broke in this way, as far as can be
+	// is reports whether a scenario that broke broke in this way, as far as can be
 	// said from its plan.
 	is func(p plan, r result) bool
 }
@@ -25,7 +25,7 @@ type knownBreak struct {
 // stays in testdata, where it must not break any more.
 var knownBreaks []knownBreak
 
-// knownTo returns the known break that a world's is, nil for a new one.
+// knownTo returns the known break that a scenario's is, nil for a new one.
 func knownTo(p plan, r result) *knownBreak {
 	if *flagStrict {
 		return nil

@@ -12,9 +12,9 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
-// judge holds the verdicts against the log and against the dialect's rules. It
-// returns the first break, and what kind it is of.
-func (w *world) judge() (kind, broken string) {
+// check compares the verdicts with the log and with the limits of the dialect. It
+// returns the first break, and its kind.
+func (w *scenario) check() (kind, broken string) {
 	log, err := w.log()
 	if err != nil {
 		return "oracle", err.Error()
@@ -24,16 +24,16 @@ func (w *world) judge() (kind, broken string) {
 			return "verdicts", fmt.Sprintf("%d verdicts for %d records", len(x.verdicts), len(x.records))
 		}
 		for i := range x.records {
-			if kind, broken := w.judgeRecord(x, i, log); broken != "" {
+			if kind, broken := w.checkRecord(x, i, log); broken != "" {
 				return kind, fmt.Sprintf("record %d (%s) of write %d of writer %d: %s; the verdict is %s %v", i, x.runs[i].Shape, x.nth, x.writer, broken, x.verdicts[i].Outcome, x.verdicts[i].Err())
 			}
 		}
 	}
-	return w.judgeOrder(log)
+	return w.checkOrder(log)
 }
 
 // log returns what is in the topics, by value.
-func (w *world) log() (map[string][]*kgo.Record, error) {
+func (w *scenario) log() (map[string][]*kgo.Record, error) {
 	w.network.Calm()
 	for node := range max(1, w.plan.Nodes) {
 		w.cluster.Away(int32(node), false)
@@ -53,7 +53,7 @@ func (w *world) log() (map[string][]*kgo.Record, error) {
 	return log, nil
 }
 
-func (w *world) judgeRecord(x *written, i int, log map[string][]*kgo.Record) (kind, broken string) {
+func (w *scenario) checkRecord(x *written, i int, log map[string][]*kgo.Record) (kind, broken string) {
 	r, v := x.records[i], x.verdicts[i]
 	found := log[string(r.Value)]
 	if (v.Outcome == guard.Delivered) != (v.Failure == nil) {
@@ -107,7 +107,7 @@ func (w *world) judgeRecord(x *written, i int, log map[string][]*kgo.Record) (ki
 // mayRepeat reports whether the client by itself may write a record twice: what
 // is in doubt is sent again, and nothing tells the broker that it has it. Over a slow
 // network that may take longer than a broker remembers its producers.
-func (w *world) mayRepeat() bool {
+func (w *scenario) mayRepeat() bool {
 	if w.cluster.Dialect().Numbering == kafkafake.NumbersIgnored && w.plan.repeats() {
 		return true
 	}
@@ -118,7 +118,7 @@ func (w *world) mayRepeat() bool {
 // have, in a way that can't be seen through: with a code that says what is wrong
 // with a record, or, for a code that does not, again and again with others taken
 // in between.
-func (w *world) lied(class guard.Class, of run) bool {
+func (w *scenario) lied(class guard.Class, of run) bool {
 	unclear := 0
 	for i, t := range w.plan.Troubles {
 		if t.Do != "refuse" || w.troubles[i].Hits() == 0 {
@@ -150,7 +150,7 @@ const rulesAge = 1500 * time.Millisecond
 
 // bad returns whether the dialect's rules may be against a record, and whether
 // they surely are. They may change, and so may the leader.
-func (w *world) bad(x *written, i int) (may, surely bool) {
+func (w *scenario) bad(x *written, i int) (may, surely bool) {
 	r, of := x.records[i], x.runs[i]
 	switch {
 	case of.Shape == illegal, of.Shape == noPartition && !w.plan.Keyed:
@@ -192,7 +192,7 @@ func (w *world) bad(x *written, i int) (may, surely bool) {
 }
 
 // leaders returns the nodes that may lead the partition of a record.
-func (w *world) leaders(partition int32) (nodes []int32) {
+func (w *scenario) leaders(partition int32) (nodes []int32) {
 	n := int32(max(1, w.plan.Nodes))
 	moved := slices.ContainsFunc(w.plan.Events, func(e event) bool { return e.Do == "move" && e.Partition == partition || e.Do == "create" })
 	for node := range n {
@@ -204,28 +204,28 @@ func (w *world) leaders(partition int32) (nodes []int32) {
 }
 
 // anyEnded reports whether the context of any write ended.
-func (w *world) anyEnded() bool {
+func (w *scenario) anyEnded() bool {
 	return slices.ContainsFunc(w.written, func(x *written) bool { return x.ended })
 }
 
 // deleted reports whether a topic is, at some time: with it goes its log.
-func (w *world) deleted(topic string) bool {
+func (w *scenario) deleted(topic string) bool {
 	return topic == topicNamed(0) && slices.ContainsFunc(w.plan.Events, func(e event) bool { return e.Do == "delete" })
 }
 
-// givenUp reports whether somebody gave up on a write before it was done.
-func (w *world) givenUp(x *written) bool {
+// givenUp reports whether a write may have been given up: its context ended, its time
+// was up, or guard was closed.
+func (w *scenario) givenUp(x *written) bool {
 	return x.ended || w.plan.MaxElapsed > 0 || !w.closed.IsZero() && w.closed.Before(x.end.Add(time.Millisecond))
 }
 
 // quiet reports whether nothing goes wrong but what is wrong with the records.
-func (w *world) quiet() bool { return len(w.plan.Troubles) == 0 && len(w.plan.Events) == 0 }
+func (w *scenario) quiet() bool { return len(w.plan.Troubles) == 0 && len(w.plan.Events) == 0 }
 
-// judgeOrder looks at the order of the records in each partition that has a single
-// writer: order is promised to writers that write one batch after the other. It is not
-// for records without a key, which a search for the large ones may send in between,
-// nor where another writer ends the linger of a hand-over that takes long.
-func (w *world) judgeOrder(log map[string][]*kgo.Record) (kind, broken string) {
+// checkOrder checks the order of the records of a key in each partition with a single
+// writer: order is promised to writers that write one batch after the other. Records
+// without a key have no order: isolation may send others in between.
+func (w *scenario) checkOrder(log map[string][]*kgo.Record) (kind, broken string) {
 	if (w.plan.NotIdempotent || w.plan.LeaderAck) && w.plan.doubtful() || w.plan.Expiry > 0 || w.plan.HandOver > 0 && len(w.plan.Writers) > 1 {
 		return "", ""
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
-// plan is a world, and what happens in it. It is all that a run depends on, up to
+// plan is a scenario, and what happens in it. It is all that a run depends on, up to
 // the order in which the scheduler runs what happens in the same instant.
 type plan struct {
 	// The cluster.
@@ -49,8 +49,8 @@ type plan struct {
 	HandOver       time.Duration `json:",omitempty"` // what a hook takes for each record
 
 	Writers  []writer
-	Troubles []trouble `json:",omitempty"`
-	Events   []event   `json:",omitempty"`
+	Troubles []fault `json:",omitempty"`
+	Events   []event `json:",omitempty"`
 }
 
 // writer writes one batch after the other.
@@ -90,8 +90,8 @@ const (
 
 var shapes = []shape{good, noise, zeros, noKey, emptyKey, late, early, beforeEpoch, marked, illegal, noPartition}
 
-// trouble is a kafkafake.Trouble as data.
-type trouble struct {
+// fault is a kafkafake.Trouble as data.
+type fault struct {
 	Key        string        `json:",omitempty"` // "" is produce
 	Nodes      []int32       `json:",omitempty"`
 	Partitions []int32       `json:",omitempty"`
@@ -158,7 +158,7 @@ var codecs = map[string]kgo.CompressionCodec{
 	"": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(),
 }
 
-// compressors are made once, for all worlds.
+// compressors are made once, for all scenarios.
 var compressors = sync.OnceValue(func() map[string]kgo.Compressor {
 	made := map[string]kgo.Compressor{}
 	for name, codec := range codecs {
@@ -278,8 +278,8 @@ func topicNamed(i int) string {
 
 var keys = map[string]kmsg.Key{"": kmsg.Produce, "produce": kmsg.Produce, "metadata": kmsg.Metadata, "init": kmsg.InitProducerID, "configs": kmsg.DescribeConfigs}
 
-// on makes the trouble for a cluster.
-func (t trouble) on() kafkafake.Trouble {
+// on makes the fault for a cluster.
+func (t fault) on() kafkafake.Trouble {
 	out := kafkafake.Trouble{Keys: []kmsg.Key{keys[t.Key]}, Nodes: t.Nodes, Partitions: t.Partitions, Skip: t.Skip, Count: t.Count, For: t.For, Code: codeNamed(t.Code), Pause: t.Pause}
 	if t.Key == "metadata" { // a request for all topics can't be refused
 		out.When = func(r kmsg.Request) bool { return len(r.(*kmsg.MetadataRequest).Topics) > 0 }
@@ -306,9 +306,9 @@ func codeNamed(name string) *kerr.Error {
 	return nil
 }
 
-// doubtful reports whether the trouble may leave guard in doubt about a record's
+// doubtful reports whether the fault may leave guard in doubt about a record's
 // fate: it cuts off an answer, or answers what may be said after an append.
-func (t trouble) doubtful() bool {
+func (t fault) doubtful() bool {
 	if t.Key != "" && t.Key != "produce" {
 		return false
 	}
@@ -329,7 +329,7 @@ var vague = []string{
 
 // doubtful reports whether anything in the plan may leave guard in doubt.
 func (p plan) doubtful() bool {
-	return slices.ContainsFunc(p.Troubles, trouble.doubtful) ||
+	return slices.ContainsFunc(p.Troubles, fault.doubtful) ||
 		slices.ContainsFunc(p.Events, func(e event) bool { return slices.Contains([]string{"away", "cut", "delete"}, e.Do) })
 }
 
@@ -339,7 +339,7 @@ func (p plan) doubtful() bool {
 func (p plan) repeats() bool {
 	var delays time.Duration
 	rest := p.clone()
-	rest.Troubles = slices.DeleteFunc(rest.Troubles, func(t trouble) bool {
+	rest.Troubles = slices.DeleteFunc(rest.Troubles, func(t fault) bool {
 		delay := (t.Do == "delay" || t.Do == "delay_answer") && t.Count >= 0
 		if delay {
 			delays += t.Pause * time.Duration(max(1, t.Count))

@@ -22,18 +22,18 @@ import (
 )
 
 var (
-	flagMessages = flag.Int("messages", 0, "how many messages the random worlds take in all, 0 for what CI can afford")
-	flagSeed     = flag.Uint64("seed", 0, "run the one random world of this seed, again and again until it breaks, at most -times")
-	flagPlan     = flag.String("plan", "", "run the one world of this file, again and again until it breaks, at most -times")
+	flagMessages = flag.Int("messages", 0, "how many messages the random scenarios take in all, 0 for what CI can afford")
+	flagSeed     = flag.Uint64("seed", 0, "run the one random scenario of this seed, again and again until it breaks, at most -times")
+	flagPlan     = flag.String("plan", "", "run the one scenario of this file, again and again until it breaks, at most -times")
 	flagTimes    = flag.Int("times", 50, "how often -seed and -plan are run")
-	flagFirst    = flag.Uint64("first", 1, "the seed of the first random world")
+	flagFirst    = flag.Uint64("first", 1, "the seed of the first random scenario")
 	flagStrict   = flag.Bool("strict", false, "take known breaks for new ones")
 	flagKeepOn   = flag.Bool("keep-on", false, "go on after a break, and list all at the end")
-	flagDialect  = flag.String("dialect", "", "have every broker of the random worlds speak this dialect")
+	flagDialect  = flag.String("dialect", "", "have every broker of the random scenarios speak this dialect")
 )
 
-// TestRandom lives through random worlds until they have had the messages asked
-// for. A break comes with the seed of its world:
+// TestRandom lives through random scenarios until they have had the messages asked
+// for. A break comes with the seed of its scenario:
 //
 //	go test ./sim -run TestRandom -seed 123 -v
 func TestRandom(t *testing.T) {
@@ -52,13 +52,13 @@ func TestRandom(t *testing.T) {
 			messages = 30_000
 		}
 	}
-	var next, seen, virtual, worlds atomic.Int64
+	var next, seen, virtual, scenarios atomic.Int64
 	var mu sync.Mutex
 	broken, known := map[string][]uint64{}, map[string]int{}
 	next.Store(int64(*flagFirst) - 1)
 	begin := time.Now()
 	defer progress.Lines(func() string { return fmt.Sprintf("%d of %d messages", seen.Load(), messages) })()
-	t.Run("worlds", func(t *testing.T) {
+	t.Run("scenarios", func(t *testing.T) {
 		for range runtime.GOMAXPROCS(0) {
 			t.Run("", func(t *testing.T) {
 				t.Parallel()
@@ -67,7 +67,7 @@ func TestRandom(t *testing.T) {
 					r := live(t, random(seed))
 					seen.Add(int64(r.seen))
 					virtual.Add(int64(r.virtual))
-					worlds.Add(1)
+					scenarios.Add(1)
 					if r.broken == "" {
 						continue
 					}
@@ -92,12 +92,12 @@ func TestRandom(t *testing.T) {
 		}
 	})
 	took := time.Since(begin)
-	t.Logf("%d worlds, %d messages in %s: %.0f messages/s, %.1f virtual hours per real minute", worlds.Load(), seen.Load(), took.Round(time.Millisecond),
+	t.Logf("%d scenarios, %d messages in %s: %.0f messages/s, %.1f virtual hours per real minute", scenarios.Load(), seen.Load(), took.Round(time.Millisecond),
 		float64(seen.Load())/took.Seconds(), time.Duration(virtual.Load()).Hours()/took.Minutes())
 	t.Logf("known breaks: %v", known)
 	for kind, seeds := range broken {
 		slices.Sort(seeds)
-		t.Errorf("%s: %d worlds, for example seeds %v", kind, len(seeds), seeds[:min(10, len(seeds))])
+		t.Errorf("%s: %d scenarios, for example seeds %v", kind, len(seeds), seeds[:min(10, len(seeds))])
 	}
 }
 
@@ -231,7 +231,7 @@ func (r maker) plan(seed uint64) plan {
 	r.writers(&p)
 	if r.one(2) {
 		for range 1 + r.IntN(3) {
-			p.Troubles = append(p.Troubles, r.trouble(&p))
+			p.Troubles = append(p.Troubles, r.fault(&p))
 		}
 	}
 	if r.one(3) {
@@ -340,8 +340,8 @@ func (r maker) bad(p *plan) run {
 	return out
 }
 
-func (r maker) trouble(p *plan) trouble {
-	t := trouble{
+func (r maker) fault(p *plan) fault {
+	t := fault{
 		Key:  r.of("", "", "", "metadata", "init", "configs"),
 		Do:   r.of("refuse", "refuse", "refuse", "rewrite", "cut_before", "cut_after", "cut_within", "swallow", "swallow_answer", "delay", "delay_answer", "trickle"),
 		Skip: r.IntN(6), Count: 1 + r.IntN(4),

@@ -23,10 +23,10 @@ type scope struct {
 	onlyKafka      int // the same, for Kafka with rules that are told
 	faults         int // at once
 	faultyDialects []string
-	every          int // of the worlds with several faults, one in so many
+	every          int // of the scenarios with several faults, one in so many
 }
 
-// TestSmallScope enumerates small worlds: which records there are, in which
+// TestSmallScope enumerates small scenarios: which records there are, in which
 // partitions, which dialect the broker speaks, and what goes wrong at which step of
 // the protocol. Each part says how many there were.
 func TestSmallScope(t *testing.T) {
@@ -75,17 +75,17 @@ func each(t *testing.T, plans iter.Seq[plan]) {
 			feed <- p
 		}
 	}()
-	var worlds, failed atomic.Int64
+	var scenarios, failed atomic.Int64
 	var mu sync.Mutex
 	known := map[string]int{}
 	begin := time.Now()
-	defer progress.Lines(func() string { return fmt.Sprintf("%d worlds", worlds.Load()) })()
-	t.Run("worlds", func(t *testing.T) {
+	defer progress.Lines(func() string { return fmt.Sprintf("%d scenarios", scenarios.Load()) })()
+	t.Run("scenarios", func(t *testing.T) {
 		for range runtime.GOMAXPROCS(0) {
 			t.Run("", func(t *testing.T) {
 				t.Parallel()
 				for p := range feed {
-					worlds.Add(1)
+					scenarios.Add(1)
 					r := live(t, p)
 					if r.broken == "" {
 						continue
@@ -103,7 +103,7 @@ func each(t *testing.T, plans iter.Seq[plan]) {
 			})
 		}
 	})
-	t.Logf("%d worlds in %s, %d broken, known breaks: %v", worlds.Load(), time.Since(begin).Round(time.Millisecond), failed.Load(), known)
+	t.Logf("%d scenarios in %s, %d broken, known breaks: %v", scenarios.Load(), time.Since(begin).Round(time.Millisecond), failed.Load(), known)
 }
 
 // letters are the records of the small scope.
@@ -115,7 +115,7 @@ func letters(partitions int32) (out []run) {
 	return append(out, run{Shape: illegal}, run{Shape: emptyKey})
 }
 
-// small is a world in which all of the letters but the good are bad, by one
+// small is a scenario in which all of the letters but the good are bad, by one
 // dialect or another.
 func small(d kafkafake.Dialect, ignore bool, mode string) plan {
 	p := plan{
@@ -185,30 +185,30 @@ func has(word []run, s shape) bool {
 // faults are what goes wrong at a step of the protocol. OUT_OF_ORDER_SEQUENCE_NUMBER
 // is none of them: a broker that has appended a batch and then answers so has lost
 // it, which kfake does not, and kgo relies on.
-func faults() (out []trouble) {
+func faults() (out []fault) {
 	for skip := range 3 {
 		for _, do := range []string{"cut_before", "cut_after", "cut_within", "swallow", "swallow_answer"} {
-			out = append(out, trouble{Do: do, Skip: skip})
+			out = append(out, fault{Do: do, Skip: skip})
 		}
-		out = append(out, trouble{Do: "delay", Pause: 3 * time.Second, Skip: skip}, trouble{Do: "delay_answer", Pause: 3 * time.Second, Skip: skip})
+		out = append(out, fault{Do: "delay", Pause: 3 * time.Second, Skip: skip}, fault{Do: "delay_answer", Pause: 3 * time.Second, Skip: skip})
 		for _, code := range []string{"NOT_ENOUGH_REPLICAS", "TOPIC_AUTHORIZATION_FAILED", "UNKNOWN_SERVER_ERROR", "INVALID_RECORD", "MESSAGE_TOO_LARGE"} {
-			out = append(out, trouble{Do: "refuse", Code: code, Skip: skip})
+			out = append(out, fault{Do: "refuse", Code: code, Skip: skip})
 		}
 		for _, code := range []string{"REQUEST_TIMED_OUT", "KAFKA_STORAGE_ERROR", "UNKNOWN_SERVER_ERROR"} {
-			out = append(out, trouble{Do: "rewrite", Code: code, Skip: skip})
+			out = append(out, fault{Do: "rewrite", Code: code, Skip: skip})
 		}
 	}
 	for skip := range 2 {
 		for _, key := range []string{"metadata", "init", "configs"} {
 			for _, do := range []string{"cut_before", "cut_after", "swallow"} {
-				out = append(out, trouble{Key: key, Do: do, Skip: skip})
+				out = append(out, fault{Key: key, Do: do, Skip: skip})
 			}
 		}
 		out = append(out,
-			trouble{Key: "metadata", Do: "refuse", Code: "UNKNOWN_TOPIC_OR_PARTITION", Skip: skip},
-			trouble{Key: "metadata", Do: "refuse", Code: "TOPIC_AUTHORIZATION_FAILED", Skip: skip},
-			trouble{Key: "init", Do: "refuse", Code: "CLUSTER_AUTHORIZATION_FAILED", Skip: skip},
-			trouble{Key: "configs", Do: "refuse", Code: "TOPIC_AUTHORIZATION_FAILED", Skip: skip},
+			fault{Key: "metadata", Do: "refuse", Code: "UNKNOWN_TOPIC_OR_PARTITION", Skip: skip},
+			fault{Key: "metadata", Do: "refuse", Code: "TOPIC_AUTHORIZATION_FAILED", Skip: skip},
+			fault{Key: "init", Do: "refuse", Code: "CLUSTER_AUTHORIZATION_FAILED", Skip: skip},
+			fault{Key: "configs", Do: "refuse", Code: "TOPIC_AUTHORIZATION_FAILED", Skip: skip},
 		)
 	}
 	return out
@@ -226,7 +226,7 @@ func faultyWrites() [][]writer {
 	}
 }
 
-// faulty yields worlds with n faults, with rules known and not, for the dialects
+// faulty yields scenarios with n faults, with rules known and not, for the dialects
 // with the names, or all.
 func (scope) faulty(n int, dialects []string) iter.Seq[plan] {
 	return func(yield func(plan) bool) {
@@ -258,11 +258,11 @@ func (scope) faulty(n int, dialects []string) iter.Seq[plan] {
 }
 
 // combinations yields all ways to have n of the faults, in either order.
-func combinations(of []trouble, n int) iter.Seq[[]trouble] {
-	return func(yield func([]trouble) bool) {
+func combinations(of []fault, n int) iter.Seq[[]fault] {
+	return func(yield func([]fault) bool) {
 		if n == 1 {
 			for _, a := range of {
-				if !yield([]trouble{a}) {
+				if !yield([]fault{a}) {
 					return
 				}
 			}
@@ -270,7 +270,7 @@ func combinations(of []trouble, n int) iter.Seq[[]trouble] {
 		}
 		for _, a := range of {
 			for _, b := range of {
-				if !yield([]trouble{a, b}) {
+				if !yield([]fault{a, b}) {
 					return
 				}
 			}

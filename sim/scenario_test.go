@@ -41,7 +41,7 @@ func live(t *testing.T, p plan) (out result) {
 	out.seen = p.messages()
 	// Outside of the bubble: a mutex that is never unlocked stops its time.
 	stuck := time.AfterFunc(5*time.Minute, func() {
-		fmt.Fprintf(os.Stderr, "the clock of this world stands still: %s\n", p)
+		fmt.Fprintf(os.Stderr, "the clock of this scenario stands still: %s\n", p)
 		debug.SetTraceback("all")
 		panic("stuck")
 	})
@@ -60,27 +60,25 @@ func live(t *testing.T, p plan) (out result) {
 	defer goroutines.Add(-may)
 	synctest.Test(t, func(t *testing.T) {
 		begin := time.Now()
-		w := newWorld(t, p)
+		w := newScenario(t, p)
 		out.kind, out.broken = w.live()
 		out.virtual = time.Since(begin)
 	})
 	return out
 }
 
-// goroutines is how many all worlds that are alive may have, with some for the
-// tests.
+// goroutines is the limit for all running scenarios, and the tests themselves.
 var goroutines atomic.Int64
 
 func init() { goroutines.Store(50) }
 
-// goroutines returns how many are plenty for a world, brokers and clients together:
-// there are never more than a few clients.
+// goroutines returns a limit for a scenario, brokers and clients together.
 func (p plan) goroutines() int64 {
 	return int64(60*(max(1, p.Nodes)+1) + 10*len(p.Writers) + len(p.Events))
 }
 
-// world is a plan that is lived through.
-type world struct {
+// scenario is a running plan.
+type scenario struct {
 	plan    plan
 	t       *testing.T
 	network *kafkafake.Network
@@ -113,8 +111,8 @@ type written struct {
 	ended       bool // its context
 }
 
-func newWorld(t *testing.T, p plan) *world {
-	w := &world{plan: p, t: t, begin: time.Now()}
+func newScenario(t *testing.T, p plan) *scenario {
+	w := &scenario{plan: p, t: t, begin: time.Now()}
 	w.network = &kafkafake.Network{Latency: p.Latency, Jitter: p.Jitter, Rate: p.Rate, OnlyProduce: p.Nodes > 1, Rand: rand.New(rand.NewPCG(p.Seed, 1))}
 	w.cluster = kafkafake.Speak(t, p.dialect(), w.network, kfake.NumBrokers(max(1, p.Nodes)))
 	w.rules = []rules{{configs: p.configs()}}
@@ -140,7 +138,7 @@ func newWorld(t *testing.T, p plan) *world {
 }
 
 // live writes all that is planned, and returns what the oracle says.
-func (w *world) live() (kind, broken string) {
+func (w *scenario) live() (kind, broken string) {
 	stop := make(chan struct{})
 	var events sync.WaitGroup
 	for _, e := range w.plan.Events {
@@ -165,7 +163,7 @@ func (w *world) live() (kind, broken string) {
 	close(stop)
 	events.Wait()
 	if broken == "" {
-		kind, broken = w.judge()
+		kind, broken = w.check()
 	}
 	w.close()
 	// What is under way in the network comes to an end.
@@ -173,7 +171,7 @@ func (w *world) live() (kind, broken string) {
 	return kind, broken
 }
 
-func (w *world) close() {
+func (w *scenario) close() {
 	w.mu.Lock()
 	first := w.closed.IsZero()
 	if first {
@@ -185,8 +183,8 @@ func (w *world) close() {
 	}
 }
 
-// watch waits for the writers, and has no endless patience.
-func (w *world) watch(done <-chan struct{}) (kind, broken string) {
+// watch waits for the writers, and fails if they take too long.
+func (w *scenario) watch(done <-chan struct{}) (kind, broken string) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for {
@@ -220,12 +218,12 @@ func (w *world) watch(done <-chan struct{}) (kind, broken string) {
 	}
 }
 
-// connections is how many connections are plenty: three clients (control, bulk,
-// solo), some generations of two of them, and kgo's few for each broker.
-func (w *world) connections() int { return 20 * (max(1, w.plan.Nodes) + 1) }
+// connections is a limit on connections that no correct client reaches: it has at
+// most three to a broker.
+func (w *scenario) connections() int { return 20 * (max(1, w.plan.Nodes) + 1) }
 
 // longest returns how long the plan itself takes.
-func (w *world) longest() (d time.Duration) {
+func (w *scenario) longest() (d time.Duration) {
 	for _, wr := range w.plan.Writers {
 		var one time.Duration
 		for _, x := range wr.Writes {
@@ -256,7 +254,7 @@ func (w *world) longest() (d time.Duration) {
 }
 
 // overdue looks for writes that keep quiet, or that go on after their time.
-func (w *world) overdue() (kind, broken string) {
+func (w *scenario) overdue() (kind, broken string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, x := range w.written {
@@ -279,7 +277,7 @@ func (w *world) overdue() (kind, broken string) {
 }
 
 // write lives through the writes of one writer.
-func (w *world) write(i int) {
+func (w *scenario) write(i int) {
 	for n, planned := range w.plan.Writers[i].Writes {
 		if planned.After > 0 {
 			time.Sleep(planned.After)
@@ -303,7 +301,7 @@ func (w *world) write(i int) {
 }
 
 // happen does what an event says.
-func (w *world) happen(e event) {
+func (w *scenario) happen(e event) {
 	switch e.Do {
 	case "move":
 		_ = w.cluster.MoveTopicPartition("t", e.Partition, e.Node)
@@ -328,7 +326,7 @@ func (w *world) happen(e event) {
 }
 
 // set changes a property of the topic, once the cluster is there to be asked.
-func (w *world) set(config string) {
+func (w *scenario) set(config string) {
 	k, v, _ := strings.Cut(config, "=")
 	for range 120 {
 		if w.cluster.TopicInfo("t") == nil {
@@ -349,7 +347,7 @@ func (w *world) set(config string) {
 }
 
 // ruled notes that the topic has other configs now, at the earliest since a time.
-func (w *world) ruled(since time.Time, configs map[string]string) {
+func (w *scenario) ruled(since time.Time, configs map[string]string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.rules[len(w.rules)-1].until = time.Now()
@@ -359,7 +357,7 @@ func (w *world) ruled(since time.Time, configs map[string]string) {
 // noticed notes when the guard says that records wait.
 type noticed struct {
 	guard.NoObserver
-	w *world
+	w *scenario
 }
 
 func (n noticed) OnWaiting(guard.Waiting) {
