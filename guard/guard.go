@@ -38,6 +38,11 @@ type Difference = limits.Difference
 // defaultRulesMaxAge is the default of Config.RulesMaxAge.
 const defaultRulesMaxAge = 5 * time.Minute
 
+// maxAnswerBytes is the size of the largest answer that is read. kgo makes room for an
+// answer as soon as it has its length. Metadata is the largest that is asked for, of the
+// topics that are written to: some 40 bytes for each partition with three replicas.
+const maxAnswerBytes = 16 << 20
+
 // Config is what guard adds to the options of the kgo client. Its zero value
 // is the default.
 type Config struct {
@@ -120,14 +125,15 @@ type Guard struct {
 // Config.MaxMessageBytes), kgo.AllowIdempotentProduceCancellation,
 // kgo.StopProducerOnDataLossDetected, kgo.ProducerOnDataLossDetected. Unless
 // kgo.RetryBackoffFn says otherwise, kgo waits no longer than a second between two
-// tries of a request.
+// tries of a request, and unless kgo.BrokerMaxReadBytes does, it reads no answer of more
+// than 16 MiB (kgo's own default is 100 MiB).
 func New(config Config, opts ...kgo.Opt) (*Guard, error) {
 	if err := config.Validate(); err != nil {
 		return nil, err
 	}
 	config.setDefaults()
 	hook := &producer.Hook{}
-	opts = slices.Concat([]kgo.Opt{kgo.RetryBackoffFn(retryBackoff)}, opts)
+	opts = slices.Concat([]kgo.Opt{kgo.RetryBackoffFn(retryBackoff), kgo.FetchMaxBytes(maxAnswerBytes), kgo.BrokerMaxReadBytes(maxAnswerBytes)}, opts)
 	settings, err := readSettings(opts)
 	if err != nil {
 		return nil, err

@@ -52,7 +52,7 @@ func (c *cache) ask(ctx context.Context, topics []string, found map[string]*Rule
 		}
 		r.leaders = slices.Repeat([]int32{-1}, r.Partitions)
 		for _, p := range t.Partitions {
-			if p.Leader >= 0 && int(p.Partition) < len(r.leaders) {
+			if p.Leader >= 0 && 0 <= p.Partition && int(p.Partition) < len(r.leaders) {
 				r.leaders[p.Partition] = p.Leader
 			}
 		}

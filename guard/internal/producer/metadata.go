@@ -461,6 +461,12 @@ func (p *Producer) learn(m *kmsg.MetadataResponseTopic) {
 	}
 	now := time.Now()
 	t.read.Store(now.UnixNano())
+	// Brokers list all partitions, from 0 on. Any other number is none of the topic's, and
+	// room for as many would be without bound.
+	listed := len(m.Partitions)
+	m.Partitions = slices.DeleteFunc(m.Partitions, func(p kmsg.MetadataResponseTopicPartition) bool {
+		return p.Partition < 0 || int(p.Partition) >= listed
+	})
 	if m.ErrorCode != 0 || len(m.Partitions) == 0 {
 		t.notThere(m.ErrorCode)
 		return
