@@ -3,6 +3,8 @@ package guard
 import (
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
 )
@@ -57,7 +59,27 @@ func (f *Failure) Error() string {
 		b.WriteByte(' ')
 		b.WriteString(text)
 	}
-	return b.String()
+	return printable(b.String())
+}
+
+// maxFailureText is the length in bytes of the longest text of a failure.
+const maxFailureText = 2000
+
+// printable makes one line of a text, whatever the broker or a dialer put into it: it goes
+// to logs, headers and metadata.
+func printable(text string) string {
+	if len(text) > maxFailureText {
+		text = text[:maxFailureText-len(" ...")] + " ..."
+	}
+	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) {
+		text = strings.Map(func(r rune) rune {
+			if r == utf8.RuneError || !unicode.IsPrint(r) {
+				return '?'
+			}
+			return r
+		}, text)
+	}
+	return text
 }
 
 // Unwrap returns the cause.
