@@ -12,11 +12,17 @@ type gather[K comparable, E any] struct {
 	// say says that there were n events, all of which events is about.
 	say func(kind K, n int, events E)
 	and func(events, next E) E // takes them together
+	// rest is the kind that a kind goes to of which there are too many, where they are made
+	// of messages. nil where they are not.
+	rest func(kind K) K
 
 	mu     sync.Mutex
 	kinds  map[K]*gathered[E]
 	closed bool
 }
+
+// mostKinds is how many kinds are told apart within a minute.
+const mostKinds = 20
 
 // gathered is what there was of a kind since it was last said.
 type gathered[E any] struct {
@@ -33,6 +39,10 @@ func newGather[K comparable, E any](say func(kind K, n int, events E), and func(
 func (g *gather[K, E]) add(kind K, n int, event E) {
 	g.mu.Lock()
 	k, known := g.kinds[kind]
+	if !known && g.rest != nil && len(g.kinds) >= mostKinds {
+		kind = g.rest(kind)
+		k, known = g.kinds[kind]
+	}
 	if known {
 		if k.n > 0 {
 			event = g.and(k.events, event)

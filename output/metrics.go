@@ -1,6 +1,8 @@
 package output
 
 import (
+	"sync"
+
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/kafka-guarded/kafka-guarded/guard"
@@ -19,10 +21,18 @@ type metrics struct {
 	reportFailed     *service.MetricCounter // tries
 	reportGivenUp    *service.MetricCounter
 	waiting          *service.MetricGauge   // by class, or by what else they wait for
-	topicMaxBytes    *service.MetricGauge   // by topic
+	topicMaxBytes    *service.MetricGauge   // by topic, of the first mostTopicLabels
+	topicsWithout    *service.MetricCounter // topics that have no label
 	throttled        *service.MetricCounter // milliseconds
 	latency          *service.MetricTimer   // of batches, until Kafka is done with them
+
+	mu     sync.Mutex
+	topics map[string]bool // whether they have a label
 }
+
+// mostTopicLabels is how many topics have a series of their own. Benthos' exporters never
+// forget one, and names of topics may be made of messages.
+const mostTopicLabels = 1000
 
 // newMetrics makes the metrics, each with a value from the start: what appears with
 // its first event can't be told from what is not there, and no alert sees it rise.
@@ -40,10 +50,12 @@ func newMetrics(m *service.Metrics) *metrics {
 		reportGivenUp:    m.NewCounter("kafka_guarded_delivery_report_given_up"),
 		waiting:          m.NewGauge("kafka_guarded_waiting", "class"),
 		topicMaxBytes:    m.NewGauge("kafka_guarded_topic_max_bytes", "topic"),
+		topicsWithout:    m.NewCounter("kafka_guarded_topics_without_label"),
+		topics:           map[string]bool{},
 		throttled:        m.NewCounter("kafka_guarded_throttled_ms"),
 		latency:          m.NewTimer("kafka_guarded_latency_ns"),
 	}
-	for _, c := range []*service.MetricCounter{all.delivered, all.rejected, all.afterRejection, all.uncertain, all.deadLetterFailed, all.reportFailed, all.reportGivenUp, all.throttled} {
+	for _, c := range []*service.MetricCounter{all.delivered, all.rejected, all.afterRejection, all.uncertain, all.deadLetterFailed, all.reportFailed, all.reportGivenUp, all.topicsWithout, all.throttled} {
 		c.Incr(0)
 	}
 	for class := guard.None + 1; class <= guard.Transient; class++ {
@@ -121,9 +133,28 @@ func (m *metrics) onWaits(why string, records int) { m.waiting.Set(int64(records
 // onRules sets what a topic accepts, 0 for one that is out of use.
 func (m *metrics) onRules(old, now *guard.Rules) {
 	switch {
-	case now == nil && old.Known:
+	case now == nil && old.Known && m.labelled(old.Topic):
 		m.topicMaxBytes.Set(0, old.Topic)
-	case now != nil && now.Known:
+	case now != nil && now.Known && m.labelled(now.Topic):
 		m.topicMaxBytes.Set(int64(now.MaxBatchBytes()), now.Topic)
 	}
+}
+
+// labelled reports whether a topic has a series of its own.
+func (m *metrics) labelled(topic string) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	has, known := m.topics[topic]
+	switch {
+	case known:
+	case len(m.topics) < mostTopicLabels:
+		has = true
+		m.topics[topic] = true
+	default:
+		m.topicsWithout.Incr(1)
+		if len(m.topics) < 10*mostTopicLabels { // those after them are counted again
+			m.topics[topic] = false
+		}
+	}
+	return has
 }

@@ -2,6 +2,7 @@ package output
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"strings"
 	"sync"
@@ -15,6 +16,30 @@ import (
 
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
+
+// A label for each topic is a series that no exporter forgets.
+func TestTopicsBeyondAThousandHaveNoLabel(t *testing.T) {
+	t.Parallel()
+	const without = 5
+	c := newCluster(t)
+	var batch []string
+	for n := range mostTopicLabels + without {
+		topic := fmt.Sprint("t-", n)
+		c.Topic(topic, 1)
+		batch = append(batch, topic)
+	}
+	m := newCounted()
+	s := &streamtest.Stream{Batches: [][]string{batch}, Config: streamtest.Config{Metrics: m}}
+	require.True(t, s.Run(t, t.Context(), c.alone("topic: ${! content() }")))
+	labels := 0
+	for series := range m.own() {
+		if strings.HasPrefix(series, "kafka_guarded_topic_max_bytes{") {
+			labels++
+		}
+	}
+	require.Equal(t, mostTopicLabels, labels)
+	require.EqualValues(t, without, m.own()["kafka_guarded_topics_without_label"])
+}
 
 // counted is an exporter of Benthos' metrics that keeps their values. The labels
 // that Benthos itself adds are left out.

@@ -27,13 +27,19 @@ type notices struct {
 type failureKind struct {
 	topic string // empty if it is no legal one: then it may be any part of a message
 	class guard.Class
+	rest  bool // of many topics, without their names
 }
+
+func (k failureKind) together() failureKind { return failureKind{class: k.class, rest: true} }
 
 func newNotices(log *service.Logger, e endpoint) *notices {
 	n := &notices{log: log, endpoint: e}
 	latest := func(_, next *guard.Failure) *guard.Failure { return next }
 	n.letters, n.held = newGather(n.sayDeadLettered, latest), newGather(n.sayUnreportable, latest)
 	n.others = newGather(n.sayNotPermanent, latest)
+	for _, g := range []*gather[failureKind, *guard.Failure]{n.letters, n.held, n.others} {
+		g.rest = failureKind.together
+	}
 	return n
 }
 
@@ -207,14 +213,18 @@ func kindOf(f *guard.Failure) failureKind {
 	if guard.CheckTopic(f.Topic) != nil {
 		return failureKind{class: f.Class}
 	}
-	return failureKind{f.Topic, f.Class}
+	return failureKind{topic: f.Topic, class: f.Class}
 }
 
 // deadLettered says that the dead-letter output took a message.
 func (n *notices) deadLettered(f *guard.Failure) { n.letters.add(kindOf(f), 1, f) }
 
 func (n *notices) sayDeadLettered(kind failureKind, messages int, last *guard.Failure) {
-	if kind.topic == "" {
+	switch {
+	case kind.rest:
+		n.log.Warnf("%d messages for further topics failed for good, and are in the output of %s: %s", messages, fieldDeadLetter, kind.class)
+		return
+	case kind.topic == "":
 		n.log.Warnf("%d messages without a legal topic failed for good, and are in the output of %s: %s", messages, fieldDeadLetter, kind.class)
 		return
 	}

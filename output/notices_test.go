@@ -54,6 +54,26 @@ func TestDeadLettersAreSaidAtABoundedRate(t *testing.T) {
 	})
 }
 
+// Names of topics that are made of messages have no bound.
+func TestFailuresOfManyTopicsAreSaidTogether(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log, text := lines()
+		n := newNotices(log, endpoint{})
+		for topic := range 1000 {
+			f := &guard.Failure{Class: guard.UnknownTopic, Topic: fmt.Sprint("t-", topic), Partition: -1}
+			n.deadLettered(f)
+			n.unreportable(f)
+			n.notPermanent(f)
+		}
+		require.Equal(t, 3*(mostKinds+1), text.Count("\n"))
+		require.Equal(t, 1, text.Count("1 messages for further topics failed for good, and are in the output of dead_letter: unknown_topic"))
+		n.close()
+		require.Equal(t, 1, text.Count(fmt.Sprint(1000-mostKinds-1, " messages for further topics failed for good")))
+		require.NotContains(t, text.String(), "t-999")
+	})
+}
+
 func TestTheClientsLinesAreGathered(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
