@@ -28,7 +28,9 @@ output:
   kafka_guarded:
     seed_brokers: [ 127.0.0.1:9 ]
     topic: t
-    sasl: [ { mechanism: SCRAM-SHA-256, username: u, password: `+secret+` } ]
+    sasl:
+      - { mechanism: SCRAM-SHA-256, username: u, password: `+secret+` }
+      - { mechanism: OAUTHBEARER, token: `+secret+`, extensions: { logicalCluster: `+secret+` } }
     dead_letter: { drop: {} }
 `), 0o600))
 

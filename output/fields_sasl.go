@@ -75,7 +75,7 @@ func saslField() *service.ConfigField {
 			Default("").Secret(),
 		service.NewStringMapField(fieldSASLExtensions).
 			Description("Key/value pairs to add to OAUTHBEARER authentication requests.").
-			Optional(),
+			Optional().Secret(),
 		awsField(),
 	).
 		Description("One or more methods of SASL authentication, in order of preference: the first one that the broker offers is used.").

@@ -24,6 +24,9 @@ func (p *parser) hints(c clientConfig) []string {
 			}
 		}
 	}
+	if encrypted && tls.bool("skip_cert_verify") {
+		hint("%s.skip_cert_verify is true: any server on the way can pose as the broker, and read credentials and messages. Set %[1]s.root_cas_file to the authority of the brokers' certificates in its place", fieldTLS)
+	}
 	if p.has(fieldKey) && !p.has(fieldNullKey) {
 		if text := p.string(fieldKey); maybeNull.MatchString(text) {
 			hint("%s is %s: a message for which that finds nothing gets the text null as its key, and all of these are in one partition. Have %s say which messages have no key, or name another value with .or(...)", fieldKey, text, fieldNullKey)

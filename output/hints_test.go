@@ -20,6 +20,8 @@ func TestHints(t *testing.T) {
 		{"Event Hubs and its requests", "seed_brokers: [ 'n.Servicebus.windows.net:9093' ]\ncompression: none", "Event Hubs: broker_write_max_bytes (104857600) is more than it takes (1046528)"},
 		{"Event Hubs and idle connections", "seed_brokers: [ 'n.servicebus.windows.net:9093' ]\ncompression: gzip\nbroker_write_max_bytes: 1MB\nconn_idle_timeout: 5m", "Event Hubs: it closes connections that are idle for 4m0s"},
 		{"Event Hubs and throttling", "seed_brokers: [ 'n.servicebus.windows.net:9093' ]\ncompression: gzip\nbroker_write_max_bytes: 1MB\npermanent: [ size_exceeded, invalid_record, unroutable, refused ]", "Event Hubs: it throttles with POLICY_VIOLATION, which is refused"},
+		{"certificates that are not verified", "tls: { enabled: true, skip_cert_verify: true }", "tls.skip_cert_verify is true: any server on the way"},
+		{"certificates that are not verified, without TLS", "tls: { skip_cert_verify: true }", ""},
 		{"TLS that is not enabled", "tls: { root_cas_file: ./ca.pem }", "tls.root_cas_file is set, but tls.enabled is not"},
 		{"a key by json", `key: '${! json("customer") }'`, `key is ${! json("customer") }: ` + nullText},
 		{"a key by this", "key: ${! this.customer.id }", nullText},
