@@ -29,7 +29,7 @@ func TestHTTPGatewayBodies(t *testing.T) {
 	g := gatewaytest.Start(t, c.ListenAddrs()[0], 5*time.Minute, 4*time.Minute)
 	c.Topic("t", 1, "max.message.bytes=2000")
 	long := gatewaytest.Incompressible(3000)
-	const array, lines = "application/json", "text/plain"
+	const array, lines = "application/json", "application/x-ndjson"
 	for _, test := range []struct {
 		name, topic, contentType, body string
 		status                         int
@@ -44,6 +44,8 @@ func TestHTTPGatewayBodies(t *testing.T) {
 		{"all are too large", "t", array, `[ "` + long + `" ]`, 422, []string{"size_exceeded:"}, nil, nil},
 		{"no such topic", "missing", array, `[ 1, 2 ]`, 422, []string{"unknown_topic: topic missing", "unknown_topic: topic missing"}, nil, nil},
 		{"an illegal topic", "a:b", array, `[ 1 ]`, 422, []string{"unroutable:"}, nil, nil},
+		{"a deep one", "t", array, `[ ` + strings.Repeat("[", 900) + strings.Repeat("]", 900) + ` ]`, 200, []string{""}, []string{strings.Repeat("[", 900) + strings.Repeat("]", 900)}, nil},
+		{"one that is too deep", "t", array, strings.Repeat("[", 100_000) + strings.Repeat("]", 100_000), 422, nil, nil, nil},
 		{"no JSON", "t", array, `[ 1, `, 422, nil, nil, nil},
 		{"no array", "t", array, `{ "a": 1 }`, 422, nil, nil, nil},
 		{"no records", "t", array, `[]`, 422, nil, nil, nil},

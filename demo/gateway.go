@@ -47,7 +47,7 @@ func Gateway(ctx context.Context, o Options) error {
 
 or one record that is too large for the topic (max.message.bytes %d) among others:
 
-  (echo one; head -c 200000 /dev/urandom | base64 -w0; echo; echo three) | curl --data-binary @- -H 'Content-Type: text/plain' http://%[2]s/topics/%[3]s
+  (echo one; head -c 150000 /dev/urandom | base64 -w0; echo; echo three) | curl --data-binary @- -H 'Content-Type: application/x-ndjson' http://%[2]s/topics/%[3]s
 
 `, b.addresses(), address, gatewayTopic, topicLimit)
 	if _, err := runStream(ctx, stream, newProgress(o.Out, -1, true, b.count)); err != nil && !errors.Is(err, errInterrupted) {

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -22,25 +23,53 @@ import (
 
 // Gateway is config/http_gateway.yaml, as it runs.
 type Gateway struct {
+	// Address is where it listens.
+	Address string
+
 	url    string
 	client *http.Client
+	log    lines
 }
 
-// Start runs the gateway until the test ends.
-func Start(t testing.TB, brokers string, timeout, giveUpAfter time.Duration) *Gateway {
+// lines is a log.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+// Log returns what the gateway has logged so far, a JSON object per line.
+func (g *Gateway) Log() string {
+	g.log.mu.Lock()
+	defer g.log.mu.Unlock()
+	return g.log.text.String()
+}
+
+// Start runs the gateway until the test ends. More of its environment is NAME=VALUE; unless it
+// says otherwise, all topics that begin with a small letter may be written to.
+func Start(t testing.TB, brokers string, timeout, giveUpAfter time.Duration, environment ...string) *Gateway {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0") // for a port that is free
 	require.NoError(t, err)
 	address := l.Addr().String()
 	require.NoError(t, l.Close())
-	env := map[string]string{"KAFKA_BROKERS": brokers, "HTTP_ADDRESS": address, "HTTP_TIMEOUT": timeout.String(), "GIVE_UP_AFTER": giveUpAfter.String()}
+	env := map[string]string{"KAFKA_BROKERS": brokers, "HTTP_ADDRESS": address, "HTTP_TIMEOUT": timeout.String(), "GIVE_UP_AFTER": giveUpAfter.String(), "ALLOWED_TOPICS": "[a-z].*"}
+	for _, assignment := range environment {
+		name, value, _ := strings.Cut(assignment, "=")
+		env[name] = value
+	}
+	g := &Gateway{Address: address, url: "http://" + address + "/topics/", client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
 	b := service.NewStreamBuilder()
 	b.SetEnvVarLookupFunc(func(name string) (string, bool) { v, ok := env[name]; return v, ok })
 	require.NoError(t, b.SetYAML(string(config.HTTPGateway)))
-	require.NoError(t, b.SetLoggerYAML("level: NONE"))
+	b.SetLogger(slog.New(slog.NewJSONHandler(&g.log, nil)))
 	stream, err := b.Build()
 	require.NoError(t, err)
-	g := &Gateway{"http://" + address + "/topics/", &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
 	done := make(chan error, 1)
 	go func() { done <- stream.Run(context.Background()) }()
 	t.Cleanup(func() {
@@ -191,4 +220,13 @@ func (l *Load) Check(topic map[string]string) []string {
 		seen[value] = true
 	}
 	return wrong
+}
+
+// Through returns a client of the same gateway by way of a proxy, for example at
+// "https://127.0.0.1:8443". The transport may be nil.
+func (g *Gateway) Through(proxy string, transport *http.Transport) *Gateway {
+	if transport == nil {
+		transport = &http.Transport{MaxIdleConnsPerHost: 64}
+	}
+	return &Gateway{Address: g.Address, url: proxy + "/topics/", client: &http.Client{Transport: transport}}
 }
