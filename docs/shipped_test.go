@@ -3,6 +3,7 @@ package docs
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -84,4 +85,33 @@ func TestReleaseWorkflow(t *testing.T) {
 	images, _, _ = strings.Cut(images, "\n  nested-module:")
 	require.Contains(t, images, "actions/attest-build-provenance")
 	require.Contains(t, images, "subject-digest: ${{ steps.push.outputs.digest }}")
+}
+
+// A tag can be moved to other code, a commit can't.
+func TestActionsArePinned(t *testing.T) {
+	t.Parallel()
+	pinned := regexp.MustCompile(`^ *- uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$`)
+	used := 0
+	for _, path := range []string{"../.github/workflows/ci.yaml", "../.github/workflows/release.yaml"} {
+		for line := range strings.Lines(read(t, path)) {
+			if strings.Contains(line, "uses:") {
+				used++
+				require.Regexp(t, pinned, strings.TrimRight(line, "\n"), path)
+			}
+		}
+	}
+	require.Greater(t, used, 5)
+	require.Contains(t, read(t, "../.github/workflows/release.yaml"), "subject-path: dist/checksums.txt")
+}
+
+// What is in the environment of a container is in the pod's manifest, and in dumps.
+func TestKubernetesCredentialsAreFiles(t *testing.T) {
+	t.Parallel()
+	text := read(t, "../deploy/kubernetes/deployment.yaml")
+	for _, word := range []string{"envFrom", "secretKeyRef", "KAFKA_PASSWORD"} {
+		require.NotContains(t, text, word)
+	}
+	require.Equal(t, 2, strings.Count(text, "--env-file, /run/secrets/kafka-guarded/credentials.env"))
+	require.Contains(t, text, "secretName: kafka-guarded")
+	require.Contains(t, read(t, "../deploy/kubernetes/secret.yaml"), "credentials.env: |\n    KAFKA_USER=")
 }
