@@ -62,8 +62,12 @@ vuln:
 # FUZZTIME for each target; a schedule that fails is kept under testdata.
 FUZZTIME ?= 5m
 fuzz:
-	go test ./guard -run '^$$' -fuzz FuzzClassify -fuzztime $(FUZZTIME)
+	go test ./guard/internal/code -run '^$$' -fuzz FuzzOf -fuzztime $(FUZZTIME)
 	go test ./guard -run '^$$' -fuzz FuzzWriteAgainstTheLog -fuzztime $(FUZZTIME)
+	go test ./guard -run '^$$' -fuzz FuzzBrokerAnswers -fuzztime $(FUZZTIME)
+	go test ./guard -run '^$$' -fuzz FuzzFailureText -fuzztime $(FUZZTIME)
+	go test ./output -run '^$$' -fuzz FuzzDeadLetterIsOneLine -fuzztime $(FUZZTIME)
+	go test ./config -run '^$$' -fuzz FuzzHTTPGatewayText -fuzztime $(FUZZTIME)
 
 cover:
 	@$(call each,go test -short -coverpkg=./... -coverprofile=cover.out ./... && go tool cover -func=cover.out | tail -1)

@@ -14,7 +14,7 @@ import (
 
 // The pages that answer a question of a user, and how they are to look.
 var forReaders = []string{
-	"guarantees.md", "testing.md", "rights.md", "compositions.md", "tuning.md", "design.md", "peers.md",
+	"guarantees.md", "testing.md", "rights.md", "compositions.md", "tuning.md", "design.md", "peers.md", "hardening.md",
 }
 
 const (
