@@ -100,18 +100,83 @@ func FuzzWriteAgainstTheLog(f *testing.F) {
 		}
 		wg.Wait()
 		account(t, c, slices.Concat(rs...), slices.Concat(vs...))
+		deserved := deserves{retries: retries, culprits: culprits, schedule: schedule}
 		for w := range writes {
-			if faults == 0 {
-				require.Equal(t, culprits[w], classes(vs[w]), "write %d", w)
-			}
-			for i, v := range vs[w] {
-				if retries && v.Outcome == NotWritten {
-					require.True(t, v.Class.Permanent(), "write %d, record %d: %v", w, i, v.Err())
-				}
-			}
-			for i := range culprits[w] {
-				require.NotEqual(t, Delivered, vs[w][i].Outcome, "write %d, record %d", w, i)
-			}
+			deserved.judge(t, w, rs[w], vs[w])
 		}
+		deserved.bounds(t)
 	})
+}
+
+// deserves judges who failed, under faults as well: by the broker's true limits, and by the
+// faults that struck the partition.
+type deserves struct {
+	retries  bool
+	culprits []map[int]Class // by write and record
+	schedule []kfake.Fault
+
+	failed map[Class]int // records that no limit rejects
+}
+
+// faults returns how many faults with one of the codes a partition got.
+func (d *deserves) faults(partition int32, codes ...*kerr.Error) (n int) {
+	for _, f := range d.schedule {
+		if slices.Contains(f.Partitions, partition) && (len(codes) == 0 || slices.Contains(codes, f.Err)) {
+			n++
+		}
+	}
+	return n
+}
+
+var (
+	// ambiguous codes count only without retries.
+	ambiguousCodes = []*kerr.Error{kerr.UnknownServerError, kerr.CorruptMessage}
+	doubtfulCodes  = append([]*kerr.Error{kerr.NotEnoughReplicasAfterAppend, kerr.RequestTimedOut}, ambiguousCodes...)
+)
+
+func (d *deserves) judge(t *testing.T, write int, records []*kgo.Record, verdicts []Verdict) {
+	t.Helper()
+	if d.failed == nil {
+		d.failed = map[Class]int{}
+	}
+	for i, v := range verdicts {
+		p := records[i].Partition
+		want, culprit := d.culprits[write][i]
+		if v.Outcome == Unknown {
+			require.NotZero(t, d.faults(p, doubtfulCodes...), "write %d, record %d: nothing leaves it in doubt: %v", write, i, v.Err())
+		}
+		if d.retries && v.Outcome == NotWritten {
+			require.True(t, v.Class.Permanent(), "write %d, record %d: %v", write, i, v.Err())
+		}
+		switch {
+		case culprit && (d.faults(p) == 0 || want == Unroutable):
+			require.Equal(t, want, v.Class, "write %d, record %d: %v", write, i, v.Err())
+		case culprit:
+			require.NotEqual(t, Delivered, v.Outcome, "write %d, record %d", write, i)
+		case v.Outcome != Delivered:
+			require.NotZero(t, d.faults(p), "write %d, record %d: no limit rejects it, and no fault struck: %v", write, i, v.Err())
+			d.failed[v.Class]++
+		}
+	}
+}
+
+// bounds holds the records that failed although no limit rejects them against the faults that
+// explain them.
+func (d *deserves) bounds(t *testing.T) {
+	t.Helper()
+	all := func(codes ...*kerr.Error) (n int) {
+		for p := range int32(3) {
+			n += d.faults(p, codes...)
+		}
+		return n
+	}
+	explained := all(kerr.InvalidRecord)
+	if !d.retries {
+		explained += all(ambiguousCodes...)
+	}
+	require.LessOrEqual(t, d.failed[InvalidRecord], explained, "each fault fails the record that it struck alone")
+	if all(kerr.MessageTooLarge) == 0 {
+		require.Zero(t, d.failed[SizeExceeded])
+	}
+	require.Zero(t, d.failed[Unroutable])
 }

@@ -76,6 +76,7 @@ func TestOf(t *testing.T) {
 			require.Equal(t, row.class, m.Class)
 			require.Equal(t, row.scope, m.Scope)
 			require.Equal(t, row.doubt, m.Doubt)
+			require.Equal(t, row.class == Transient, m.Retry)
 			require.Equal(t, m, OfError(fmt.Errorf("wrapped: %w", row.err)))
 		})
 	}
@@ -90,6 +91,47 @@ func TestOfWhatIsNoCode(t *testing.T) {
 		require.Equal(t, Meaning{Class: Transient, Retry: true}, OfError(err), "%v", err)
 	}
 	require.Equal(t, Meaning{Class: Refused, Doubt: true}, Of(999))
+}
+
+// What a code is about, besides its meaning: of all codes, only these.
+func TestWhatACodeIsAbout(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name  string
+		is    func(int16) bool
+		codes []*kerr.Error
+	}{
+		{"ambiguous", Ambiguous, []*kerr.Error{kerr.UnknownServerError, kerr.CorruptMessage}},
+		{"lists records", HasRecordErrors, []*kerr.Error{kerr.InvalidRecord, kerr.InvalidTimestamp}},
+		{"time", AboutTime, []*kerr.Error{kerr.InvalidTimestamp}},
+		{"segment", AboutSegment, []*kerr.Error{kerr.RecordListTooLarge}},
+		{"the topic is gone", TopicGone, []*kerr.Error{kerr.UnknownTopicOrPartition, kerr.UnknownTopicID, kerr.InconsistentTopicID}},
+		{"the leader moved", LeaderMoved, []*kerr.Error{
+			kerr.UnknownTopicOrPartition, kerr.UnknownTopicID, kerr.InconsistentTopicID, kerr.LeaderNotAvailable, kerr.NotLeaderForPartition,
+			kerr.BrokerNotAvailable, kerr.ReplicaNotAvailable, kerr.FencedLeaderEpoch, kerr.UnknownLeaderEpoch, kerr.KafkaStorageError, kerr.NetworkException,
+		}},
+	} {
+		var want, got []int16
+		for _, e := range test.codes {
+			want = append(want, e.Code)
+		}
+		for c := int16(-1); c < 200; c++ {
+			if test.is(c) {
+				got = append(got, c)
+			}
+		}
+		require.ElementsMatch(t, want, got, test.name)
+	}
+}
+
+func TestTheTextOfAReason(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "problem", (&Reason{Problem: "problem"}).Error())
+	require.Equal(t, "7 bytes exceed max (1)", (&Reason{Bytes: 7, LimitName: "max", Limit: 1}).Error())
+	require.Equal(t, "7 bytes exceed max", (&Reason{Bytes: 7, LimitName: "max"}).Error())
+	all := &Reason{Problem: "problem", Bytes: 7, LimitName: "max", Limit: 5, Cause: io.EOF}
+	require.Equal(t, "problem: 7 bytes exceed max (5): remark: EOF", all.Text("remark"))
+	require.ErrorIs(t, all, io.EOF)
 }
 
 func FuzzOf(f *testing.F) {

@@ -1,0 +1,52 @@
+package docs
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+var (
+	durationConst = regexp.MustCompile(`(?m)^(?:const |\t)(\w+) += [^=\n:(]*\btime\.(?:Second|Minute|Hour|Millisecond)\b`)
+	testFunc      = regexp.MustCompile(`(?m)^func (Test\w+)\(`)
+	inCode        = regexp.MustCompile("`([^`]+)`")
+)
+
+// CONTRIBUTING names each time of guard, and tests that are there for it.
+func TestEveryNumberHasATest(t *testing.T) {
+	t.Parallel()
+	_, table, ok := strings.Cut(documents(t)["../CONTRIBUTING.md"], "## Every number is crossed")
+	require.True(t, ok)
+	table, _, _ = strings.Cut(table, "\n## ")
+	listed := map[string]bool{}
+	for _, match := range inCode.FindAllStringSubmatch(table, -1) {
+		listed[match[1]] = true
+	}
+	tests := map[string]bool{}
+	for _, folder := range []string{"guard", "guard/internal/limits", "guard/internal/isolate"} {
+		paths, err := filepath.Glob("../" + folder + "/*.go")
+		require.NoError(t, err)
+		for _, path := range paths {
+			text, err := os.ReadFile(filepath.Clean(path))
+			require.NoError(t, err)
+			if strings.HasSuffix(path, "_test.go") {
+				for _, match := range testFunc.FindAllStringSubmatch(string(text), -1) {
+					tests[match[1]] = true
+				}
+				continue
+			}
+			for _, match := range durationConst.FindAllStringSubmatch(string(text), -1) {
+				require.True(t, listed[match[1]], "%s: the table has no %s", path, match[1])
+			}
+		}
+	}
+	for name := range listed {
+		if strings.HasPrefix(name, "Test") {
+			require.True(t, tests[name], "there is no %s", name)
+		}
+	}
+}
