@@ -8,7 +8,7 @@ tool = go tool -modfile=$(CURDIR)/tools/$(1)/go.mod $(1)
 # Runs a command in each module.
 each = set -e; for module in $(MODULES); do echo "-- $$module: $(1)"; (cd $$module && $(1)); done
 
-.PHONY: test integration flakes busy race fmt vet lint tidy vuln fuzz cover docs findings peers versions sim mutations soak bench bench-guard snapshot ci
+.PHONY: test integration flakes busy race fmt vet lint tidy vuln fuzz cover docs findings peers versions sim mutations mutants soak bench bench-guard snapshot ci
 
 test:
 	@$(call each,go test -short ./...)
@@ -95,6 +95,12 @@ sim:
 # Breaks guard on purpose, in each way of a table, and sees that sim notices.
 mutations:
 	go test ./sim -timeout 0 -run TestMutationsAreNoticed -mutations all -v
+
+# Breaks guard in one small way after the other, and runs the tests of guard. MUTANTS has
+# the flags, see tools/mutants/main.go: without any, all mutants take hours.
+MUTANTS ?=
+mutants:
+	go run ./tools/mutants $(MUTANTS)
 
 # Real Kafka at full load and with faults, for HOURS. What it found is in SOAK_OUT;
 # with WRITE=1 it goes into docs/soak.md, too. SEED draws the faults.

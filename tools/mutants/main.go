@@ -1,0 +1,324 @@
+// Command mutants breaks guard in one small way after the other, and runs the tests: a
+// mutant that no test notices is a test that is missing.
+//
+//	go run ./tools/mutants                       # all: prints the survivors, and writes docs/testing.md
+//	go run ./tools/mutants -sample 30 -seed 7    # some of them: fails if one survives that is not in survivors.txt
+//	go run ./tools/mutants -match 'learned.go'   # those whose name matches
+//
+// Of a mutant, a condition is turned round, a comparison has another bound, a constant
+// another value, or a statement is missing. All are compiled into one test binary, and an
+// environment variable says which is on. So a mutant takes the time of its tests alone.
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"go/ast"
+	"go/importer"
+	"go/parser"
+	"go/token"
+	"go/types"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// target is a package that is mutated.
+type target struct {
+	dir   string
+	files []string // nil: all
+}
+
+var targets = []target{
+	{dir: "guard/internal/code"},
+	{dir: "guard/internal/limits"},
+	{dir: "guard/internal/isolate"},
+	{dir: "guard", files: []string{"retry.go", "waiting.go", "room.go", "write.go"}},
+}
+
+var (
+	sample = flag.Int("sample", 0, "run so many mutants, drawn by -seed; 0 is all")
+	seed   = flag.Uint64("seed", 0, "draws the sample; 0 is one by the time")
+	match  = flag.String("match", "", "run the mutants whose name matches this regular expression")
+	own    = flag.Bool("own", false, "run the tests of the package alone, and not those of guard")
+	least  = flag.Int("least", 100, "fail if fewer percent are noticed, of those without a reason to survive")
+	write  = flag.Bool("write", false, "write the section of docs/testing.md")
+)
+
+func main() {
+	flag.Parse()
+	if err := run(context.Background()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) error {
+	dir, err := os.MkdirTemp("", "mutants")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	reasons, err := readReasons()
+	if err != nil {
+		return err
+	}
+	mutants, err := prepare(ctx, dir)
+	if err != nil {
+		return err
+	}
+	chosen, err := choose(mutants)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	suites := map[string]*suite{}
+	var found []result
+	for _, t := range targets {
+		var of []mutant
+		for _, m := range chosen {
+			if filepath.Dir(m.file) == t.dir {
+				of = append(of, m)
+			}
+		}
+		if len(of) == 0 {
+			continue
+		}
+		var tests []*suite
+		for _, d := range slices.Compact([]string{t.dir, "guard"}) {
+			if *own && d != t.dir {
+				continue
+			}
+			if suites[d] == nil {
+				if suites[d], err = build(ctx, dir, d); err != nil {
+					return err
+				}
+			}
+			tests = append(tests, suites[d])
+		}
+		found = append(found, try(ctx, of, tests)...)
+	}
+	return report(found, reasons, len(mutants), time.Since(began))
+}
+
+func choose(mutants []mutant) ([]mutant, error) {
+	expr, err := regexp.Compile(*match)
+	if err != nil {
+		return nil, err
+	}
+	mutants = slices.DeleteFunc(slices.Clone(mutants), func(m mutant) bool { return !expr.MatchString(m.name) })
+	if *sample == 0 || *sample >= len(mutants) {
+		return mutants, nil
+	}
+	if *seed == 0 {
+		*seed = uint64(time.Now().Unix())
+	}
+	fmt.Printf("seed %d\n", *seed)
+	rand.New(rand.NewPCG(*seed, 31)).Shuffle(len(mutants), func(i, j int) { mutants[i], mutants[j] = mutants[j], mutants[i] })
+	return mutants[:*sample], nil
+}
+
+// prepare finds all mutants, and writes an overlay that has them.
+func prepare(ctx context.Context, dir string) (mutants []mutant, err error) {
+	exports, err := exportData(ctx)
+	if err != nil {
+		return nil, err
+	}
+	id, overlay := 0, map[string]string{}
+	add := func(path string, text []byte) error {
+		abs, err := filepath.Abs(path)
+		if err != nil {
+			return err
+		}
+		overlay[abs] = filepath.Join(dir, fmt.Sprintf("%d.go", len(overlay)))
+		return os.WriteFile(overlay[abs], text, 0o600)
+	}
+	for _, t := range targets {
+		fset, info := token.NewFileSet(), &types.Info{Types: map[ast.Expr]types.TypeAndValue{}, Uses: map[*ast.Ident]types.Object{}, Defs: map[*ast.Ident]types.Object{}}
+		paths, err := filepath.Glob(filepath.Join(t.dir, "*.go"))
+		if err != nil {
+			return nil, err
+		}
+		paths = slices.DeleteFunc(paths, func(p string) bool { return strings.HasSuffix(p, "_test.go") })
+		var files []*ast.File
+		for _, path := range paths {
+			f, err := parser.ParseFile(fset, path, nil, parser.SkipObjectResolution)
+			if err != nil {
+				return nil, err
+			}
+			files = append(files, f)
+		}
+		lookup := func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) }
+		config := types.Config{Importer: importer.ForCompiler(fset, "gc", lookup)}
+		pkg, err := config.Check(t.dir, fset, files, info)
+		if err != nil {
+			return nil, err
+		}
+		for i, path := range paths {
+			if t.files != nil && !slices.Contains(t.files, filepath.Base(path)) {
+				continue
+			}
+			source, err := os.ReadFile(filepath.Clean(path))
+			if err != nil {
+				return nil, err
+			}
+			m := &mutator{fset: fset, info: info, pkg: pkg, file: files[i], path: path, source: source, next: func() int { id++; return id }}
+			m.run()
+			mutants = append(mutants, m.mutants...)
+			if err := add(path, m.mutated()); err != nil {
+				return nil, err
+			}
+		}
+		if err := add(filepath.Join(t.dir, "mutants_of_this_package.go"), fmt.Appendf(nil, runtime, pkg.Name())); err != nil {
+			return nil, err
+		}
+	}
+	text, err := json.Marshal(map[string]map[string]string{"Replace": overlay})
+	if err != nil {
+		return nil, err
+	}
+	return mutants, os.WriteFile(filepath.Join(dir, "overlay.json"), text, 0o600)
+}
+
+// exportData returns the files with the types of all packages that are imported.
+func exportData(ctx context.Context) (map[string]string, error) {
+	out, err := exec.CommandContext(ctx, "go", "list", "-export", "-deps", "-f", "{{.ImportPath}} {{.Export}}", "./guard/...").Output()
+	if err != nil {
+		return nil, fmt.Errorf("listing packages: %w", err)
+	}
+	exports := map[string]string{}
+	for line := range strings.Lines(string(out)) {
+		path, file, _ := strings.Cut(strings.TrimSpace(line), " ")
+		exports[path] = file
+	}
+	return exports, nil
+}
+
+// suite is the tests of a package.
+type suite struct {
+	dir, binary string
+	reach       map[int][]string // the tests that reach a mutant
+	took        map[string]time.Duration
+}
+
+// build compiles the tests of a package, and finds out which reach which mutant.
+func build(ctx context.Context, dir, of string) (*suite, error) {
+	s := &suite{dir: of, binary: filepath.Join(dir, strings.ReplaceAll(of, "/", "_")+".test"), reach: map[int][]string{}, took: map[string]time.Duration{}}
+	out, err := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-overlay", filepath.Join(dir, "overlay.json"), "-o", s.binary, "./"+of).CombinedOutput() //nolint:gosec // our own paths
+	if err != nil {
+		return nil, fmt.Errorf("building the tests of %s: %w\n%s", of, err, out)
+	}
+	list := exec.CommandContext(ctx, s.binary, "-test.list", "^(Test|Fuzz|Example)") //nolint:gosec // our own path
+	list.Dir = of
+	names, err := list.Output()
+	if err != nil {
+		return nil, fmt.Errorf("listing the tests of %s: %w", of, err)
+	}
+	var mu sync.Mutex
+	var broken []string
+	atOnce(strings.Fields(string(names)), func(name string) {
+		trace := filepath.Join(dir, strings.ReplaceAll(of, "/", "_")+name)
+		began := time.Now()
+		_, failed := s.run(ctx, []string{name}, 5*time.Minute, "MUTANT_TRACE="+trace)
+		seen, _ := os.ReadFile(filepath.Clean(trace))
+		mu.Lock()
+		defer mu.Unlock()
+		if failed {
+			broken = append(broken, name)
+			return
+		}
+		s.took[name] = time.Since(began)
+		for _, n := range strings.Fields(string(seen)) {
+			id, _ := strconv.Atoi(n)
+			s.reach[id] = append(s.reach[id], name)
+		}
+	})
+	if len(broken) > 0 {
+		return nil, fmt.Errorf("without any mutant, tests of %s fail: %s", of, strings.Join(broken, ", "))
+	}
+	return s, nil
+}
+
+// run runs tests. It reports whether one failed, and how.
+func (s *suite) run(ctx context.Context, tests []string, most time.Duration, env ...string) (how string, failed bool) {
+	cmd := exec.CommandContext(ctx, s.binary, "-test.failfast", "-test.timeout", most.String(), "-test.run", "^("+strings.Join(tests, "|")+")$") //nolint:gosec // our own path
+	cmd.Dir, cmd.Env = s.dir, append(os.Environ(), env...)
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		return "", false
+	}
+	if bytes.Contains(out, []byte("panic: test timed out")) {
+		return "hangs", true
+	}
+	if name := failedLine.FindSubmatch(out); name != nil {
+		return string(name[1]), true
+	}
+	return "panics", true
+}
+
+var failedLine = regexp.MustCompile(`--- FAIL: (\w+)`)
+
+// result is what became of a mutant.
+type result struct {
+	mutant
+	noticed bool
+	by      string
+	reached bool
+}
+
+// try runs mutants, each against the first tests, and then against the next.
+func try(ctx context.Context, mutants []mutant, suites []*suite) []result {
+	results := make([]result, len(mutants))
+	indexes := make([]int, len(mutants))
+	for i := range indexes {
+		indexes[i] = i
+	}
+	atOnce(indexes, func(i int) {
+		r := result{mutant: mutants[i]}
+		for _, s := range suites {
+			tests := s.reach[r.id]
+			if len(tests) == 0 {
+				continue
+			}
+			r.reached = true
+			slices.SortFunc(tests, func(a, b string) int { return int(s.took[a] - s.took[b]) })
+			most := 20 * time.Second
+			for _, t := range tests {
+				most += 3 * s.took[t]
+			}
+			if r.by, r.noticed = s.run(ctx, tests, most, fmt.Sprintf("MUTANT=%d", r.id)); r.noticed {
+				break
+			}
+		}
+		results[i] = r
+		if !r.noticed {
+			fmt.Printf("%s:%d: %s\n", r.file, r.line, r.name)
+		}
+	})
+	return results
+}
+
+// atOnce calls do for each of the items, two at a time.
+func atOnce[T any](items []T, do func(T)) {
+	slots := make(chan struct{}, 2)
+	var wg sync.WaitGroup
+	for _, item := range items {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			do(item)
+		})
+	}
+	wg.Wait()
+}
