@@ -54,7 +54,7 @@ func TestALearnedSizeIsKeptForAMinute(t *testing.T) {
 		require.Equal(t, []int{5_000, 9_000}, []int{batch, single})
 		one, _ := l.Special(sized(9_000, 0))
 		require.True(t, one)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		batch, single = l.MaxBatch("t", 1)
 		require.Equal(t, []int{friendlyBatch, math.MaxInt32}, []int{batch, single})
 		one, _ = l.Special(sized(9_000, 0))
@@ -72,7 +72,7 @@ func TestANewSizeReplacesAnOldOne(t *testing.T) {
 			time.Sleep(learnedAge)
 			want := []int{5_000, 9_000}
 			if old {
-				time.Sleep(1)
+				time.Sleep(time.Nanosecond)
 				want = []int{10_000, 18_000}
 			}
 			k := l.learned.of("t", 1)
@@ -142,11 +142,11 @@ func TestARejectionIsProofForASecond(t *testing.T) {
 		require.Nil(t, k.proof(999))
 		k.rejectedAlone(Rejection{raw: 1001, Started: time.Now()})
 		require.Equal(t, 1000, k.proof(1001).raw, "the smaller one still counts")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		require.Nil(t, k.proof(1000))
 		k.rejectedAlone(Rejection{raw: 1001, Started: time.Now()})
 		require.Equal(t, 1000, k.smallest.raw)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		k.rejectedAlone(Rejection{raw: 1001, Started: time.Now()})
 		require.Equal(t, 1001, k.proof(1001).raw, "the smaller one is old")
 	})
@@ -195,7 +195,7 @@ func TestAKeyIsNeededForAMinute(t *testing.T) {
 		r.Key = []byte("k")
 		require.False(t, apart())
 		r.Key = nil
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		require.False(t, apart())
 		l.NeedsKey("t")
 		require.True(t, apart())
@@ -245,7 +245,7 @@ func TestLimitsOlderThanASecondRejectNothing(t *testing.T) {
 		time.Sleep(Fresh)
 		require.Nil(t, reject(1000))
 		require.NotNil(t, reject(1001))
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		require.Nil(t, reject(1001))
 		rules.MaxMessageBytes = 9000
 		require.Nil(t, reject(5000))
@@ -285,7 +285,7 @@ func TestATopicIsForgottenAfterAnHourWithoutUse(t *testing.T) {
 		time.Sleep(forgetAfter)
 		require.Empty(t, l.reported.forgetUnused(time.Now()))
 		require.True(t, l.Of("t").Known)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		require.Equal(t, [][2]*Rules{{rules, nil}}, l.reported.forgetUnused(time.Now()))
 		require.Equal(t, []string{"t"}, forgotten)
 		require.False(t, l.Of("t").Known)
