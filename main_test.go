@@ -185,7 +185,7 @@ output:
 	}, 4*time.Minute, 20*time.Millisecond)
 	require.NoError(t, cmd.Process.Signal(os.Interrupt))
 	require.NoError(t, cmd.Wait())
-	require.Contains(t, logged.String(), "if there are processors on this output that drop, split or multiply messages, some are lost")
+	require.Regexp(t, `level=warning msg="By its path.*if there are processors on this output that drop, split or multiply messages, some are lost`, logged.String())
 	require.Equal(t, []string{"bad", "bad", "bad", "bad"}, lines)
 	require.Len(t, c.Values("t"), 36)
 	require.Len(t, c.Log("t"), 36)

@@ -42,7 +42,7 @@ type deadLetters struct {
 	records recordConfig
 }
 
-func deadLettersFrom(conf *service.ParsedConfig, config guard.Config, records recordConfig, n *notices, m *metrics) (*deadLetters, error) {
+func deadLettersFrom(conf *service.ParsedConfig, config guard.Config, format letterFormat, records recordConfig, n *notices, m *metrics) (*deadLetters, error) {
 	if !newParser(conf).has(fieldDeadLetter) {
 		return nil, nil
 	}
@@ -56,7 +56,7 @@ func deadLettersFrom(conf *service.ParsedConfig, config guard.Config, records re
 	if err != nil {
 		return nil, err
 	}
-	format := formatOf(pick(newParser(conf), fieldDeadLetterFormat, formats), output)
+	format = formatOf(format, output)
 	return &deadLetters{child: c, classes: config.Permanent, format: format, records: records}, nil
 }
 

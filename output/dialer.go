@@ -34,7 +34,7 @@ func (p *parser) dialer() *dialer {
 			d.timeout = timeout
 		}
 		in.orZero("tcp_user_timeout")
-		if len(p.found.texts) == 0 {
+		if p.found.none() {
 			c := parse(p, fieldTCP, func(...string) (netutil.DialerConfig, error) { return netutil.DialerConfigFromParsed(in.conf) })
 			if err := netutil.DecorateDialer(tcp, c); err != nil {
 				p.fail(fieldTCP, "can't be used: %v", err)

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
+	"github.com/kafka-guarded/kafka-guarded/internal/wrongconfigs"
 )
 
 // letterFile returns the envelopes in a file, one a line.
@@ -104,7 +105,7 @@ func TestTheFormatOfDeadLetters(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			child := strings.TrimPrefix(streamtest.Indent(test.child, 2), "\n")
-			conf, err := Spec().ParseYAML(whole("dead_letter_format: "+test.format+"\ndead_letter:\n"+child), nil)
+			conf, err := Spec().ParseYAML(wrongconfigs.Whole("dead_letter_format: "+test.format+"\ndead_letter:\n"+child), nil)
 			require.NoError(t, err)
 			letters, err := conf.FieldAny(fieldDeadLetter)
 			require.NoError(t, err)

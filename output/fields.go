@@ -94,12 +94,12 @@ const (
 
 func batchFields() []*service.ConfigField {
 	return []*service.ConfigField{
-		service.NewIntField(fieldMaxInFlight).
+		service.NewIntField(fieldMaxInFlight).LintRule(lintsOf(fieldMaxInFlight)).
 			Description("The maximum number of batches to be sending in parallel at any given time. With 1, messages of one key keep their order, also when some messages of a batch are rejected and the others are sent again.").
 			Default(10),
-		service.NewBatchPolicyField(fieldBatching).
+		service.NewBatchPolicyField(fieldBatching).LintRule(lintsOf(fieldBatching)).
 			Description("Gather messages to larger batches than those of the input. With it, a `fallback` around the output may get good messages, too: see `docs/compositions.md`. With `dead_letter` it does no harm."),
-		service.NewStringField(fieldRackID).
+		service.NewStringField(fieldRackID).LintRule(lintsOf(fieldRackID)).
 			Description("It has no effect. Configs with it load.").
 			Deprecated(),
 	}

@@ -28,7 +28,7 @@ const (
 
 func connectionFields() []*service.ConfigField {
 	return []*service.ConfigField{
-		service.NewStringListField(fieldSeedBrokers).
+		service.NewStringListField(fieldSeedBrokers).LintRule(lintsOf(fieldSeedBrokers)).
 			Description("A list of broker addresses to connect to in order to establish connections. If an item of the list contains commas it is expanded into multiple addresses. Kafka's `bootstrap.servers`.").
 			Example([]string{"localhost:9092"}).
 			Example([]string{"foo:9092", "bar:9092"}).
@@ -74,6 +74,7 @@ type clientConfig struct {
 	reports              reporting
 	reportMaxElapsedTime time.Duration
 	breaker              breakerConfig
+	format               letterFormat
 	log                  clientLog
 	dialer               *dialer
 
@@ -89,14 +90,14 @@ func (c *clientConfig) read(p *parser, log *service.Logger) {
 	c.connection(p)
 	c.producer(p)
 	c.fates(p)
-	if len(p.found.texts) > 0 {
+	if !p.found.none() {
 		return
 	}
 	// A client that never connects finds what only kgo would object to, so
 	// that a bad config ends the start instead of being retried for ever.
 	probe, err := guard.New(c.guard, c.opts...)
 	if err != nil {
-		p.found.texts = append(p.found.texts, err.Error())
+		p.found.all = append(p.found.all, mistake{text: err.Error()})
 		return
 	}
 	probe.Close()
@@ -148,7 +149,7 @@ func (c *clientConfig) readSeeds(p *parser) {
 		}
 	}
 	if len(c.seeds) == 0 && p.fine(fieldSeedBrokers, fieldSeedBrokers+"[0]") {
-		p.fail(fieldSeedBrokers, "is empty: %s", wanted)
+		p.fail(fieldSeedBrokers, "is no list with a broker in it: %s, such as [ localhost:9092 ]", wanted)
 	}
 }
 

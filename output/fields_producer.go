@@ -55,60 +55,60 @@ var codecs = options[kgo.CompressionCodec]{
 
 func producerFields() []*service.ConfigField {
 	return []*service.ConfigField{
-		partitioners.field(fieldPartitioner).
+		partitioners.field(fieldPartitioner).LintRule(lintsOf(fieldPartitioner)).
 			Description("How to choose the partition of a message, overriding the default of hashing its key. Kafka's `partitioner.class`.").
 			Example("murmur2_hash").
 			Advanced().Optional(),
-		service.NewBoolField(fieldIdempotentWrite).
+		service.NewBoolField(fieldIdempotentWrite).LintRule(lintsOf(fieldIdempotentWrite)).
 			Description("Makes brokers recognise a batch that is sent again, so that retries cause no duplicates. Before Kafka 2.8 this takes the right `IDEMPOTENT_WRITE` on the cluster. Without it, duplicates are possible whenever a connection is lost. Kafka's `enable.idempotence`.").
 			Default(true).
 			Advanced(),
-		acks.field(fieldAcks).
+		acks.field(fieldAcks).LintRule(lintsOf(fieldAcks)).
 			Description("How many replicas must have a message before it counts as delivered. Kafka's `acks`.").
 			Default(acksAll).
 			Advanced(),
-		codecs.field(fieldCompression).
+		codecs.field(fieldCompression).LintRule(lintsOf(fieldCompression)).
 			Description("An explicit compression type. The default is snappy where the broker supports it, else none. Kafka's `compression.type`.").
 			Example("snappy").
 			Optional().
 			Advanced(),
-		service.NewBoolField(fieldAllowAutoTopicCreation).
+		service.NewBoolField(fieldAllowAutoTopicCreation).LintRule(lintsOf(fieldAllowAutoTopicCreation)).
 			Description("Makes brokers with `auto.create.topics.enable` create topics that do not exist. A topic that is deleted while there are messages for it then comes back, with the brokers' own defaults. Kafka's `allow.auto.create.topics`.").
 			Default(true).
 			Advanced(),
-		service.NewDurationField(fieldTimeout).
+		service.NewDurationField(fieldTimeout).LintRule(lintsOf(fieldTimeout)).
 			Description("How long a broker may wait for its followers to have a message before it gives up and is asked again. Kafka's `request.timeout.ms`, as it is sent along with produce requests.").
 			Default("10s").
 			Advanced(),
-		service.NewStringField(fieldMaxMessageBytes).
+		service.NewStringField(fieldMaxMessageBytes).LintRule(lintsOf(fieldMaxMessageBytes)).
 			Description("A limit on the size of a batch as it is sent, compressed, below the limit of the topic. A message that is larger, alone in a batch, is `size_exceeded` without being sent. Without it, the topics' own `max.message.bytes` counts, or 1MiB where that can't be read. Kafka's `max.request.size`.").
 			Optional().
 			Advanced(),
-		service.NewStringField(fieldBrokerWriteMaxBytes).
+		service.NewStringField(fieldBrokerWriteMaxBytes).LintRule(lintsOf(fieldBrokerWriteMaxBytes)).
 			Description("The upper bound for the size of a request. It must not exceed the broker's `socket.request.max.bytes`: brokers close the connection on larger ones.").
 			Advanced().
 			Default("100MiB").
 			Example("128MB").
 			Example("50mib"),
-		service.NewIntField(fieldMaxBufferedRecords).
+		service.NewIntField(fieldMaxBufferedRecords).LintRule(lintsOf(fieldMaxBufferedRecords)).
 			Description("The maximum number of messages to buffer before writing blocks.").
 			Advanced().
 			Default(10000),
-		service.NewStringField(fieldMaxBufferedBytes).
+		service.NewStringField(fieldMaxBufferedBytes).LintRule(lintsOf(fieldMaxBufferedBytes)).
 			Description("The maximum number of bytes to buffer before writing blocks, `0` for no limit. A message that is larger by itself is `size_exceeded`. Kafka's `buffer.memory`.").
 			Advanced().
 			Default("0").
 			Example("256MB").
 			Example("50mib"),
-		service.NewIntField(fieldMaxInFlightRequests).
+		service.NewIntField(fieldMaxInFlightRequests).LintRule(lintsOf(fieldMaxInFlightRequests)).
 			Description("The maximum number of produce requests in flight per broker without `idempotent_write`. With it, this must be `1`, and up to five requests are under way per broker, whose order is kept by sequence numbers. Kafka's `max.in.flight.requests.per.connection`.").
 			Advanced().
 			Default(1),
-		service.NewIntField(fieldRecordRetries).
+		service.NewIntField(fieldRecordRetries).LintRule(lintsOf(fieldRecordRetries)).
 			Description("How often the client tries to send a message again, where it can tell that this is safe. `0` is without end (the default). Kafka's `retries`.").
 			Advanced().
 			Default(0),
-		service.NewDurationField(fieldRecordDeliveryTimeout).
+		service.NewDurationField(fieldRecordDeliveryTimeout).LintRule(lintsOf(fieldRecordDeliveryTimeout)).
 			Description("How long a message may wait in the client, where the client can tell that giving up is safe. It is counted from the message's timestamp, so that it can't be used together with `timestamp_ms` or `timestamp`. `0s` is without end (the default). What the client gives up may have been written. Kafka's `delivery.timeout.ms`.").
 			Advanced().
 			Default("0s"),
@@ -154,10 +154,10 @@ func (c *clientConfig) producer(p *parser) {
 		return
 	}
 	if p.fine(fieldAcks) && c.acks != acksAll {
-		p.fail(fieldIdempotentWrite, "requires %s to be %q, got %q", fieldAcks, acksAll, c.acks)
+		p.clash(fieldIdempotentWrite, "requires %s to be %q, got %q", fieldAcks, acksAll, c.acks)
 	}
 	if p.fine(fieldMaxInFlightRequests) && requests != 1 {
-		p.fail(fieldIdempotentWrite, "requires %s to be 1, got %d: set %s to false to use higher values, at the cost of possible duplicates and another order when something is sent again", fieldMaxInFlightRequests, requests, fieldIdempotentWrite)
+		p.clash(fieldIdempotentWrite, "requires %s to be 1, got %d: set %s to false to use higher values, at the cost of possible duplicates and another order when something is sent again", fieldMaxInFlightRequests, requests, fieldIdempotentWrite)
 	}
 }
 
@@ -171,6 +171,6 @@ func (c *clientConfig) readMaxMessageBytes(p *parser) {
 	}
 	c.guard.MaxMessageBytes = p.bytes(fieldMaxMessageBytes, 512, 1<<30)
 	if p.fine(fieldMaxMessageBytes, fieldBrokerWriteMaxBytes) && c.guard.MaxMessageBytes > c.maxRequestBytes {
-		p.fail(fieldMaxMessageBytes, "is %d, which does not fit into a request of %s (%d)", c.guard.MaxMessageBytes, fieldBrokerWriteMaxBytes, c.maxRequestBytes)
+		p.clash(fieldMaxMessageBytes, "is %d, which does not fit into a request of %s (%d)", c.guard.MaxMessageBytes, fieldBrokerWriteMaxBytes, c.maxRequestBytes)
 	}
 }

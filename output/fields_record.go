@@ -3,6 +3,7 @@ package output
 import (
 	"math"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/bloblang"
@@ -27,9 +28,9 @@ const (
 
 func recordFields() []*service.ConfigField {
 	return []*service.ConfigField{
-		service.NewInterpolatedStringField(fieldTopic).
+		service.NewInterpolatedStringField(fieldTopic).LintRule(lintsOf(fieldTopic)).
 			Description("The topic to write a message to. A message for which this gives no legal topic name is `unroutable`."),
-		service.NewInterpolatedStringField(fieldKey).
+		service.NewInterpolatedStringField(fieldKey).LintRule(lintsOf(fieldKey)).
 			Description("An optional key for each message; left out or empty, messages have none (null). In Benthos, an interpolation that finds nothing gives the text `null`. With `${! json(\"customer\") }`, all messages without a customer get the key `null`, and so the same partition, and a compacted topic takes them. Set `null_key` for these messages, such as `this.customer == null`, or give them another with `${! json(\"customer\").or(\"none\") }`. It is evaluated for each message by itself, so that `batch_index()` is always 0.").
 			Optional(),
 		service.NewBloblangField(fieldNullKey).
@@ -38,18 +39,18 @@ func recordFields() []*service.ConfigField {
 		service.NewBloblangField(fieldTombstone).
 			Description("An optional check, such as `content().length() == 0`: a message for which it is true is written with a null value. Topics with `cleanup.policy: compact` take that as the deletion of its key.").
 			Optional(),
-		service.NewInterpolatedStringField(fieldPartition).
+		service.NewInterpolatedStringField(fieldPartition).LintRule(lintsOf(fieldPartition)).
 			Description("An optional explicit partition for each message, such as `${! @partition }`. Only relevant when the `partitioner` is `manual`. It must give a whole number; a message for which it does not, or gives a partition that the topic does not have, is `unroutable`.").
 			Optional(),
-		service.NewMetadataFilterField(fieldMetadata).
+		service.NewMetadataFilterField(fieldMetadata).LintRule(lintsOf(fieldMetadata)).
 			Description("Determine which (if any) metadata values should be added to messages as headers.").
 			Optional(),
-		service.NewInterpolatedStringField(fieldTimestamp).
+		service.NewInterpolatedStringField(fieldTimestamp).LintRule(lintsOf(fieldTimestamp)).
 			Description("An optional timestamp for each message, in seconds since the Unix epoch. Left out, the current time is used. It must give a whole number: a message for which it does not is `invalid_record`.").
 			Optional().
 			Advanced().
 			Deprecated(),
-		service.NewInterpolatedStringField(fieldTimestampMs).
+		service.NewInterpolatedStringField(fieldTimestampMs).LintRule(lintsOf(fieldTimestampMs)).
 			Description("An optional timestamp for each message, in milliseconds since the Unix epoch, such as `${! @kafka_timestamp_ms }`. Left out, the current time is used. It must give a whole number: a message for which it does not, because it has no such metadata for example, is `invalid_record`. Kafka rejects messages with timestamps outside of the topic's `message.timestamp.before.max.ms` and `message.timestamp.after.max.ms`.").
 			Optional().
 			Advanced(),
@@ -86,6 +87,8 @@ func (c *recordConfig) read(p *parser) {
 	if c.topic != nil {
 		switch name, static := c.topic.Static(); {
 		case !static:
+		case strings.Contains(name, "${"):
+			p.fail(fieldTopic, "is %q, which is no interpolation: that begins with ${! and not with ${", name)
 		case guard.CheckTopic(name) != nil:
 			p.fail(fieldTopic, "is %q, which is no legal topic name: it takes 1 to 249 letters, digits, dots, underscores and hyphens", name)
 		}
@@ -113,9 +116,9 @@ func (c *recordConfig) readPartition(p *parser) {
 	}
 	switch manual := optional(p, fieldPartitioner, p.conf.FieldString) == partitionerManual; {
 	case manual && c.partition == nil:
-		p.fail(fieldPartition, "must be specified when the %s is %s", fieldPartitioner, partitionerManual)
+		p.clash(fieldPartition, "must be specified when the %s is %s", fieldPartitioner, partitionerManual)
 	case !manual && c.partition != nil:
-		p.fail(fieldPartition, "cannot be specified unless the %s is %s", fieldPartitioner, partitionerManual)
+		p.clash(fieldPartition, "cannot be specified unless the %s is %s", fieldPartitioner, partitionerManual)
 	}
 }
 
@@ -125,7 +128,7 @@ func (c *recordConfig) readTimestamp(p *parser) {
 	c.timestamp, c.unit = mapping(p, fieldTimestamp, p.conf.FieldInterpolatedString), time.Second
 	if millis := mapping(p, fieldTimestampMs, p.conf.FieldInterpolatedString); millis != nil {
 		if c.timestamp != nil {
-			p.fail(fieldTimestampMs, "and %s cannot both be specified", fieldTimestamp)
+			p.clash(fieldTimestampMs, "and %s cannot both be specified", fieldTimestamp)
 		}
 		c.timestamp, c.unit = millis, time.Millisecond
 	}
@@ -138,7 +141,7 @@ func (c *recordConfig) readTimestamp(p *parser) {
 		}
 	}
 	if p.fine(fieldRecordDeliveryTimeout) && p.orZero(fieldRecordDeliveryTimeout) > 0 {
-		p.fail(fieldRecordDeliveryTimeout, "cannot be used together with %s: it is counted from the timestamp of a message", c.timestampField())
+		p.clash(fieldRecordDeliveryTimeout, "cannot be used together with %s: it is counted from the timestamp of a message", c.timestampField())
 	}
 }
 

@@ -77,7 +77,7 @@ func saslField() *service.ConfigField {
 			Description("Key/value pairs to add to OAUTHBEARER authentication requests.").
 			Optional().Secret(),
 		awsField(),
-	).
+	).LintRule(lintsOf(fieldSASL)).
 		Description("One or more methods of SASL authentication, in order of preference: the first one that the broker offers is used.").
 		Advanced().Optional().
 		Example([]any{map[string]any{

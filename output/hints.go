@@ -3,6 +3,12 @@ package output
 import (
 	"fmt"
 	"regexp"
+	"strings"
+
+	"github.com/redpanda-data/benthos/v4/public/bloblang"
+
+	"github.com/kafka-guarded/kafka-guarded/guard"
+	"github.com/kafka-guarded/kafka-guarded/internal/placement"
 )
 
 // hints returns what a config that works may not be meant to do: what the linter
@@ -27,10 +33,14 @@ func (p *parser) hints(c clientConfig) []string {
 	if encrypted && tls.bool("skip_cert_verify") {
 		hint("%s.skip_cert_verify is true: any server on the way can pose as the broker, and read credentials and messages. Set %[1]s.root_cas_file to the authority of the brokers' certificates in its place", fieldTLS)
 	}
-	if p.has(fieldKey) && !p.has(fieldNullKey) {
-		if text := p.string(fieldKey); maybeNull.MatchString(text) {
-			hint("%s is %s: a message for which that finds nothing gets the text null as its key, and all of these are in one partition. Have %s say which messages have no key, or name another value with .or(...)", fieldKey, text, fieldNullKey)
+	for _, field := range []string{fieldTopic, fieldKey, fieldPartition, fieldTimestamp, fieldTimestampMs} {
+		if p.has(field) {
+			texts = append(texts, p.interpolationHints(field, p.string(field))...)
 		}
+	}
+	b := p.in(fieldBatching)
+	if b.fine("count", "byte_size", "period") && b.string("period") == "" && (b.int("count", 0) > 1 || b.int("byte_size", 0) > 0 || b.string("check") != "") {
+		hint("%s has no period: the last messages wait until there are enough for a batch, without end if the input pauses, or waits for them before it ends. Set %s.period", fieldBatching, fieldBatching)
 	}
 	if text := permanentHint(c.guard.Permanent); text != "" {
 		texts = append(texts, text)
@@ -38,10 +48,25 @@ func (p *parser) hints(c clientConfig) []string {
 	if p.lettersToItsOwnTopic() {
 		hint("%s: its topic is that of this output: what the topic does not take, it does not take as a dead letter either", fieldDeadLetter)
 	}
+	if p.has(fieldDeadLetter) && c.format == formatAuto {
+		child, _ := p.conf.FieldAny(fieldDeadLetter)
+		if formatOf(formatAuto, child) == formatMessage {
+			for _, f := range placement.Files(child, fieldDeadLetter) {
+				if f.Bare {
+					texts = append(texts, bareHint(f.Path))
+				}
+			}
+		}
+	}
 	if c.endpoint().eventHubs {
 		texts = append(texts, p.eventHubsHints(c)...)
 	}
 	return texts
+}
+
+// bareHint says that a file of dead letters has no reasons in it.
+func bareHint(path string) string {
+	return fmt.Sprintf("%s: the file gets the content of each dead letter, and not why it failed. Set %s to envelope, or to message if that is meant", path, fieldDeadLetterFormat)
 }
 
 // lettersToItsOwnTopic reports whether dead letters are written where the messages
@@ -59,5 +84,51 @@ func (p *parser) lettersToItsOwnTopic() bool {
 	return err == nil && fields[fieldTopic] == p.string(fieldTopic) && fields[fieldDeadLetter] == nil
 }
 
-// maybeNull matches interpolations that are a path and nothing else.
-var maybeNull = regexp.MustCompile(`^\$\{!\s*(json\("[^"]*"\)|this(\.[\w-]+)+|@[\w.-]+|(meta|metadata)\("[^"]*"\))\s*\}$`)
+// interpolationHints says which interpolations may give something else than is meant.
+func (p *parser) interpolationHints(field, text string) (texts []string) {
+	hint := func(format string, args ...any) {
+		texts = append(texts, fmt.Sprintf("%s is %s: ", field, text)+fmt.Sprintf(format, args...))
+	}
+	path := pathAlone.FindStringSubmatch(text)
+	unquoted := withoutQuotes.FindStringSubmatch(text)
+	switch {
+	case !strings.Contains(text, "${!"):
+		if strings.Contains(text, "${") {
+			hint("every message gets this very text, since an interpolation begins with ${! and not with ${")
+		}
+	case unquoted != nil:
+		hint("without quotes, %s is a field whose value is the path to look for. Write %s(\"%s\")", unquoted[2], unquoted[1], unquoted[2])
+	case path != nil && isFunction(path[1]):
+		hint("without parentheses, %s is a field of the message, and not the function. Write %s()", path[1], path[1])
+	case path == nil || path[1] == "this":
+	case field == fieldKey && !p.has(fieldNullKey):
+		hint("a message for which that finds nothing gets the text null as its key, and all of these are in one partition. Have %s say which messages have no key, or name another value with .or(...)", fieldNullKey)
+	case field == fieldTopic:
+		hint("a message for which that finds nothing goes to the topic named null. With .not_null() at its end it is %s, with .or(...) it goes to another topic", guard.Unroutable)
+	}
+	switch {
+	case field == fieldTimestampMs && inSeconds.MatchString(text):
+		hint("that is in seconds, and milliseconds are wanted: messages would be of the year 1970. Use timestamp_unix_milli() or ts_unix_milli()")
+	case field == fieldTimestampMs && inOther.MatchString(text), field == fieldTimestamp && (inOther.MatchString(text) || inMillis.MatchString(text)):
+		hint("that is in another unit than wanted, which is %s since the Unix epoch", map[string]string{fieldTimestamp: "seconds", fieldTimestampMs: "milliseconds"}[field])
+	}
+	return texts
+}
+
+var (
+	// pathAlone matches interpolations that are a path and nothing else, which give
+	// the text null where there is nothing at the path.
+	pathAlone = regexp.MustCompile(`^\$\{!\s*(json\("[^"]*"\)|@[\w.-]+|(?:meta|metadata)\("[^"]*"\)|[A-Za-z_]\w*(?:\.[\w-]+)*)\s*\}$`)
+	// withoutQuotes matches a path that is given as one of the message.
+	withoutQuotes = regexp.MustCompile(`\b(json|meta|metadata)\(\s*([A-Za-z_][\w.]*)\s*\)`)
+	// These match the units of time that an interpolation ends with.
+	inSeconds = regexp.MustCompile(`\b(timestamp_unix|ts_unix)\(\)\s*\}$`)
+	inMillis  = regexp.MustCompile(`\b(timestamp_unix|ts_unix)_milli\(\)\s*\}$`)
+	inOther   = regexp.MustCompile(`\b(timestamp_unix|ts_unix)_(micro|nano)\(\)\s*\}$`)
+)
+
+// isFunction reports whether Bloblang has a function of that name.
+func isFunction(name string) (is bool) {
+	bloblang.GlobalEnvironment().WalkFunctions(func(function string, _ *bloblang.FunctionView) { is = is || function == name })
+	return is
+}

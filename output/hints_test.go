@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/wrongconfigs"
 )
 
 func TestHints(t *testing.T) {
@@ -29,11 +31,40 @@ func TestHints(t *testing.T) {
 		{"a key by meta", `key: '${! meta("key") }'`, nullText},
 		{"a key with another value", `key: '${! json("customer").or("nobody") }'`, ""},
 		{"a key that null_key goes with", "key: ${! this.customer }\nnull_key: this.customer == null", ""},
+		{"a key without !", `key: '${json("customer")}'`, `key is ${json("customer")}: every message gets this very text, since an interpolation begins with ${!`},
+		{"a key by a path without quotes", `key: '${! json(customer) }'`, `without quotes, customer is a field whose value is the path to look for. Write json("customer")`},
+		{"a key by a function without parentheses", `key: '${! uuid_v4 }'`, "without parentheses, uuid_v4 is a field of the message, and not the function. Write uuid_v4()"},
+		{"a key by a bare path", `key: '${! customer.id }'`, nullText},
+		{"a key that is the message", `key: '${! this }'`, ""},
+		{"a topic by json", `topic: '${! json("topic") }'`, `topic is ${! json("topic") }: a message for which that finds nothing goes to the topic named null`},
+		{"a topic by metadata", `topic: '${! @topic }'`, "goes to the topic named null"},
+		{"a topic that must be there", `topic: '${! @topic.not_null() }'`, ""},
+		{"a topic with another value", `topic: '${! @topic.or("t") }'`, ""},
+		{"a topic by a function without parentheses", `topic: '${! content }'`, "without parentheses, content is a field of the message"},
+		{"a topic by a path without quotes", `topic: '${! meta(topic) }'`, `Write meta("topic")`},
+		{"a timestamp in seconds", `timestamp_ms: '${! timestamp_unix() }'`, "timestamp_ms is ${! timestamp_unix() }: that is in seconds, and milliseconds are wanted: messages would be of the year 1970"},
+		{"a timestamp of the message in seconds", `timestamp_ms: '${! this.at.ts_unix() }'`, "that is in seconds"},
+		{"a timestamp in nanoseconds", `timestamp_ms: '${! timestamp_unix_nano() }'`, "in another unit than wanted, which is milliseconds"},
+		{"a timestamp in milliseconds", `timestamp_ms: '${! timestamp_unix_milli() }'`, ""},
+		{"a timestamp in seconds as wanted", `timestamp: '${! timestamp_unix() }'`, ""},
+		{"seconds in milliseconds", `timestamp: '${! timestamp_unix_milli() }'`, "in another unit than wanted, which is seconds"},
+		{"batching without a period", `batching: { count: 20 }`, "batching has no period: the last messages wait until there are enough for a batch"},
+		{"batching by bytes without a period", `batching: { byte_size: 20 }`, "batching has no period"},
+		{"batching with a period", `batching: { count: 20, period: 1s }`, ""},
+		{"batching by time alone", `batching: { period: 1s }`, ""},
+		{"a file of dead letters", `dead_letter: { file: { path: ./d.jsonl } }`, ""},
+		{"a file in a switch", `dead_letter: { switch: { cases: [ { output: { file: { path: ./d.jsonl } } } ] } }`, "dead_letter.switch.cases.0.output.file.path: the file gets the content of each dead letter, and not why it failed. Set dead_letter_format to envelope"},
+		{"a file in a fallback", `dead_letter: { fallback: [ { drop: {} }, { file: { path: ./d.jsonl } } ] }`, "dead_letter.fallback.1.file.path: the file gets the content"},
+		{"a file in a broker", `dead_letter: { broker: { outputs: [ { file: { path: ./d.jsonl } } ] } }`, "dead_letter.broker.outputs.0.file.path: the file gets the content"},
+		{"a file in a fallback, as envelopes", "dead_letter_format: envelope\ndead_letter: { fallback: [ { drop: {} }, { file: { path: ./d.jsonl } } ] }", ""},
+		{"a file in a fallback, as messages", "dead_letter_format: message\ndead_letter: { fallback: [ { drop: {} }, { file: { path: ./d.jsonl } } ] }", ""},
+		{"a file by processors", `dead_letter: { fallback: [ { drop: {} }, { file: { path: ./d.jsonl }, processors: [ { mapping: 'root = @' } ] } ] }`, ""},
+		{"a file that depends on the content", `dead_letter: { file: { path: './${! this.id }.jsonl' } }`, "dead_letter.file.path: the file gets the content"},
 		{"a key of several parts", `key: 'a-${! counter() }'`, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			conf, err := Spec().ParseYAML(whole(test.yaml), nil)
+			conf, err := Spec().ParseYAML(wrongconfigs.Whole(test.yaml), nil)
 			require.NoError(t, err)
 			p := newParser(conf)
 			client, _ := p.config(nil)

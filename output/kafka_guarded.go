@@ -7,7 +7,6 @@ package output
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -80,12 +79,10 @@ func newOutput(conf *service.ParsedConfig, mgr *service.Resources) (*output, err
 	if o.traces, err = tracesFrom(conf); err != nil {
 		return nil, err
 	}
-	if o.letters, err = deadLettersFrom(conf, client.guard, records, o.notices, o.metrics); err != nil {
+	if o.letters, err = deadLettersFrom(conf, client.guard, client.format, records, o.notices, o.metrics); err != nil {
 		return nil, err
 	}
-	if o.breaker = newBreaker(client, o.notices, o.metrics); o.breaker != nil && o.letters == nil {
-		return nil, fmt.Errorf("%s is enabled, but there is no %s to keep messages from", fieldBreaker, fieldDeadLetter)
-	}
+	o.breaker = newBreaker(client, o.notices, o.metrics)
 	o.others = newHoldOthers(client.guard, o.notices, o.metrics)
 	if o.reports, err = deliveryReportsFrom(conf, client, o.notices, o.metrics); err != nil {
 		return nil, err
@@ -99,6 +96,12 @@ func newOutput(conf *service.ParsedConfig, mgr *service.Resources) (*output, err
 		var deleted string
 		if told.Output, deleted = deletion(client, around.Output, o.letters != nil); deleted != "" {
 			mgr.Logger().Warn(deleted)
+		}
+		if text := unseen(client, around, o.letters != nil); text != "" {
+			mgr.Logger().Warn(text)
+		}
+		for _, text := range bareFiles(client, around.Output) {
+			mgr.Logger().Warn(text)
 		}
 		o.notices.start(client, told, policy, o.letters != nil)
 		return newReporter(client, around, policy, o.letters != nil, o.notices, o.metrics)

@@ -2,6 +2,7 @@ package output
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 
 	"github.com/redpanda-data/benthos/v4/public/bloblang"
@@ -9,73 +10,135 @@ import (
 )
 
 // What is wrong with a config is found in one place, the parser. So the linter
-// asks it, by way of a Bloblang method, since a lint rule is a mapping.
+// asks it, by way of a Bloblang method, since a lint rule is a mapping. A rule of
+// a field knows the line of the field, and nothing but its value. The rule of the
+// output knows all fields, and only the output's line: it is for fields that do not
+// go together, and for those that are missing.
+//
+// Benthos runs no rule on a number or a bool whose value is of another type, and
+// none on what is around it. It says nothing of such a value either: it is the
+// command check that does, and the start.
 const (
 	lintMethod = "kafka_guarded_lints"
 	lintRule   = "root = this." + lintMethod + "()"
 )
 
-// registerLint comes before the spec that has the rule.
+// lintsOf returns the lint rule of a field.
+func lintsOf(field string) string { return fmt.Sprintf("root = this.%s(%q)", lintMethod, field) }
+
+// registerLint comes before the spec that has the rules.
 func registerLint() {
 	bloblang.MustRegisterMethodV2(lintMethod,
-		bloblang.NewPluginSpec().Description("Says what is wrong with the fields of a `kafka_guarded` output. It is its lint rule, and of no use in mappings."),
-		func(*bloblang.ParsedParams) (bloblang.Method, error) {
-			return bloblang.ObjectMethod(func(fields map[string]any) (any, error) {
+		bloblang.NewPluginSpec().Description("Says what is wrong with the fields of a `kafka_guarded` output. It is its lint rule, and of no use in mappings.").
+			Param(bloblang.NewStringParam("field").Default("").Description("The field that the value is of. Left out, it is all fields of an output.")),
+		func(args *bloblang.ParsedParams) (bloblang.Method, error) {
+			field, err := args.GetString("field")
+			if err != nil {
+				return nil, err
+			}
+			return func(v any) (any, error) {
 				found := []any{}
-				for _, text := range lint(fields) {
-					found = append(found, text)
+				for _, m := range lint(field, v) {
+					found = append(found, m.text)
 				}
 				return found, nil
-			}), nil
+			}, nil
 		})
 }
 
-// lint returns what is wrong with the fields of an output.
-//
-// An empty text passes the linter, but for the brokers and the topic: it is what
-// an environment variable is to those who lint without their environment. What
-// Benthos' own linter looks at is left out: child components, mappings, and
-// required fields that are missing.
-func lint(fields map[string]any) []string {
-	fields = maps.Clone(fields)
-	var texts []string
-	for _, field := range []string{fieldDeadLetter, fieldDeliveryReport} {
-		switch child := fields[field].(type) {
-		case nil:
-		case map[string]any:
-			if len(child) == 0 {
-				texts = append(texts, field+" "+noOutputGiven)
-			}
-		default:
-			texts = append(texts, field+" "+noOutputGiven)
-		}
-		delete(fields, field)
+// lint returns what is wrong with the value of a field, or with all the fields of an
+// output together.
+func lint(field string, v any) []mistake {
+	if field != "" {
+		return lintField(field, v)
 	}
+	fields, _ := v.(map[string]any)
+	return lintFields(fields)
+}
+
+// lintField returns what is wrong with the value of a field, whatever others there
+// are.
+//
+// An empty text passes, but for the brokers and the topic: it is what an environment
+// variable is to those who lint without their environment. What Benthos' own linter
+// looks at is left out: child components, mappings, and values of a wrong type.
+func lintField(field string, v any) (found []mistake) {
+	switch {
+	case v == nil || v == "" && field != fieldTopic:
+		return nil
+	case field == fieldDeadLetter || field == fieldDeliveryReport:
+		return lintChild(field, v)
+	}
+	fields := map[string]any{fieldSeedBrokers: []any{"localhost:9092"}, fieldTopic: "any"}
+	if fields[field] = v; field != fieldTopic {
+		fields[field] = set(v)
+	}
+	for _, m := range mistakesIn(fields) {
+		if m.field == field && !m.across {
+			found = append(found, m)
+		}
+	}
+	return found
+}
+
+// lintFields returns which fields of an output there are not, which are missing, and
+// which do not go together.
+func lintFields(fields map[string]any) []mistake {
+	found := misspelt(fields)
+	fields = maps.Clone(fields)
+	for _, child := range []string{fieldDeadLetter, fieldDeliveryReport} {
+		if fields[child] != nil {
+			fields[child] = map[string]any{"drop": map[string]any{}}
+		}
+	}
+	if _, ok := fields[fieldTopic]; !ok {
+		fields[fieldTopic] = "missing" // which Benthos' own linter says
+	}
+	topic := fields[fieldTopic]
+	fields = set(fields).(map[string]any)
+	fields[fieldTopic] = topic
+	for _, m := range mistakesIn(fields) {
+		_, given := fields[m.field]
+		if m.across || !given || !hasRule(m.field) {
+			found = append(found, m)
+		}
+	}
+	return found
+}
+
+// mistakesIn returns what the parser says of the fields of an output, nothing if
+// Benthos can't parse them.
+func mistakesIn(fields map[string]any) []mistake {
 	if batching, ok := fields[fieldBatching].(map[string]any); ok {
 		batching = maps.Clone(batching)
 		delete(batching, "processors")
 		fields[fieldBatching] = batching
 	}
-	if _, ok := fields[fieldTopic]; !ok {
-		fields[fieldTopic] = "missing"
-	}
-	topic := fields[fieldTopic]
-	fields = set(fields).(map[string]any)
-	fields[fieldTopic] = topic
-
 	yaml, err := json.Marshal(fields) // which is YAML, too
 	if err != nil {
-		return texts
+		return nil
 	}
 	conf, err := Spec().ParseYAML(string(yaml), nil)
 	if err != nil {
-		return texts // Benthos' own linter says which value is of the wrong type
+		return nil
 	}
 	p := newParser(conf)
 	p.linting = true
 	p.config(nil)
 	p.batching()
-	return append(texts, p.found.texts...)
+	return p.found.all
+}
+
+// lintChild returns what is wrong with a child output. What is in it, Benthos' own
+// linter looks at.
+func lintChild(field string, v any) []mistake {
+	child, _ := v.(map[string]any)
+	if len(child) == 0 {
+		return []mistake{{field: field, text: field + " " + noOutputGiven}}
+	}
+	p := &parser{found: &mistakes{fields: map[string]struct{}{}}, linting: true}
+	p.child(field, child)
+	return p.found.all
 }
 
 const noOutputGiven = "must be an output, such as file: { path: ./dead-letters.jsonl }"
@@ -105,10 +168,11 @@ func set(v any) any {
 	return v
 }
 
-// config reads all fields but the child outputs.
+// config reads all fields. Of the child outputs it makes none.
 func (p *parser) config(log *service.Logger) (client clientConfig, records recordConfig) {
 	p.int(fieldMaxInFlight, 1)
 	records.read(p)
+	p.children()
 	client.read(p, log)
 	return client, records
 }

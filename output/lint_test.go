@@ -1,6 +1,7 @@
 package output
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -8,23 +9,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
+	"github.com/kafka-guarded/kafka-guarded/internal/wrongconfigs"
 )
-
-// whole adds the fields that are required to the YAML of an output.
-func whole(yaml string) string {
-	if !strings.Contains(yaml, "seed_brokers") {
-		yaml += "\nseed_brokers: [ localhost:9092 ]"
-	}
-	if !strings.Contains("\n"+yaml, "\ntopic:") {
-		yaml += "\ntopic: t"
-	}
-	return yaml
-}
 
 // lints returns what the linter says of an output with these lines.
 func lints(t *testing.T, yaml string) []string {
 	t.Helper()
-	yaml = whole(yaml)
+	yaml = wrongconfigs.Whole(yaml)
 	linter := service.GlobalEnvironment().FullConfigSchema("", "").NewStreamConfigLinter()
 	found, err := linter.LintYAML([]byte("output:\n  kafka_guarded:" + streamtest.Indent(yaml, 4)))
 	require.NoError(t, err)
@@ -65,4 +56,41 @@ func TestLintsLeaveAloneWhatWorks(t *testing.T) {
 	} {
 		require.Empty(t, lints(t, yaml), yaml)
 	}
+}
+
+// What is wrong with a field is at its line. What is wrong with several fields, or
+// for want of one, is at that of the output.
+func TestLintsAreAtTheLineOfTheField(t *testing.T) {
+	t.Parallel()
+	found, err := service.GlobalEnvironment().FullConfigSchema("", "").NewStreamConfigLinter().LintYAML([]byte(`
+output:
+  kafka_guarded:
+    seed_brokers: [ a:b ]
+    topic: a b
+    topc: x
+    idempotent_write: true
+    acks: none
+    timeout: soon
+    batching:
+      count: -1
+    retry:
+      max_interval: soon
+    permanent: [ transient ]
+    sasl:
+      - mechanism: GSSAPI
+    dead_letter:
+      reject: no
+    dead_letter_breaker: { messages: 0 }
+`))
+	require.NoError(t, err)
+	have := map[int][]string{}
+	for _, l := range found {
+		text, _, _ := strings.Cut(l.What, " ")
+		have[l.Line] = append(have[l.Line], text)
+		slices.Sort(have[l.Line])
+	}
+	require.Equal(t, map[int][]string{
+		4: {"idempotent_write", "seed_brokers[0]", "there"}, 5: {"topic"}, 6: {"field"}, 9: {"timeout"}, 11: {"batching.count"}, 13: {"retry.max_interval"},
+		14: {"permanent[0]"}, 16: {"sasl[0].mechanism", "value"}, 18: {"dead_letter"}, 19: {"dead_letter_breaker.messages"},
+	}, have)
 }

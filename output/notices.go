@@ -58,9 +58,6 @@ func (n *notices) start(c clientConfig, around surroundings, policy batching, de
 	for _, text := range warnings(c, around.Output, policy, deadLetter) {
 		n.log.Warn(text)
 	}
-	if !around.whole && around.TakenApart && around.Fallback && !deadLetter && c.reports == reportAuto {
-		n.log.Infof("By its path this output is in a fallback, to which it reports failures by message. The rest of the config is not seen here: if there are processors on this output that drop, split or multiply messages, some are lost. Set %s, or %s to per_batch, or have them in the pipeline", fieldDeadLetter, fieldReportFailures)
-	}
 	if deadLetter && around.Fallback {
 		n.log.Infof("%s takes the messages that failed for good. The fallback around this output gets the others that failed: those given up after %s.%s, and those that may have been written", fieldDeadLetter, fieldRetry, fieldRetryMaxElapsedTime)
 	}

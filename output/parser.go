@@ -22,9 +22,19 @@ type parser struct {
 
 // mistakes is what parsers of one config have found.
 type mistakes struct {
-	texts  []string
+	all    []mistake
 	fields map[string]struct{} // that they are in
 }
+
+// mistake is one of them.
+type mistake struct {
+	field string // of the output, empty where none is known
+	text  string
+	// across is set if the field may be right, and does not go with another one.
+	across bool
+}
+
+func (m *mistakes) none() bool { return len(m.all) == 0 }
 
 func newParser(conf *service.ParsedConfig) *parser {
 	return &parser{conf: conf, found: &mistakes{fields: map[string]struct{}{}}}
@@ -40,9 +50,27 @@ func (p *parser) of(conf *service.ParsedConfig, field string) *parser {
 
 // fail notes a mistake in a field. The text goes on where the field's name ends.
 func (p *parser) fail(field, text string, args ...any) {
+	p.note(false, field, text, args...)
+}
+
+// clash is fail for a field that does not go with another field of the output.
+func (p *parser) clash(field, text string, args ...any) {
+	p.note(true, field, text, args...)
+}
+
+func (p *parser) note(across bool, field, text string, args ...any) {
 	name := p.prefix + field
 	p.found.fields[name] = struct{}{}
-	p.found.texts = append(p.found.texts, name+" "+fmt.Sprintf(text, args...))
+	p.found.all = append(p.found.all, mistake{topField(name), name + " " + fmt.Sprintf(text, args...), across})
+}
+
+// topField returns the field of the output that a name such as sasl[0].mechanism
+// is in.
+func topField(name string) string {
+	if i := strings.IndexAny(name, ".["); i >= 0 {
+		return name[:i]
+	}
+	return name
 }
 
 // fine reports whether no mistake was found in these fields, so that they can be
@@ -58,10 +86,14 @@ func (p *parser) fine(fields ...string) bool {
 
 // err returns all mistakes.
 func (p *parser) err() error {
-	if len(p.found.texts) == 0 {
+	if p.found.none() {
 		return nil
 	}
-	return errors.New(strings.Join(p.found.texts, "; "))
+	var texts []string
+	for _, m := range p.found.all {
+		texts = append(texts, m.text)
+	}
+	return errors.New(strings.Join(texts, "; "))
 }
 
 // has reports whether a field is set. Null is not, and nor is an empty text: that
@@ -99,9 +131,9 @@ func optional[T any](p *parser, field string, get func(...string) (T, error)) (v
 	return v
 }
 
-// mapping is optional for a field with a mapping or an interpolation in it. Which
-// functions and methods there are goes by the environment, which Benthos' own linter
-// knows, and ours does not.
+// mapping is optional for a field with a mapping or an interpolation in it. Benthos'
+// own linter looks at these, too, and knows the functions and methods of the
+// environment, which ours does not.
 func mapping[T any](p *parser, field string, get func(...string) (T, error)) (v T) {
 	if !p.has(field) {
 		return v
@@ -109,7 +141,7 @@ func mapping[T any](p *parser, field string, get func(...string) (T, error)) (v 
 	v, err := get(field)
 	switch {
 	case err == nil:
-	case p.linting && strings.Contains(err.Error(), "unrecognised "):
+	case p.linting:
 		p.found.fields[p.prefix+field] = struct{}{}
 	default:
 		p.fail(field, "can't be read: %s", plain(err))

@@ -70,6 +70,30 @@ func surroundingsOf(mgr *service.Resources) surroundings {
 	return surroundings{Output: placement.Output{Path: path, Label: mgr.Label(), Place: placement.OfPath(mgr.Path())}}
 }
 
+// unseen returns what to warn of where the rest of the config is not seen, as in
+// streams mode and in a template: failures that Benthos would lose are not held.
+func unseen(c clientConfig, around surroundings, deadLetter bool) string {
+	switch {
+	case around.whole || deadLetter || c.reports != reportAuto:
+		return ""
+	case around.Fallback && around.TakenApart:
+		return fmt.Sprintf("By its path this output is in a fallback, to which it reports failures by message. The rest of the config is not seen here: if there are processors on this output that drop, split or multiply messages, some are lost. Set %s, or %s to per_batch, or have them in the pipeline", fieldDeadLetter, fieldReportFailures)
+	case !around.Routed:
+		return fmt.Sprintf("The rest of the config is not seen here, as in streams mode or in a template: if a processor before this output splits batches, or drops what it has seen before as dedupe does, messages that fail are lost. Set %s, or put this output first in a fallback", fieldDeadLetter)
+	}
+	return ""
+}
+
+// bareFiles returns what to warn of dead letters in files that are resources.
+func bareFiles(c clientConfig, around placement.Output) (texts []string) {
+	for _, f := range around.Files {
+		if f.Bare && c.format == formatAuto {
+			texts = append(texts, bareHint(f.Path))
+		}
+	}
+	return texts
+}
+
 // deletion returns what to warn of where the input deletes what fails, and nothing
 // else takes it. The place that it returns is for the other warnings: there, the
 // failures go somewhere.

@@ -24,6 +24,7 @@ func TestTheLogSaysWhatAConfigLosesAtTheStart(t *testing.T) {
 		none     = "acks is none: what is handed to the network counts as delivered"
 		both     = "The fallback around this output gets the others that failed"
 		inexact  = "batching is set in an output of a fallback"
+		unseen   = "The rest of the config is not seen here, as in streams mode or in a template"
 		position = "the output switch makes Benthos look for them by position"
 		batching = "batching: { count: 10 }"
 		letters  = "dead_letter: { drop: {} }"
@@ -39,16 +40,16 @@ func TestTheLogSaysWhatAConfigLosesAtTheStart(t *testing.T) {
 		lines []string
 		want  []string
 	}{
-		{"the default", alone, nil, nil},
+		{"the default", alone, nil, []string{unseen}},
 		{"the default in a fallback", inFallback, nil, nil},
-		{"acks leader", alone, []string{"acks: leader", "idempotent_write: false"}, []string{leader}},
+		{"acks leader", alone, []string{"acks: leader", "idempotent_write: false"}, []string{leader, unseen}},
 		{"acks none", inFallback, []string{"acks: none", "idempotent_write: false"}, []string{none}},
 		{"dead_letter", alone, []string{letters}, nil},
 		{"dead_letter in a fallback", inFallback, []string{letters}, []string{both}},
-		{"batching", alone, []string{batching}, nil},
+		{"batching", alone, []string{batching}, []string{unseen}},
 		{"batching in a fallback", inFallback, []string{batching}, []string{inexact}},
 		{"batching and dead_letter in a fallback", inFallback, []string{batching, letters}, []string{both}},
-		{"in a switch", inSwitch, nil, []string{position}},
+		{"in a switch", inSwitch, nil, []string{position, unseen}},
 		{"dead_letter in a switch", inSwitch, []string{letters}, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -57,7 +58,7 @@ func TestTheLogSaysWhatAConfigLosesAtTheStart(t *testing.T) {
 			s := &streamtest.Stream{}
 			yaml := test.place(c, append([]string{"topic: t"}, test.lines...))
 			require.True(t, s.Run(t, t.Context(), yaml))
-			for _, text := range []string{leader, none, both, inexact, position} {
+			for _, text := range []string{leader, none, both, inexact, position, unseen} {
 				said := false
 				for _, want := range test.want {
 					said = said || want == text
@@ -197,21 +198,30 @@ func TestWhatCantBeReportedIsHeld(t *testing.T) {
 }
 
 // What fails behind a dedupe of the pipeline is dropped by it when the input sends
-// it again.
+// it again. With a dead_letter that is what is given up.
 func TestNothingIsLostBehindADedupe(t *testing.T) { //nolint:paralleltest // what OnConfigParse learns is of the program
-	c := newCluster(t)
-	c.Topic("t", 1, limited)
 	const dedupe = "dedupe: { cache: seen, key: '${! content() }' }"
-	output := "label: behind_dedupe\n" + c.alone("topic: t", "retry: { initial_interval: 1ms, max_interval: 10ms }")
-	parsedAs(t, output, "\npipeline: { processors: [ { "+dedupe+" } ] }\n")
-	s := &streamtest.Stream{
-		Config:  streamtest.Config{Replay: true, Processors: []string{dedupe}, Resources: "cache_resources: [ { label: seen, memory: {} } ]"},
-		Batches: [][]string{{"m0", big, "m2"}},
+	for name, lines := range map[string][]string{
+		"without a dead letter": {"retry: { initial_interval: 1ms, max_interval: 10ms }"},
+		"given up":              {"retry: { initial_interval: 1ms, max_interval: 10ms, max_elapsed_time: 20ms }", "permanent: [ unroutable ]", "dead_letter: { drop: {} }"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t)
+			c.Topic("t", 1, limited)
+			output := "label: behind_dedupe\n" + c.alone(append(lines, "topic: t")...)
+			parsedAs(t, output, "\npipeline: { processors: [ { "+dedupe+" } ] }\n")
+			s := &streamtest.Stream{
+				Config:  streamtest.Config{Replay: true, Processors: []string{dedupe}, Resources: "cache_resources: [ { label: seen, memory: {} } ]"},
+				Batches: [][]string{{"m0", big, "m2"}},
+			}
+			when(s, "can't be reported without a loss", func() { // the topic takes it once its limit is raised
+				_, _ = c.Admin.AlterTopicConfigs(t.Context(), setConfig("max.message.bytes", "1000000"), "t")
+			})
+			require.True(t, s.Run(t, t.Context(), output))
+			require.Equal(t, once("m0", big, "m2"), c.Values("t"))
+			if name == "without a dead letter" {
+				require.Contains(t, s.Log.String(), "pipeline.processors.0.dedupe drops them")
+			}
+		})
 	}
-	go func() { // the topic takes it once its limit is raised
-		c.raiseWhenWritten("t", 2)
-	}()
-	require.True(t, s.Run(t, t.Context(), output))
-	require.Equal(t, once("m0", big, "m2"), c.Values("t"))
-	require.Contains(t, s.Log.String(), "pipeline.processors.0.dedupe drops them")
 }

@@ -29,6 +29,7 @@ type reporter struct {
 	// unreportable holds what fails where any error would lose messages. It is
 	// nil elsewhere.
 	unreportable *holder
+	letters      []guard.Class // that dead_letter takes, which are not held
 }
 
 func newReporter(c clientConfig, around surroundings, policy batching, deadLetter bool, n *notices, m *metrics) *reporter {
@@ -47,8 +48,11 @@ func newReporter(c clientConfig, around surroundings, policy batching, deadLette
 		if !around.Routed && !deadLetter {
 			r.unrouted = newPacer(c.guard.Retry)
 		}
-		if (around.Loses != "" || around.Forgets != "") && !deadLetter {
+		if around.Loses != "" || around.Forgets != "" {
 			r.unreportable = newHolder(fieldReportFailures, c.guard.Retry, m)
+			if deadLetter {
+				r.letters = c.guard.Permanent
+			}
 		}
 	}
 	return r
@@ -96,7 +100,9 @@ func (r *reporter) hold(ctx context.Context, write writeFunc, records []*kgo.Rec
 	}
 	r.unreportable.hold(ctx, write, records, verdicts, func([]int) (open []int) {
 		for i := range verdicts {
-			if v := &verdicts[i]; v.Outcome != guard.Delivered {
+			v := &verdicts[i]
+			letter := v.Outcome == guard.NotWritten && slices.Contains(r.letters, v.Class)
+			if v.Outcome != guard.Delivered && !letter {
 				open = append(open, i)
 				r.notices.unreportable(v.Failure)
 			}

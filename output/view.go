@@ -71,5 +71,5 @@ func (v View) Warnings(around placement.Output) []string {
 	if deleted != "" {
 		texts = append(texts, deleted)
 	}
-	return texts
+	return append(texts, bareFiles(v.client, around)...)
 }

@@ -167,6 +167,50 @@ func (r *reader) forgets(config any, path string) string {
 	return ""
 }
 
+// Rejects reports whether an output, given by its config, takes no message.
+func Rejects(config any) bool {
+	name, _ := component(asObject(config))
+	return name == "reject"
+}
+
+// File is an output of the type file.
+type File struct {
+	Path string // of its field path, in the config
+	Name string // what that says, which may be interpolated
+	// Bare is set if the file gets messages as they are: then it has no place for
+	// their metadata.
+	Bare bool
+}
+
+// Files returns the files in the config of a child output. Resources are not looked
+// into, and nor are the children of a kafka_guarded in it, which looks at them
+// itself.
+func Files(child any, path string) []File { return (&reader{}).files(child, path, true) }
+
+func (r *reader) files(config any, path string, bare bool) (all []File) {
+	for i, v := range asList(config) {
+		all = append(all, r.files(v, path+"."+strconv.Itoa(i), bare)...)
+	}
+	o := asObject(config)
+	bare = bare && !Processed(o)
+	for _, key := range sortedKeys(o) {
+		at := path + "." + key
+		switch fields, label := asObject(o[key]), text(o[key]); {
+		case key == "processors" || key == Component:
+		case key == "file" && fields != nil:
+			all = append(all, File{Path: at + ".path", Name: text(fields["path"]), Bare: bare})
+		case key == "resource" && r.resources[label] != nil:
+			resource := r.resources[label]
+			delete(r.resources, label) // one may use itself
+			all = append(all, r.files(resource, "output_resources."+label, bare)...)
+			r.resources[label] = resource
+		default:
+			all = append(all, r.files(o[key], at, bare)...)
+		}
+	}
+	return all
+}
+
 // PlainFile reports whether an output, given by its config, is a file that gets
 // the content of messages, a line each, and nothing else, and returns its path.
 func PlainFile(config any) (path string, plain bool) {

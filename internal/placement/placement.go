@@ -145,6 +145,8 @@ type Output struct {
 	// Stalls is the path of a batching in one of its children that waits for
 	// more messages than may come, empty if there is none.
 	Stalls string
+	// Files are those that its dead_letter writes to by way of resources.
+	Files []File
 }
 
 // Read returns the kafka_guarded outputs of a config, given as it is parsed: with
@@ -156,7 +158,7 @@ func Read(config map[string]any) []Output {
 		place := root
 		place.Deletes = deletes(config["input"]) || deletes(config["input_resources"])
 		place.Loses = splitting("pipeline", asObject(config["pipeline"])["processors"])
-		for _, section := range []string{"input", "input_resources", "pipeline"} {
+		for _, section := range []string{"input", "input_resources", "buffer", "pipeline"} {
 			if at := r.forgets(config[section], section); at != "" {
 				place.Forgets = at
 			}
@@ -168,7 +170,7 @@ func Read(config map[string]any) []Output {
 
 // Sections are the parts of a config that outputs may be in, or that decide what
 // becomes of their errors.
-var Sections = []string{"output", "output_resources", "pipeline", "processor_resources", "input", "input_resources"}
+var Sections = []string{"output", "output_resources", "pipeline", "processor_resources", "buffer", "input", "input_resources"}
 
 // byLabel returns resources by their labels.
 func byLabel(list any) map[string]object {
@@ -201,14 +203,13 @@ func (r *reader) walk(output object, path []string, place Place) {
 	if loses := splitting("output", output["processors"]); loses != "" {
 		place.Loses = loses
 	}
-	if at := r.forgets(output["processors"], strings.Join(path, ".")+".processors"); at != "" && !place.Routed {
-		place.Forgets = at
-	}
+	r.forgetting(&place, output["processors"], append(slices.Clone(path), "processors"))
 	name, body := component(output)
 	into := func(segments ...string) []string { return append(append(slices.Clone(path), name), segments...) }
 	fields := asObject(body)
 	switch name {
 	case Component:
+		r.forgetting(&place, fields["batching"], into("batching"))
 		r.found(output, fields, path, place)
 		for _, child := range Children {
 			if o := asObject(fields[child]); o != nil {
@@ -237,6 +238,8 @@ func (r *reader) walk(output object, path []string, place Place) {
 	case "broker":
 		if pattern, _ := fields["pattern"].(string); pattern == "" || pattern == "fan_out" || pattern == "fan_out_sequential" {
 			place = again(name)
+		} else {
+			r.forgetting(&place, fields["batching"], into("batching"))
 		}
 		if endsEarly(fields) {
 			place.TakenApart, place.Why = false, failFast
@@ -277,16 +280,26 @@ func (r *reader) walk(output object, path []string, place Place) {
 	}
 }
 
+// forgetting notes a processor that remembers messages in a part of a config that
+// they come through again when they are sent again.
+func (r *reader) forgetting(place *Place, config any, path []string) {
+	if at := r.forgets(config, strings.Join(path, ".")); at != "" && !place.Routed {
+		place.Forgets = at
+	}
+}
+
 // found adds an output, or a further use of it.
 func (r *reader) found(output, fields object, path []string, place Place) {
 	label, _ := output["label"].(string)
 	o := Output{Path: strings.Join(path, "."), Label: label, Place: place}
-	if fields["dead_letter"] != nil {
-		o.Loses, o.Forgets = "", ""
-	}
 	for _, child := range Children {
 		if at := r.stalls(fields[child], o.Path+"."+Component+"."+child); at != "" {
 			o.Stalls = at
+		}
+	}
+	for _, f := range r.files(fields["dead_letter"], "dead_letter", true) {
+		if strings.HasPrefix(f.Path, "output_resources.") {
+			o.Files = append(o.Files, f)
 		}
 	}
 	for i := range r.outputs {

@@ -100,10 +100,9 @@ func TestReadFindsWhatStallsOrLoses(t *testing.T) {
 	for config, want := range map[string]string{
 		"output: GUARDED":            "",
 		pipeline + "output: GUARDED": "the processor split of the pipeline",
-		pipeline + "output: { fallback: [ GUARDED, { drop: {} } ] }":          "",
-		pipeline + "output: { fallback: [ { drop: {} }, GUARDED ] }":          "the processor split of the pipeline",
-		pipeline + "output: { retry: { output: GUARDED } }":                   "",
-		pipeline + "output: { kafka_guarded: { dead_letter: { drop: {} } } }": "",
+		pipeline + "output: { fallback: [ GUARDED, { drop: {} } ] }": "",
+		pipeline + "output: { fallback: [ { drop: {} }, GUARDED ] }": "the processor split of the pipeline",
+		pipeline + "output: { retry: { output: GUARDED } }":          "",
 		"output: " + inSwitch:                                      "the output switch",
 		"output: { reject_errored: GUARDED }":                      "the output reject_errored",
 		"output: { fallback: [ " + inSwitch + ", { drop: {} } ] }": "",
@@ -124,7 +123,6 @@ func TestReadFindsWhatForgets(t *testing.T) {
 		pipeline + "output: { fallback: [ GUARDED, { drop: {} } ] }":                                                        "",
 		pipeline + "output: { fallback: [ { drop: {} }, GUARDED ] }":                                                        "pipeline.processors.1.dedupe",
 		pipeline + "output: { retry: { output: GUARDED } }":                                                                 "",
-		pipeline + "output: { kafka_guarded: { dead_letter: { drop: {} } } }":                                               "",
 		pipeline + "output: { switch: { cases: [ { output: GUARDED } ] } }":                                                 "pipeline.processors.1.dedupe",
 		"output: GUARDED\ninput: { x: {}, processors: [ { dedupe: {} } ] }":                                                 "input.processors.0.dedupe",
 		"output: GUARDED\npipeline: { processors: [ { mapping: root = this } ] }":                                           "",
@@ -182,4 +180,21 @@ func TestKeepsPlaces(t *testing.T) {
 	} {
 		require.Equal(t, want, KeepsPlaces(parse(t, config)), config)
 	}
+}
+
+func TestFiles(t *testing.T) {
+	t.Parallel()
+	for config, want := range map[string][]File{
+		"{ file: { path: a } }": {{"dl.file.path", "a", true}},
+		"{ file: { path: a }, processors: [ { mapping: root = @ } ] }":                            {{"dl.file.path", "a", false}},
+		"{ fallback: [ { drop: {} }, { file: { path: a } } ] }":                                   {{"dl.fallback.1.file.path", "a", true}},
+		"{ fallback: [ { file: { path: a } } ], processors: [ { mapping: root = @ } ] }":          {{"dl.fallback.0.file.path", "a", false}},
+		"{ broker: { outputs: [ { file: { path: a } } ] } }":                                      {{"dl.broker.outputs.0.file.path", "a", true}},
+		"{ kafka_guarded: { dead_letter: { file: { path: a } } } }":                               nil,
+		"{ drop: {}, processors: [ { switch: [ { processors: [ { file: { path: a } } ] } ] } ] }": nil,
+	} {
+		require.Equal(t, want, Files(parse(t, config), "dl"), config)
+	}
+	o := Read(parse(t, "output: { kafka_guarded: { dead_letter: { resource: a } } }\noutput_resources: [ { label: a, file: { path: x } } ]"))[0]
+	require.Equal(t, []File{{"output_resources.a.file.path", "x", true}}, o.Files)
 }

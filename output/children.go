@@ -1,0 +1,67 @@
+package output
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/placement"
+)
+
+// children finds child outputs that would never take a message.
+func (p *parser) children() {
+	for _, field := range placement.Children {
+		if p.has(field) {
+			v, _ := p.conf.FieldAny(field)
+			p.child(field, v)
+		}
+	}
+}
+
+func (p *parser) child(field string, config any) {
+	if placement.Rejects(config) {
+		p.fail(field, "is reject, which takes no message: each would be tried again without end. Name an output that keeps them, or leave it out")
+	}
+	if p.linting {
+		return // a config may be linted elsewhere than it runs
+	}
+	for _, f := range placement.Files(config, field) {
+		if err := checkFile(f.Name); err != nil {
+			p.fail(f.Path, "is %s, which can't be written: %v", f.Name, err)
+		}
+	}
+}
+
+// checkFile reports whether a file could be written to, which the output file tries
+// with its first message only. It makes neither the file nor its folders. A name
+// that depends on the message passes.
+func checkFile(name string) error {
+	if strings.Contains(name, "${") {
+		return nil
+	}
+	switch info, err := os.Stat(name); {
+	case errors.Is(err, fs.ErrNotExist):
+	case err != nil:
+		return err
+	case info.IsDir():
+		return errors.New("it is a directory")
+	case info.Mode().IsRegular():
+		return writable(name)
+	default:
+		return nil // a pipe would wait for its reader
+	}
+	for dir := filepath.Dir(name); ; dir = filepath.Dir(dir) {
+		switch info, err := os.Stat(dir); {
+		case errors.Is(err, fs.ErrNotExist) && dir != filepath.Dir(dir):
+		case err != nil:
+			return err
+		case !info.IsDir():
+			return fmt.Errorf("%s is no directory", dir)
+		default:
+			return writable(dir)
+		}
+	}
+}

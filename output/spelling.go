@@ -1,0 +1,114 @@
+package output
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/redpanda-data/benthos/v4/public/service"
+)
+
+// fieldTree is a field as Benthos describes it in JSON.
+type fieldTree struct {
+	Name     string
+	Type     string
+	Kind     string
+	Linter   string
+	Children []fieldTree
+}
+
+// fieldTrees returns the fields of the output. They are parsed out of Benthos'
+// description of it, since a spec shows its fields in no other way.
+var fieldTrees = sync.OnceValue(func() []fieldTree {
+	var spec struct {
+		Config struct{ Children []fieldTree }
+	}
+	if view, ok := service.GlobalEnvironment().GetOutputConfig(name); ok {
+		if text, err := view.FormatJSON(); err == nil {
+			_ = json.Unmarshal(text, &spec)
+		}
+	}
+	return spec.Config.Children
+})
+
+func fieldNamed(fields []fieldTree, name string) *fieldTree {
+	if i := slices.IndexFunc(fields, func(f fieldTree) bool { return f.Name == name }); i >= 0 {
+		return &fields[i]
+	}
+	return nil
+}
+
+// hasRule reports whether a field has a lint rule of its own.
+func hasRule(field string) bool {
+	f := fieldNamed(fieldTrees(), field)
+	return f != nil && f.Linter == lintsOf(field)
+}
+
+// misspelt returns which fields may be meant by those that there are not.
+func misspelt(fields map[string]any) []mistake { return misspeltIn(fieldTrees(), fields, "") }
+
+func misspeltIn(spec []fieldTree, fields map[string]any, prefix string) (found []mistake) {
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		f := fieldNamed(spec, name)
+		if f == nil {
+			if meant := likeliest(spec, name); meant != "" {
+				found = append(found, mistake{text: fmt.Sprintf("there is no field %s%s: did you mean %s?", prefix, name, meant)})
+			}
+			continue
+		}
+		objects, _ := fields[name].([]any)
+		if f.Kind == "scalar" {
+			objects = []any{fields[name]}
+		}
+		for _, o := range objects {
+			if inner, ok := o.(map[string]any); ok && f.Type == "object" && len(f.Children) > 0 {
+				found = append(found, misspeltIn(f.Children, inner, prefix+name+".")...)
+			}
+		}
+	}
+	return found
+}
+
+// likeliest returns the field that a name is a letter off from, or the beginning of,
+// empty if there is none.
+func likeliest(fields []fieldTree, name string) string {
+	for _, f := range fields {
+		if oneOff(name, f.Name) {
+			return f.Name
+		}
+	}
+	for _, f := range fields {
+		if strings.HasPrefix(f.Name, name) || strings.HasPrefix(name, f.Name) {
+			return f.Name
+		}
+	}
+	return ""
+}
+
+// oneOff reports whether one name is the other with a letter more, a letter less,
+// another letter, or two that have changed places. Case does not count, and nor do
+// the hyphens and dots that other software has in the place of underscores.
+func oneOff(a, b string) bool {
+	plain := strings.NewReplacer("-", "_", ".", "_")
+	a, b = plain.Replace(strings.ToLower(a)), plain.Replace(strings.ToLower(b))
+	if len(a) > len(b) {
+		a, b = b, a
+	}
+	i := 0
+	for i < len(a) && a[i] == b[i] {
+		i++
+	}
+	x, y := a[i:], b[i:] // where they begin to differ
+	switch {
+	case x == "":
+		return len(y) <= 1
+	case len(x) < len(y):
+		return x == y[1:]
+	case len(x) > 1 && x[0] == y[1] && x[1] == y[0]:
+		return x[2:] == y[2:]
+	}
+	return len(x) == len(y) && x[1:] == y[1:]
+}
