@@ -39,6 +39,14 @@ var errFailing = errors.New("messages would fail, or wait without end: see the l
 // also about findings.
 func Run(ctx context.Context, w io.Writer, opts Options) error {
 	bad, found := false, false
+	for _, file := range slices.Concat(opts.Configs, opts.Resources) {
+		twice := duplicates(file)
+		twice.print(w)
+		bad = bad || twice.failing()
+	}
+	if bad {
+		return errFailing // which of the two is meant is not known
+	}
 	for _, file := range opts.Configs {
 		c, err := find(file, opts.Resources, opts.Set)
 		if err != nil {
