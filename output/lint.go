@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"sync"
 
 	"github.com/redpanda-data/benthos/v4/public/bloblang"
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -106,6 +107,10 @@ func lintFields(fields map[string]any) []mistake {
 	return found
 }
 
+// lintSpec is Spec made once: that parses the rules of all fields, and each field asks
+// for it.
+var lintSpec = sync.OnceValue(Spec)
+
 // mistakesIn returns what the parser says of the fields of an output, nothing if
 // Benthos can't parse them.
 func mistakesIn(fields map[string]any) []mistake {
@@ -118,7 +123,7 @@ func mistakesIn(fields map[string]any) []mistake {
 	if err != nil {
 		return nil
 	}
-	conf, err := Spec().ParseYAML(string(yaml), nil)
+	conf, err := lintSpec().ParseYAML(string(yaml), nil)
 	if err != nil {
 		return nil
 	}
