@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# aiokafka 0.14.0, idempotent: after a batch that the topic does not take, the producer
-# gives no other one a sequence number that the broker expects. Each later message
+# aiokafka 0.14.0, idempotent: after a batch that the topic does not take, with others
+# behind it, no batch has a sequence number that the broker expects. Each later message
 # fails, until the producer is made anew. Not idempotent, it goes on.
 source "$(dirname "$0")/lib.sh"
 kafka 4.4.0
