@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -41,7 +43,7 @@ func isFile(arg string) (path string, is bool, err error) {
 	path, explicit := strings.CutPrefix(arg, prefixFile)
 	if _, err := os.Stat(path); err == nil {
 		return path, true, nil
-	} else if explicit || strings.ContainsAny(path, `/\`) || strings.HasSuffix(path, ".jsonl") || strings.HasSuffix(path, ".gz") {
+	} else if explicit || strings.ContainsAny(path, `/\`) || slices.Contains([]string{".jsonl", ".gz", ".tgz", ".tar", ".zip"}, filepath.Ext(path)) {
 		return "", false, fmt.Errorf("opening the dead letters: %w", err)
 	}
 	return path, false, nil

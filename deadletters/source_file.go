@@ -88,6 +88,9 @@ func (s *fileSource) read(ctx context.Context, from map[string]int64, each func(
 			if errors.Is(err, errStop) || ctx.Err() != nil {
 				return err
 			}
+			if errors.Is(err, io.ErrUnexpectedEOF) {
+				err = fmt.Errorf("%w: it is still being written, or this copy of it is not whole", err)
+			}
 			return fmt.Errorf("reading %s: %w", f.path, err)
 		}
 	}
@@ -114,12 +117,13 @@ func (f openFile) read(ctx context.Context, from int64, each func(*Letter) error
 	defer file.Close()
 	raw := bufio.NewReaderSize(counted{io.LimitReader(file, f.size), passed}, 1<<16)
 	in := raw
+	zipped := false
 	if magic, _ := raw.Peek(2); bytes.Equal(magic, []byte{0x1f, 0x8b}) {
 		unzipped, err := gzip.NewReader(raw)
 		if err != nil {
 			return err
 		}
-		in = bufio.NewReaderSize(unzipped, 1<<16)
+		in, zipped = bufio.NewReaderSize(unzipped, 1<<16), true
 	}
 	n := int64(0)
 	next := func(line []byte) error {
@@ -132,26 +136,49 @@ func (f openFile) read(ctx context.Context, from int64, each func(*Letter) error
 		l := letterOf(place{f.path, n}, line)
 		return each(&l)
 	}
-	if first, err := in.Peek(1); err == nil && first[0] == '[' {
-		if array, err := f.isArray(in); err != nil || array {
-			if err != nil {
-				return err
-			}
-			return elements(in, next)
-		}
+	start, err := in.Peek(tarMagicAt + len(tarMagic))
+	switch {
+	case err != nil && !errors.Is(err, io.EOF):
+		return err
+	case isTar(start):
+		return tarLetters(in, next)
+	case isZip(start) && zipped:
+		return errors.New("it is a zip in gzip, which can't be read without unpacking it: gunzip it first")
+	case isZip(start):
+		return zipLetters(file, f.size, next)
+	case isArray(start):
+		return elements(in, next)
 	}
 	return lines(in, next)
 }
 
-// isArray reports whether a file that begins with a bracket is a JSON array of
-// letters, as the processor archive writes it.
-func (f openFile) isArray(in *bufio.Reader) (bool, error) {
-	start, err := in.Peek(64)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return false, err
+// isArray reports whether a file that begins like this is a JSON array of letters,
+// as the processor archive writes it.
+func isArray(start []byte) bool {
+	rest, bracket := bytes.CutPrefix(start, []byte("["))
+	rest = bytes.TrimLeft(rest, " \t\r\n")
+	return bracket && len(rest) > 0 && (rest[0] == '{' || rest[0] == '"')
+}
+
+// readLine returns the next line with its end, which is good until the next read. It
+// uses long for a line that is longer than the buffer.
+func readLine(in *bufio.Reader, long []byte) ([]byte, error) {
+	long = long[:0]
+	for {
+		chunk, err := in.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			long = append(long, chunk...)
+			continue
+		}
+		if len(long) > 0 {
+			chunk = append(long, chunk...)
+		}
+		return chunk, err
 	}
-	rest := bytes.TrimLeft(start[1:], " \t\r\n")
-	return len(rest) > 0 && (rest[0] == '{' || rest[0] == '"'), nil
+}
+
+func trimEnd(line []byte) []byte {
+	return bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
 }
 
 // lines calls each with the lines, however long they are. A last line without an
@@ -159,20 +186,14 @@ func (f openFile) isArray(in *bufio.Reader) (bool, error) {
 func lines(in *bufio.Reader, each func([]byte) error) error {
 	var long []byte
 	for {
-		chunk, err := in.ReadSlice('\n')
-		if errors.Is(err, bufio.ErrBufferFull) {
-			long = append(long, chunk...)
-			continue
-		}
+		line, err := readLine(in, long)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
-		line := chunk
-		if len(long) > 0 {
-			long = append(long, chunk...)
-			line, long = long, long[:0]
+		if cap(line) > in.Size() {
+			long = line
 		}
-		line = bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
+		line = trimEnd(line)
 		torn := err != nil && len(line) > 0 && line[0] == '{' && !json.Valid(line) // it is being written
 		if len(line) > 0 && !torn {
 			if err := each(line); err != nil {
