@@ -91,8 +91,12 @@ func (c *Cluster) speak(d Dialect, listen func(network, address string) (net.Lis
 	return c.start(append(opts, kfake.ListenFn(c.fronts(listen))))
 }
 
+// keepAll makes the brokers clean no log: tests hold what was written against the
+// log, and in virtual time an hour goes by, kfake's own interval, in some of them.
+var keepAll = map[string]string{"log.cleaner.backoff.ms": fmt.Sprint((10 * 365 * 24 * time.Hour).Milliseconds())}
+
 func (c *Cluster) start(opts []kfake.Opt) (err error) {
-	c.Cluster, err = kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1)}, opts...)...)
+	c.Cluster, err = kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1), kfake.BrokerConfigs(keepAll)}, opts...)...)
 	if err != nil {
 		return err
 	}

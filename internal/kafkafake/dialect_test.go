@@ -286,3 +286,21 @@ func TestCondemnsIsWhatTheBrokerDoes(t *testing.T) {
 		}
 	}
 }
+
+// What was written to a compacted topic is read hours later.
+func TestNoRecordIsCleanedAway(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		network := &Network{}
+		c := Speak(t, Kafka(), network)
+		c.Topic("t", 1, "cleanup.policy=compact")
+		cl, err := kgo.NewClient(c.Opts()...)
+		require.NoError(t, err)
+		defer cl.Close()
+		for range 3 {
+			require.NoError(t, cl.ProduceSync(t.Context(), &kgo.Record{Topic: "t", Key: []byte("k"), Value: []byte("v")}).FirstErr())
+		}
+		time.Sleep(25 * time.Hour)
+		require.Len(t, c.Log("t"), 3)
+	})
+}
