@@ -354,6 +354,56 @@ func TestRedriveRestoresWhatWasSentAndParksWhatFailsAgain(t *testing.T) {
 	t.Logf("of %d dead letters 0 were lost; %d were written again, and %d parked again", n/25, duplicates, parked)
 }
 
+// The dead letter of a tombstone has an empty value where the topic of letters is
+// written without the mapping tombstone. The recipe makes it a delete again.
+func TestRedriveKeepsADelete(t *testing.T) {
+	const n = 200
+	c := newCopying(t, "deletes")
+	c.c.CreateTopic(c.topic("late"), 1, 1, map[string]string{"message.timestamp.before.max.ms": "3600000"})
+	config := filepath.Join(c.dir, "stream.yaml")
+	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, `
+input:
+  generate:
+    count: %d
+    interval: ""
+    batch_size: 20
+    mapping: |
+      let i = counter()
+      meta k = "k%%d".format($i)
+      meta del = if $i %% 10 == 3 { "yes" }
+      meta ts = if $i %% 20 == 3 || $i %% 20 == 4 { "1000" } else { timestamp_unix_milli() }
+      root = if $i %% 10 == 3 { "" } else { {"id": $i} }
+output:
+  kafka_guarded:
+    seed_brokers: [ "${KAFKA_BROKERS}" ]
+    topic: %s
+    key: ${! @k }
+    timestamp_ms: ${! @ts }
+    tombstone: '@del == "yes"'
+    metadata: { include_patterns: [ .* ] }
+    dead_letter:
+      kafka_guarded:
+        seed_brokers: [ "${KAFKA_BROKERS}" ]
+        topic: ${DEAD_LETTER_TOPIC}
+        key: ${! @kafka_guarded_key }
+        metadata: { include_patterns: [ .* ] }
+`, n, c.topic("late")), 0o600))
+	require.NoError(t, c.start(config).Wait())
+	require.Equal(t, n/10, c.length("dead"))
+	c.c.SetTopicConfig(c.topic("late"), "message.timestamp.before.max.ms", "9223372036854775807")
+	require.NoError(t, c.start("config/redrive.yaml").Wait())
+	seen := map[string]bool{}
+	for _, r := range c.c.ReadAll(c.topic("late")) {
+		i, err := strconv.Atoi(strings.TrimPrefix(string(r.Key), "k"))
+		require.NoError(t, err)
+		require.Equal(t, i%10 == 3, r.Value == nil, "%s: %q", r.Key, r.Value)
+		require.Equal(t, i%20 == 3 || i%20 == 4, r.Timestamp.UnixMilli() == 1000)
+		seen[string(r.Key)] = true
+	}
+	require.Len(t, seen, n)
+	require.Zero(t, c.length("parked"))
+}
+
 func TestClaimCheckLosesNothingWhenKilled(t *testing.T) {
 	const n = 5000
 	c := newCopying(t, "claims")

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -151,6 +153,66 @@ func TestLettersAreByteEqualAfterRedrive(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The value of a dead letter may have become an empty one on its way: the topic of
+// letters is written without the mapping tombstone. It is a delete again all the same.
+func TestTheLetterOfATombstoneIsADeleteAgain(t *testing.T) {
+	c := cluster(t)
+	const topic, dead, n = "deletes", "deletes-dead", 200
+	c.CreateTopic(topic, 1, 1, map[string]string{"message.timestamp.before.max.ms": "3600000"})
+	c.CreateTopic(dead, 1, 1, nil)
+	config := filepath.Join(t.TempDir(), "stream.yaml")
+	require.NoError(t, os.WriteFile(config, fmt.Appendf(nil, `
+http: { enabled: false }
+input:
+  generate:
+    count: %d
+    interval: ""
+    batch_size: 20
+    mapping: |
+      let i = counter()
+      meta k = "k%%d".format($i)
+      meta del = if $i %% 10 == 3 { "yes" }
+      meta ts = if $i %% 20 == 3 || $i %% 20 == 4 { "1000" } else { timestamp_unix_milli() }
+      root = if $i %% 10 == 3 { "" } else { {"id": $i} }
+output:
+  kafka_guarded:
+    seed_brokers: [ %q ]
+    topic: %s
+    key: ${! @k }
+    timestamp_ms: ${! @ts }
+    tombstone: '@del == "yes"'
+    metadata: { include_patterns: [ .* ] }
+    dead_letter:
+      kafka_guarded:
+        seed_brokers: [ %[2]q ]
+        topic: %[4]s
+        key: ${! @kafka_guarded_key }
+        metadata: { include_patterns: [ .* ] }
+`, n, c.Brokers()[0], topic, dead), 0o600))
+	_, code := run(t, exec.Command(program, "run", config))
+	require.Zero(t, code)
+	letters := c.ReadAll(dead)
+	require.Len(t, letters, n/10)
+	for _, l := range letters {
+		require.NotNil(t, l.Value)
+	}
+	c.SetTopicConfig(topic, "message.timestamp.before.max.ms", "9223372036854775807")
+	out, code := run(t, command(c, "redrive", dead))
+	require.Zero(t, code)
+	require.Contains(t, out, "the account balances")
+	seen := map[string]bool{}
+	for _, r := range c.ReadAll(topic) {
+		var i int
+		_, err := fmt.Sscanf(string(r.Key), "k%d", &i)
+		require.NoError(t, err)
+		require.Equal(t, i%10 == 3, r.Value == nil, "%s: %q", r.Key, r.Value)
+		require.Equal(t, i%20 == 3 || i%20 == 4, r.Timestamp.UnixMilli() == 1000)
+		require.False(t, seen[string(r.Key)], "%s is there twice", r.Key)
+		seen[string(r.Key)] = true
+	}
+	require.Len(t, seen, n)
 }
 
 // account is what the mark of a topic says of its first pass.
