@@ -41,7 +41,7 @@ func TestProgram(t *testing.T) {
 		want string // in the output
 	}{
 		{"version", []string{"--version"}, 0, "Version: "},
-		{"help", []string{"--help"}, 0, "kafka-guarded list inputs"},
+		{"help", []string{"--help"}, 0, "kafka-guarded list outputs"},
 		{"outputs", []string{"list", "outputs"}, 0, "kafka_guarded"},
 		{"metrics", []string{"list", "metrics"}, 0, "- prometheus\n"},
 		{"lint", []string{"lint", "config/*.yaml", "deploy/stream.yaml"}, 0, ""},

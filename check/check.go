@@ -38,10 +38,10 @@ var errFailing = errors.New("messages would fail, or wait without end: see the l
 // Run checks the outputs of the configs, and prints what it finds. The error is
 // also about findings.
 func Run(ctx context.Context, w io.Writer, opts Options) error {
-	bad, found := false, false
+	bad, out := false, newPrinter(w)
 	for _, file := range slices.Concat(opts.Configs, opts.Resources) {
 		twice := duplicates(file)
-		twice.print(w)
+		out.findings(twice)
 		bad = bad || twice.failing()
 	}
 	if bad {
@@ -52,9 +52,9 @@ func Run(ctx context.Context, w io.Writer, opts Options) error {
 		if err != nil {
 			return err
 		}
-		emptyVariables(file).print(w)
+		out.findings(emptyVariables(file))
 		for _, o := range c.outputs {
-			found = true
+			out.outputs++
 			if err := o.check(ctx, opts); err != nil {
 				return fmt.Errorf("reading the output at %s: %w", o.path, err)
 			}
@@ -64,14 +64,17 @@ func Run(ctx context.Context, w io.Writer, opts Options) error {
 				}
 				o.checked.surroundings(o.around)
 			}
-			o.print(w)
+			o.print(out)
 			bad = bad || o.checked.failing()
 		}
+	}
+	if out.outputs > 0 {
+		out.sum()
 	}
 	switch err := ctx.Err(); {
 	case err != nil:
 		return err
-	case !found:
+	case out.outputs == 0:
 		return fmt.Errorf("the config has no %s output", placement.Component)
 	case bad:
 		return errFailing
@@ -92,13 +95,13 @@ func (o *found) check(ctx context.Context, opts Options) error {
 	return nil
 }
 
-func (o *found) print(w io.Writer) {
+func (o *found) print(w *printer) {
 	fmt.Fprintf(w, "%s: %s", o.file, o.path)
 	if o.label != "" {
 		fmt.Fprintf(w, " (%s)", o.label)
 	}
 	fmt.Fprintln(w)
-	o.checked.print(w)
+	w.findings(o.checked.findings)
 }
 
 var variable = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)\}`)

@@ -183,8 +183,10 @@ func (k *checker) requests(ctx context.Context) {
 	defer cancel()
 	limit, err := k.guard.RequestLimit(ctx)
 	switch own := k.view.MaxRequestBytes; {
+	case errors.Is(err, kerr.ClusterAuthorizationFailed):
+		k.add(notKnown, "size: broker_write_max_bytes (%d) is not compared with the brokers' socket.request.max.bytes: to read that takes %s", own, k.view.Name(output.DescribeBrokers))
 	case err != nil:
-		k.add(notKnown, "size: whether the brokers take requests of broker_write_max_bytes (%d) is not known. To read their socket.request.max.bytes takes %s: %v", own, k.view.Name(output.DescribeBrokers), err)
+		k.add(notKnown, "size: broker_write_max_bytes (%d) is not compared with the brokers' socket.request.max.bytes: %v", own, err)
 	case own > limit:
 		k.add(failing, "size: broker_write_max_bytes (%d) is more than the brokers take (socket.request.max.bytes %d): they close the connection on larger requests, so lower the one or raise the other", own, limit)
 	default:

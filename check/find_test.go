@@ -40,7 +40,7 @@ func TestQuickCheckAsksForNoMoreThanAnAnswer(t *testing.T) {
 	config := configYAML(c, "topic: gone", "allow_auto_topic_creation: false")
 	out, err := runWith(t, Options{Configs: []File{{"a.yaml", config}}, Quick: true})
 	require.NoError(t, err)
-	require.Equal(t, "a.yaml: output\n  ok    seed broker "+c.ListenAddrs()[0]+": it answers\n  ok    credentials: none are configured, and the brokers ask for none\n", out)
+	require.Equal(t, "a.yaml: output\n  ok    seed broker "+c.ListenAddrs()[0]+": it answers\n  ok    credentials: none are configured, and the brokers ask for none\n1 output: 2 ok, 0 fail\n", out)
 	deaf, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = deaf.Close() })

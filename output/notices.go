@@ -75,7 +75,7 @@ func warnings(c clientConfig, around placement.Output, policy batching, deadLett
 	switch {
 	case deadLetter || c.reports != reportAuto:
 	case !around.Routed && !around.Fallback:
-		warn("Nothing takes the messages that fail for good, for example because they are too large: their whole batch comes again and again, and what was delivered of it is there more than once. Set %s, or put this output first in a fallback", fieldDeadLetter)
+		warn("Nothing takes the messages that fail for good: their whole batch comes again and again, and what was delivered of it is there more than once. Set %s, or put this output first in a fallback", fieldDeadLetter)
 	case around.Fallback && policy.on:
 		warn("%s is set in an output of a fallback: when a message fails, the fallback gets with it all that came with it from the input, also what was delivered. Use %s, or batch at the input, and it is exact", fieldBatching, fieldDeadLetter)
 	case around.Fallback && around.Why != "":

@@ -6,8 +6,10 @@ import (
 	"context"
 	"os"
 	"runtime/debug"
+	"strings"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
+	"github.com/urfave/cli/v2"
 
 	"github.com/kafka-guarded/kafka-guarded/output"
 )
@@ -16,6 +18,7 @@ import (
 // version and date, if anything.
 func Run(name, linkedVersion, linkedDate string, opts ...service.CLIOptFunc) {
 	TuneGC()
+	helpWith(examples)
 	version, date := Stamps(linkedVersion, linkedDate)
 	service.RunCLI(context.Background(), append([]service.CLIOptFunc{
 		service.CLIOptSetBinaryName(name),
@@ -25,6 +28,21 @@ func Run(name, linkedVersion, linkedDate string, opts ...service.CLIOptFunc) {
 		service.CLIOptSetVersion(version, date),
 		service.CLIOptOnConfigParse(output.OnConfigParse),
 	}, opts...)...)
+}
+
+// examples are what --help shows. Those of Benthos use components that are not linked.
+const examples = `Run a config with a stream, or choose a command:
+
+   {{.Name}} list outputs
+   {{.Name}} create stdin//kafka_guarded > ./config.yaml
+   {{.Name}} lint ./config.yaml
+   {{.Name}} check ./config.yaml
+   {{.Name}} run ./config.yaml
+   {{.Name}} run -r "./resources/*.yaml" ./config.yaml`
+
+// helpWith puts a description into the help of the program.
+func helpWith(description string) {
+	cli.AppHelpTemplate = strings.Replace(cli.AppHelpTemplate, `{{template "descriptionTemplate" .}}`, description, 1)
 }
 
 // Stamps returns the version of the program and when it was built, or else when
