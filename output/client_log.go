@@ -12,8 +12,9 @@ import (
 // brokers. With a broker away there is one for each partition, several times a
 // second.
 type clientLog struct {
-	log   *service.Logger
-	lines *gather[clientLine, clientLines]
+	log      *service.Logger
+	lines    *gather[clientLine, clientLines]
+	failures *connectFailures // counts credentials that a broker refuses
 }
 
 // clientLine is a kind of line.
@@ -30,7 +31,7 @@ type clientLines struct {
 }
 
 func newClientLog(log *service.Logger) clientLog {
-	return clientLog{log, newGather(func(line clientLine, n int, lines clientLines) {
+	return clientLog{log: log, lines: newGather(func(line clientLine, n int, lines clientLines) {
 		fields := lines.fields
 		if n > 1 {
 			fields = append(fields[:len(fields):len(fields)], "times", n)
@@ -76,6 +77,15 @@ func (l clientLines) and(next clientLines) clientLines {
 	return l
 }
 
+func fieldOf(fields []any, name string) any {
+	for i := 0; i+1 < len(fields); i += 2 {
+		if fields[i] == name {
+			return fields[i+1]
+		}
+	}
+	return nil
+}
+
 func union(into, from map[string]struct{}) map[string]struct{} {
 	if into == nil {
 		return from
@@ -95,6 +105,9 @@ const noProducerIDs = "unable to initialize a producer id because the broker is 
 
 // Log logs what is routine to kgo a level lower, as kafka_franz does.
 func (l clientLog) Log(level kgo.LogLevel, text string, fields ...any) {
+	if err, ok := fieldOf(fields, "err").(error); ok && level == kgo.LogLevelError && refusesCredentials(err) {
+		l.failures.add(reasonCredentials)
+	}
 	switch {
 	case text == noProducerIDs:
 		l.lines.add(clientLine{kgo.LogLevelWarn, "The cluster has no producer IDs, so that " + fieldIdempotentWrite + " has no effect: what is sent again after a lost answer may be in the topic twice"}, 1, clientLines{})

@@ -128,6 +128,9 @@ func (c *clientConfig) ping(ctx context.Context, seed string) error {
 			break
 		}
 	}
+	if refusesCredentials(err) {
+		c.failures.add(reasonCredentials)
+	}
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return ctx.Err()
@@ -141,10 +144,7 @@ func (c *clientConfig) ping(ctx context.Context, seed string) error {
 // soon is of no use.
 func turnedAway(err error) bool {
 	var certificate *tls.CertificateVerificationError
-	return errors.Is(err, kerr.SaslAuthenticationFailed) ||
-		errors.Is(err, kerr.UnsupportedSaslMechanism) ||
-		errors.Is(err, kerr.IllegalSaslState) ||
-		errors.As(err, &certificate)
+	return refusesCredentials(err) || errors.As(err, &certificate)
 }
 
 // ConnectionTest reports whether any broker answers and takes the credentials,

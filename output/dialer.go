@@ -58,8 +58,37 @@ func (p *parser) renewed(conf *tls.Config, tcp *net.Dialer) dialFunc {
 		if now, _, err := p.conf.FieldTLSToggled(fieldTLS); err == nil {
 			latest.Store(now)
 		}
-		return (&tls.Dialer{NetDialer: tcp, Config: latest.Load()}).DialContext(ctx, network, address)
+		conn, err := tcp.DialContext(ctx, network, address)
+		if err != nil {
+			return nil, err
+		}
+		return handshake(ctx, conn, latest.Load(), address)
 	}
+}
+
+// handshakeError is a TLS handshake that failed, in whatever way: a listener without
+// TLS closes the connection, or says nothing.
+type handshakeError struct{ error }
+
+func (e handshakeError) Error() string { return "TLS handshake: " + e.error.Error() }
+func (e handshakeError) Unwrap() error { return e.error }
+
+// handshake does what tls.Dialer does after it connected, which does not tell the two apart.
+func handshake(ctx context.Context, conn net.Conn, conf *tls.Config, address string) (net.Conn, error) {
+	if conf.ServerName == "" {
+		host, _, err := net.SplitHostPort(address)
+		if err != nil {
+			host = address
+		}
+		conf = conf.Clone()
+		conf.ServerName = host
+	}
+	secure := tls.Client(conn, conf)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		_ = conn.Close()
+		return nil, handshakeError{err}
+	}
+	return secure, nil
 }
 
 // tls returns nil if TLS is not enabled. Benthos takes a file for certificates that

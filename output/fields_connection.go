@@ -77,14 +77,17 @@ type clientConfig struct {
 	format               letterFormat
 	log                  clientLog
 	dialer               *dialer
+	failures             *connectFailures
 
 	maxRequestBytes int
 }
 
 // read reads what the clients are made of.
 func (c *clientConfig) read(p *parser, log *service.Logger) {
+	c.failures = &connectFailures{}
 	if log != nil {
 		c.log = newClientLog(log)
+		c.log.failures = c.failures
 		c.opts = []kgo.Opt{kgo.WithLogger(c.log)}
 	}
 	c.connection(p)
@@ -123,7 +126,7 @@ func (c *clientConfig) connection(p *parser) {
 		c.opts = append(c.opts, kgo.SASL(c.sasl))
 	}
 	c.dialer = p.dialer()
-	c.opts = append(c.opts, kgo.Dialer(c.sasl.listen(c.dialer.dial)))
+	c.opts = append(c.opts, kgo.Dialer(c.sasl.listen(c.failures.counted(c.dialer.dial))))
 }
 
 // readSeeds reads the seed brokers, of which several may be in one item.

@@ -73,6 +73,7 @@ func newOutput(conf *service.ParsedConfig, mgr *service.Resources) (*output, err
 		notices: newNotices(mgr.Logger(), client.endpoint()),
 		metrics: newMetrics(mgr.Metrics()),
 	}
+	o.client.failures.metric = o.metrics.connectFailed
 	o.resource = resourceOf(mgr)
 	o.throttles = newThrottles(mgr.Logger(), o.metrics)
 	var err error

@@ -8,7 +8,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/guard"
 )
 
-// metrics count messages, but for the latency and the throttling.
+// metrics count messages, but for the latency, the throttling and the connections.
 type metrics struct {
 	delivered        *service.MetricCounter
 	failed           *service.MetricCounter // by class
@@ -24,6 +24,7 @@ type metrics struct {
 	topicMaxBytes    *service.MetricGauge   // by topic, of the first mostTopicLabels
 	topicsWithout    *service.MetricCounter // topics that have no label
 	throttled        *service.MetricCounter // milliseconds
+	connectFailed    *service.MetricCounter // connections, by reason
 	latency          *service.MetricTimer   // of batches, until Kafka is done with them
 
 	mu     sync.Mutex
@@ -53,6 +54,7 @@ func newMetrics(m *service.Metrics) *metrics {
 		topicsWithout:    m.NewCounter("kafka_guarded_topics_without_label"),
 		topics:           map[string]bool{},
 		throttled:        m.NewCounter("kafka_guarded_throttled_ms"),
+		connectFailed:    m.NewCounter("kafka_guarded_connection_failed", "reason"),
 		latency:          m.NewTimer("kafka_guarded_latency_ns"),
 	}
 	for _, c := range []*service.MetricCounter{all.delivered, all.rejected, all.afterRejection, all.uncertain, all.deadLetterFailed, all.reportFailed, all.reportGivenUp, all.topicsWithout, all.throttled} {
@@ -63,6 +65,9 @@ func newMetrics(m *service.Metrics) *metrics {
 			c.Incr(0, class.String())
 		}
 		all.waiting.Set(0, class.String())
+	}
+	for _, reason := range connectReasons {
+		all.connectFailed.Incr(0, string(reason))
 	}
 	for _, why := range []string{waitingForRoom, fieldDeadLetter, fieldBreaker, fieldReportFailures, fieldPermanent, fieldDeliveryReport} {
 		all.waiting.Set(0, why)
