@@ -68,7 +68,9 @@ func inspect(ctx context.Context, conf *service.ParsedConfig, opts Options) *che
 		return k
 	}
 	defer k.close()
-	k.brokers(ctx)
+	if !k.brokers(ctx) {
+		return k
+	}
 	topics := opts.Topics
 	if topic, static := k.view.Topic.Static(); static {
 		topics = []string{topic}
@@ -145,14 +147,14 @@ func (k *checker) connection(ctx context.Context) (answering []string) {
 }
 
 // brokers checks that all brokers of the cluster answer under the addresses
-// that they advertise.
-func (k *checker) brokers(ctx context.Context) {
+// that they advertise. It returns false if no more can be found out.
+func (k *checker) brokers(ctx context.Context) (known bool) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
 	brokers, err := k.admin.ListBrokers(ctx)
 	if err != nil {
 		k.add(notKnown, "brokers: listing them: %v", err)
-		return
+		return true
 	}
 	errs := make([]error, len(brokers))
 	var wg sync.WaitGroup
@@ -164,6 +166,10 @@ func (k *checker) brokers(ctx context.Context) {
 		})
 	}
 	wg.Wait()
+	if slices.ContainsFunc(errs, func(err error) bool { return err != nil }) && k.view.RefusesNewest(ctx) {
+		k.add(failing, "brokers: they close the connection on an ApiVersions request of version 5 (KIP-1242), and answer to older ones: set max_versions to %s", output.OlderVersions)
+		return false
+	}
 	answer := 0
 	for i, b := range brokers {
 		if errs[i] == nil {
@@ -175,6 +181,7 @@ func (k *checker) brokers(ctx context.Context) {
 	if answer == len(brokers) {
 		k.add(fine, "brokers: all answer, %d", answer)
 	}
+	return true
 }
 
 // requests checks that the brokers take requests as large as the output sends.

@@ -29,9 +29,12 @@ var intended = map[string]string{
 	"report_failures: new":     "how those are reported that go nowhere",
 	"delivery_report: new":     "the fate of every message",
 
+	"max_versions: new": "some services close the connection on the newest requests",
+
 	"delivery_report_max_elapsed_time: new": "a report changes no fate, and so holds nothing up for ever",
 
-	"sasl.token: secret": "a bearer token is a credential, and appears in no printed config",
+	"sasl.token: secret":      "a bearer token is a credential, and appears in no printed config",
+	"sasl.extensions: secret": "their values may be credentials, and appear in no printed config",
 
 	"max_message_bytes: default":     "the topic's own limit is learned; this is a further ceiling",
 	"max_message_bytes: is_optional": "the topic's own limit is learned; this is a further ceiling",

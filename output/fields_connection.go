@@ -12,6 +12,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/redpanda-data/benthos/v4/public/utils/netutil"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kversion"
 
 	"github.com/kafka-guarded/kafka-guarded/guard"
 )
@@ -24,6 +25,7 @@ const (
 	fieldRequestTimeoutOverhead = "request_timeout_overhead"
 	fieldConnIdleTimeout        = "conn_idle_timeout"
 	fieldTCP                    = "tcp"
+	fieldMaxVersions            = "max_versions"
 )
 
 func connectionFields() []*service.ConfigField {
@@ -53,6 +55,11 @@ func connectionFields() []*service.ConfigField {
 			Advanced(),
 		netutil.DialerConfigSpec().
 			Description("TCP socket configuration. Without a `connect_timeout`, a connection may take 10 seconds to be there, the TLS handshake included."),
+		service.NewStringField(fieldMaxVersions).
+			Description("The version of Kafka above which no request is sent: `MaxVersions` of the Kafka client. By default each request has the newest version that the client and the broker have in common. Some services close the connection on the newest ApiVersions request (version 5, KIP-1242), among them Azure Event Hubs and Tansu: the log and `check` say so, and what to set.").
+			Example(OlderVersions).
+			Optional().
+			Advanced(),
 	}
 }
 
@@ -80,6 +87,7 @@ type clientConfig struct {
 	failures             *connectFailures
 
 	maxRequestBytes int
+	maxVersions     *kversion.Versions // nil for the newest
 }
 
 // read reads what the clients are made of.
@@ -124,6 +132,9 @@ func (c *clientConfig) connection(p *parser) {
 	)
 	if c.sasl != nil {
 		c.opts = append(c.opts, kgo.SASL(c.sasl))
+	}
+	if c.maxVersions = p.maxVersions(); c.maxVersions != nil {
+		c.opts = append(c.opts, kgo.MaxVersions(c.maxVersions))
 	}
 	c.dialer = p.dialer()
 	c.opts = append(c.opts, kgo.Dialer(c.sasl.listen(c.failures.counted(c.dialer.dial))))

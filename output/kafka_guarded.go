@@ -157,8 +157,11 @@ const requestLimitWait = 10 * time.Second
 func (o *output) checkRequestLimit(ctx context.Context, g *guard.Guard) {
 	ctx, cancel := context.WithTimeout(ctx, requestLimitWait)
 	defer cancel()
-	if limit, err := g.RequestLimit(ctx); err == nil {
+	switch limit, err := g.RequestLimit(ctx); {
+	case err == nil:
 		o.notices.requestLimit(o.client.maxRequestBytes, limit)
+	case closedAtOnce(err) && o.client.refusesNewest(ctx, o.client.seeds):
+		o.notices.refusesNewest()
 	}
 }
 

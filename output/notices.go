@@ -149,6 +149,11 @@ func (n *notices) learned(topic string, bytes int) {
 	n.log.Warnf("Topic %s refuses messages from %d bytes on, as far as was found out by sending some: larger ones go alone, so that they spoil no batch", topic, bytes)
 }
 
+// refusesNewest says that brokers close the connection on the newest ApiVersions request.
+func (n *notices) refusesNewest() {
+	n.log.Errorf("Brokers close the connection on an ApiVersions request of version 5 (KIP-1242), and answer to older ones: set %s to %s", fieldMaxVersions, OlderVersions)
+}
+
 // waiting says what holds messages up: when it begins, once a minute while it
 // lasts, and when it is over or given up.
 func (n *notices) waiting(w guard.Waiting) {

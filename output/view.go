@@ -60,6 +60,10 @@ func ViewOf(conf *service.ParsedConfig) (View, error) {
 // Ping asks one of the seed brokers whether it answers and takes the credentials.
 func (v View) Ping(ctx context.Context, seed string) error { return v.client.ping(ctx, seed) }
 
+// RefusesNewest reports whether brokers close the connection on the newest ApiVersions
+// request, and answer to older ones.
+func (v View) RefusesNewest(ctx context.Context) bool { return v.client.refusesNewest(ctx, v.Seeds) }
+
 // Name returns what a right is called where the config connects to.
 func (v View) Name(r Right) string { return v.client.endpoint().name(r) }
 

@@ -20,10 +20,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
 
+	"github.com/kafka-guarded/kafka-guarded/check"
 	"github.com/kafka-guarded/kafka-guarded/guard"
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
 	"github.com/kafka-guarded/kafka-guarded/internal/rawproduce"
+	"github.com/kafka-guarded/kafka-guarded/output"
 )
 
 // tansuPackage is a package of PyPI for Linux on x86-64 that has Tansu 0.6.0 in it.
@@ -120,6 +122,25 @@ func TestOnTansu(t *testing.T) {
 			l.run(t).check(t, l)
 		})
 	}
+}
+
+// The check says of Tansu that it takes older versions alone, and with these it has nothing
+// against the config.
+func TestTheCheckOfTansu(t *testing.T) {
+	address := tansu(t)
+	createTopic(t, tansuOpts(address), "t")
+	said := func(more string) (string, error) {
+		var out strings.Builder
+		config := fmt.Sprintf("output: { kafka_guarded: { seed_brokers: [ '%s' ], topic: t, dead_letter: { drop: {} }%s } }", address, more)
+		err := check.Run(t.Context(), &out, check.Options{Configs: []check.File{{Name: "config", YAML: config}}})
+		return out.String(), err
+	}
+	out, err := said("")
+	require.Error(t, err)
+	require.Contains(t, out, "they close the connection on an ApiVersions request of version 5 (KIP-1242), and answer to older ones: set max_versions to v")
+	out, err = said(", max_versions: " + output.OlderVersions)
+	require.NoError(t, err, out)
+	require.Contains(t, out, "brokers: all answer, 1")
 }
 
 // The dialects of Tansu are held against the real one.
