@@ -95,6 +95,8 @@ func TestAlertsFireAndClear(t *testing.T) {
 	topic("learned", kadm.OpWrite)
 	topic("unsure", kadm.OpWrite, kadm.OpDescribeConfigs)
 
+	kafka.SetQuota(user, "throttled", 500) // bytes a second
+
 	fake := kafkafake.New(t)
 	fake.Topic("refused", 1)
 	refusal := fake.RefuseAll("refused", kerr.PolicyViolation)
@@ -118,6 +120,7 @@ func TestAlertsFireAndClear(t *testing.T) {
 		{alert: "KafkaGuardedDeadLettersDown", fields: connection + ", topic: known, dead_letter: " + letters.output(), mend: func() { letters.up.Store(true) }},
 		{alert: "KafkaGuardedBreakerOpen", fields: connection + fmt.Sprintf(`, topic: known, dead_letter: { drop: {} }, dead_letter_breaker: { enabled: true, messages: 20, max_failed_share: 0.05, resume: 'file(path: "%s", no_cache: true).string() == "yes"' }`, resume), mend: func() { p.write("resume", "yes") }},
 		{alert: "KafkaGuardedReportsLost", fields: connection + ", topic: known, dead_letter: { drop: {} }, delivery_report_max_elapsed_time: 100ms, delivery_report: " + reports.output(), mend: func() { reports.up.Store(true) }},
+		{alert: "KafkaGuardedThrottled", fields: connection + ", topic: known, client_id: throttled, dead_letter: { drop: {} }", mend: func() { kafka.SetQuota(user, "throttled", 1e9) }},
 		{alert: "KafkaGuardedUncertain", fields: connection + ", topic: unsure, retry: { max_elapsed_time: 3s }, dead_letter: { drop: {} }"},
 	}
 
