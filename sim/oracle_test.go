@@ -96,7 +96,7 @@ func (w *scenario) checkRecord(x *written, i int, log map[string][]*kgo.Record) 
 		return "", ""
 	case v.Outcome == guard.Unknown:
 		return "doubt", "nothing was in doubt"
-	case surely && !v.Class.Permanent() && w.quiet() && !(w.plan.NoRetry && w.plan.Dialect == "hanging"): // which may not yet have told how many partitions there are
+	case surely && !v.Class.Permanent() && w.quiet() && !(w.plan.NoRetry && (w.plan.Dialect == "hanging" || w.plan.Rate > 0)): // it may not have told in time how many partitions there are
 		return "acquitted", "the rules are against it, and nothing else happened"
 	case !may && (!w.plan.NoRetry || w.quiet() && w.plan.Rate == 0) && !w.lied(v.Class, x.runs[i]): // slow ones may keep it from a request of its own
 		return "undelivered", "nothing is against it"

@@ -1,6 +1,7 @@
 package isolate
 
 import (
+	"context"
 	"regexp"
 	"slices"
 	"strconv"
@@ -93,19 +94,22 @@ func (b *batch) tooLarge(r *producer.Record) {
 	}
 }
 
-// Cut fails a record for a reported limit that is not confirmed, if the endpoint closes the
-// connection on it, time and again: no request as large is taken there. It reports whether
-// it did.
+// Cut fails a record that a limit rejects by its size, if the endpoint closes the
+// connection on it, time and again: no request as large is taken there, and the limit will
+// not be confirmed. It reports whether it did.
 func (i *Isolation) Cut(b *producer.Batch) (plan producer.Plan, ok bool) {
-	if len(b.Records) != 1 || time.Since(b.First) < ambiguousWindow {
+	if len(b.Records) != 1 || time.Since(b.First) < ambiguousWindow || stateOf(b.Records[0]) == nil {
 		return plan, false
 	}
-	s := stateOf(b.Records[0])
-	if s == nil || s.Limit == nil || s.Limit.Kind != limits.Size || !i.Final(s.Limit.Class) {
+	ctx, cancel := context.WithTimeout(i.Life, limits.Wait)
+	defer cancel()
+	i.Limits.Refresh(ctx, []string{b.Topic})
+	v := i.Limits.Lately(i.ToCheck(b.Records[0]))
+	if v == nil || v.Kind != limits.Size || !i.Final(v.Class) {
 		return plan, false
 	}
-	s.Limit.Confirm()
-	plan.Failed = []producer.Failed{{Record: b.Records[0], Reason: &s.Limit.Reason}}
+	v.Confirm()
+	plan.Failed = []producer.Failed{{Record: b.Records[0], Reason: &v.Reason}}
 	return plan, true
 }
 

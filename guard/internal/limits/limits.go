@@ -129,6 +129,12 @@ func (l *Limits) Rejects(r Record) *Violation {
 	return nil
 }
 
+// Lately returns the limit that rejects a record, by what was read within the last minute:
+// behind large requests on a slow network, limits may not be read in time.
+func (l *Limits) Lately(r Record) *Violation {
+	return l.rejecting(r, time.Now().Add(Fresh-time.Minute))
+}
+
 // Of returns what is reported of a topic.
 func (l *Limits) Of(topic string) *Rules { return l.reported.of(topic) }
 
