@@ -27,6 +27,9 @@ func (b *batch) single(r *producer.Record) {
 		return
 	}
 	s := stateOf(r)
+	if s == nil {
+		return // it was given up meanwhile
+	}
 	if !b.maybeNotItsFault(r) || b.counts(s) {
 		b.fail(r, &code.Reason{Class: code.Of(b.Code).Class, Problem: b.said(), Cause: b.Err})
 		return

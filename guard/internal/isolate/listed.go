@@ -45,7 +45,9 @@ func (b *batch) byList() bool {
 		if at < 0 {
 			return false
 		}
-		stateOf(b.Records[at]).listed = true
+		if s := stateOf(b.Records[at]); s != nil {
+			s.listed = true
+		}
 		b.send(b.Records[at:at+1], true)
 		b.send(open(slices.Concat(b.Records[:at], b.Records[at+1:])), false)
 		return true
