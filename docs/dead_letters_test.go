@@ -67,7 +67,7 @@ func TestNightOfDeadLetters(t *testing.T) {
 			}
 		}
 	}
-	require.Equal(t, 9, commands)
+	require.Equal(t, 11, commands)
 	require.FileExists(t, filepath.Join(dir, "report.html"))
 	log, err := c.Read(t.Context(), "orders-eu")
 	require.NoError(t, err)
