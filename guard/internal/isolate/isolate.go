@@ -115,8 +115,8 @@ type batch struct {
 
 // Isolate returns how a rejected batch is sent in parts, and which of its records fail.
 func (i *Isolation) Isolate(rejected *producer.Batch, a producer.Answer) producer.Plan {
-	if code.AboutTime(a.Code) && rejected.Doubt() && rejected.StampedBefore(time.Now().Add(-time.Second)) {
-		// It got too old while it was not answered.
+	if code.AboutTime(a.Code) && rejected.Doubt() && rejected.StampedBefore(rejected.Started.Add(-time.Second)) {
+		// It got too old before it was written last.
 		return producer.Plan{Same: true, Restamp: true}
 	}
 	b := &batch{Isolation: i, Batch: rejected, Answer: a}
