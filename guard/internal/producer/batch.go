@@ -52,6 +52,7 @@ type Batch struct {
 	// unanswered is set once the batch may have been appended. Until it is
 	// answered it keeps its records, and with them its sequence numbers.
 	unanswered bool
+	stale      bool   // it gets new timestamps when it is written again
 	twin       *Batch // see Part.Half
 	rejected   bool   // it is known to be
 	producer   producerID

@@ -277,6 +277,10 @@ func (p *partition) nextBatch(most int) *Batch {
 			}
 		}
 		if b.unanswered {
+			if b.stale {
+				b.stale = false
+				b.restamp()
+			}
 			return b
 		}
 		records := b.Records
@@ -495,7 +499,7 @@ func (p *partition) follow(b *Batch, plan Plan) {
 	case plan.Same:
 		parts = []*Batch{b}
 		if plan.Restamp && b.unanswered {
-			b.restamp()
+			b.stale = true
 		}
 	default:
 		for _, part := range plan.Parts {
