@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -220,4 +222,42 @@ func TestTheErrorOfMessagesThatAreGivenUp(t *testing.T) {
 			})
 		})
 	}
+}
+
+// While dead_letter fails, our log has at most one line a minute. Benthos logs each write to
+// it that fails: of ten batches up to three writes at a try, and a try at most each 30 seconds,
+// once it has failed for ten minutes.
+func TestTheLogOfADeadLetterFileThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
+	folder := filepath.Join(t.TempDir(), "letters")
+	require.NoError(t, os.Mkdir(folder, 0o700))
+	synctest.Test(t, func(t *testing.T) {
+		c := newVirtualCluster(t)
+		c.Topic("small", 1, "max.message.bytes=1000")
+		var batches []service.MessageBatch
+		for range 10 {
+			batches = append(batches, of(strings.Repeat("x", 2000), 20))
+		}
+		log, answers := c.run(t, batches, "topic: small", "compression: none", "dead_letter: { file: { path: '"+folder+"/letters.jsonl', codec: lines } }")
+		require.NoError(t, os.RemoveAll(folder))
+		require.NoError(t, os.WriteFile(folder, nil, 0o600)) // in the place of the folder
+		failed := func() int { return log.Count("Failed to send message to file") }
+		time.Sleep(20 * time.Minute)
+		before := failed()
+		time.Sleep(10 * time.Minute)
+		require.Greater(t, failed(), before, "it is still tried")
+		require.LessOrEqual(t, failed()-before, 10*3*(10*60/30+1))
+		told := log.Count("The output of dead_letter did not take")
+		require.Positive(t, told)
+		require.LessOrEqual(t, told, 31)
+
+		require.NoError(t, os.Remove(folder))
+		require.NoError(t, os.Mkdir(folder, 0o700))
+		for _, err := range answers() {
+			require.NoError(t, err)
+		}
+		letters, err := os.ReadFile(filepath.Join(folder, "letters.jsonl"))
+		require.NoError(t, err)
+		require.Equal(t, 200, strings.Count(string(letters), "\n"))
+	})
 }
