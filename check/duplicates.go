@@ -37,5 +37,6 @@ func (f *findings) duplicates(file, path string, node *yaml.Node) {
 			first[key.Value] = key.Line
 			f.duplicates(file, path+key.Value+".", node.Content[i+1])
 		}
+	case yaml.ScalarNode, yaml.AliasNode: // have no keys of their own
 	}
 }
