@@ -239,6 +239,7 @@ func TestTheLogOfADeadLetterFileThatCannotBeWritten(t *testing.T) {
 			batches = append(batches, of(strings.Repeat("x", 2000), 20))
 		}
 		log, answers := c.run(t, batches, "topic: small", "compression: none", "dead_letter: { file: { path: '"+folder+"/letters.jsonl', codec: lines } }")
+		time.Sleep(500 * time.Millisecond) // the output has begun, and the first batch is yet to come
 		require.NoError(t, os.RemoveAll(folder))
 		require.NoError(t, os.WriteFile(folder, nil, 0o600)) // in the place of the folder
 		failed := func() int { return log.Count("Failed to send message to file") }
