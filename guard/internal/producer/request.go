@@ -27,7 +27,12 @@ type node struct {
 	mu       sync.Mutex
 	ready    []*partition // with a batch to be sent
 	inFlight int          // requests
-	failures int          // in a row, to reach it
+	// unbound is set while a request is under way that chooses its batches when it is
+	// written: it takes all that is ready until then. reading counts the answers that are
+	// being read, which make partitions ready one after another.
+	unbound  bool
+	reading  int
+	failures int // in a row, to reach it
 	pausing  bool
 
 	sizes sizes
@@ -72,11 +77,12 @@ func (n *node) list(p *partition) {
 // kick sends a request if there is something to send, and not too much in flight.
 func (n *node) kick() {
 	n.mu.Lock()
-	if len(n.ready) == 0 || n.inFlight >= n.all.cfg.InFlight || n.pausing {
+	if len(n.ready) == 0 || n.inFlight >= n.all.cfg.InFlight || n.pausing || n.unbound || n.reading > 0 {
 		n.mu.Unlock()
 		return
 	}
 	n.inFlight++
+	n.unbound = true
 	p := n.ready[0]
 	n.ready = append(n.ready[:0], n.ready[1:]...)
 	n.mu.Unlock()
@@ -99,9 +105,13 @@ func (r *request) bind() {
 	n := r.node
 	r.bound = true
 	if r.over.Load() {
+		n.mu.Lock()
+		n.unbound = false
+		n.mu.Unlock()
 		return
 	}
 	n.mu.Lock()
+	n.unbound = false
 	ready := n.ready
 	n.ready = nil
 	n.mu.Unlock()
@@ -304,6 +314,9 @@ func (r *request) answered(a *kmsg.ProduceResponse) {
 		return
 	}
 	r.node.sizes.answered(r.end)
+	r.node.mu.Lock()
+	r.node.reading++
+	r.node.mu.Unlock()
 	for i := range a.Topics {
 		t := &a.Topics[i]
 		for j := range t.Partitions {
@@ -323,6 +336,9 @@ func (r *request) answered(a *kmsg.ProduceResponse) {
 			b.of.lost(b, true, Answer{Err: errMissing, Alone: r.alone})
 		}
 	}
+	r.node.mu.Lock()
+	r.node.reading--
+	r.node.mu.Unlock()
 	r.done(true)
 }
 
@@ -369,6 +385,9 @@ func (r *request) lost(err error) {
 	all := r.node.all
 	all.meta.want()
 	if !r.bound { // kgo never got to write it
+		r.node.mu.Lock()
+		r.node.unbound = false
+		r.node.mu.Unlock()
 		r.ready.trouble.Store(&err)
 		if !code.OfError(err).Retry {
 			r.ready.refused(err)
