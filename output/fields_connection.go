@@ -31,7 +31,7 @@ const (
 func connectionFields() []*service.ConfigField {
 	return []*service.ConfigField{
 		service.NewStringListField(fieldSeedBrokers).LintRule(lintsOf(fieldSeedBrokers)).
-			Description("A list of broker addresses to connect to in order to establish connections. If an item of the list contains commas it is expanded into multiple addresses. Kafka's `bootstrap.servers`.").
+			Description("A list of broker addresses to connect to in order to establish connections. If an item of the list contains commas it is expanded into multiple addresses. The output has at most three connections to a broker, which must allow for them (`max.connections.per.ip`). Kafka's `bootstrap.servers`.").
 			Example([]string{"localhost:9092"}).
 			Example([]string{"foo:9092", "bar:9092"}).
 			Example([]string{"foo:9092,bar:9092"}),

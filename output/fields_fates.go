@@ -72,7 +72,7 @@ func fateFields() []*service.ConfigField {
 				Description("The longest time between two retries.").
 				Default("5s"),
 			service.NewDurationField(fieldRetryMaxElapsedTime).
-				Description("After how long to give up, and report the messages as failed. `0s` is never: then only a shutdown ends the retries.").
+				Description("After how long to give up, and report the messages as failed. `0s` is never: then only a shutdown ends the retries. The time begins with the write, and includes what messages wait in the client before they are sent: where a quota throttles the output, messages are given up that would have passed.").
 				Default("0s"),
 		).LintRule(lintsOf(fieldRetry)).
 			Description("How to retry messages that failed with a class that is not `permanent`. Only they are sent again, and they keep their order.").
@@ -113,7 +113,7 @@ func fateFields() []*service.ConfigField {
 			Description("What to do when nearly everything for a topic fails for good, because of a wrong deploy upstream, or a limit that was lowered by mistake. Instead of emptying the stream into `dead_letter`, the failed messages are held with their batch, and retried as `retry` says until they pass. Messages without a legal topic count together.").
 			Advanced(),
 		service.NewOutputField(fieldDeliveryReport).LintRule(lintsOf(fieldDeliveryReport)).
-			Description("An optional output, of any kind, for every message once its outcome is known: Kafka's callback per record. It gets each batch as it came, in its order, with the metadata `kafka_guarded_outcome` (`delivered`, `not_written` or `unknown`), `kafka_guarded_topic`, `kafka_guarded_partition`, `kafka_guarded_offset` and `kafka_guarded_timestamp_ms` where they are known, and for failures `kafka_guarded_class` and `kafka_guarded_error`. A report changes no outcome: if this output fails, only the report is tried again, as a whole, so that it may be there twice, and the batch waits for it no longer than `delivery_report_max_elapsed_time`.").
+			Description("An optional output, of any kind, for every message once its outcome is known: Kafka's callback per record. It gets each batch as it came, in its order, with the metadata `kafka_guarded_outcome` (`delivered`, `not_written` or `unknown`), `kafka_guarded_topic`, `kafka_guarded_partition`, `kafka_guarded_offset` and `kafka_guarded_timestamp_ms` where they are known, and for failures `kafka_guarded_class` and `kafka_guarded_error`. The timestamp is the record's in the log: on a topic with `message.timestamp.type: LogAppendTime` it is the broker's. A report changes no outcome: if this output fails, only the report is tried again, as a whole, so that it may be there twice, and the batch waits for it no longer than `delivery_report_max_elapsed_time`.").
 			Advanced().
 			Optional(),
 		service.NewDurationField(fieldDeliveryReportMaxElapsedTime).LintRule(lintsOf(fieldDeliveryReportMaxElapsedTime)).
