@@ -22,6 +22,7 @@ func TestFoldLeavesWhatLettersHaveInCommon(t *testing.T) {
 		{"size_exceeded: topic orders-2: 3145796 bytes exceed the topic's max.message.bytes (1048588)", "size_exceeded", "orders-2", "N bytes exceed the topic's max.message.bytes (M)"},
 		{"unroutable: topic orders partition 99: no such partition: the topic has 6", "unroutable", "orders", "no such partition: the topic has N"},
 		{"invalid_record: topic o: no key", "invalid_record", "o", "no key"},
+		{"invalid_record: topic o: timestamp 2026-11-30T06:20:13Z is older than the topic's message.timestamp.before.max.ms (3600000) allows", "invalid_record", "o", "timestamp T is older than the topic's message.timestamp.before.max.ms (N) allows"},
 		{"a codec of v2 took 15ms", "", "", "a codec of v2 took 15ms"},
 		{"", "none", "", "no reason is given"},
 	} {

@@ -1,11 +1,12 @@
 package deadletters
 
 import (
+	"regexp"
 	"strings"
 )
 
 // fold returns the reason in an error text: without the class, the topic and the
-// partition, which are counted by themselves, and with letters for numbers. So
+// partition, which are counted by themselves, and with letters for numbers and times. So
 // all letters that failed for one reason have the same.
 //
 //	size_exceeded: topic orders: 3145796 bytes exceed the topic's max.message.bytes (1048588)
@@ -22,8 +23,11 @@ func fold(text, class, topic string) string {
 	if rest, ok := strings.CutPrefix(text, "partition "); ok {
 		text = strings.TrimLeft(rest, "0123456789")
 	}
-	return letters(strings.TrimPrefix(text, ": "))
+	return letters(times.ReplaceAllString(strings.TrimPrefix(text, ": "), "T"))
 }
+
+// times are those of Failure's texts (RFC 3339).
+var times = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)`)
 
 // names are what numbers are folded to, in their order in a text.
 const names = "NMKLPQRS"
