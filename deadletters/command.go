@@ -57,6 +57,7 @@ folder of files. Without an argument it reads those that --config sends its dead
 letters to.
 
   kafka-guarded dead-letters --config stream.yaml
+  kafka-guarded dead-letters --brokers HOST:9092 TOPIC
   kafka-guarded dead-letters show --config stream.yaml --class size_exceeded
   kafka-guarded dead-letters redrive --config stream.yaml --dry-run
   kafka-guarded dead-letters redrive --config stream.yaml
@@ -66,7 +67,8 @@ letters to.
   redrive   sends letters again, with an account of each
 
 Nothing but redrive writes anything, and redrive takes no letter out of its topic
-or file: it marks what is done.`[1:],
+or file: it marks what is done. summary and show have all letters, whatever is
+marked: redrive --dry-run says what is left.`[1:],
 		Flags:       summary.Flags,
 		Action:      summary.Action,
 		Subcommands: []*cli.Command{summary, showCommand(), redriveCommand()},
@@ -300,7 +302,7 @@ Prints letters as text, which goes well with a pager:
 			case err != nil:
 				return s.ended(err)
 			case more:
-				fmt.Fprintf(s.err, "there are more than these %d: --limit 0 shows all\n", most)
+				fmt.Fprintf(s.err, "there are more (--limit %d): --limit 0 shows all\n", most)
 			case w.n == 0:
 				fmt.Fprintf(s.err, "%s: no letter is chosen by %s\n", s.name(), s.filter)
 			}

@@ -127,7 +127,7 @@ func TestShowHasHeadersAndPayload(t *testing.T) {
 	}
 	r = runCommand(t, "show", brokers(c), "--limit", "3", "dead").fine(t)
 	require.Equal(t, 3, strings.Count(r.out, "== "))
-	require.Contains(t, r.err, "there are more than these 3")
+	require.Contains(t, r.err, "there are more (--limit 3)")
 }
 
 // What show prints as JSON is a file of letters that are the same.

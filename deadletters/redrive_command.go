@@ -39,7 +39,14 @@ a file is beside it, in FILE` + sidecar + `.
 A --mapping repairs letters: it is Bloblang, with the payload as this and the
 metadata as @. It sets kafka_guarded_topic, kafka_guarded_key and
 kafka_guarded_partition for another place, and drops a letter with
-root = deleted().
+root = deleted(). Without root the payload stays as it was; a mapping that
+changes a part of it begins with root = this:
+
+  root = this
+  root.text = if @kafka_guarded_topic == "payments" { this.text.slice(0, 100) }
+  meta kafka_guarded_key = if @kafka_guarded_topic == "accounts" { this.account }
+
+An if without else leaves what it assigns to as it was.
 
 Exits with 0 if all that was chosen is delivered or dropped, with 2 if letters
 failed again or are left, and with 1 if the account does not balance.`[1:],

@@ -62,6 +62,7 @@ func TestRedriveRestoresWhatWasSent(t *testing.T) {
 	r := runCommand(t, "redrive", brokers(c), "--class=size_exceeded", "--class=invalid_record", "dead").fine(t)
 	requireAccount(t, r, 30, 30, 0, 0)
 	require.Contains(t, r.out, "at as many offsets of customers, orders")
+	require.NotContains(t, r.err, "WARN", "of a config that is none of the user's")
 	orders := records(t, c, "orders")
 	require.Len(t, orders, 20)
 	for _, got := range orders {

@@ -155,7 +155,7 @@ func (w *writer) config(manual bool) (string, error) {
 	text := func(name string) string { return fmt.Sprintf("${! metadata(%s) }", quoted(name)) }
 	fields := w.settings.connection()
 	for name, value := range map[string]any{
-		"topic":                            text(controlTopic),
+		"topic":                            fmt.Sprintf("${! metadata(%s).not_null() }", quoted(controlTopic)),
 		"key":                              text(controlKey),
 		"null_key":                         "metadata(" + quoted(controlNullKey) + ")",
 		"tombstone":                        "metadata(" + quoted(controlNull) + ")",
