@@ -219,7 +219,7 @@ func coreNamed(t *testing.T, c coreCluster) {
 	require.Equal(t, want, got)
 	require.Len(t, c.ReadAll(c.topic), 501)
 	if c.rules == rulesRead {
-		require.EqualValues(t, 1, sent.Load(), "produce requests")
+		require.LessOrEqual(t, sent.Load(), int64(3), "produce requests: a record to confirm each of two limits, and all others")
 		return
 	}
 	t.Logf("RESULT %s requests=%d", c.scenario, sent.Load())
