@@ -310,8 +310,9 @@ var scenarios = []scenario{
 		short:   []string{blackhole},
 	},
 	{name: roundTrip, rows: outputs, against: franz, targets: []string{away}},
-	{name: roundTrip, rows: outputs, against: franz, targets: []string{near, far, farthest}, rounds: 3},
-	{name: roundTrip1, change: func(l *load) { l.Partitions = 1 }, rows: outputs, against: franz, targets: []string{away, farthest}, rounds: 3},
+	{name: roundTrip, rows: outputs, against: franz, targets: []string{near, far}, rounds: 3},
+	{name: roundTrip, rows: outputs, against: franz, targets: []string{farthest}, rounds: 3, seconds: 4}, // a start takes a second
+	{name: roundTrip1, change: func(l *load) { l.Partitions = 1 }, rows: outputs, against: franz, targets: []string{away, farthest}, rounds: 3, seconds: 4},
 	{name: roundTripOne, change: oneInFlight, rows: slices.Concat(outputs, []row{{runner: guardWrite}, {runner: produceSync}}), against: franz, targets: []string{away}, seconds: 2},
 	{name: roundTripOne, change: oneInFlight, rows: outputs, against: franz, targets: []string{near, far}, rounds: 3},
 	{name: slow, kind: paced, rows: outputs, against: franz, targets: []string{slowNode}, rounds: 3, seconds: 2},

@@ -5,6 +5,7 @@ package main
 import (
 	"encoding/csv"
 	"fmt"
+	"math"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -43,7 +44,7 @@ func (o options) summary(r results) string {
 
 // shorten keeps tables narrow.
 func shorten(s string) string {
-	if short, _, ok := strings.Cut(s, ","); ok {
+	if short, _, ok := strings.Cut(s, ", "); ok {
 		return short
 	}
 	return s
@@ -88,7 +89,7 @@ func (f figure) line(all samples) string {
 	}
 	to := func(row string) string {
 		s, ok := all.ratio(key{f.scenario, on, guarded}, key{}, key{f.scenario, on, row}, f.metric)
-		if !ok {
+		if !ok || math.IsInf(s.median, 0) || math.IsNaN(s.median) { // the other one delivers nothing
 			return "-"
 		}
 		return s.ratios()
