@@ -5,6 +5,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/isolate"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/limits"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
 )
@@ -87,14 +88,14 @@ func (w *write) choose(open []*slot) (now, rest []*slot, bytes int64, probe <-ch
 		if len(now) > 0 && !g.room.fits(len(now)+1, bytes+more) {
 			return now, append(rest, open[n+i:]...), bytes, probe
 		}
-		_, waits := waiting[r.Topic+"\x00"+string(r.Key)]
+		_, waits := waiting[isolate.Key(r)]
 		waits = waits && r.Key != nil
 		if s.isolation.Limit != nil && !waits && !hasty && g.final(s.isolation.Limit.Class) {
 			s.probed, probe = s.isolation.Limit.Probe()
 			waits = s.probed == nil
 		}
 		if waits {
-			waiting[r.Topic+"\x00"+string(r.Key)] = struct{}{}
+			waiting[isolate.Key(r)] = struct{}{}
 			rest = append(rest, s)
 			continue
 		}

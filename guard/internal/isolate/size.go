@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/limits"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
 )
@@ -62,6 +64,9 @@ func gap(sizes []int32) (from int32) {
 	return from
 }
 
+// Key returns what two records share that must keep their order: topic and key.
+func Key(r *kgo.Record) string { return r.Topic + "\x00" + string(r.Key) }
+
 // Split divides records into those that may be sent before the single ones, and the single
 // ones, with all that come behind one and have its key.
 func Split(records []*producer.Record) (others, behind []*producer.Record) {
@@ -69,10 +74,10 @@ func Split(records []*producer.Record) (others, behind []*producer.Record) {
 	for _, r := range records {
 		after := r.Single || r.Apart
 		if r.Key != nil {
-			if _, ok := keys[r.Topic+"\x00"+string(r.Key)]; ok {
+			if _, ok := keys[Key(r.Record)]; ok {
 				after = true
 			} else if after {
-				keys[r.Topic+"\x00"+string(r.Key)] = struct{}{}
+				keys[Key(r.Record)] = struct{}{}
 			}
 		}
 		if after {

@@ -106,7 +106,7 @@ func (l *Limits) Harmless(topic string) func(r *kgo.Record, size int) bool {
 	if rules.Known && l.own.Codec != uncompressed {
 		limit = min(limit, rules.DecompressedBytes)
 	}
-	anyKey := !rules.Known || !rules.Compacted
+	anyKey := !rules.Known || !rules.Compacted || !rules.claims.believes(Key)
 	anyTime := !rules.Known || rules.Before == math.MaxInt64 && rules.After == math.MaxInt64 && !l.recompressed(rules)
 	return func(r *kgo.Record, size int) bool {
 		return size <= limit && (anyKey || r.Key != nil) && (r.Timestamp.IsZero() || anyTime && sendable(r.Timestamp))

@@ -1,6 +1,7 @@
 package limits
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,6 +49,9 @@ type claim struct {
 	at    time.Time
 	probe chan struct{} // closed when the record has its answer that is sent to find out
 }
+
+// never is the measure of a claim that nothing has confirmed.
+const never = math.MaxInt64
 
 func (k *claim) isSet() bool { return k.from != 0 || !k.at.IsZero() }
 

@@ -17,7 +17,6 @@ package limits
 
 import (
 	"context"
-	"math"
 	"slices"
 	"time"
 
@@ -89,7 +88,7 @@ func (l *Limits) Learn(ctx context.Context, topics []string) { l.reported.learn(
 // Refresh waits for limits that are at most a second old, of all leaders of the topics.
 func (l *Limits) Refresh(ctx context.Context, topics []string) { l.reported.refresh(ctx, topics) }
 
-// MayReject reports whether Check may find something, once the limits are refreshed.
+// MayReject reports whether Rejecting may find something.
 func (l *Limits) MayReject(r Record) bool { return l.check(r, l.Of(r.Topic).mildest()) != nil }
 
 // Rejecting returns for each record the limit that rejects it, nil for none. The limits are
@@ -132,7 +131,7 @@ func (l *Limits) Rejects(r Record) *Violation {
 // Lately returns the limit that rejects a record, by what was read within the last minute:
 // behind large requests on a slow network, limits may not be read in time.
 func (l *Limits) Lately(r Record) *Violation {
-	return l.rejecting(r, time.Now().Add(Fresh-time.Minute))
+	return l.rejecting(r, time.Now().Add(Fresh-claimAge))
 }
 
 // Of returns what is reported of a topic.
@@ -270,6 +269,3 @@ func (l *Limits) Observed(r Record, sent int, c int16, told int) *code.Reason {
 	}
 	return v
 }
-
-// never is the measure of a claim that nothing has confirmed.
-const never = math.MaxInt64

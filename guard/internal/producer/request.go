@@ -104,14 +104,12 @@ func (r *request) do() {
 func (r *request) bind() {
 	n := r.node
 	r.bound = true
+	n.mu.Lock()
+	n.unbound = false
 	if r.over.Load() {
-		n.mu.Lock()
-		n.unbound = false
 		n.mu.Unlock()
 		return
 	}
-	n.mu.Lock()
-	n.unbound = false
 	ready := n.ready
 	n.ready = nil
 	n.mu.Unlock()
