@@ -15,7 +15,7 @@ import (
 	_ "github.com/redpanda-data/benthos/v4/public/components/io"
 	_ "github.com/redpanda-data/benthos/v4/public/components/pure"
 
-	"github.com/kafka-guarded/kafka-guarded/internal/placement"
+	"github.com/kafka-guarded/kafka-guarded/internal/errorrouting"
 	"github.com/kafka-guarded/kafka-guarded/output"
 )
 
@@ -62,7 +62,7 @@ func Run(ctx context.Context, w io.Writer, opts Options) error {
 				for _, source := range c.sources(o) {
 					o.compare(source)
 				}
-				o.checked.surroundings(o.around)
+				o.checked.position(o.around)
 			}
 			o.print(out)
 			bad = bad || o.checked.failing()
@@ -75,7 +75,7 @@ func Run(ctx context.Context, w io.Writer, opts Options) error {
 	case err != nil:
 		return err
 	case out.outputs == 0:
-		return fmt.Errorf("the config has no %s output", placement.Component)
+		return fmt.Errorf("the config has no %s output", errorrouting.Component)
 	case bad:
 		return errFailing
 	}

@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"github.com/kafka-guarded/kafka-guarded/guard"
-	"github.com/kafka-guarded/kafka-guarded/internal/placement"
+	"github.com/kafka-guarded/kafka-guarded/internal/errorrouting"
 )
 
 // compare says what failed in the source, gets to this output, and can't be taken
@@ -62,5 +62,5 @@ func (o *found) handsOn(class guard.Class) bool {
 // and has nowhere else to go.
 func (o *found) onlyWay(source *found) bool {
 	_, further := o.fields["dead_letter"]
-	return o.path == source.path+"."+placement.Component+".dead_letter" && !o.processed && !further
+	return o.path == source.path+"."+errorrouting.Component+".dead_letter" && !o.processed && !further
 }

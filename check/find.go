@@ -9,7 +9,7 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
-	"github.com/kafka-guarded/kafka-guarded/internal/placement"
+	"github.com/kafka-guarded/kafka-guarded/internal/errorrouting"
 )
 
 // File is a config or a file with resources.
@@ -21,7 +21,7 @@ type found struct {
 	path, label string
 	fields      map[string]any
 	processed   bool // its messages go through processors of its own
-	around      placement.Output
+	around      errorrouting.Output
 	checked     *checker
 }
 
@@ -71,7 +71,7 @@ func find(main File, resources []File, set []string) (*config, error) {
 	for kind, list := range shared {
 		around[kind] = list
 	}
-	c.place(placement.Read(around))
+	c.place(errorrouting.Read(around))
 	return c, nil
 }
 
@@ -120,7 +120,7 @@ func parse(file File) (map[string]any, error) {
 		return nil, fmt.Errorf("reading %s: %w", file.Name, err)
 	}
 	parsed := map[string]any{}
-	for _, section := range placement.Sections {
+	for _, section := range errorrouting.Sections {
 		at, err := query.FieldAtPath(section)
 		if err != nil {
 			continue // it is not there
@@ -182,8 +182,8 @@ func (c *config) walk(file string, parsed map[string]any) error {
 		case "resource":
 			label := fmt.Sprint(whole["resource"])
 			c.users[label] = append(c.users[label], w.Path)
-		case placement.Component:
-			fields, _ := whole[placement.Component].(map[string]any)
+		case errorrouting.Component:
+			fields, _ := whole[errorrouting.Component].(map[string]any)
 			processors, _ := whole["processors"].([]any)
 			c.outputs = append(c.outputs, &found{file: file, path: w.Path, label: w.Label, fields: fields, processed: len(processors) > 0})
 		}
@@ -192,7 +192,7 @@ func (c *config) walk(file string, parsed map[string]any) error {
 }
 
 // place gives each output what is around it.
-func (c *config) place(outputs []placement.Output) {
+func (c *config) place(outputs []errorrouting.Output) {
 	for _, o := range c.outputs {
 		for _, p := range outputs {
 			if p.Label == o.label && samePlace(p.Path, o.path) {
@@ -219,7 +219,7 @@ func samePlace(a, b string) bool {
 func (c *config) sources(o *found) []*found {
 	var all []*found
 	for _, path := range c.uses(o.path, o.label) {
-		if i := strings.LastIndex(path, "."+placement.Component+".dead_letter"); i >= 0 {
+		if i := strings.LastIndex(path, "."+errorrouting.Component+".dead_letter"); i >= 0 {
 			all = append(all, c.at(path[:i])...)
 			continue
 		}

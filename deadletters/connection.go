@@ -13,7 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/kafka-guarded/kafka-guarded/check"
-	"github.com/kafka-guarded/kafka-guarded/internal/placement"
+	"github.com/kafka-guarded/kafka-guarded/internal/errorrouting"
 	"github.com/kafka-guarded/kafka-guarded/output"
 )
 
@@ -57,7 +57,7 @@ func (s settings) view() (output.View, error) {
 	if err != nil {
 		return none, err
 	}
-	lints, err := service.GlobalEnvironment().NewComponentConfigLinter().LintOutputYAML(fmt.Appendf(nil, "%s: %s", placement.Component, yaml))
+	lints, err := service.GlobalEnvironment().NewComponentConfigLinter().LintOutputYAML(fmt.Appendf(nil, "%s: %s", errorrouting.Component, yaml))
 	if err != nil {
 		return none, fmt.Errorf("reading the connection settings: %w", err)
 	}
@@ -158,9 +158,9 @@ func (w where) choose(outputs []check.Output) (check.Output, error) {
 		names = append(names, o.Path)
 	}
 	if w.label != "" {
-		return check.Output{}, fmt.Errorf("--output %s: the config has no such %s output, it has: %s", w.label, placement.Component, strings.Join(names, ", "))
+		return check.Output{}, fmt.Errorf("--output %s: the config has no such %s output, it has: %s", w.label, errorrouting.Component, strings.Join(names, ", "))
 	}
-	return check.Output{}, fmt.Errorf("the config %s has no %s output", w.config, placement.Component)
+	return check.Output{}, fmt.Errorf("the config %s has no %s output", w.config, errorrouting.Component)
 }
 
 // override sets what the command line says of the fields.
@@ -211,7 +211,7 @@ func whereTo(config any) (all []lettersAt) {
 				if path, _ := fields["path"].(string); path != "" {
 					all = append(all, lettersAt{arg: prefixFile + folder(path)})
 				}
-			case name == placement.Component && !strings.Contains(topic, "${!"):
+			case name == errorrouting.Component && !strings.Contains(topic, "${!"):
 				all = append(all, lettersAt{arg: prefixTopic + topic, settings: fields})
 			case name != "processors":
 				all = append(all, whereTo(c[name])...)

@@ -13,7 +13,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/kafka-guarded/kafka-guarded/guard"
-	"github.com/kafka-guarded/kafka-guarded/internal/placement"
+	"github.com/kafka-guarded/kafka-guarded/internal/errorrouting"
 )
 
 // child is an output that this one writes to, such as dead_letter.
@@ -27,9 +27,9 @@ import (
 type child struct {
 	field string // dead_letter or delivery_report
 	out   *service.OwnedOutput
-	// keepsPlaces is set where no processor is between here and the outputs
+	// keepsPositions is set where no processor is between here and the outputs
 	// that the child consists of: then a BatchError is believed.
-	keepsPlaces bool
+	keepsPositions bool
 	// whole is set where the batch is to stay together: then all of it is sent
 	// again.
 	whole   bool
@@ -51,10 +51,10 @@ func childFrom(conf *service.ParsedConfig, field string, retry guard.Retry, n *n
 	if err != nil {
 		return nil, err
 	}
-	if at := placement.Stalls(config, field); at != "" {
+	if at := errorrouting.Stalls(config, field); at != "" {
 		return nil, stalls(at)
 	}
-	if at := placement.Forgets(config, field); at != "" {
+	if at := errorrouting.Forgets(config, field); at != "" {
 		n.forgets(at)
 	}
 	out, err := conf.FieldOutput(field)
@@ -62,7 +62,7 @@ func childFrom(conf *service.ParsedConfig, field string, retry guard.Retry, n *n
 		return nil, fmt.Errorf("%s can't be made: %s", field, plain(err))
 	}
 	return &child{
-		field: field, out: out, keepsPlaces: placement.KeepsPlaces(config), retry: retry,
+		field: field, out: out, keepsPositions: errorrouting.KeepsPositions(config), retry: retry,
 		notices: n, metrics: m, waiting: map[*childWrite]struct{}{},
 	}, nil
 }
@@ -167,7 +167,7 @@ func (w *childWrite) together() (open []int, err error) {
 	index := sent.Index()
 	err = w.send(sent)
 	failed := func(int) bool { return err != nil }
-	if some := failedOf(err, index, len(w.batch)); some != nil && w.keepsPlaces && !w.whole {
+	if some := failedOf(err, index, len(w.batch)); some != nil && w.keepsPositions && !w.whole {
 		failed = func(i int) bool { return some[i] != nil }
 	}
 	for i := range w.batch {

@@ -8,12 +8,12 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/kafka-guarded/kafka-guarded/internal/placement"
+	"github.com/kafka-guarded/kafka-guarded/internal/errorrouting"
 )
 
 // children finds child outputs that would never take a message.
 func (p *parser) children() {
-	for _, field := range placement.Children {
+	for _, field := range errorrouting.Children {
 		if p.has(field) {
 			v, _ := p.conf.FieldAny(field)
 			p.child(field, v)
@@ -22,13 +22,13 @@ func (p *parser) children() {
 }
 
 func (p *parser) child(field string, config any) {
-	if placement.Rejects(config) {
+	if errorrouting.Rejects(config) {
 		p.fail(field, "is reject, which takes no message: each would be tried again without end. Name an output that keeps them, or leave it out")
 	}
 	if p.linting {
 		return // a config may be linted elsewhere than it runs
 	}
-	for _, f := range placement.Files(config, field) {
+	for _, f := range errorrouting.Files(config, field) {
 		if err := checkFile(f.Name); err != nil {
 			p.fail(f.Path, "is %s, which can't be written: %v", f.Name, err)
 		}

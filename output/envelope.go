@@ -9,7 +9,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/kafka-guarded/kafka-guarded/internal/placement"
+	"github.com/kafka-guarded/kafka-guarded/internal/errorrouting"
 )
 
 // letterFormat is how the content of a dead letter is written.
@@ -32,7 +32,7 @@ func formatOf(f letterFormat, child any) letterFormat {
 	if f != formatAuto {
 		return f
 	}
-	file, plain := placement.PlainFile(child)
+	file, plain := errorrouting.PlainFile(child)
 	if plain && !readsContent.MatchString(file) {
 		return formatEnvelope
 	}

@@ -5,7 +5,7 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 
-	"github.com/kafka-guarded/kafka-guarded/internal/placement"
+	"github.com/kafka-guarded/kafka-guarded/internal/errorrouting"
 )
 
 // The fields have the names, defaults and meanings of the kafka_franz output of
@@ -120,7 +120,7 @@ func (p *parser) batching() (b batching) {
 	}
 	policy := parse(p, fieldBatching, p.conf.FieldBatchPolicy)
 	config := parse(p, fieldBatching, p.conf.FieldAny)
-	return batching{on: !policy.IsNoop(), processors: placement.Processed(config)}
+	return batching{on: !policy.IsNoop(), processors: errorrouting.Processed(config)}
 }
 
 // option is a value that an enum field may have, and what it stands for.

@@ -8,7 +8,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/bloblang"
 
 	"github.com/kafka-guarded/kafka-guarded/guard"
-	"github.com/kafka-guarded/kafka-guarded/internal/placement"
+	"github.com/kafka-guarded/kafka-guarded/internal/errorrouting"
 )
 
 // hints returns what a config that works may not be meant to do: what the linter
@@ -51,7 +51,7 @@ func (p *parser) hints(c clientConfig) []string {
 	if p.has(fieldDeadLetter) && c.format == formatAuto {
 		child, _ := p.conf.FieldAny(fieldDeadLetter)
 		if formatOf(formatAuto, child) == formatMessage {
-			for _, f := range placement.Files(child, fieldDeadLetter) {
+			for _, f := range errorrouting.Files(child, fieldDeadLetter) {
 				if f.Bare {
 					texts = append(texts, bareHint(f.Path))
 				}

@@ -92,7 +92,7 @@ func newOutput(conf *service.ParsedConfig, mgr *service.Resources) (*output, err
 		mgr.Logger().Warn(hint)
 	}
 	o.reporter = sync.OnceValue(func() *reporter {
-		around := surroundingsOf(mgr)
+		around := positionOf(mgr)
 		told := around
 		var deleted string
 		if told.Output, deleted = deletion(client, around.Output, o.letters != nil); deleted != "" {

@@ -10,7 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/kafka-guarded/kafka-guarded/guard"
-	"github.com/kafka-guarded/kafka-guarded/internal/placement"
+	"github.com/kafka-guarded/kafka-guarded/internal/errorrouting"
 )
 
 // notices is all that the output says in the log. Nothing of it has a part of a
@@ -54,7 +54,7 @@ const noticeInterval = time.Minute
 
 // start says what a config that works does not do, and where it is not obvious,
 // which message goes where.
-func (n *notices) start(c clientConfig, around surroundings, policy batching, deadLetter bool) {
+func (n *notices) start(c clientConfig, around position, policy batching, deadLetter bool) {
 	for _, text := range warnings(c, around.Output, policy, deadLetter) {
 		n.log.Warn(text)
 	}
@@ -64,7 +64,7 @@ func (n *notices) start(c clientConfig, around surroundings, policy batching, de
 }
 
 // warnings returns what a config that works does not do.
-func warnings(c clientConfig, around placement.Output, policy batching, deadLetter bool) (texts []string) {
+func warnings(c clientConfig, around errorrouting.Output, policy batching, deadLetter bool) (texts []string) {
 	warn := func(text string, args ...any) { texts = append(texts, fmt.Sprintf(text, args...)) }
 	switch c.acks {
 	case acksLeader:

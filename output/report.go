@@ -16,7 +16,7 @@ import (
 
 // reporter turns verdicts into what WriteBatch returns. A BatchError says which
 // messages failed, and is right only where Benthos takes it apart right: see
-// package placement. Anywhere else an error about the whole batch is the only
+// package errorrouting. Anywhere else an error about the whole batch is the only
 // one that loses nothing. It costs duplicates: what was delivered of the batch is
 // sent again with it, or goes to the next output of a fallback as well.
 type reporter struct {
@@ -32,7 +32,7 @@ type reporter struct {
 	letters      []guard.Class // that dead_letter takes, which are not held
 }
 
-func newReporter(c clientConfig, around surroundings, policy batching, deadLetter bool, n *notices, m *metrics) *reporter {
+func newReporter(c clientConfig, around position, policy batching, deadLetter bool, n *notices, m *metrics) *reporter {
 	r := &reporter{notices: n}
 	switch c.reports {
 	case reportPerMessage:
@@ -41,7 +41,7 @@ func newReporter(c clientConfig, around surroundings, policy batching, deadLette
 	case reportAuto:
 		// The batcher of the output's own batching is next to it: it makes
 		// of a BatchError one for each transaction that a failure is in.
-		r.perMessage = around.TakenApart || policy.on
+		r.perMessage = around.PerMessage || policy.on
 		if policy.processors {
 			r.perMessage = false
 		}

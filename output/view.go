@@ -7,7 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/kafka-guarded/kafka-guarded/guard"
-	"github.com/kafka-guarded/kafka-guarded/internal/placement"
+	"github.com/kafka-guarded/kafka-guarded/internal/errorrouting"
 )
 
 // View is what package check, which compares a config with its cluster, needs to
@@ -69,7 +69,7 @@ func (v View) Name(r Right) string { return v.client.endpoint().name(r) }
 
 // Warnings returns what the config does not do in its place, as the log has it at
 // the start.
-func (v View) Warnings(around placement.Output) []string {
+func (v View) Warnings(around errorrouting.Output) []string {
 	around, deleted := deletion(v.client, around, v.deadLetter)
 	texts := warnings(v.client, around, v.policy, v.deadLetter)
 	if deleted != "" {

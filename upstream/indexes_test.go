@@ -94,7 +94,7 @@ func TestBenthosItselfNamesOtherMessagesThanThoseThatFailed(t *testing.T) {
 			}
 			p.run(t, t.Context(), test.output)
 			require.NoError(t, p.acks[0])
-			require.Equal(t, test.want, p.calls, "Benthos no longer loses "+test.lost+": docs/compositions.md and package placement need not warn of it any more")
+			require.Equal(t, test.want, p.calls, "Benthos no longer loses "+test.lost+": docs/compositions.md and package errorrouting need not warn of it any more")
 		})
 	}
 }

@@ -1,9 +1,9 @@
 package check
 
-import "github.com/kafka-guarded/kafka-guarded/internal/placement"
+import "github.com/kafka-guarded/kafka-guarded/internal/errorrouting"
 
-// surroundings says what the output does not do where it is in the config.
-func (k *checker) surroundings(around placement.Output) {
+// position says what the output does not do where it is in the config.
+func (k *checker) position(around errorrouting.Output) {
 	if around.Stalls != "" {
 		k.add(failing, "dead letters: %s waits for a number of messages, of which there may never be enough while their batch waits for it: set its period", around.Stalls)
 	}

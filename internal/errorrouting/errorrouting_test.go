@@ -1,4 +1,4 @@
-package placement
+package errorrouting
 
 import (
 	"strings"
@@ -64,9 +64,9 @@ func TestRead(t *testing.T) {
 			o := outputs[0]
 			require.Equal(t, test.path, o.Path)
 			require.Equal(t, test.want&routed != 0, o.Routed, "routed")
-			require.Equal(t, test.want&takenApart != 0, o.TakenApart, "taken apart")
+			require.Equal(t, test.want&takenApart != 0, o.PerMessage, "taken apart")
 			require.Equal(t, test.want&inFallback != 0, o.Fallback, "in a fallback")
-			if !o.TakenApart {
+			if !o.PerMessage {
 				require.NotEmpty(t, o.Why)
 			}
 		})
@@ -79,7 +79,7 @@ func TestReadFindsChildren(t *testing.T) {
 	require.Len(t, outputs, 3)
 	require.Equal(t, "output.kafka_guarded.dead_letter", outputs[1].Path)
 	require.Equal(t, "dlq", outputs[1].Label)
-	require.True(t, outputs[1].TakenApart && outputs[1].Routed)
+	require.True(t, outputs[1].PerMessage && outputs[1].Routed)
 	require.Equal(t, "output.kafka_guarded.dead_letter.kafka_guarded.dead_letter.fallback.0", outputs[2].Path)
 }
 
@@ -139,7 +139,7 @@ func TestReadFindsWhatForgets(t *testing.T) {
 
 func TestOfPath(t *testing.T) {
 	t.Parallel()
-	for path, want := range map[string]Place{
+	for path, want := range map[string]Routing{
 		"output":                                                 root,
 		"output fallback 0":                                      inFallback,
 		"output fallback 1":                                      maybeLast,
@@ -158,12 +158,12 @@ func TestOfPath(t *testing.T) {
 	} {
 		require.Equal(t, want, OfPath(strings.Fields(path)), path)
 	}
-	require.False(t, OfPath([]string{"output_resources"}).TakenApart)
-	require.False(t, OfPath(strings.Fields("output fallback 0 broker outputs 0")).TakenApart)
-	require.False(t, OfPath(nil).TakenApart)
+	require.False(t, OfPath([]string{"output_resources"}).PerMessage)
+	require.False(t, OfPath(strings.Fields("output fallback 0 broker outputs 0")).PerMessage)
+	require.False(t, OfPath(nil).PerMessage)
 }
 
-func TestKeepsPlaces(t *testing.T) {
+func TestKeepsPositions(t *testing.T) {
 	t.Parallel()
 	for config, want := range map[string]bool{
 		"GUARDED":     true,
@@ -178,7 +178,7 @@ func TestKeepsPlaces(t *testing.T) {
 		"{ resource: a }": false,
 		"{ broker: { pattern: greedy, outputs: [ GUARDED ], batching: { count: 2, period: 1s } } }": false,
 	} {
-		require.Equal(t, want, KeepsPlaces(parse(t, config)), config)
+		require.Equal(t, want, KeepsPositions(parse(t, config)), config)
 	}
 }
 

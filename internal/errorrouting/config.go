@@ -1,4 +1,4 @@
-package placement
+package errorrouting
 
 import (
 	"fmt"
@@ -50,14 +50,14 @@ func component(o object) (name string, fields any) {
 	return "", nil
 }
 
-// keepsPlaces reports whether each message that a processor is given leaves it in
-// the same place of the batch, and returns the name of the processor.
-func keepsPlaces(processor any) (name string, keeps bool) {
+// keepsPositions reports whether a processor leaves each message at its position in
+// the batch, and returns the name of the processor.
+func keepsPositions(processor any) (name string, keeps bool) {
 	name, body := component(asObject(processor))
 	switch name {
 	case "mapping", "mutation", "bloblang":
-		// A mapping drops a message by giving deleted(), and multiplies
-		// none. One that imports others may do what they say.
+		// A mapping can drop a message, with deleted(), and multiplies none.
+		// An imported mapping, which is not read here, may do so too.
 		text, _ := body.(string)
 		return name, !strings.Contains(text, "deleted") && !strings.Contains(text, "import") && !strings.Contains(text, "from \"")
 	case "branch", "compress", "decompress", "jmespath", "log", "metric", "noop", "rate_limit", "sleep":
@@ -66,8 +66,8 @@ func keepsPlaces(processor any) (name string, keeps bool) {
 	return name, false
 }
 
-// splitting returns what to say of the first of the processors that may make
-// several batches of one, empty if there is none.
+// splitting returns, for a text, the first processor that may split a batch into
+// several. It is empty if there is none.
 func splitting(of string, processors any) string {
 	for _, p := range asList(processors) {
 		switch name, _ := component(asObject(p)); name {
@@ -101,9 +101,9 @@ func batches(fields object) bool {
 // processors.
 func Processed(config any) bool { return len(asList(asObject(config)["processors"])) > 0 }
 
-// Stalls returns the path of a batching in the config of a child output that
-// waits for a number of messages, and for no time: it may be more than will ever
-// come. It is empty if there is none. Resources are not looked into.
+// Stalls returns the path of a batching in the config of a child output that has
+// no period. It may wait for more messages than will ever come. It is empty if
+// there is none. Resources are not read.
 func Stalls(child any, path string) string { return (&reader{}).stalls(child, path) }
 
 func (r *reader) stalls(config any, path string) string {
@@ -133,8 +133,8 @@ func (r *reader) stalls(config any, path string) string {
 }
 
 // Forgets returns the path of a processor in the config of a child output that
-// remembers messages: it drops what is tried again after it failed behind it. It is
-// empty if there is none. Resources are not looked into.
+// remembers messages, and drops one that is resent after it failed. It is empty if
+// there is none. Resources are not read.
 func Forgets(child any, path string) string { return (&reader{}).forgets(child, path) }
 
 func (r *reader) forgets(config any, path string) string {
@@ -146,8 +146,8 @@ func (r *reader) forgets(config any, path string) string {
 	o := asObject(config)
 	for _, key := range sortedKeys(o) {
 		at := path + "." + key
-		// A cache that adds a key fails if it has the key, and what follows
-		// drops the message for that.
+		// A cache with the operator add fails if it has the key. The processor
+		// after it then drops the message.
 		if key == "dedupe" || key == "cache" && text(asObject(o[key])["operator"]) == "add" {
 			return at
 		}
@@ -175,16 +175,14 @@ func Rejects(config any) bool {
 
 // File is an output of the type file.
 type File struct {
-	Path string // of its field path, in the config
-	Name string // what that says, which may be interpolated
-	// Bare is set if the file gets messages as they are: then it has no place for
-	// their metadata.
+	Path string // where the config has the field path of the file
+	Name string // the value of that field, which may be interpolated
+	// Bare is set if the file gets messages as they are, without their metadata.
 	Bare bool
 }
 
-// Files returns the files in the config of a child output. Resources are not looked
-// into, and nor are the children of a kafka_guarded in it, which looks at them
-// itself.
+// Files returns the files in the config of a child output. Resources are not read,
+// nor the children of a kafka_guarded in it, which reads them itself.
 func Files(child any, path string) []File { return (&reader{}).files(child, path, true) }
 
 func (r *reader) files(config any, path string, bare bool) (all []File) {
@@ -211,8 +209,8 @@ func (r *reader) files(config any, path string, bare bool) (all []File) {
 	return all
 }
 
-// PlainFile reports whether an output, given by its config, is a file that gets
-// the content of messages, a line each, and nothing else, and returns its path.
+// PlainFile reports whether an output, given by its config, is a file of which each
+// line is the content of a message. It returns the path of the file.
 func PlainFile(config any) (path string, plain bool) {
 	o := asObject(config)
 	name, body := component(o)
@@ -221,28 +219,28 @@ func PlainFile(config any) (path string, plain bool) {
 	return text(fields["path"]), name == "file" && !Processed(o) && (codec == "" || codec == "lines")
 }
 
-// KeepsPlaces reports whether the BatchErrors of an output, given by its config,
-// are right about each message that they name or do not name: no processor, batcher
-// or resource is in it, and no broker that ends with the first error of several.
-// A template is taken for the output that it is named like.
-func KeepsPlaces(config any) bool {
+// KeepsPositions reports whether a BatchError of an output, given by its config,
+// lists the failed messages and no others. That is so if no processor, batching or
+// resource is in it, and no broker that ends with the first error of several
+// outputs. A template is read as the output that has its name.
+func KeepsPositions(config any) bool {
 	if list := asList(config); list != nil {
-		return !slices.ContainsFunc(list, func(v any) bool { return !KeepsPlaces(v) })
+		return !slices.ContainsFunc(list, func(v any) bool { return !KeepsPositions(v) })
 	}
 	o := asObject(config)
 	if Processed(o) || batches(o) || o["resource"] != nil || endsEarly(asObject(o["broker"])) {
 		return false
 	}
 	for _, v := range o {
-		if !KeepsPlaces(v) {
+		if !KeepsPositions(v) {
 			return false
 		}
 	}
 	return true
 }
 
-// endsEarly reports whether a broker answers with the first error of several
-// outputs: the others may have failed with other messages, or have none of them.
+// endsEarly reports whether a broker returns the first error of several outputs.
+// The other outputs may have failed on other messages, or on none.
 func endsEarly(broker object) bool {
 	return strings.HasSuffix(text(broker["pattern"]), "fail_fast") && (len(asList(broker["outputs"])) > 1 || number(broker["copies"]) > 1)
 }
