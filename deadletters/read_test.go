@@ -32,7 +32,7 @@ func TestFoldLeavesWhatLettersHaveInCommon(t *testing.T) {
 
 // topicWithLetters has 30 letters of two kinds, and one record that is none.
 func topicWithLetters(t *testing.T) *kafkafake.Cluster {
-	c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+	c := kafkafake.StartDialect(t, kafkafake.Kafka(), nil)
 	c.Topic("dead", 3)
 	var all []*kgo.Record
 	for i := range 20 {

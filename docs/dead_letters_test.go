@@ -26,7 +26,7 @@ func TestNightOfDeadLetters(t *testing.T) {
 	program := filepath.Join(dir, "kafka-guarded")
 	out, err := exec.Command("go", "build", "-o", program, "..").CombinedOutput()
 	require.NoError(t, err, string(out))
-	c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+	c := kafkafake.StartDialect(t, kafkafake.Kafka(), nil)
 	c.Topic("orders-eu", 3, "max.message.bytes=2000")
 	c.Topic("customers", 3, "cleanup.policy=compact")
 	c.Topic("dead-letters", 3)

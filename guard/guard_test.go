@@ -372,11 +372,11 @@ func TestALostAnswerIsCleared(t *testing.T) {
 // The first attempt was appended, and its answer is lost: the number tells that, too.
 func TestALostAnswerToAnAppendIsInDoubt(t *testing.T) {
 	t.Parallel()
-	c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+	c := kafkafake.StartDialect(t, kafkafake.Kafka(), nil)
 	c.Topic("t", 1)
 	g := newGuard(t, c, Config{})
-	c.Trouble(kafkafake.Trouble{Do: kafkafake.CutAfter})
-	c.Trouble(kafkafake.Trouble{Do: kafkafake.Refuse, Code: kerr.InvalidRecord, Skip: 1})
+	c.AddFault(kafkafake.Fault{Do: kafkafake.DisconnectAfter})
+	c.AddFault(kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.InvalidRecord, Skip: 1})
 	rs := records("t", "r", 10, 10)
 	vs := g.Write(t.Context(), rs)
 	for i, v := range vs {

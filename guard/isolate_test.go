@@ -24,7 +24,7 @@ func TestRecordErrorsNameTheFailedRecords(t *testing.T) {
 	for _, failed := range []int{1, 2, 10, 100, 500, 999, 1000} {
 		t.Run(fmt.Sprint(failed, " of 1000"), func(t *testing.T) {
 			t.Parallel()
-			c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+			c := kafkafake.StartDialect(t, kafkafake.Kafka(), nil)
 			c.Topic("t", 1, "cleanup.policy=compact")
 			g := newGuard(t, c, Config{IgnoreRules: true})
 			// The first write makes the cluster's lists believed.
@@ -59,7 +59,7 @@ func TestRecordsThatNoBrokerListsAreFound(t *testing.T) {
 	for _, d := range []kafkafake.Dialect{kafkafake.Kafka24(), kafkafake.Registry(), kafkafake.Gateway(), kafkafake.BlurringGateway()} {
 		t.Run(d.Name, func(t *testing.T) {
 			t.Parallel()
-			c := kafkafake.Speak(t, d, nil)
+			c := kafkafake.StartDialect(t, d, nil)
 			c.Topic("t", 3, "cleanup.policy=compact")
 			g := newGuard(t, c, Config{IgnoreRules: true}, kgo.RecordPartitioner(kgo.ManualPartitioner()))
 			rs := records("t", "r", 200, 10)
@@ -138,7 +138,7 @@ func TestARejectionProvesLargerRecords(t *testing.T) {
 // A record that guard stamps gets a new timestamp each time that it is sent.
 func TestTimestampsThatGuardSetsAreSetAnew(t *testing.T) {
 	t.Parallel()
-	c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+	c := kafkafake.StartDialect(t, kafkafake.Kafka(), nil)
 	c.Topic("t", 1, "message.timestamp.before.max.ms=500")
 	g := newGuard(t, c, retrying(newTold()))
 	hold := c.RefuseAll("t", kerr.NotLeaderForPartition)
@@ -156,7 +156,7 @@ func TestTimestampsThatGuardSetsAreSetAnew(t *testing.T) {
 func TestARejectionProvesNothingForAnotherLeader(t *testing.T) {
 	t.Parallel()
 	d := kafkafake.Uneven()
-	c := kafkafake.Speak(t, d, nil, kfake.NumBrokers(len(d.Limits)))
+	c := kafkafake.StartDialect(t, d, nil, kfake.NumBrokers(len(d.Limits)))
 	c.Topic("t", 12)
 	g := newGuard(t, c, Config{IgnoreRules: true}, kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	for _, name := range []string{"learn", "again"} {
@@ -184,7 +184,7 @@ func TestARejectionProvesNothingForAnotherLeader(t *testing.T) {
 // 30,000 bytes rejected by the topic t, which takes 20,000.
 func taughtASize(t *testing.T) (*kafkafake.Cluster, *Guard) {
 	t.Helper()
-	c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+	c := kafkafake.StartDialect(t, kafkafake.Kafka(), nil)
 	c.Topic("t", 1, "max.message.bytes=20000")
 	g := newGuard(t, c, Config{IgnoreRules: true})
 	require.Equal(t, map[int]Class{0: SizeExceeded}, classes(g.Write(t.Context(), large("learn"))))
@@ -239,7 +239,7 @@ func TestLargeRecordsAreNotOvertakenByTheirKey(t *testing.T) {
 // their own.
 func TestRecordsWithoutAKeyGoApart(t *testing.T) {
 	t.Parallel()
-	c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+	c := kafkafake.StartDialect(t, kafkafake.Kafka(), nil)
 	c.Topic("t", 3, "cleanup.policy=compact")
 	g := newGuard(t, c, Config{IgnoreRules: true})
 	half := func(name string) (rs []*kgo.Record, keyless map[int]Class) {
@@ -288,7 +288,7 @@ func TestBrokersThatNumberDifferently(t *testing.T) {
 	for _, d := range []kafkafake.Dialect{kafkafake.CountingRejected(), kafkafake.FencingEpochs(), kafkafake.Tansu(), kafkafake.Unnumbered()} {
 		t.Run(d.Name, func(t *testing.T) {
 			t.Parallel()
-			c := kafkafake.Speak(t, d, nil)
+			c := kafkafake.StartDialect(t, d, nil)
 			c.Topic("t", 2)
 			g := newGuard(t, c, retrying(newTold()), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 			for n := range 5 {
@@ -312,7 +312,7 @@ func TestBrokersThatNumberDifferently(t *testing.T) {
 // What a proxy adds to each record is learned: batches get smaller, and stay so.
 func TestBatchesThatGrowOnTheirWayGetSmaller(t *testing.T) {
 	t.Parallel()
-	c := kafkafake.Speak(t, kafkafake.Encrypting(), nil)
+	c := kafkafake.StartDialect(t, kafkafake.Encrypting(), nil)
 	c.Topic("t", 1, "max.message.bytes=20000")
 	g := newGuard(t, c, Config{})
 	requests := 0

@@ -31,7 +31,7 @@ func inVirtualTime(t *testing.T, test func(t *testing.T)) {
 // newVirtual returns a guard on a broker, in virtual time and on a network in memory.
 func newVirtual(t *testing.T, config Config, opts ...kgo.Opt) (*kafkafake.Cluster, *Guard) {
 	t.Helper()
-	c := kafkafake.Speak(t, kafkafake.Kafka(), &kafkafake.Network{Latency: time.Millisecond})
+	c := kafkafake.StartDialect(t, kafkafake.Kafka(), &kafkafake.Network{Latency: time.Millisecond})
 	c.Topic("t", 1)
 	g := newGuard(t, c, config, append(c.Opts(), opts...)...)
 	require.Empty(t, classes(g.Write(t.Context(), records("t", "first", 1, 10))))
@@ -233,7 +233,7 @@ func TestABrokerHasASecondWhenAWriteGivesUp(t *testing.T) {
 			if late {
 				pause, want = 2*time.Second+giveUpGrace+100*time.Millisecond, Unknown
 			}
-			c.Trouble(kafkafake.Trouble{Do: kafkafake.DelayAnswer, Pause: pause})
+			c.AddFault(kafkafake.Fault{Do: kafkafake.DelayAnswer, Pause: pause})
 			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 			vs := g.Write(ctx, records("t", "late", 1, 10))
 			cancel()
@@ -247,7 +247,7 @@ func TestAWriteEndsWhenItsTimeIsUp(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T) {
 		n := &notices{}
 		c, g := newVirtual(t, Config{Retry: Retry{InitialInterval: time.Second, MaxElapsedTime: time.Minute}, Observer: n})
-		c.Trouble(kafkafake.Trouble{Do: kafkafake.Refuse, Code: kerr.TopicAuthorizationFailed, Count: -1})
+		c.AddFault(kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.TopicAuthorizationFailed, Count: -1})
 		began := time.Now()
 		vs := g.Write(t.Context(), records("t", "held", 3, 10))
 		took := time.Since(began)
@@ -267,7 +267,7 @@ func TestAWaitThatEndsWellIsNotGivenUp(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T) {
 		n := &notices{}
 		c, g := newVirtual(t, Config{Retry: Retry{InitialInterval: time.Second}, Observer: n})
-		c.Trouble(kafkafake.Trouble{Do: kafkafake.Refuse, Code: kerr.TopicAuthorizationFailed, Count: 3})
+		c.AddFault(kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.TopicAuthorizationFailed, Count: 3})
 		require.Empty(t, classes(g.Write(t.Context(), records("t", "held", 3, 10))))
 		told := n.take()
 		require.Len(t, told, 2)
@@ -354,7 +354,7 @@ func TestRecordsWithoutAnAckAreTold(t *testing.T) {
 		}{{noticeAfter - time.Second, 0}, {noticeAfter + time.Second, 2}} {
 			n := &notices{}
 			c, g := newVirtual(t, Config{Observer: n})
-			c.Trouble(kafkafake.Trouble{Do: kafkafake.DelayAnswer, Pause: test.pause})
+			c.AddFault(kafkafake.Fault{Do: kafkafake.DelayAnswer, Pause: test.pause})
 			require.Empty(t, classes(g.Write(t.Context(), records("t", "slow", 3, 10))))
 			told := n.take()
 			require.Len(t, told, test.told)
@@ -370,10 +370,10 @@ func TestRecordsWithoutAnAckAreTold(t *testing.T) {
 func TestLostConnectionsAreReplacedWithAPause(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T) {
 		c, g := newVirtual(t, Config{Retry: Retry{InitialInterval: time.Second}}, kgo.RetryBackoffFn(retryBackoff))
-		trouble := c.Trouble(kafkafake.Trouble{Do: kafkafake.CutBefore, Count: -1, For: time.Minute})
+		fault := c.AddFault(kafkafake.Fault{Do: kafkafake.DisconnectBefore, Count: -1, For: time.Minute})
 		require.Empty(t, classes(g.Write(t.Context(), records("t", "cut", 1, 10))))
-		require.LessOrEqual(t, trouble.Hits(), 80, "a minute with a second between two, and less at first")
-		require.GreaterOrEqual(t, trouble.Hits(), 40)
+		require.LessOrEqual(t, fault.Hits(), 80, "a minute with a second between two, and less at first")
+		require.GreaterOrEqual(t, fault.Hits(), 40)
 	})
 }
 
@@ -381,7 +381,7 @@ func TestLostConnectionsAreReplacedWithAPause(t *testing.T) {
 // metadata are behind them on the connection.
 func TestHowLongAWriteWaitsForLimits(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T) {
-		c := kafkafake.Speak(t, kafkafake.Hanging(), &kafkafake.Network{Latency: time.Millisecond})
+		c := kafkafake.StartDialect(t, kafkafake.Hanging(), &kafkafake.Network{Latency: time.Millisecond})
 		c.Topic("t", 1)
 		g := newGuard(t, c, Config{}, c.Opts()...)
 		began := time.Now()
@@ -412,13 +412,13 @@ func TestLimitsAreReadAgain(t *testing.T) {
 func TestAProducerIDIsAskedForWithAPause(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T) {
 		for _, code := range []*kerr.Error{kerr.CoordinatorLoadInProgress, kerr.ClusterAuthorizationFailed} {
-			c := kafkafake.Speak(t, kafkafake.Kafka(), &kafkafake.Network{Latency: time.Millisecond})
+			c := kafkafake.StartDialect(t, kafkafake.Kafka(), &kafkafake.Network{Latency: time.Millisecond})
 			c.Topic("t", 1)
 			g := newGuard(t, c, Config{Retry: Retry{InitialInterval: time.Second}}, append(c.Opts(), kgo.RetryBackoffFn(retryBackoff))...)
-			trouble := c.Trouble(kafkafake.Trouble{Keys: []kmsg.Key{kmsg.InitProducerID}, Do: kafkafake.Refuse, Code: code, Count: -1, For: time.Minute})
+			fault := c.AddFault(kafkafake.Fault{Keys: []kmsg.Key{kmsg.InitProducerID}, Do: kafkafake.Refuse, Code: code, Count: -1, For: time.Minute})
 			require.Empty(t, classes(g.Write(t.Context(), records("t", "r", 1, 10))))
-			require.GreaterOrEqual(t, trouble.Hits(), 40, code.Message)
-			require.LessOrEqual(t, trouble.Hits(), 90, code.Message)
+			require.GreaterOrEqual(t, fault.Hits(), 40, code.Message)
+			require.LessOrEqual(t, fault.Hits(), 90, code.Message)
 		}
 	})
 }

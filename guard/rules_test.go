@@ -100,7 +100,7 @@ func TestACompressedRecordIsMeasuredAsSent(t *testing.T) {
 	} {
 		t.Run(codec, func(t *testing.T) {
 			t.Parallel()
-			c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+			c := kafkafake.StartDialect(t, kafkafake.Kafka(), nil)
 			c.Topic("t", 1)
 			c.Topic("plain", 1, "compression.type=uncompressed")
 			g := newGuard(t, c, Config{}, kgo.ProducerBatchCompression(opt), kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))
@@ -165,7 +165,7 @@ func TestSentSizeIsTheSizeOnTheWire(t *testing.T) {
 // the limit, and the records after it are rejected without a request.
 func TestConfirmedLimitsRejectWithoutARequest(t *testing.T) {
 	t.Parallel()
-	c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+	c := kafkafake.StartDialect(t, kafkafake.Kafka(), nil)
 	c.Topic("compacted", 1, "cleanup.policy=compact")
 	c.Topic("t", 1, "message.timestamp.before.max.ms=3600000", "message.timestamp.after.max.ms=3600000")
 	c.Topic("small", 1, "max.message.bytes=1000")
@@ -236,7 +236,7 @@ func TestOneRecordConfirmsALimitForAllWrites(t *testing.T) {
 // are not believed, and no record fails.
 func TestLimitsOfAnotherTopicFailNothing(t *testing.T) {
 	t.Parallel()
-	c := kafkafake.Speak(t, kafkafake.ConfigsOfAnotherTopic(), nil)
+	c := kafkafake.StartDialect(t, kafkafake.ConfigsOfAnotherTopic(), nil)
 	c.Topic("t", 3, "max.message.bytes=100000")
 	var mu sync.Mutex
 	var differ []Difference
@@ -269,7 +269,7 @@ func TestLimitsOfAnotherTopicFailNothing(t *testing.T) {
 // limit that is too low, each must be found out.
 func TestALimitIsConfirmedForWhatIsAsLargeAlone(t *testing.T) {
 	t.Parallel()
-	c := kafkafake.Speak(t, kafkafake.ConfigsOfAnotherTopic(), nil)
+	c := kafkafake.StartDialect(t, kafkafake.ConfigsOfAnotherTopic(), nil)
 	c.Topic("t", 1, "max.message.bytes=100000")
 	g := newGuard(t, c, Config{})
 	rs := []*kgo.Record{record("t", "large", 150_000), record("t", "medium", 50_000)}
@@ -287,7 +287,7 @@ func TestTheLimitOfDecompressedRecords(t *testing.T) {
 	for name, told := range map[string]bool{"reported": true, "not reported": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+			c := kafkafake.StartDialect(t, kafkafake.Kafka(), nil)
 			c.Topic("t", 1, "max.decompressed.message.bytes=2000")
 			g := newGuard(t, c, Config{IgnoreRules: !told}, kgo.ProducerBatchCompression(kgo.Lz4Compression()))
 			for round := range 2 {
@@ -318,11 +318,11 @@ func TestTheLimitOfDecompressedRecords(t *testing.T) {
 // While DescribeConfigs goes unanswered, what was read before is old, whatever the max age.
 func TestOldLimitsRejectNothing(t *testing.T) {
 	t.Parallel()
-	c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+	c := kafkafake.StartDialect(t, kafkafake.Kafka(), nil)
 	c.Topic("t", 1, "max.message.bytes=1000")
 	g := newGuard(t, c, Config{RulesMaxAge: 50 * time.Millisecond})
 	require.Equal(t, map[int]Class{0: SizeExceeded}, classes(g.Write(t.Context(), []*kgo.Record{record("t", "first", 2000)})))
-	h := c.Trouble(kafkafake.Trouble{Do: kafkafake.CutBefore, Count: -1, Keys: []kmsg.Key{kmsg.DescribeConfigs}})
+	h := c.AddFault(kafkafake.Fault{Do: kafkafake.DisconnectBefore, Count: -1, Keys: []kmsg.Key{kmsg.DescribeConfigs}})
 	t.Cleanup(h.Over)
 	c.Set("t", "max.message.bytes", "10000")
 	untilStale()
@@ -335,7 +335,7 @@ func TestOldLimitsRejectNothing(t *testing.T) {
 // limit does.
 func TestALimitHoldsWhatIsNotPermanent(t *testing.T) {
 	t.Parallel()
-	c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+	c := kafkafake.StartDialect(t, kafkafake.Kafka(), nil)
 	c.Topic("t", 1, "max.message.bytes=1000")
 	held := make(chan struct{}, 1000)
 	g := newGuard(t, c, Config{
@@ -365,7 +365,7 @@ func TestALimitHoldsWhatIsNotPermanent(t *testing.T) {
 // DescribeConfigs that does not know a topic which exists is not asked again every second.
 func TestConfigsOfNoTopic(t *testing.T) {
 	t.Parallel()
-	c := kafkafake.Speak(t, kafkafake.ConfigsOfNoTopic(), nil)
+	c := kafkafake.StartDialect(t, kafkafake.ConfigsOfNoTopic(), nil)
 	c.Topic("t", 1, "max.message.bytes=1000")
 	reads := c.Count(kmsg.DescribeConfigs)
 	var last atomic.Pointer[Rules]
@@ -437,13 +437,13 @@ func TestNobodyIsCondemnedByTheLimitOfAnotherBroker(t *testing.T) {
 		t.Run(fmt.Sprint("one does not answer ", silent), func(t *testing.T) {
 			t.Parallel()
 			d := kafkafake.Uneven()
-			c := kafkafake.Speak(t, d, nil, kfake.NumBrokers(len(d.Limits)))
+			c := kafkafake.StartDialect(t, d, nil, kfake.NumBrokers(len(d.Limits)))
 			c.Topic("t", 12)
 			for p := range int32(12) {
 				require.NoError(t, c.MoveTopicPartition("t", p, p%int32(len(d.Limits))))
 			}
 			if silent {
-				h := c.Trouble(kafkafake.Trouble{Do: kafkafake.CutBefore, Count: -1, Keys: []kmsg.Key{kmsg.DescribeConfigs}, Nodes: []int32{2}})
+				h := c.AddFault(kafkafake.Fault{Do: kafkafake.DisconnectBefore, Count: -1, Keys: []kmsg.Key{kmsg.DescribeConfigs}, Nodes: []int32{2}})
 				t.Cleanup(h.Over)
 			}
 			g := newGuard(t, c, Config{}, kgo.RecordPartitioner(kgo.ManualPartitioner()))
@@ -472,9 +472,9 @@ func TestNobodyIsCondemnedByTheLimitOfAnotherBroker(t *testing.T) {
 // by it while one of them does not answer.
 func TestWhatIsSetForATopicCondemnsWhoeverDoesNotAnswer(t *testing.T) {
 	t.Parallel()
-	c := kafkafake.Speak(t, kafkafake.Kafka(), nil, kfake.NumBrokers(3))
+	c := kafkafake.StartDialect(t, kafkafake.Kafka(), nil, kfake.NumBrokers(3))
 	c.Topic("t", 12, "max.message.bytes=20000")
-	h := c.Trouble(kafkafake.Trouble{Do: kafkafake.CutBefore, Count: -1, Keys: []kmsg.Key{kmsg.DescribeConfigs}, Nodes: []int32{2}})
+	h := c.AddFault(kafkafake.Fault{Do: kafkafake.DisconnectBefore, Count: -1, Keys: []kmsg.Key{kmsg.DescribeConfigs}, Nodes: []int32{2}})
 	t.Cleanup(h.Over)
 	g := newGuard(t, c, Config{})
 	require.Equal(t, map[int]Class{0: SizeExceeded}, classes(g.Write(t.Context(), []*kgo.Record{record("t", "big", 30_000)})))
@@ -606,7 +606,7 @@ func TestOnRulesMayAskForRules(t *testing.T) {
 // too large for the topic is not confirmed then, and never will be.
 func TestARecordThatEndsTheConnectionFailsByTheReportedLimit(t *testing.T) {
 	t.Parallel()
-	c := kafkafake.Speak(t, kafkafake.SmallSockets(), nil)
+	c := kafkafake.StartDialect(t, kafkafake.SmallSockets(), nil)
 	c.Topic("t", 1, "max.message.bytes=100000")
 	g := newGuard(t, c, Config{Retry: Retry{InitialInterval: time.Millisecond}})
 	rs := []*kgo.Record{record("t", "first", 100), record("t", "large", 250_000), record("t", "last", 100)}

@@ -19,17 +19,17 @@ import (
 var versions = []struct {
 	name     string
 	versions *kversion.Versions
-	naming   kafkafake.Naming
+	listing  kafkafake.Listing
 }{
-	{"0.11", kversion.V0_11_0(), kafkafake.NamesNone},
-	{"1.1", kversion.V1_1_0(), kafkafake.NamesNone},
-	{"2.3", kversion.V2_3_0(), kafkafake.NamesNone},
-	{"2.4", kversion.V2_4_0(), kafkafake.NamesFirst},
-	{"2.8", kversion.V2_8_0(), kafkafake.NamesAll},
-	{"3.3", kversion.V3_3_0(), kafkafake.NamesAll},
-	{"3.9", kversion.V3_9_0(), kafkafake.NamesAll},
-	{"4.0", kversion.V4_0_0(), kafkafake.NamesAll},
-	{"4.2", kversion.V4_2_0(), kafkafake.NamesAll},
+	{"0.11", kversion.V0_11_0(), kafkafake.ListsNone},
+	{"1.1", kversion.V1_1_0(), kafkafake.ListsNone},
+	{"2.3", kversion.V2_3_0(), kafkafake.ListsNone},
+	{"2.4", kversion.V2_4_0(), kafkafake.ListsFirst},
+	{"2.8", kversion.V2_8_0(), kafkafake.ListsAll},
+	{"3.3", kversion.V3_3_0(), kafkafake.ListsAll},
+	{"3.9", kversion.V3_9_0(), kafkafake.ListsAll},
+	{"4.0", kversion.V4_0_0(), kafkafake.ListsAll},
+	{"4.2", kversion.V4_2_0(), kafkafake.ListsAll},
 }
 
 // onVersions runs a test on each version, with rules that are read, and that are
@@ -42,7 +42,7 @@ func onVersions(t *testing.T, test func(t *testing.T, c *kafkafake.Cluster, conf
 				t.Parallel()
 				config := retrying(newTold())
 				config.IgnoreRules = ignore
-				test(t, kafkafake.Speak(t, kafkafake.Dialect{Name: v.name, Versions: v.versions, Naming: v.naming}, nil), config)
+				test(t, kafkafake.StartDialect(t, kafkafake.Dialect{Name: v.name, Versions: v.versions, Listing: v.listing}, nil), config)
 			})
 		}
 	}
@@ -90,7 +90,7 @@ func TestEachVersionsFaultsAreRiddenOut(t *testing.T) {
 			account(t, c, rs, vs)
 		}
 		write("before")
-		cut := c.Trouble(kafkafake.Trouble{Keys: []kmsg.Key{kmsg.Produce}, Do: kafkafake.CutAfter})
+		cut := c.AddFault(kafkafake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Do: kafkafake.DisconnectAfter})
 		write("cut")
 		require.Equal(t, 1, cut.Hits())
 		_, err := c.Admin.DeleteTopic(t.Context(), "t")

@@ -105,7 +105,7 @@ type virtualStream struct {
 	inFlight string
 	batches  int
 	doubtful bool
-	troubles []kafkafake.Trouble
+	faults   []kafkafake.Fault
 	outage   time.Duration
 	around   string        // the outputs, an output with one that is not taken
 	onChild  string        // processors of dead_letter
@@ -131,7 +131,7 @@ type virtualStream struct {
 type letter struct{ id, content, key string }
 
 func (w *virtualStream) String() string {
-	return fmt.Sprintf("%s, %s, child %s, on it %q, around %q, report %q, %d stops after %s, %d batches, outage %s, troubles %+v, %v", w.dialect.Name, w.shape, w.child, w.onChild, w.around, w.report, w.stops, w.stopped, w.batches, w.outage, w.troubles, w.lines)
+	return fmt.Sprintf("%s, %s, child %s, on it %q, around %q, report %q, %d stops after %s, %d batches, outage %s, faults %+v, %v", w.dialect.Name, w.shape, w.child, w.onChild, w.around, w.report, w.stops, w.stopped, w.batches, w.outage, w.faults, w.lines)
 }
 
 func newVirtualStream(seed uint64) *virtualStream {
@@ -155,7 +155,7 @@ func newVirtualStream(seed uint64) *virtualStream {
 		w.outage = min(w.outage, *virtualOutage)
 	}
 	for range r.IntN(3) {
-		tr := kafkafake.Trouble{Skip: r.IntN(8), Count: 1 + r.IntN(4), Do: kafkafake.Deeds()[r.IntN(len(kafkafake.Deeds()))], Pause: time.Duration(r.IntN(2000)) * time.Millisecond}
+		tr := kafkafake.Fault{Skip: r.IntN(8), Count: 1 + r.IntN(4), Do: kafkafake.Actions()[r.IntN(len(kafkafake.Actions()))], Pause: time.Duration(r.IntN(2000)) * time.Millisecond}
 		switch tr.Do {
 		case kafkafake.Refuse:
 			tr.Code = []*kerr.Error{kerr.NotEnoughReplicas, kerr.TopicAuthorizationFailed, kerr.PolicyViolation, kerr.NotLeaderForPartition}[r.IntN(4)]
@@ -171,7 +171,7 @@ func newVirtualStream(seed uint64) *virtualStream {
 			tr.Keys = []kmsg.Key{[]kmsg.Key{kmsg.Metadata, kmsg.DescribeConfigs, kmsg.InitProducerID}[r.IntN(3)]}
 		}
 		w.doubtful = w.doubtful || tr.Do != kafkafake.Refuse
-		w.troubles = append(w.troubles, tr)
+		w.faults = append(w.faults, tr)
 	}
 	w.doubtful = w.doubtful || w.outage > 0
 	w.surround(rand.New(rand.NewPCG(seed, 13)))
@@ -240,10 +240,10 @@ func watch(clock *atomic.Int64, what string) (stop func()) {
 func (w *virtualStream) live(t *testing.T) error {
 	begin := time.Now()
 	network := &kafkafake.Network{Latency: time.Millisecond, Jitter: time.Millisecond, Rand: rand.New(rand.NewPCG(w.seed, 12))}
-	c := kafkafake.Speak(t, w.dialect, network)
+	c := kafkafake.StartDialect(t, w.dialect, network)
 	c.Topic("t", 3, "max.message.bytes=20000", "cleanup.policy=compact")
-	for _, tr := range w.troubles {
-		c.Trouble(tr)
+	for _, tr := range w.faults {
+		c.AddFault(tr)
 	}
 	if w.outage > 0 {
 		go func() {

@@ -33,7 +33,7 @@ type virtualCluster struct {
 
 func newVirtualCluster(t *testing.T) *virtualCluster {
 	network := &kafkafake.Network{Latency: time.Millisecond}
-	return &virtualCluster{Cluster: kafkafake.Speak(t, kafkafake.Kafka(), network, kfake.NumBrokers(1)), network: network}
+	return &virtualCluster{Cluster: kafkafake.StartDialect(t, kafkafake.Kafka(), network, kfake.NumBrokers(1)), network: network}
 }
 
 // run starts a stream of these batches to an output with these lines. It returns the log, and
@@ -144,7 +144,7 @@ func TestTheLogOfMessagesForWhichARightIsMissing(t *testing.T) {
 		c := newVirtualCluster(t)
 		c.Topic("orders", 1)
 		c.Topic("payments", 1)
-		forbidden := c.Trouble(kafkafake.Trouble{Topic: "orders", Count: -1, Do: kafkafake.Refuse, Code: kerr.TopicAuthorizationFailed})
+		forbidden := c.AddFault(kafkafake.Fault{Topic: "orders", Count: -1, Do: kafkafake.Refuse, Code: kerr.TopicAuthorizationFailed})
 		log, answers := c.run(t, []service.MessageBatch{append(of("orders", 10), of("payments", 10)...), of("orders", 10), of("payments", 10)}, "topic: ${! content() }", "dead_letter: { drop: {} }")
 		time.Sleep(minutes)
 		forbidden.Over()
@@ -169,7 +169,7 @@ func TestTheLogOfMessagesWhileNoBrokerAnswers(t *testing.T) {
 		c := newVirtualCluster(t)
 		c.Topic("t", 1)
 		log, answers := c.run(t, []service.MessageBatch{of("t", 10), of("t", 10)}, "topic: ${! content() }", "dead_letter: { drop: {} }")
-		c.Trouble(kafkafake.Trouble{Do: kafkafake.Swallow})
+		c.AddFault(kafkafake.Fault{Do: kafkafake.Swallow})
 		time.Sleep(5 * time.Second)
 		c.Away(0, true)
 		time.Sleep(minutes)
@@ -196,7 +196,7 @@ func TestTheErrorOfMessagesThatAreGivenUp(t *testing.T) {
 		want   string
 	}{
 		"every connection reset": {func(c *virtualCluster) {
-			c.Trouble(kafkafake.Trouble{Keys: every, Count: -1, Do: kafkafake.CutBefore})
+			c.AddFault(kafkafake.Fault{Keys: every, Count: -1, Do: kafkafake.DisconnectBefore})
 		}, "broker closed the connection immediately after a request was issued"},
 		"every dial refused": {func(c *virtualCluster) {
 			c.refuses.Store(true)

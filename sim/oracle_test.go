@@ -120,8 +120,8 @@ func (w *scenario) mayRepeat() bool {
 // in between.
 func (w *scenario) lied(class guard.Class, of run) bool {
 	unclear := 0
-	for i, t := range w.plan.Troubles {
-		if t.Do != "refuse" || w.troubles[i].Hits() == 0 {
+	for i, t := range w.plan.Faults {
+		if t.Do != "refuse" || w.faults[i].Hits() == 0 {
 			continue
 		}
 		switch t.Code {
@@ -220,7 +220,7 @@ func (w *scenario) givenUp(x *written) bool {
 }
 
 // quiet reports whether nothing goes wrong but what is wrong with the records.
-func (w *scenario) quiet() bool { return len(w.plan.Troubles) == 0 && len(w.plan.Events) == 0 }
+func (w *scenario) quiet() bool { return len(w.plan.Faults) == 0 && len(w.plan.Events) == 0 }
 
 // checkOrder checks the order of the records of a key in each partition with a single
 // writer: order is promised to writers that write one batch after the other. Records

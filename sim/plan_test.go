@@ -48,9 +48,9 @@ type plan struct {
 	UnknownRetries int           `json:",omitempty"`
 	HandOver       time.Duration `json:",omitempty"` // what a hook takes for each record
 
-	Writers  []writer
-	Troubles []fault `json:",omitempty"`
-	Events   []event `json:",omitempty"`
+	Writers []writer
+	Faults  []fault `json:",omitempty"`
+	Events  []event `json:",omitempty"`
 }
 
 // writer writes one batch after the other.
@@ -90,7 +90,7 @@ const (
 
 var shapes = []shape{good, noise, zeros, noKey, emptyKey, late, early, beforeEpoch, marked, illegal, noPartition}
 
-// fault is a kafkafake.Trouble as data.
+// fault is a kafkafake.Fault as data.
 type fault struct {
 	Key        string        `json:",omitempty"` // "" is produce
 	Nodes      []int32       `json:",omitempty"`
@@ -144,7 +144,7 @@ func (p plan) bytes() (n int) {
 }
 
 func (p plan) dialect() kafkafake.Dialect {
-	d, ok := kafkafake.Named(p.Dialect)
+	d, ok := kafkafake.DialectByName(p.Dialect)
 	if !ok {
 		panic("no dialect is named " + p.Dialect)
 	}
@@ -279,12 +279,12 @@ func topicNamed(i int) string {
 var keys = map[string]kmsg.Key{"": kmsg.Produce, "produce": kmsg.Produce, "metadata": kmsg.Metadata, "init": kmsg.InitProducerID, "configs": kmsg.DescribeConfigs}
 
 // on makes the fault for a cluster.
-func (t fault) on() kafkafake.Trouble {
-	out := kafkafake.Trouble{Keys: []kmsg.Key{keys[t.Key]}, Nodes: t.Nodes, Partitions: t.Partitions, Skip: t.Skip, Count: t.Count, For: t.For, Code: codeNamed(t.Code), Pause: t.Pause}
+func (t fault) on() kafkafake.Fault {
+	out := kafkafake.Fault{Keys: []kmsg.Key{keys[t.Key]}, Nodes: t.Nodes, Partitions: t.Partitions, Skip: t.Skip, Count: t.Count, For: t.For, Code: codeNamed(t.Code), Pause: t.Pause}
 	if t.Key == "metadata" { // a request for all topics can't be refused
 		out.When = func(r kmsg.Request) bool { return len(r.(*kmsg.MetadataRequest).Topics) > 0 }
 	}
-	for _, d := range kafkafake.Deeds() {
+	for _, d := range kafkafake.Actions() {
 		if d.String() == t.Do {
 			out.Do = d
 		}
@@ -329,7 +329,7 @@ var vague = []string{
 
 // doubtful reports whether anything in the plan may leave guard in doubt.
 func (p plan) doubtful() bool {
-	return slices.ContainsFunc(p.Troubles, fault.doubtful) ||
+	return slices.ContainsFunc(p.Faults, fault.doubtful) ||
 		slices.ContainsFunc(p.Events, func(e event) bool { return slices.Contains([]string{"away", "cut", "delete"}, e.Do) })
 }
 
@@ -339,7 +339,7 @@ func (p plan) doubtful() bool {
 func (p plan) repeats() bool {
 	var delays time.Duration
 	rest := p.clone()
-	rest.Troubles = slices.DeleteFunc(rest.Troubles, func(t fault) bool {
+	rest.Faults = slices.DeleteFunc(rest.Faults, func(t fault) bool {
 		delay := (t.Do == "delay" || t.Do == "delay_answer") && t.Count >= 0
 		if delay {
 			delays += t.Pause * time.Duration(max(1, t.Count))
@@ -349,7 +349,7 @@ func (p plan) repeats() bool {
 	return rest.doubtful() || delays >= 15*time.Second || delays >= 5*time.Second && p.Rate > 0
 }
 
-// calm is when the last of the troubles and events is over, or when all ends.
+// calm is when the last of the faults and events is over, or when all ends.
 func (p plan) calm() (end time.Duration) {
 	for _, e := range p.Events {
 		end = max(end, e.At)
@@ -357,7 +357,7 @@ func (p plan) calm() (end time.Duration) {
 			return e.At
 		}
 	}
-	for _, t := range p.Troubles {
+	for _, t := range p.Faults {
 		end = max(end, t.For+time.Duration(max(1, t.Count))*(t.Pause+time.Minute))
 	}
 	return end

@@ -231,7 +231,7 @@ func (r maker) plan(seed uint64) plan {
 	r.writers(&p)
 	if r.one(2) {
 		for range 1 + r.IntN(3) {
-			p.Troubles = append(p.Troubles, r.fault(&p))
+			p.Faults = append(p.Faults, r.fault(&p))
 		}
 	}
 	if r.one(3) {
@@ -343,7 +343,7 @@ func (r maker) bad(p *plan) run {
 func (r maker) fault(p *plan) fault {
 	t := fault{
 		Key:  r.of("", "", "", "metadata", "init", "configs"),
-		Do:   r.of("refuse", "refuse", "refuse", "rewrite", "cut_before", "cut_after", "cut_within", "swallow", "swallow_answer", "delay", "delay_answer", "trickle"),
+		Do:   r.of("refuse", "refuse", "refuse", "rewrite", "disconnect_before", "disconnect_after", "disconnect_within", "swallow", "swallow_answer", "delay", "delay_answer", "trickle"),
 		Skip: r.IntN(6), Count: 1 + r.IntN(4),
 	}
 	if p.Nodes > 1 { // see kafkafake.Network.OnlyProduce

@@ -86,7 +86,7 @@ type scenario struct {
 	guard   *guard.Guard
 	begin   time.Time
 
-	troubles []*kafkafake.TroubleHandle // as planned
+	faults []*kafkafake.FaultHandle // as planned
 
 	mu      sync.Mutex
 	rules   []rules // of the first topic; the others keep theirs
@@ -114,7 +114,7 @@ type written struct {
 func newScenario(t *testing.T, p plan) *scenario {
 	w := &scenario{plan: p, t: t, begin: time.Now()}
 	w.network = &kafkafake.Network{Latency: p.Latency, Jitter: p.Jitter, Rate: p.Rate, OnlyProduce: p.Nodes > 1, Rand: rand.New(rand.NewPCG(p.Seed, 1))}
-	w.cluster = kafkafake.Speak(t, p.dialect(), w.network, kfake.NumBrokers(max(1, p.Nodes)))
+	w.cluster = kafkafake.StartDialect(t, p.dialect(), w.network, kfake.NumBrokers(max(1, p.Nodes)))
 	w.rules = []rules{{configs: p.configs()}}
 	for _, topic := range p.topics() {
 		w.cluster.Topic(topic, int32(p.Partitions), p.Configs...)
@@ -124,8 +124,8 @@ func newScenario(t *testing.T, p plan) *scenario {
 			}
 		}
 	}
-	for _, tr := range p.Troubles {
-		w.troubles = append(w.troubles, w.cluster.Trouble(tr.on()))
+	for _, tr := range p.Faults {
+		w.faults = append(w.faults, w.cluster.AddFault(tr.on()))
 	}
 	config, opts := p.guard()
 	config.Observer = noticed{w: w}
@@ -310,7 +310,7 @@ func (w *scenario) happen(e event) {
 	case "back":
 		w.cluster.Away(e.Node, false)
 	case "cut":
-		w.cluster.Cut(e.Node)
+		w.cluster.Disconnect(e.Node)
 	case "set":
 		w.set(e.Config)
 	case "delete":

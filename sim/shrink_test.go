@@ -78,8 +78,8 @@ func simpler(p plan) (out []plan) {
 	for i := range p.Writers {
 		change(func(q *plan) { q.Writers = slices.Delete(q.Writers, i, i+1) })
 	}
-	for i := range p.Troubles {
-		change(func(q *plan) { q.Troubles = slices.Delete(q.Troubles, i, i+1) })
+	for i := range p.Faults {
+		change(func(q *plan) { q.Faults = slices.Delete(q.Faults, i, i+1) })
 	}
 	for i := range p.Events {
 		change(func(q *plan) { q.Events = slices.Delete(q.Events, i, i+1) })
@@ -141,8 +141,8 @@ func (p plan) clone() (q plan) {
 
 // clampNodes has nothing speak of a node that there is not.
 func (p *plan) clampNodes() {
-	for i := range p.Troubles {
-		p.Troubles[i].Nodes = nil
+	for i := range p.Faults {
+		p.Faults[i].Nodes = nil
 	}
 	for i := range p.Events {
 		p.Events[i].Node = 0

@@ -187,7 +187,7 @@ func has(word []run, s shape) bool {
 // it, which kfake does not, and kgo relies on.
 func faults() (out []fault) {
 	for skip := range 3 {
-		for _, do := range []string{"cut_before", "cut_after", "cut_within", "swallow", "swallow_answer"} {
+		for _, do := range []string{"disconnect_before", "disconnect_after", "disconnect_within", "swallow", "swallow_answer"} {
 			out = append(out, fault{Do: do, Skip: skip})
 		}
 		out = append(out, fault{Do: "delay", Pause: 3 * time.Second, Skip: skip}, fault{Do: "delay_answer", Pause: 3 * time.Second, Skip: skip})
@@ -200,7 +200,7 @@ func faults() (out []fault) {
 	}
 	for skip := range 2 {
 		for _, key := range []string{"metadata", "init", "configs"} {
-			for _, do := range []string{"cut_before", "cut_after", "swallow"} {
+			for _, do := range []string{"disconnect_before", "disconnect_after", "swallow"} {
 				out = append(out, fault{Key: key, Do: do, Skip: skip})
 			}
 		}
@@ -245,7 +245,7 @@ func (scope) faulty(n int, dialects []string) iter.Seq[plan] {
 								continue
 							}
 							p := small(d, ignore, mode)
-							p.Writers, p.Troubles = writers, combination
+							p.Writers, p.Faults = writers, combination
 							if !yield(p) {
 								return
 							}

@@ -38,7 +38,7 @@ func brokers(t *testing.T) []broker {
 		t.Skip("it starts a real Kafka node: run it without -short")
 	}
 	kafka := kafkatest.Start(t, kafkatest.Options{Version: kafkatest.NewestVersion})
-	fake := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+	fake := kafkafake.StartDialect(t, kafkafake.Kafka(), nil)
 	return []broker{
 		{"Kafka", func(_ *testing.T, topic string, configs map[string]string) { kafka.CreateTopic(topic, 2, 1, configs) }, kafka.ClientOpts(""), kafka.Brokers()[0]},
 		{"kafkafake", func(t *testing.T, topic string, configs map[string]string) {

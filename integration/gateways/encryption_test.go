@@ -49,7 +49,7 @@ func TestRecordEncryptionIsTheEncryptingDialect(t *testing.T) {
 	c := behind(t)
 	g := kroxylicious(t, c, encryption)
 	c.CreateTopic("t", 1, 1, map[string]string{"max.message.bytes": "20000"})
-	fake := kafkafake.Speak(t, kafkafake.Encrypting(), nil)
+	fake := kafkafake.StartDialect(t, kafkafake.Encrypting(), nil)
 	fake.Topic("t", 1, "max.message.bytes=20000")
 	small := make([]kmsg.Record, 100)
 	for i := range small {

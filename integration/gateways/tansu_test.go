@@ -147,7 +147,7 @@ func TestTheCheckOfTansu(t *testing.T) {
 func TestTansuIsTheTansuDialect(t *testing.T) {
 	address := tansu(t)
 	createTopic(t, tansuOpts(address), "t")
-	fake := kafkafake.Speak(t, kafkafake.Tansu(), nil)
+	fake := kafkafake.StartDialect(t, kafkafake.Tansu(), nil)
 	fake.Topic("t", partitions)
 	good, bad := kmsg.Record{Value: []byte(`{"n": 1}`)}, kmsg.Record{Value: []byte(`{"n": "` + kafkafake.Mark + `"}`)}
 	for name, address := range map[string]string{"Tansu": address, "kafkafake": fake.ListenAddrs()[0]} {

@@ -54,7 +54,7 @@ func TestRecordValidationIsTheGatewayDialect(t *testing.T) {
 	c := behind(t)
 	g := kroxylicious(t, c, validation)
 	c.CreateTopic("t", partitions, 1, nil)
-	fake := kafkafake.Speak(t, kafkafake.Gateway(), nil)
+	fake := kafkafake.StartDialect(t, kafkafake.Gateway(), nil)
 	fake.Topic("t", partitions)
 
 	good, noJSON := kmsg.Record{Value: []byte(`{"good":1}`)}, kmsg.Record{Value: []byte(kafkafake.Mark)}

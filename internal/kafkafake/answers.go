@@ -8,8 +8,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// refuse refuses the partitions of a produce request that a trouble covers.
-func (e *exchange) refuse(req *kmsg.ProduceRequest, h *TroubleHandle, code *kerr.Error) {
+// refuse refuses the partitions of a produce request that a fault covers.
+func (e *exchange) refuse(req *kmsg.ProduceRequest, h *FaultHandle, code *kerr.Error) {
 	for i := range req.Topics {
 		for j, p := range req.Topics[i].Partitions {
 			if h.covers(e.names[i], p.Partition) {
@@ -54,7 +54,7 @@ func (e *exchange) complete(resp *kmsg.ProduceResponse) {
 			if r := e.refused[partitionOf{i, j}]; r != nil {
 				of := topicOf(resp, t)
 				answer := kmsg.NewProduceResponseTopicPartition()
-				answer.Partition, answer.ErrorCode, answer.BaseOffset, answer.ErrorRecords = p.Partition, r.Code.Code, -1, r.Named
+				answer.Partition, answer.ErrorCode, answer.BaseOffset, answer.ErrorRecords = p.Partition, r.Code.Code, -1, r.Listed
 				if r.FromZero {
 					answer.BaseOffset = 0
 				}

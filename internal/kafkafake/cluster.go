@@ -26,8 +26,8 @@ import (
 // Cluster is a kfake cluster that ends with its test.
 type Cluster struct {
 	*kfake.Cluster
-	// Admin asks the cluster as an administrator would. It has no credentials,
-	// and sees no dialect and no trouble.
+	// Admin is an administrator's client. It has no credentials, and neither the
+	// dialect nor faults apply to it.
 	Admin *kadm.Client
 
 	t testing.TB
@@ -40,7 +40,7 @@ type Cluster struct {
 	mu        sync.Mutex
 	fronted   map[*front]struct{}
 	away      map[int32]bool
-	troubles  []*TroubleHandle
+	faults    []*FaultHandle
 }
 
 // New starts a cluster of one broker, if the options say nothing else. It is
@@ -53,31 +53,31 @@ func New(t testing.TB, opts ...kfake.Opt) *Cluster {
 	return c
 }
 
-// Speak starts a cluster with a dialect, on which there may be Trouble. The
-// network is nil for that of the machine.
-func Speak(t testing.TB, d Dialect, n *Network, opts ...kfake.Opt) *Cluster {
+// StartDialect starts a cluster with a dialect, to which AddFault adds faults. A nil
+// network is the network of the machine.
+func StartDialect(t testing.TB, d Dialect, n *Network, opts ...kfake.Opt) *Cluster {
 	t.Helper()
 	c := &Cluster{t: t}
 	listen := net.Listen
 	if n != nil {
 		listen, c.dial = n.Listen, n.Opts()
 	}
-	require.NoError(t, c.speak(d, listen, opts))
+	require.NoError(t, c.startDialect(d, listen, opts))
 	t.Cleanup(c.Close)
 	return c
 }
 
-// Open is Speak for a program that is no test, which closes the cluster. Its
+// Open is StartDialect for a program that is no test, which closes the cluster. Its
 // methods that fail a test must not be called.
 func Open(d Dialect, opts ...kfake.Opt) (*Cluster, error) {
 	c := &Cluster{}
-	if err := c.speak(d, net.Listen, opts); err != nil {
+	if err := c.startDialect(d, net.Listen, opts); err != nil {
 		return nil, fmt.Errorf("starting a cluster of dialect %s: %w", d.Name, err)
 	}
 	return c, nil
 }
 
-func (c *Cluster) speak(d Dialect, listen func(network, address string) (net.Listener, error), opts []kfake.Opt) error {
+func (c *Cluster) startDialect(d Dialect, listen func(network, address string) (net.Listener, error), opts []kfake.Opt) error {
 	c.dialect, c.fronted, c.away = d, map[*front]struct{}{}, map[int32]bool{}
 	switch {
 	case d.Versions != nil:

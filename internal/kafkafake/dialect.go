@@ -19,9 +19,9 @@ type Dialect struct {
 	// that kfake does.
 	Versions *kversion.Versions
 
-	// Naming says which records an answer names (KIP-467). An answer to produce
+	// Listing says which records an answer names (KIP-467). An answer to produce
 	// before v8 has no room for it.
-	Naming Naming
+	Listing Listing
 
 	// WholeRequest has a refused record take along all partitions of its
 	// request, and not just its batch.
@@ -100,18 +100,18 @@ type Dialect struct {
 	SharedEpochs bool
 }
 
-// Naming says which records of a batch an answer names as the bad ones.
-type Naming uint8
+// Listing is which failed records of a batch an answer lists.
+type Listing uint8
 
 const (
-	// NamesAll is what Apache Kafka 2.5 and newer do.
-	NamesAll Naming = iota
-	// NamesFirst is what Apache Kafka 2.4 does.
-	NamesFirst
-	// NamesNone gives the code alone.
-	NamesNone
-	// NamesFromOne counts from one, and so names the neighbour.
-	NamesFromOne
+	// ListsAll is what Apache Kafka 2.5 and newer do.
+	ListsAll Listing = iota
+	// ListsFirst is what Apache Kafka 2.4 does.
+	ListsFirst
+	// ListsNone gives the code alone.
+	ListsNone
+	// ListsFromOne counts from one, and so lists the record after the failed one.
+	ListsFromOne
 )
 
 // Configs says how DescribeConfigs is answered.
@@ -130,7 +130,7 @@ const (
 	OfNone
 )
 
-// Dialects returns all dialects that differ in how they judge.
+// Dialects returns all dialects that differ in how they check a batch.
 func Dialects() []Dialect {
 	return []Dialect{Kafka(), Kafka24(), Registry(), Redpanda(), RedpandaOfOld(), Gateway(), BlurringGateway(), EventHubs(), Unreadable(), Hanging(), Uneven(), SmallSockets(), Miscounting()}
 }
@@ -140,7 +140,7 @@ func Kafka() Dialect { return Dialect{Name: "kafka"} }
 
 // Kafka24 is Apache Kafka 2.4, which names the first bad record alone.
 func Kafka24() Dialect {
-	return Dialect{Name: "kafka24", Versions: kversion.V2_4_0(), Naming: NamesFirst}
+	return Dialect{Name: "kafka24", Versions: kversion.V2_4_0(), Listing: ListsFirst}
 }
 
 // Registry is Kafka with a schema check on the broker: it lists the records that fail it.
@@ -149,7 +149,7 @@ func Registry() Dialect { return Dialect{Name: "registry", Content: true} }
 // Redpanda is Redpanda 25.3 and newer, with its schema check.
 func Redpanda() Dialect {
 	return Dialect{
-		Name: "redpanda", Versions: producingAtMost(7), Naming: NamesNone,
+		Name: "redpanda", Versions: producingAtMost(7), Listing: ListsNone,
 		Content: true, LastDecides: true, NullKeys: true, NeverRecompresses: true,
 		NullRecords:  kerr.InvalidRecord,
 		ExtraConfigs: map[string]string{"redpanda.remote.read": "false", "redpanda.value.schema.id.validation": "true"},
@@ -170,14 +170,14 @@ func Gateway() Dialect { return Dialect{Name: "gateway", Content: true, WholeReq
 // BlurringGateway refuses a whole request for a record that fails its check, and
 // names none: all partitions bear INVALID_RECORD.
 func BlurringGateway() Dialect {
-	return Dialect{Name: "blurring_gateway", Content: true, WholeRequest: true, Naming: NamesNone}
+	return Dialect{Name: "blurring_gateway", Content: true, WholeRequest: true, Listing: ListsNone}
 }
 
 // EventHubs is Azure Event Hubs: a request over 1,046,528 bytes has the
 // connection closed, and the only compression is gzip.
 func EventHubs() Dialect {
 	return Dialect{
-		Name: "event_hubs", Versions: producingAtMost(7), Naming: NamesNone, NullKeys: true, AnyTimestamp: true, NeverRecompresses: true,
+		Name: "event_hubs", Versions: producingAtMost(7), Listing: ListsNone, NullKeys: true, AnyTimestamp: true, NeverRecompresses: true,
 		NullRecords: kerr.InvalidRecord,
 		MaxRequest:  1_046_528, Codecs: []kgo.CompressionCodecType{kgo.CodecNone, kgo.CodecGzip},
 		Configs: Denied,
@@ -203,7 +203,7 @@ func SmallSockets() Dialect { return Dialect{Name: "small_sockets", MaxRequest: 
 // Miscounting is Kafka behind a proxy with a check of its own, which counts the
 // records that it names from one.
 func Miscounting() Dialect {
-	return Dialect{Name: "miscounting", Content: true, Naming: NamesFromOne, Configs: Denied}
+	return Dialect{Name: "miscounting", Content: true, Listing: ListsFromOne, Configs: Denied}
 }
 
 // producingAtMost is what kfake speaks, with produce up to the version.

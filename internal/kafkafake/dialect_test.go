@@ -56,8 +56,8 @@ func TestDialectsNameTheCulprits(t *testing.T) {
 		dialect Dialect
 		batch   []byte
 		code    *kerr.Error // nil: taken
-		named   []int32
-		text    string // of the last that is named
+		listed  []int32
+		text    string // of the last that is listed
 	}{
 		{Kafka(), rawproduce.Batch(rawproduce.Good(), rawproduce.Good()), nil, nil, ""},
 		{Kafka(), rawproduce.Batch(rawproduce.Good(), keyless, rawproduce.Good(), keyless), kerr.InvalidRecord, []int32{1, 3}, noKey},
@@ -76,7 +76,7 @@ func TestDialectsNameTheCulprits(t *testing.T) {
 	} {
 		t.Run(test.dialect.Name, func(t *testing.T) {
 			t.Parallel()
-			c := Speak(t, test.dialect, nil)
+			c := StartDialect(t, test.dialect, nil)
 			c.Topic("t", 1, "max.message.bytes=20000", "cleanup.policy=compact", "message.timestamp.before.max.ms=3600000")
 			answers, err := produce(t, c, "t", test.batch)
 			require.NoError(t, err)
@@ -88,13 +88,13 @@ func TestDialectsNameTheCulprits(t *testing.T) {
 			}
 			require.Equal(t, test.code, kerr.ErrorForCode(a.ErrorCode))
 			require.Empty(t, c.Log("t"), "nothing of a refused batch is in the log")
-			var named []int32
+			var listed []int32
 			for _, r := range a.ErrorRecords {
-				named = append(named, r.RelativeOffset)
+				listed = append(listed, r.RelativeOffset)
 			}
-			require.Equal(t, test.named, named)
+			require.Equal(t, test.listed, listed)
 			if test.text != "" {
-				require.Contains(t, *a.ErrorRecords[len(named)-1].ErrorMessage, test.text)
+				require.Contains(t, *a.ErrorRecords[len(listed)-1].ErrorMessage, test.text)
 			}
 		})
 	}
@@ -112,20 +112,20 @@ func TestAGatewayRefusesTheWholeRequest(t *testing.T) {
 		{Registry(), []int16{0, kerr.InvalidRecord.Code, 0}},
 		{Gateway(), []int16{kerr.InvalidRecord.Code, kerr.InvalidRecord.Code, kerr.InvalidRecord.Code}},
 	} {
-		c := Speak(t, test.dialect, nil)
+		c := StartDialect(t, test.dialect, nil)
 		c.Topic("t", 3)
 		answers, err := produce(t, c, "t", rawproduce.Batch(rawproduce.Good()), rawproduce.Batch(rawproduce.Good(), marked), rawproduce.Batch(rawproduce.Good()))
 		require.NoError(t, err)
 		for i, a := range answers {
 			require.Equal(t, test.codes[i], a.ErrorCode, test.dialect.Name)
-			require.Equal(t, i == 1, len(a.ErrorRecords) == 1, "only the guilty is named")
+			require.Equal(t, i == 1, len(a.ErrorRecords) == 1, "only the failed record is listed")
 		}
 	}
 }
 
 func TestKafkaNeverAnswersARequestWithNullRecords(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := Speak(t, Kafka(), &Network{})
+		c := StartDialect(t, Kafka(), &Network{})
 		c.Topic("t", 2)
 		before := time.Now()
 		_, err := produce(t, c, "t", rawproduce.Batch(rawproduce.Good()), nil)
@@ -140,7 +140,7 @@ func TestKafkaNeverAnswersARequestWithNullRecords(t *testing.T) {
 
 func TestEventHubsClosesTheConnectionOverAMegabyte(t *testing.T) {
 	t.Parallel()
-	c := Speak(t, EventHubs(), nil)
+	c := StartDialect(t, EventHubs(), nil)
 	c.Topic("t", 2, "max.message.bytes=2000000")
 	half := rawproduce.Batch(kmsg.Record{Value: []byte(strings.Repeat("x", 600_000))})
 	_, err := produce(t, c, "t", half)
@@ -165,7 +165,7 @@ func TestDialectsTellTheirRules(t *testing.T) {
 		{Uneven(), 0, map[string]string{"max.message.bytes": "50000"}, "none"},
 		{Uneven(), 1, map[string]string{"max.message.bytes": "20000"}, "none"},
 	} {
-		c := Speak(t, test.dialect, nil, kfake.NumBrokers(2))
+		c := StartDialect(t, test.dialect, nil, kfake.NumBrokers(2))
 		c.Topic("t", 1)
 		cl, err := kgo.NewClient(c.Opts()...)
 		require.NoError(t, err)
@@ -185,7 +185,7 @@ func TestDialectsTellTheirRules(t *testing.T) {
 		}
 		require.NotContains(t, told, test.without)
 	}
-	c := Speak(t, Unreadable(), nil)
+	c := StartDialect(t, Unreadable(), nil)
 	c.Topic("t", 1)
 	cl, err := kgo.NewClient(c.Opts()...)
 	require.NoError(t, err)
@@ -201,7 +201,7 @@ func TestKafkaKeepsOneEpochPerPartition(t *testing.T) {
 	for _, shared := range []bool{false, true} {
 		d := Kafka()
 		d.SharedEpochs = shared
-		c := Speak(t, d, nil)
+		c := StartDialect(t, d, nil)
 		c.Topic("t", 2)
 		answers, err := produce(t, c, "t", from(1), from(0))
 		require.NoError(t, err)
@@ -210,30 +210,30 @@ func TestKafkaKeepsOneEpochPerPartition(t *testing.T) {
 	}
 }
 
-func TestTroubles(t *testing.T) {
+func TestFaults(t *testing.T) {
 	for _, test := range []struct {
-		trouble Trouble
+		fault   Fault
 		log     int
 		code    *kerr.Error
 		fails   bool
 		atLeast time.Duration
 	}{
-		{Trouble{Do: Refuse, Code: kerr.PolicyViolation}, 0, kerr.PolicyViolation, false, 0},
-		{Trouble{Do: Rewrite, Code: kerr.KafkaStorageError}, 1, kerr.KafkaStorageError, false, 0},
-		{Trouble{Do: CutBefore}, 0, nil, true, 0},
-		{Trouble{Do: CutAfter}, 1, nil, true, 0},
-		{Trouble{Do: CutWithin}, 1, nil, true, 0},
-		{Trouble{Do: Swallow}, 0, nil, true, 10 * time.Second},
-		{Trouble{Do: SwallowAnswer}, 1, nil, true, 10 * time.Second},
-		{Trouble{Do: Delay, Pause: time.Second}, 1, nil, false, time.Second},
-		{Trouble{Do: DelayAnswer, Pause: time.Second}, 1, nil, false, time.Second},
-		{Trouble{Do: Trickle, Pause: 10 * time.Millisecond}, 1, nil, false, 100 * time.Millisecond},
+		{Fault{Do: Refuse, Code: kerr.PolicyViolation}, 0, kerr.PolicyViolation, false, 0},
+		{Fault{Do: Rewrite, Code: kerr.KafkaStorageError}, 1, kerr.KafkaStorageError, false, 0},
+		{Fault{Do: DisconnectBefore}, 0, nil, true, 0},
+		{Fault{Do: DisconnectAfter}, 1, nil, true, 0},
+		{Fault{Do: DisconnectWithin}, 1, nil, true, 0},
+		{Fault{Do: Swallow}, 0, nil, true, 10 * time.Second},
+		{Fault{Do: SwallowAnswer}, 1, nil, true, 10 * time.Second},
+		{Fault{Do: Delay, Pause: time.Second}, 1, nil, false, time.Second},
+		{Fault{Do: DelayAnswer, Pause: time.Second}, 1, nil, false, time.Second},
+		{Fault{Do: Trickle, Pause: 10 * time.Millisecond}, 1, nil, false, 100 * time.Millisecond},
 	} {
-		t.Run(test.trouble.Do.String(), func(t *testing.T) {
+		t.Run(test.fault.Do.String(), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := Speak(t, Kafka(), &Network{})
+				c := StartDialect(t, Kafka(), &Network{})
 				c.Topic("t", 1)
-				h := c.Trouble(test.trouble)
+				h := c.AddFault(test.fault)
 				before := time.Now()
 				answers, err := produce(t, c, "t", rawproduce.Batch(rawproduce.Good()))
 				require.Equal(t, 1, h.Hits())
@@ -257,7 +257,7 @@ func TestTroubles(t *testing.T) {
 // sends it alone.
 func TestCondemnsIsWhatTheBrokerDoes(t *testing.T) {
 	t.Parallel()
-	c := Speak(t, Kafka(), nil)
+	c := StartDialect(t, Kafka(), nil)
 	c.Topic("t", 1, "max.message.bytes=1000", "cleanup.policy=compact")
 	for name, codec := range map[string]kgo.CompressionCodec{"none": kgo.NoCompression(), "zstd": kgo.ZstdCompression()} {
 		cl, err := kgo.NewClient(append(c.Opts(), kgo.ProducerBatchCompression(codec), kgo.ProducerBatchMaxBytes(1<<20))...)
@@ -278,7 +278,7 @@ func TestCondemnsIsWhatTheBrokerDoes(t *testing.T) {
 				r.Timestamp = time.Now()
 			}
 			err := cl.ProduceSync(context.Background(), r).FirstErr()
-			condemned := c.Condemns(r, 0, compressor)
+			condemned := c.Rejects(r, 0, compressor)
 			require.Equal(t, err != nil, condemned != nil, "%s, %d bytes: %v, %+v", name, len(r.Value), err, condemned)
 			if err != nil {
 				require.ErrorIs(t, err, condemned.Code)
@@ -292,7 +292,7 @@ func TestNoRecordIsCleanedAway(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		network := &Network{}
-		c := Speak(t, Kafka(), network)
+		c := StartDialect(t, Kafka(), network)
 		c.Topic("t", 1, "cleanup.policy=compact")
 		cl, err := kgo.NewClient(c.Opts()...)
 		require.NoError(t, err)

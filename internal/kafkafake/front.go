@@ -13,7 +13,7 @@ import (
 )
 
 // front is what stands between a client and kfake on each connection: it speaks
-// the dialect and makes the trouble. As Kafka, it looks at a request when the one
+// the dialect and makes the fault. As Kafka, it looks at a request when the one
 // before it is answered.
 type front struct {
 	net.Conn
@@ -41,8 +41,8 @@ type exchange struct {
 	received time.Time
 
 	refused map[partitionOf]*Refusal // that kfake does not get to see
-	rewrite *TroubleHandle           // of the answer
-	after   *TroubleHandle           // what befalls the answer
+	rewrite *FaultHandle             // of the answer
+	after   *FaultHandle             // what befalls the answer
 }
 
 // partitionOf is a partition by its place in a produce request.
@@ -124,7 +124,7 @@ func (f *front) next() ([]byte, error) {
 	return f.treat(frame, e)
 }
 
-// observer is the client ID of clients that see no dialect and no trouble.
+// observer is the client ID of clients that see no dialect and no fault.
 const observer = "kafkafake"
 
 // open reads a request, nil for one that is none of our business.
@@ -163,7 +163,7 @@ func (f *front) treat(frame []byte, e *exchange) ([]byte, error) {
 	}
 	for _, h := range f.cluster.strike(f.node, e.req, e.names) {
 		switch h.Do {
-		case CutBefore:
+		case DisconnectBefore:
 			return nil, f.cut()
 		case Swallow:
 			return nil, f.mute()
@@ -254,9 +254,9 @@ func (f *front) answer(e *exchange, resp kmsg.Response) error {
 	binary.BigEndian.PutUint32(frame, uint32(len(frame)-4))
 	if h := e.after; h != nil {
 		switch h.Do {
-		case CutAfter:
+		case DisconnectAfter:
 			return f.cut()
-		case CutWithin:
+		case DisconnectWithin:
 			_, _ = f.Conn.Write(frame[:len(frame)/2])
 			return f.cut()
 		case SwallowAnswer:

@@ -13,8 +13,8 @@ func OtherDialects() []Dialect {
 	}
 }
 
-// Named returns the dialect with a name, of Dialects and OtherDialects.
-func Named(name string) (Dialect, bool) {
+// DialectByName returns the dialect with a name, of Dialects and OtherDialects.
+func DialectByName(name string) (Dialect, bool) {
 	for _, d := range append(Dialects(), OtherDialects()...) {
 		if d.Name == name {
 			return d, true
@@ -28,7 +28,7 @@ func Named(name string) (Dialect, bool) {
 // the rejected one, and the number of the rejected one, sent again with good
 // records, is answered DUPLICATE_SEQUENCE_NUMBER.
 func CountingRejected() Dialect {
-	return Dialect{Name: "counting_rejected", Content: true, Naming: NamesNone, Numbering: NumbersSeen}
+	return Dialect{Name: "counting_rejected", Content: true, Listing: ListsNone, Numbering: NumbersSeen}
 }
 
 // FencingEpochs is Kafka that rejects an epoch which InitProducerID did not give,

@@ -80,7 +80,7 @@ func TestDialectsNumberBatches(t *testing.T) {
 	} {
 		t.Run(test.dialect.Name, func(t *testing.T) {
 			t.Parallel()
-			c := Speak(t, test.dialect, nil)
+			c := StartDialect(t, test.dialect, nil)
 			c.Topic("t", 1)
 			id := newProducer(t, c)
 			for i, s := range test.sent {
@@ -103,20 +103,20 @@ func TestDialectsNumberBatches(t *testing.T) {
 
 func TestCountingRejectedKnowsOnlyItsOwnProducers(t *testing.T) {
 	t.Parallel()
-	c := Speak(t, CountingRejected(), nil)
+	c := StartDialect(t, CountingRejected(), nil)
 	c.Topic("t", 1)
 	answers, err := produce(t, c, "t", rawproduce.Numbered(rawproduce.Batch(rawproduce.Good()), 77, 0, 0))
 	require.NoError(t, err)
 	require.Equal(t, kerr.UnknownProducerID.Code, answers[0].ErrorCode)
 }
 
-// A batch that a trouble keeps from the broker was not seen.
+// A batch that a fault keeps from the broker was not seen.
 func TestCountingRejectedDoesNotCountWhatItNeverSaw(t *testing.T) {
 	t.Parallel()
-	c := Speak(t, CountingRejected(), nil)
+	c := StartDialect(t, CountingRejected(), nil)
 	c.Topic("t", 1)
 	id := newProducer(t, c)
-	c.Trouble(Trouble{Do: Refuse, Code: kerr.NotLeaderForPartition})
+	c.AddFault(Fault{Do: Refuse, Code: kerr.NotLeaderForPartition})
 	for _, code := range []int16{kerr.NotLeaderForPartition.Code, 0} {
 		answers, err := produce(t, c, "t", rawproduce.Numbered(rawproduce.Batch(rawproduce.Good()), id, 0, 0))
 		require.NoError(t, err)
@@ -136,7 +136,7 @@ func TestProxiesReportOtherConfigs(t *testing.T) {
 		{ConfigsOfAnotherTopic(), nil, "600", "compact"},
 		{ConfigsOfNoTopic(), kerr.UnknownTopicOrPartition, "", ""},
 	} {
-		c := Speak(t, test.dialect, nil)
+		c := StartDialect(t, test.dialect, nil)
 		c.Topic("t", 1, "max.message.bytes=2000")
 		r := describe(t, c, "t")
 		require.Equal(t, codeOf(test.code), r.ErrorCode, test.dialect.Name)
@@ -172,7 +172,7 @@ func describe(t *testing.T, c *Cluster, topic string) kmsg.DescribeConfigsRespon
 // than a record which is not.
 func TestEncryptingMeasuresWhatItMakes(t *testing.T) {
 	t.Parallel()
-	c := Speak(t, Encrypting(), nil)
+	c := StartDialect(t, Encrypting(), nil)
 	c.Topic("t", 1, "max.message.bytes=1000")
 	many := make([]kmsg.Record, 6)
 	for i := range many {
@@ -204,7 +204,7 @@ func sized(bytes int) []byte {
 }
 
 // A record over max.decompressed.message.bytes is rejected in a compressed batch
-// alone, and neither it nor one without a key is named then.
+// alone, and neither it nor one without a key is listed then.
 func TestKafkaLimitsDecompressedRecords(t *testing.T) {
 	t.Parallel()
 	keyless := kmsg.Record{Value: []byte("v")}
@@ -216,10 +216,10 @@ func TestKafkaLimitsDecompressedRecords(t *testing.T) {
 			t.Parallel()
 			c := start(t)
 			for _, test := range []struct {
-				name  string
-				batch []byte
-				code  *kerr.Error
-				named int
+				name   string
+				batch  []byte
+				code   *kerr.Error
+				listed int
 			}{
 				{"2000 bytes", rawproduce.Gzipped(rawproduce.Batch(rawproduce.OfLength(2000))), nil, 0},
 				{"2001 bytes", rawproduce.Gzipped(rawproduce.Batch(rawproduce.Good(), rawproduce.OfLength(2001), keyless)), kerr.InvalidRecord, 0},
@@ -229,8 +229,8 @@ func TestKafkaLimitsDecompressedRecords(t *testing.T) {
 				answers, err := produce(t, c, "t", test.batch)
 				require.NoError(t, err)
 				require.Equal(t, codeOf(test.code), answers[0].ErrorCode, test.name)
-				require.Len(t, answers[0].ErrorRecords, test.named, test.name)
-				require.Equal(t, test.named > 0, answers[0].ErrorMessage != nil, test.name)
+				require.Len(t, answers[0].ErrorRecords, test.listed, test.name)
+				require.Equal(t, test.listed > 0, answers[0].ErrorMessage != nil, test.name)
 			}
 		})
 	}
@@ -238,7 +238,7 @@ func TestKafkaLimitsDecompressedRecords(t *testing.T) {
 
 func topicOf44(t *testing.T, d Dialect, configs ...string) *Cluster {
 	t.Helper()
-	c := Speak(t, d, nil)
+	c := StartDialect(t, d, nil)
 	c.Topic("t", 1, append(configs, "cleanup.policy=compact")...)
 	return c
 }

@@ -22,7 +22,7 @@ func (f *front) produce(e *exchange, req *kmsg.ProduceRequest) ([]byte, error) {
 				e.refusePartition(partitionOf{i, j}, &Refusal{Code: d.NullRecords})
 			case len(p.Records) == 0: // which Kafka does answer
 				e.refusePartition(partitionOf{i, j}, &Refusal{Code: kerr.InvalidRecord})
-			case e.refused[partitionOf{i, j}] == nil: // by no trouble
+			case e.refused[partitionOf{i, j}] == nil: // by no fault
 				if r, content := f.check(e.names[i], p); r != nil {
 					e.refusePartition(partitionOf{i, j}, r)
 					if content {
@@ -39,7 +39,7 @@ func (f *front) produce(e *exchange, req *kmsg.ProduceRequest) ([]byte, error) {
 				if e.refused[of] == nil {
 					e.refusePartition(of, &Refusal{Code: worst.Code, Message: d.aboutAnother()})
 				}
-				e.refused[of].FromZero = d.Naming != NamesNone
+				e.refused[of].FromZero = d.Listing != ListsNone
 			}
 		}
 	}
@@ -60,7 +60,7 @@ func (f *front) produce(e *exchange, req *kmsg.ProduceRequest) ([]byte, error) {
 
 // aboutAnother is the text for a partition whose request was rejected for another.
 func (d *Dialect) aboutAnother() string {
-	if d.Naming == NamesNone {
+	if d.Listing == ListsNone {
 		return ""
 	}
 	return "Invalid record in another topic-partition caused whole ProduceRequest to be invalidated"
@@ -93,7 +93,7 @@ func (f *front) check(name string, p *kmsg.ProduceRequestTopicPartition) (r *Ref
 	if r := c.numbers.check(&c.dialect, id, p.Partition, p.Records); r != nil {
 		return r, false
 	}
-	if r := c.dialect.Judge(topic, p.Partition, f.node, p.Records); r != nil {
+	if r := c.dialect.Check(topic, p.Partition, f.node, p.Records); r != nil {
 		return r, true
 	}
 	if c.producers.skips(&c.dialect, id, p.Partition, p.Records) {

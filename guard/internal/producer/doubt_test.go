@@ -15,22 +15,22 @@ func TestWhatMayBeWrittenIsUnknown(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name          string
-		first, second kafkafake.Trouble
+		first, second kafkafake.Fault
 	}{
-		{"an answer that tells an offset besides its error", kafkafake.Trouble{Do: kafkafake.Rewrite, Code: kerr.NotLeaderForPartition}, kafkafake.Trouble{Do: kafkafake.Refuse, Code: kerr.TopicAuthorizationFailed}},
-		{"a lost answer, and then a rejection", kafkafake.Trouble{Do: kafkafake.CutAfter}, kafkafake.Trouble{Do: kafkafake.Refuse, Code: kerr.TopicAuthorizationFailed}},
-		{"a lost answer, and then the partition's history is forgotten", kafkafake.Trouble{Do: kafkafake.CutAfter}, kafkafake.Trouble{Do: kafkafake.Refuse, Code: kerr.OutOfOrderSequenceNumber}},
+		{"an answer that tells an offset besides its error", kafkafake.Fault{Do: kafkafake.Rewrite, Code: kerr.NotLeaderForPartition}, kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.TopicAuthorizationFailed}},
+		{"a lost answer, and then a rejection", kafkafake.Fault{Do: kafkafake.DisconnectAfter}, kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.TopicAuthorizationFailed}},
+		{"a lost answer, and then the partition's history is forgotten", kafkafake.Fault{Do: kafkafake.DisconnectAfter}, kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.OutOfOrderSequenceNumber}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+			c := kafkafake.StartDialect(t, kafkafake.Kafka(), nil)
 			c.Topic("t", 1)
 			p := newProducer(t, c, &plain{})
 			requireExact(t, c, write(t, p, 1, values("first", 3)...))
-			var first *kafkafake.TroubleHandle
+			var first *kafkafake.FaultHandle
 			test.second.When = func(kmsg.Request) bool { return first.Hits() > 0 } // it is asked before the first
-			second := c.Trouble(test.second)
-			first = c.Trouble(test.first)
+			second := c.AddFault(test.second)
+			first = c.AddFault(test.first)
 			records := write(t, p, 1, values("open", 3)...)
 			require.Equal(t, 1, second.Hits())
 			requireExact(t, c, records)

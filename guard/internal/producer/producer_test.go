@@ -123,23 +123,23 @@ func requireExact(t *testing.T, c *kafkafake.Cluster, records []*Record) {
 // Whatever befalls requests and answers, each record is in the log once, and in order.
 func TestEveryRecordIsWrittenOnceUnderFaults(t *testing.T) {
 	t.Parallel()
-	for _, do := range kafkafake.Deeds() {
+	for _, do := range kafkafake.Actions() {
 		if do == kafkafake.Swallow || do == kafkafake.SwallowAnswer {
 			continue // the client waits for seconds: the simulation has them
 		}
 		t.Run(do.String(), func(t *testing.T) {
 			t.Parallel()
-			c := kafkafake.Speak(t, kafkafake.Kafka(), nil, kfake.NumBrokers(2))
+			c := kafkafake.StartDialect(t, kafkafake.Kafka(), nil, kfake.NumBrokers(2))
 			c.Topic("t", 3)
 			policy := &plain{}
 			p := newProducer(t, c, policy)
 			var all []*Record
 			for n := range 20 {
-				tr := kafkafake.Trouble{Do: do, Count: 1 + n%3, Pause: time.Millisecond, Code: kerr.NotEnoughReplicas}
+				tr := kafkafake.Fault{Do: do, Count: 1 + n%3, Pause: time.Millisecond, Code: kerr.NotEnoughReplicas}
 				if do == kafkafake.Rewrite {
 					tr.Code = kerr.RequestTimedOut
 				}
-				c.Trouble(tr)
+				c.AddFault(tr)
 				require.NoError(t, c.MoveTopicPartition("t", int32(n%3), int32(n%2)))
 				rs := write(t, p, 3, values(fmt.Sprint("w", n), 50)...)
 				for _, r := range rs {
@@ -163,7 +163,7 @@ func TestSequenceNumbersWrap(t *testing.T) {
 	t.Parallel()
 	require.EqualValues(t, 0, next(math.MaxInt32, 1))
 	require.EqualValues(t, 4, next(math.MaxInt32-5, 10))
-	c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+	c := kafkafake.StartDialect(t, kafkafake.Kafka(), nil)
 	c.Topic("t", 1)
 	p := newProducer(t, c, &plain{})
 	rs := write(t, p, 1, values("a", 3)...)
@@ -181,11 +181,11 @@ func TestAPartitionThatLosesTrackTakesAnIDOfItsOwn(t *testing.T) {
 	for _, code := range []*kerr.Error{kerr.OutOfOrderSequenceNumber, kerr.UnknownProducerID, kerr.InvalidProducerEpoch, kerr.ProducerFenced, kerr.InvalidProducerIDMapping, kerr.DuplicateSequenceNumber} {
 		t.Run(code.Message, func(t *testing.T) {
 			t.Parallel()
-			c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+			c := kafkafake.StartDialect(t, kafkafake.Kafka(), nil)
 			c.Topic("t", 2)
 			p := newProducer(t, c, policyFunc(func(_ *Batch, a Answer) Plan { return Plan{Same: true} }))
 			all := write(t, p, 2, values("a", 10)...)
-			c.Trouble(kafkafake.Trouble{Do: kafkafake.Refuse, Code: code, Partitions: []int32{1}})
+			c.AddFault(kafkafake.Fault{Do: kafkafake.Refuse, Code: code, Partitions: []int32{1}})
 			all = append(all, write(t, p, 2, values("b", 10)...)...)
 			for _, r := range all {
 				require.Equal(t, Acked, r.Outcome())
@@ -207,11 +207,11 @@ func (f policyFunc) Next(b *Batch, a Answer) Plan { return f(b, a) }
 // What is given up while it is in flight is Unknown, and is not sent again.
 func TestWhatIsGivenUpIsNotSentAgain(t *testing.T) {
 	t.Parallel()
-	c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+	c := kafkafake.StartDialect(t, kafkafake.Kafka(), nil)
 	c.Topic("t", 1)
 	p := newProducer(t, c, &plain{})
 	require.Equal(t, Acked, write(t, p, 1, "first")[0].Outcome())
-	h := c.Trouble(kafkafake.Trouble{Do: kafkafake.DelayAnswer, Pause: time.Hour})
+	h := c.AddFault(kafkafake.Fault{Do: kafkafake.DelayAnswer, Pause: time.Hour})
 	w := NewWrite()
 	r := &Record{Record: &kgo.Record{Topic: "t", Value: []byte("second")}, Write: w}
 	r.Prepare()
@@ -231,7 +231,7 @@ func TestWhatIsGivenUpIsNotSentAgain(t *testing.T) {
 // A batch that is sent again keeps its content, its number and its checksum.
 func TestABatchThatIsSentAgainIsTheSame(t *testing.T) {
 	t.Parallel()
-	c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+	c := kafkafake.StartDialect(t, kafkafake.Kafka(), nil)
 	c.Topic("t", 1)
 	var mu sync.Mutex
 	var seen [][]byte
@@ -242,7 +242,7 @@ func TestABatchThatIsSentAgainIsTheSame(t *testing.T) {
 		return true
 	}})
 	p := newProducer(t, c, &plain{})
-	c.Trouble(kafkafake.Trouble{Do: kafkafake.CutAfter, Count: 2})
+	c.AddFault(kafkafake.Fault{Do: kafkafake.DisconnectAfter, Count: 2})
 	all := write(t, p, 1, values("a", 10)...)
 	requireExact(t, c, all)
 	mu.Lock()
@@ -299,7 +299,7 @@ func TestCloseEndsWhatIsQueued(t *testing.T) {
 // anew, and brokers remember the last ones.
 func TestAForgottenTopicIsUsedAgain(t *testing.T) {
 	t.Parallel()
-	c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+	c := kafkafake.StartDialect(t, kafkafake.Kafka(), nil)
 	c.Topic("t", 1)
 	p := newProducer(t, c, &plain{})
 	var all []*Record

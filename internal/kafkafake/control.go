@@ -8,23 +8,23 @@ import (
 // Dialect returns the cluster's dialect.
 func (c *Cluster) Dialect() *Dialect { return &c.dialect }
 
-// Trouble adds trouble to a cluster that was made by Speak. Troubles befall a
-// request in the order in which they were added; of those that say what becomes of
-// it, the last one does.
-func (c *Cluster) Trouble(t Trouble) *TroubleHandle {
-	h := &TroubleHandle{Trouble: t}
+// AddFault adds a fault to a cluster that StartDialect made. Several faults apply to
+// a request in the order in which they were added. If several decide about the
+// request itself, the last one counts.
+func (c *Cluster) AddFault(t Fault) *FaultHandle {
+	h := &FaultHandle{Fault: t}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.troubles = append(c.troubles, h)
+	c.faults = append(c.faults, h)
 	return h
 }
 
-// strike returns the troubles that befall a request.
-func (c *Cluster) strike(node int32, req kmsg.Request, names []string) (struck []*TroubleHandle) {
+// strike returns the faults that apply to a request.
+func (c *Cluster) strike(node int32, req kmsg.Request, names []string) (struck []*FaultHandle) {
 	c.mu.Lock()
-	troubles := c.troubles
+	faults := c.faults
 	c.mu.Unlock()
-	for _, h := range troubles {
+	for _, h := range faults {
 		if h.strikes(node, req, names) {
 			struck = append(struck, h)
 		}
@@ -32,20 +32,21 @@ func (c *Cluster) strike(node int32, req kmsg.Request, names []string) (struck [
 	return struck
 }
 
-// Away has a node take no connection and lose those that it has, or be back.
+// Away stops a node: it closes its connections and accepts none. With false the node
+// accepts connections again.
 func (c *Cluster) Away(node int32, away bool) {
 	c.mu.Lock()
 	c.away[node] = away
 	c.mu.Unlock()
 	if away {
-		c.cut(node, false)
+		c.disconnect(node, false)
 	}
 }
 
-// Cut closes all connections to a node on which there were produce requests.
-func (c *Cluster) Cut(node int32) { c.cut(node, true) }
+// Disconnect closes all connections to a node on which there were produce requests.
+func (c *Cluster) Disconnect(node int32) { c.disconnect(node, true) }
 
-func (c *Cluster) cut(node int32, producing bool) {
+func (c *Cluster) disconnect(node int32, producing bool) {
 	c.mu.Lock()
 	var cut []*front
 	for f := range c.fronted {
@@ -90,7 +91,7 @@ func (c *Cluster) names(req *kmsg.ProduceRequest) []string {
 	return names
 }
 
-// topic returns what the brokers judge a topic's batches by.
+// topic returns the name and the configs by which brokers check a topic's batches.
 func (c *Cluster) topic(name string) (Topic, bool) {
 	t := Topic{Name: name, Configs: map[string]string{}}
 	info := c.TopicInfo(name)
@@ -117,9 +118,9 @@ func (c *Cluster) leads(node int32, topic string, partition int32) bool {
 	return info != nil && info.Leader == node
 }
 
-// Condemns returns what the leader of the partition has, by the topic's rules as
-// they are now, against a record that is in a batch alone, nil if it takes it.
-func (c *Cluster) Condemns(r *kgo.Record, partition int32, compressor kgo.Compressor) *Refusal {
+// Rejects returns why the leader of the partition rejects a record that is alone in
+// its batch, by the topic configs as they are now. It is nil if the leader takes it.
+func (c *Cluster) Rejects(r *kgo.Record, partition int32, compressor kgo.Compressor) *Refusal {
 	topic, _ := c.topic(r.Topic)
 	leader := int32(0)
 	if info := c.PartitionInfo(r.Topic, partition); info != nil {

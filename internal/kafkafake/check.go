@@ -15,7 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Topic is what a broker judges a batch by.
+// Topic has the settings by which a broker checks a batch.
 type Topic struct {
 	Name    string
 	Configs map[string]string // the topic's own
@@ -24,16 +24,16 @@ type Topic struct {
 // Refusal is why a batch is refused.
 type Refusal struct {
 	Code *kerr.Error
-	// Message and Named are what the answer may say besides.
+	// Message is the text of the answer, and Listed are its RecordErrors.
 	Message string
-	Named   []kmsg.ProduceResponseTopicPartitionErrorRecord
-	// FromZero has the answer tell the base offset 0 instead of -1.
+	Listed  []kmsg.ProduceResponseTopicPartitionErrorRecord
+	// FromZero is set for an answer with the base offset 0 instead of -1.
 	FromZero bool
 }
 
-// Judge returns what a node that leads the partition has against a batch of the
-// v2 format, nil if it takes it. It knows nothing of sequence numbers.
-func (d *Dialect) Judge(topic Topic, partition, node int32, batch []byte) *Refusal {
+// Check returns why a node that leads the partition rejects a batch of the v2
+// format, nil if it takes it. It does not look at sequence numbers.
+func (d *Dialect) Check(topic Topic, partition, node int32, batch []byte) *Refusal {
 	if r := malformed(batch); r != nil {
 		return r
 	}
@@ -58,7 +58,7 @@ func (d *Dialect) Judge(topic Topic, partition, node int32, batch []byte) *Refus
 	if d.tooLongDecompressed(topic, parsed) {
 		return &Refusal{Code: kerr.InvalidRecord}
 	}
-	if r := d.judgeRecords(topic, partition, parsed); r != nil {
+	if r := d.checkRecords(topic, partition, parsed); r != nil {
 		return r
 	}
 	size := d.measure(batch, parsed)
@@ -90,7 +90,7 @@ func (d *Dialect) measure(batch []byte, b *parsedBatch) int64 {
 const maxDecompressed = "max.decompressed.message.bytes"
 
 // tooLongDecompressed reports whether a batch is compressed and has a record that
-// is too long: Kafka then looks at nothing else of the batch, and names no record.
+// is too long. Kafka then checks nothing else of the batch, and lists no record.
 func (d *Dialect) tooLongDecompressed(topic Topic, b *parsedBatch) bool {
 	limit := int64(forever)
 	if d.MaxDecompressed > 0 {
@@ -100,58 +100,58 @@ func (d *Dialect) tooLongDecompressed(topic Topic, b *parsedBatch) bool {
 	return b.codec != kgo.CodecNone && slices.ContainsFunc(b.records, func(r kmsg.Record) bool { return int64(r.Length) > limit })
 }
 
-// judgeRecords judges the records one by one.
-func (d *Dialect) judgeRecords(topic Topic, partition int32, b *parsedBatch) *Refusal {
-	var named []kmsg.ProduceResponseTopicPartitionErrorRecord
+// checkRecords checks the records one by one.
+func (d *Dialect) checkRecords(topic Topic, partition int32, b *parsedBatch) *Refusal {
+	var listed []kmsg.ProduceResponseTopicPartitionErrorRecord
 	badTime := false
 	for i := range b.records {
-		text, code := d.judgeRecord(topic, partition, b, i)
+		text, code := d.checkRecord(topic, partition, b, i)
 		if code == nil {
 			continue
 		}
 		badTime = badTime || code == kerr.InvalidTimestamp
 		e := kmsg.NewProduceResponseTopicPartitionErrorRecord()
 		e.RelativeOffset, e.ErrorMessage = int32(i), &text
-		named = append(named, e)
-		if d.Naming == NamesFirst {
-			named[0].ErrorMessage = nil
-			r := &Refusal{Code: code, Named: named, Message: text}
+		listed = append(listed, e)
+		if d.Listing == ListsFirst {
+			listed[0].ErrorMessage = nil
+			r := &Refusal{Code: code, Listed: listed, Message: text}
 			return r
 		}
 	}
-	if len(named) == 0 {
+	if len(listed) == 0 {
 		return nil
 	}
 	r := &Refusal{Code: kerr.InvalidRecord}
 	if badTime {
 		r.Code = kerr.InvalidTimestamp
 	}
-	if d.Naming == NamesFromOne {
-		for i := range named {
-			named[i].RelativeOffset++
+	if d.Listing == ListsFromOne {
+		for i := range listed {
+			listed[i].RelativeOffset++
 		}
 	}
-	if d.Naming != NamesNone {
-		r.Named, r.Message = named, summary(named, badTime)
+	if d.Listing != ListsNone {
+		r.Listed, r.Message = listed, summary(listed, badTime)
 	}
 	return r
 }
 
-// summary is the text with which Kafka sums up what it names.
-func summary(named []kmsg.ProduceResponseTopicPartitionErrorRecord, badTime bool) string {
+// summary is Kafka's text for the records that it lists.
+func summary(listed []kmsg.ProduceResponseTopicPartitionErrorRecord, badTime bool) string {
 	if badTime {
 		return "One or more records have been rejected due to invalid timestamp"
 	}
 	first := make([]string, 0, 3)
-	for _, e := range named[:min(3, len(named))] {
+	for _, e := range listed[:min(3, len(listed))] {
 		first = append(first, fmt.Sprintf("RecordError(batchIndex=%d, message='%s')", e.RelativeOffset, *e.ErrorMessage))
 	}
 	return fmt.Sprintf("One or more records have been rejected due to %d record errors in total, and only showing the first three errors at most: [%s]",
-		len(named), strings.Join(first, ", "))
+		len(listed), strings.Join(first, ", "))
 }
 
-// judgeRecord judges one record of a batch: the key before the timestamp.
-func (d *Dialect) judgeRecord(topic Topic, partition int32, b *parsedBatch, i int) (string, *kerr.Error) {
+// checkRecord checks one record of a batch: the key before the timestamp.
+func (d *Dialect) checkRecord(topic Topic, partition int32, b *parsedBatch, i int) (string, *kerr.Error) {
 	r := &b.records[i]
 	if !d.NullKeys && r.Key == nil && strings.Contains(topic.text("cleanup.policy", "delete"), "compact") {
 		return fmt.Sprintf("Compacted topic cannot accept message without key in topic partition %s-%d", topic.Name, partition), kerr.InvalidRecord
@@ -169,10 +169,10 @@ func (d *Dialect) judgeRecord(topic Topic, partition int32, b *parsedBatch, i in
 	return "", nil
 }
 
-// Alone returns what a node has against a record that is in a batch alone, as a
-// client with the compressor sends it, nil if it takes it.
+// Alone returns why a node rejects a record that a client with the compressor sends
+// alone in a batch, nil if it takes it.
 func (d *Dialect) Alone(topic Topic, partition, node int32, r *kgo.Record, c kgo.Compressor) *Refusal {
-	return d.Judge(topic, partition, node, batchOf(r, c))
+	return d.Check(topic, partition, node, batchOf(r, c))
 }
 
 // batchOf returns the batch of a single record.
