@@ -51,7 +51,7 @@ func (l *orders) deadLetter(d deadLetter) error {
 	if err != nil {
 		return fmt.Errorf("reading a dead letter in %s: %w", d.file, err)
 	}
-	l.Bury(id, d.file, d.Error)
+	l.DeadLetter(id, d.file, d.Error)
 	return nil
 }
 

@@ -136,7 +136,7 @@ func (comp *composition) run(t *testing.T, v variant, many, replay, dead bool) (
 // outcome says what became of the messages of a stream, given what is in the
 // topic, and whether the stream came to its end.
 func outcome(s *streamtest.Stream, topic map[string]int, ended bool) (got, detail string) {
-	l := s.Ledger(topic, messages)
+	l := s.Checker(topic, messages)
 	n := l.Tally()
 	detail = fmt.Sprintf("%+v; ended %v\n%s", n, ended, short(s.Log.String()))
 	var missing, twice, gone, open, letters, toldOf, toldGood int

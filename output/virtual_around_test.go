@@ -124,7 +124,7 @@ func (w *virtualStream) answered(nth int, err error) {
 		return
 	}
 	for _, l := range letters {
-		w.ledger.Acknowledge(l.id)
+		w.checker.Acknowledge(l.id)
 	}
 }
 

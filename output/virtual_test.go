@@ -113,7 +113,7 @@ type virtualStream struct {
 	stops    int           // how often the stream is shut down, and starts anew
 	stopped  time.Duration // after this time
 
-	ledger  deliverycheck.Checker
+	checker deliverycheck.Checker
 	next    int
 	mu      sync.Mutex
 	letters int
@@ -299,7 +299,7 @@ func (w *virtualStream) live(t *testing.T) error {
 		for i, m := range batch {
 			content, _ := m.AsBytes()
 			id, _, _ := strings.Cut(string(content), ".")
-			w.ledger.Hear(id, said[i])
+			w.checker.Hear(id, said[i])
 		}
 	}
 	if err := w.run(config); err != nil {
@@ -322,7 +322,7 @@ func (w *virtualStream) live(t *testing.T) error {
 		if r.Key != nil {
 			lane = string(r.Key)
 		}
-		w.ledger.Deliver(id, "t", lane)
+		w.checker.Deliver(id, "t", lane)
 	}
 	time.Sleep(2 * time.Minute)
 	if err := w.checkReports(log); err != nil {
@@ -335,7 +335,7 @@ func (w *virtualStream) live(t *testing.T) error {
 	if strings.Contains(w.onChild, "split") && w.child != "takes" { // it fails in part: letters come again
 		promise.Again = 1000
 	}
-	return w.ledger.Check(promise)
+	return w.checker.Check(promise)
 }
 
 // source makes the batches, and gives those again that were not acknowledged. All
@@ -378,7 +378,7 @@ func (w *virtualStream) write() (letters []letter) {
 				}
 			}
 		}
-		w.ledger.Send(m)
+		w.checker.Send(m)
 		letters = append(letters, letter{m.ID, content, key})
 	}
 	return letters
@@ -408,19 +408,19 @@ func (w *virtualStream) capture(ctx context.Context, batch service.MessageBatch)
 			return ctx.Err()
 		}
 	case w.child == "takes a part" && w.letters%2 == 1 && len(batch) > 1:
-		if err := w.bury(batch[1:]); err != nil {
+		if err := w.takeDeadLetters(batch[1:]); err != nil {
 			return err
 		}
 		return service.NewBatchError(batch, errors.New("not the first")).Failed(0, errors.New("not the first"))
 	}
-	return w.bury(batch)
+	return w.takeDeadLetters(batch)
 }
 
-func (w *virtualStream) bury(batch service.MessageBatch) error {
+func (w *virtualStream) takeDeadLetters(batch service.MessageBatch) error {
 	letters, err := streamtest.Capture(batch)
 	for _, l := range letters {
 		id, _, _ := strings.Cut(l.Content, ".")
-		w.ledger.Bury(id, "capture", l.Why())
+		w.checker.DeadLetter(id, "capture", l.Why())
 	}
 	return err
 }

@@ -145,16 +145,16 @@ func (w *scenario) read(ctx context.Context) error {
 				why = string(h.Value)
 			}
 		}
-		if err := w.bury(r.Value, why); err != nil {
+		if err := w.deadLetter(r.Value, why); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// bury enters a dead letter. A fallback may get a batch as it was before the
+// deadLetter enters a dead letter. A fallback may get a batch as it was before the
 // output's processors, and with good messages that its own processors multiply.
-func (w *scenario) bury(text []byte, why string) error {
+func (w *scenario) deadLetter(text []byte, why string) error {
 	all, err := contents(text)
 	for _, c := range all {
 		if w.onOutput.has(filter) && w.dropped(c.ID) || c.Letter > 0 && w.deserved(w.kinds[c.ID]) == "" {
@@ -166,7 +166,7 @@ func (w *scenario) bury(text []byte, why string) error {
 			units = slices.DeleteFunc(w.units(c.ID), func(u string) bool { return !strings.HasSuffix(u, fmt.Sprint(".", c.Letter)) })
 		}
 		for _, u := range units {
-			w.Bury(u, "", why)
+			w.DeadLetter(u, "", why)
 		}
 	}
 	return err

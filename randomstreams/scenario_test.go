@@ -226,7 +226,7 @@ func (w *scenario) letters(_ context.Context, batch service.MessageBatch) error 
 		if failed[i] {
 			continue
 		}
-		if err := w.bury([]byte(c.Content), c.Why()); err != nil {
+		if err := w.deadLetter([]byte(c.Content), c.Why()); err != nil {
 			return err
 		}
 	}

@@ -135,8 +135,8 @@ func (a *account) answer(e event) {
 	}
 }
 
-// bury enters dead letters.
-func (a *account) bury(letters []letter) {
+// takeDeadLetters enters dead letters.
+func (a *account) takeDeadLetters(letters []letter) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, d := range letters {

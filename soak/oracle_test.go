@@ -35,7 +35,7 @@ func fulfil(a *account, n uint64, should fate) {
 
 func find(a *account, n uint64, should fate) {
 	if should == dead {
-		a.bury([]letter{{Number: n, Why: a.load.class(a.load.kind(n)) + ": because", Intact: true}})
+		a.takeDeadLetters([]letter{{Number: n, Why: a.load.class(a.load.kind(n)) + ": because", Intact: true}})
 		return
 	}
 	a.deliver(n, a.load.message(n, time.Time{}))
@@ -71,14 +71,14 @@ func TestWhatIsWrongIsFoundAndCounted(t *testing.T) {
 		{"delivered and dead-lettered", aPoison, func(a *account, n uint64) { fulfil(a, n, dead); a.set(n, delivered) }, func(t total) int { return t.Duplicated }},
 		{"a good message is dead-lettered", aGood, func(a *account, n uint64) {
 			say(deliverycheck.Done)(a, n)
-			a.bury([]letter{{Number: n, Why: "size_exceeded: x", Intact: true}})
+			a.takeDeadLetters([]letter{{Number: n, Why: "size_exceeded: x", Intact: true}})
 		}, func(t total) int { return t.WronglyDead }},
 		{"a bad message is delivered", aPoison, func(a *account, n uint64) { fulfil(a, n, delivered) }, func(t total) int { return t.Spared }},
 		{"another class", aPoison, func(a *account, n uint64) {
 			say(deliverycheck.Done)(a, n)
-			a.bury([]letter{{Number: n, Why: "unroutable: x", Intact: true}})
+			a.takeDeadLetters([]letter{{Number: n, Why: "unroutable: x", Intact: true}})
 		}, func(t total) int { return t.Misfiled }},
-		{"another content", aPoison, func(a *account, n uint64) { fulfil(a, n, dead); a.bury([]letter{{Number: n}}) }, func(t total) int { return t.Strays }},
+		{"another content", aPoison, func(a *account, n uint64) { fulfil(a, n, dead); a.takeDeadLetters([]letter{{Number: n}}) }, func(t total) int { return t.Strays }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -87,7 +87,7 @@ func (p *process) listen(from *gob.Decoder, accounts []*account) error {
 		case e.Answered:
 			a.answer(e)
 		default:
-			a.bury(e.Letters)
+			a.takeDeadLetters(e.Letters)
 		}
 	}
 }

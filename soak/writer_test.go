@@ -171,7 +171,7 @@ func (w *writer) run(l load) (sent uint64, err error) {
 			return w.batch(l, from), func(_ error, said []deliverycheck.Answer) { w.answer(l, from, said) }, nil
 		},
 		Output: string(config),
-		Sinks:  map[string]streamtest.Sink{"graveyard": func(_ context.Context, b service.MessageBatch) error { return w.bury(l, b) }},
+		Sinks:  map[string]streamtest.Sink{"dead_letters": func(_ context.Context, b service.MessageBatch) error { return w.takeDeadLetters(l, b) }},
 		Log:    &streamtest.Log{Forget: true, OnLine: func(line string) { fmt.Printf("load=%d %s", l.Number, line) }},
 		Level:  slog.LevelInfo,
 	}.Build()
@@ -193,7 +193,7 @@ func (w *writer) fields(l load) map[string]any {
 		"max_in_flight": l.InFlight,
 		"topic_rules":   map[string]any{"enabled": l.Rules},
 		"permanent":     []string{"size_exceeded", "invalid_record", "unroutable", "unknown_topic"},
-		"dead_letter":   map[string]any{"graveyard": map[string]any{}},
+		"dead_letter":   map[string]any{"dead_letters": map[string]any{}},
 		// The source is next to the output, and hears of each message.
 		"report_failures": "per_message",
 		// Faults of seconds must be over within seconds.
@@ -237,7 +237,7 @@ func (w *writer) answer(l load, from uint64, said []deliverycheck.Answer) {
 	w.tell(e)
 }
 
-func (w *writer) bury(l load, batch service.MessageBatch) error {
+func (w *writer) takeDeadLetters(l load, batch service.MessageBatch) error {
 	captured, err := streamtest.Capture(batch)
 	if err != nil {
 		return err

@@ -39,7 +39,7 @@ func TestTheRightToWriteIsEnough(t *testing.T) {
 			for _, op := range test.more {
 				c.Grant("User:"+onkafka.Alice, op, kafkatest.TopicResource("rights"))
 			}
-			l := onkafka.NewLedger(t, "access/"+test.name)
+			l := onkafka.NewChecker(t, "access/"+test.name)
 			l.Ordered = true
 			onkafka.Run(l, onkafka.As(t, c, kafkatest.Plain, onkafka.Alice, onkafka.AlicePassword),
 				onkafka.Around("rights", "a", 20,
@@ -55,7 +55,7 @@ func TestAForbiddenTopicDoesNotHoldUpAnotherStream(t *testing.T) {
 	c := onkafka.Secured(t)
 	oneRightOfTwo(c, 1)
 	f := onkafka.As(t, c, kafkatest.Plain, onkafka.Alice, onkafka.AlicePassword)
-	allowed, denied := onkafka.NewLedger(t, "access/two streams/allowed"), onkafka.NewLedger(t, "access/two streams/denied at first")
+	allowed, denied := onkafka.NewChecker(t, "access/two streams/allowed"), onkafka.NewChecker(t, "access/two streams/denied at first")
 	allowed.Ordered, denied.Ordered = true, true
 	var flow, stuck [][]onkafka.Message
 	for b := range 10 {
@@ -75,7 +75,7 @@ func TestAForbiddenTopicDoesNotHoldUpAnotherStream(t *testing.T) {
 func TestOfOneBatchOnlyTheForbiddenIsHandedOn(t *testing.T) {
 	c := onkafka.Secured(t)
 	oneRightOfTwo(c, 2)
-	l := onkafka.NewLedger(t, "access/one batch, unauthorized is permanent")
+	l := onkafka.NewChecker(t, "access/one batch, unauthorized is permanent")
 	l.Ordered = true
 	var all [][]onkafka.Message
 	for b := range 3 {
@@ -94,7 +94,7 @@ func TestOfOneBatchOnlyTheForbiddenIsHandedOn(t *testing.T) {
 func TestABatchWithAForbiddenTopicIsHeldAndSaidToBeHeld(t *testing.T) {
 	c := onkafka.Secured(t)
 	oneRightOfTwo(c, 1)
-	l := onkafka.NewLedger(t, "access/one batch, held")
+	l := onkafka.NewChecker(t, "access/one batch, held")
 	l.Ordered = true
 	s := onkafka.Start(l, onkafka.As(t, c, kafkatest.Plain, onkafka.Alice, onkafka.AlicePassword), onkafka.Batches(
 		onkafka.Around("allowed", "a", 10, onkafka.Good("denied", "d-0"), onkafka.Good("denied", "d-1")),
@@ -119,7 +119,7 @@ func TestMessagesWaitForTheRightToWrite(t *testing.T) {
 			if user.name == onkafka.Alice {
 				onkafka.MayWrite(c, onkafka.Alice, "other") // and so obtain a producer ID
 			}
-			l := onkafka.NewLedger(t, "access/granted, revoked, granted/"+user.other)
+			l := onkafka.NewChecker(t, "access/granted, revoked, granted/"+user.other)
 			l.Ordered = true
 			s := onkafka.Start(l, onkafka.As(t, c, kafkatest.Plain, user.name, user.password), onkafka.Steady("later", "m"))
 			s.Held(onkafka.Unauthorized, 1)

@@ -18,7 +18,7 @@ func TestThrottlingLosesNothing(t *testing.T) {
 	c.CreateTopic("throttled", 2, 1, nil)
 	const client = "throttled"
 	c.SetQuota("", client, 1<<20)
-	l := onkafka.NewLedger(t, "quota/1 MB per second")
+	l := onkafka.NewChecker(t, "quota/1 MB per second")
 	l.Ordered = true
 	var all [][]onkafka.Message
 	for b := range 80 {

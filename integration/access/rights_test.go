@@ -28,7 +28,7 @@ func TestCommandsOfTheDocsGrantTheRights(t *testing.T) {
 	text, err := os.ReadFile("../../docs/rights.md")
 	require.NoError(t, err)
 	c.CreateTopic("orders", 1, 1, map[string]string{"max.message.bytes": "20000"})
-	l := onkafka.NewLedger(t, "access/commands of docs/rights.md")
+	l := onkafka.NewChecker(t, "access/commands of docs/rights.md")
 	l.Ordered = true
 	s := onkafka.Start(l, onkafka.As(t, c, kafkatest.Plain, onkafka.Alice, onkafka.AlicePassword), onkafka.Batches(
 		onkafka.Around("orders", "a", 10, onkafka.Good("orders", "large").Padded(30_000, onkafka.Noise).Bad(onkafka.SizeExceeded))))

@@ -29,7 +29,7 @@ func TestEveryMechanismDelivers(t *testing.T) {
 			c := c.With(t)
 			c.CreateTopic("sasl", 1, 1, nil)
 			onkafka.MayWrite(c, onkafka.Alice, "sasl")
-			l := onkafka.NewLedger(t, "security/"+mechanism)
+			l := onkafka.NewChecker(t, "security/"+mechanism)
 			f := onkafka.As(t, c, mechanism, onkafka.Alice, onkafka.AlicePassword)
 			s := onkafka.StartAt(l, f, onkafka.Batches(onkafka.Around("sasl", "a", 20, onkafka.Good("sasl", "huge").Padded(2<<20, onkafka.Noise).Bad(onkafka.SizeExceeded))), everything)
 			s.Wait()
@@ -67,7 +67,7 @@ func TestClientCertificatesDeliver(t *testing.T) {
 		"root_cas_file": onkafka.PemFile(t, certs.CA),
 		"client_certs":  []any{onkafka.Fields{"cert_file": onkafka.PemFile(t, certs.ClientCert), "key_file": onkafka.PemFile(t, certs.ClientKey)}},
 	}
-	l := onkafka.NewLedger(t, "security/client certificate")
+	l := onkafka.NewChecker(t, "security/client certificate")
 	onkafka.Run(l, f, onkafka.Around("certified", "a", 20))
 	l.CheckTopics(c, "certified")
 
@@ -99,7 +99,7 @@ func TestAClientCertificateIsRenewedOnDisk(t *testing.T) {
 	}
 	expiry := time.Now().Add(20 * time.Second).Truncate(time.Second)
 	issue(expiry)
-	l := onkafka.NewLedger(t, "security/client certificate renewed on disk")
+	l := onkafka.NewChecker(t, "security/client certificate renewed on disk")
 	next := make(chan []onkafka.Message, 100)
 	s := onkafka.Start(l, onkafka.Defaults(c).With(onkafka.Fields{"max_in_flight": 10, "tls": onkafka.Fields{
 		"enabled":       true,
@@ -144,7 +144,7 @@ func TestAFailureToConnectSaysWhy(t *testing.T) {
 				onkafka.Fields{"mechanism": kafkatest.Plain, "username": onkafka.Alice, "password": onkafka.AlicePassword},
 			}
 			c.CreateTopic("sasl", 1, 1, nil)
-			l := onkafka.NewLedger(t, "security/the last of several mechanisms")
+			l := onkafka.NewChecker(t, "security/the last of several mechanisms")
 			onkafka.Run(l, f, onkafka.Around("sasl", "a", 20))
 			l.CheckTopics(c, "sasl")
 		})
@@ -187,7 +187,7 @@ func TestAFailureToConnectSaysWhy(t *testing.T) {
 // secret, and that no message is done with.
 func requireNoConnection(t *testing.T, f onkafka.Fields, why string) {
 	t.Helper()
-	l := onkafka.NewLedger(t, t.Name())
+	l := onkafka.NewChecker(t, t.Name())
 	s := onkafka.StartAt(l, f, onkafka.Batches([]onkafka.Message{onkafka.Good("nowhere", "m")}), everything)
 	onkafka.Eventually(t, func() bool {
 		for line := range strings.Lines(s.Log.String()) {

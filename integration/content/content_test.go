@@ -54,7 +54,7 @@ func TestRefusedContentIsFoundHoweverMuchThereIsOfIt(t *testing.T) {
 				t.Run(name, func(t *testing.T) {
 					c := c.With(t)
 					c.CreateTopic(topic, 2, 1, cause.properties)
-					l := onkafka.NewLedger(t, "content/"+name)
+					l := onkafka.NewChecker(t, "content/"+name)
 					l.Ordered = true
 					var batch []onkafka.Message
 					for i := range 30 {
@@ -78,7 +78,7 @@ func TestRefusedContentIsFoundHoweverMuchThereIsOfIt(t *testing.T) {
 func TestAnEmptyKeyIsAKey(t *testing.T) {
 	c := onkafka.OneNode(t)
 	c.CreateTopic("content", 1, 1, map[string]string{"cleanup.policy": "compact"})
-	l := onkafka.NewLedger(t, "content/empty key")
+	l := onkafka.NewChecker(t, "content/empty key")
 	empty := onkafka.Good("content", "empty")
 	empty.Key = new(string)
 	onkafka.Run(l, onkafka.Defaults(c), onkafka.Around("content", "a", 4, empty, onkafka.Good("content", "null").Keyless().Bad(onkafka.InvalidRecord)))
@@ -104,7 +104,7 @@ func TestEachCauseInABatchOfSeveralIsTold(t *testing.T) {
 				"message.timestamp.before.max.ms": "3600000",
 			})
 			c.CreateTopic("other", 1, 1, nil)
-			l := onkafka.NewLedger(t, "content/several causes/"+test.name)
+			l := onkafka.NewChecker(t, "content/several causes/"+test.name)
 			l.Ordered = true
 			var all [][]onkafka.Message
 			for b := range 3 {
@@ -125,7 +125,7 @@ func TestConcurrentBatchesDoNotShareTheBlame(t *testing.T) {
 			c := c.With(t)
 			const topic = "content"
 			c.CreateTopic(topic, 2, 1, map[string]string{"cleanup.policy": "compact", "max.message.bytes": "20000"})
-			l := onkafka.NewLedger(t, fmt.Sprintf("content/concurrent batches/topic rules %t", rules))
+			l := onkafka.NewChecker(t, fmt.Sprintf("content/concurrent batches/topic rules %t", rules))
 			var all [][]onkafka.Message
 			for b := range 100 {
 				prefix := fmt.Sprintf("b%02d", b)

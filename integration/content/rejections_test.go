@@ -136,7 +136,7 @@ func TestARejectionIsReportedWithoutFurtherTraffic(t *testing.T) {
 			t.Run(fmt.Sprintf("idempotent %t/%v", idempotent, fields), func(t *testing.T) {
 				c := c.With(t)
 				c.CreateTopic("quiet", 1, 1, map[string]string{"cleanup.policy": "compact"})
-				l := onkafka.NewLedger(t, t.Name())
+				l := onkafka.NewChecker(t, t.Name())
 				first, more := []onkafka.Message{onkafka.Good("quiet", "bad").Keyless().Bad(onkafka.InvalidRecord)}, make(chan struct{})
 				next := onkafka.Batches(first, onkafka.Around("quiet", "after", 4))
 				given := 0

@@ -19,7 +19,7 @@ const unknownTopic = "unknown_topic"
 func TestMessagesForIllegalTopicsAreUnroutable(t *testing.T) {
 	c := onkafka.OneNode(t)
 	c.CreateTopic("legal", 1, 1, nil)
-	l := onkafka.NewLedger(t, "routing/illegal names")
+	l := onkafka.NewChecker(t, "routing/illegal names")
 	l.Ordered = true
 	var midst []onkafka.Message
 	for i, name := range []string{"two words", "", ".", "..", "a/b", "gr\u00fcn", strings.Repeat("x", 250)} {
@@ -32,7 +32,7 @@ func TestMessagesForIllegalTopicsAreUnroutable(t *testing.T) {
 func TestMessagesForMissingPartitionsAreUnroutable(t *testing.T) {
 	c := onkafka.OneNode(t)
 	c.CreateTopic("routing", 2, 1, nil)
-	l := onkafka.NewLedger(t, "routing/missing partitions")
+	l := onkafka.NewChecker(t, "routing/missing partitions")
 	l.Ordered = true
 	to := func(partition string, m onkafka.Message) onkafka.Message {
 		m.Partition = partition
@@ -57,7 +57,7 @@ func byPartition(c *kafkatest.Cluster) onkafka.Fields {
 func TestPartitionsMayBeAddedWhileRunning(t *testing.T) {
 	c := onkafka.OneNode(t)
 	c.CreateTopic("growing", 1, 1, nil)
-	l := onkafka.NewLedger(t, "routing/partitions added while running")
+	l := onkafka.NewChecker(t, "routing/partitions added while running")
 	s := onkafka.Start(l, onkafka.Defaults(c).With(onkafka.Fields{"metadata_max_age": "5s"}), onkafka.Steady("growing", "m"))
 	s.GoOn(10)
 	c.AddPartitions("growing", 3)
@@ -85,7 +85,7 @@ func TestAPartitionThatWasJustAddedIsNotMissing(t *testing.T) {
 		t.Run(fmt.Sprintf("topic rules %t", rules), func(t *testing.T) {
 			c := c.With(t)
 			c.CreateTopic("growing", 1, 1, nil)
-			l := onkafka.NewLedger(t, fmt.Sprintf("routing/a partition just added/topic rules %t", rules))
+			l := onkafka.NewChecker(t, fmt.Sprintf("routing/a partition just added/topic rules %t", rules))
 			next := make(chan []onkafka.Message, 1)
 			s := onkafka.Start(l, byPartition(c).With(onkafka.Fields{"topic_rules": onkafka.Fields{"enabled": rules}}), onkafka.Channel(next))
 			to := func(partition int, id string) []onkafka.Message {
@@ -111,8 +111,8 @@ func TestATopicMayBeDeletedAndCreatedAgainWhileRunning(t *testing.T) {
 	c := onkafka.OneNode(t)
 	c.CreateTopic("phoenix", 1, 1, nil)
 	c.CreateTopic("bystander", 1, 1, nil)
-	l := onkafka.NewLedger(t, "routing/topic deleted and created again")
-	other := onkafka.NewLedger(t, "routing/topic deleted and created again/another stream")
+	l := onkafka.NewChecker(t, "routing/topic deleted and created again")
+	other := onkafka.NewChecker(t, "routing/topic deleted and created again/another stream")
 	l.Ordered, other.Ordered = true, true
 	var gone atomic.Bool
 	sent := onkafka.Steady("phoenix", "m")
@@ -148,7 +148,7 @@ func TestNothingIsDuplicatedWhileATopicIsDeletedAndCreatedAgainAtFullSpeed(t *te
 		t.Run(fmt.Sprintf("idempotent_write %t", idempotent), func(t *testing.T) {
 			c := c.With(t)
 			c.CreateTopic("phoenix", 3, 1, nil)
-			l := onkafka.NewLedger(t, t.Name())
+			l := onkafka.NewChecker(t, t.Name())
 			l.Uncertain = !idempotent // without sequence numbers, what is behind a refused batch may be taken
 			var n atomic.Int64
 			s := onkafka.Start(l, onkafka.Defaults(c).With(onkafka.Fields{"max_in_flight": 10, "idempotent_write": idempotent}), func(context.Context) []onkafka.Message {
@@ -174,7 +174,7 @@ func TestNothingIsDuplicatedWhileATopicIsDeletedAndCreatedAgainAtFullSpeed(t *te
 
 func TestMessagesWaitForATopicThatAppearsLater(t *testing.T) {
 	c := onkafka.OneNode(t)
-	l := onkafka.NewLedger(t, "routing/topic appears later")
+	l := onkafka.NewChecker(t, "routing/topic appears later")
 	l.Ordered = true
 	s := onkafka.Start(l, onkafka.Defaults(c), onkafka.Steady("late", "m"))
 	s.Held(unknownTopic, 1)
@@ -187,7 +187,7 @@ func TestMessagesWaitForATopicThatAppearsLater(t *testing.T) {
 func TestOfOneBatchOnlyWhatHasNoTopicIsHandedOn(t *testing.T) {
 	c := onkafka.OneNode(t)
 	c.CreateTopic("there", 1, 1, nil)
-	l := onkafka.NewLedger(t, "routing/no such topic, unknown_topic is permanent")
+	l := onkafka.NewChecker(t, "routing/no such topic, unknown_topic is permanent")
 	l.Ordered = true
 	var batch []onkafka.Message
 	for i := range 20 {

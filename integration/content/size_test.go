@@ -72,7 +72,7 @@ func TestTooLargeMessagesAreFoundWhateverLimitTheyExceed(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			c := c.With(t)
 			c.CreateTopic("size", 1, 1, test.properties)
-			l := onkafka.NewLedger(t, "size/"+test.name)
+			l := onkafka.NewChecker(t, "size/"+test.name)
 			l.Ordered = true
 			var all [][]onkafka.Message
 			for i := range 3 {
@@ -93,7 +93,7 @@ func TestTooLargeMessagesAreFoundWhateverLimitTheyExceed(t *testing.T) {
 func TestWhatFitsCompressedIsDelivered(t *testing.T) {
 	c := onkafka.OneNode(t)
 	c.CreateTopic("size", 1, 1, map[string]string{"max.message.bytes": "20000"})
-	l := onkafka.NewLedger(t, "size/compressible over the topic's limit")
+	l := onkafka.NewChecker(t, "size/compressible over the topic's limit")
 	onkafka.Run(l, onkafka.Defaults(c).With(onkafka.Fields{"compression": "zstd"}),
 		onkafka.Around("size", "a", 20, onkafka.Good("size", "compressible").Padded(500_000, onkafka.Zeros)))
 	l.CheckTopics(c, "size")
@@ -104,7 +104,7 @@ func TestWhatFitsCompressedIsDelivered(t *testing.T) {
 func TestTheLimitOfDecompressedRecords(t *testing.T) {
 	c := onkafka.OneNode(t)
 	c.CreateTopic("long", 1, 1, map[string]string{"max.decompressed.message.bytes": "2000"})
-	l := onkafka.NewLedger(t, "size/decompressed records")
+	l := onkafka.NewChecker(t, "size/decompressed records")
 	onkafka.Run(l, onkafka.Defaults(c).With(onkafka.Fields{"compression": "lz4"}),
 		onkafka.Around("long", "a", 50, onkafka.Good("long", "too-long").Padded(5000, onkafka.Zeros).Bad(onkafka.SizeExceeded)),
 		onkafka.Around("long", "b", 50, onkafka.Good("long", "noise").Padded(5000, onkafka.Noise)))
@@ -126,7 +126,7 @@ func TestBatchesOverTheLimitAreDeliveredIfEachMessageFits(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			c := c.With(t)
 			c.CreateTopic("size", 2, 1, test.properties)
-			l := onkafka.NewLedger(t, "size/batches over the limit/"+test.name)
+			l := onkafka.NewChecker(t, "size/batches over the limit/"+test.name)
 			l.Ordered = true
 			var all [][]onkafka.Message
 			for b := range 4 {
@@ -160,7 +160,7 @@ func TestTheLimitIsExactToTheByte(t *testing.T) {
 					f["topic_rules"] = onkafka.Fields{"enabled": whose == "topic"}
 				}
 				c.CreateTopic("size", 1, 1, properties)
-				l := onkafka.NewLedger(t, fmt.Sprintf("size/to the byte/%s/%s", whose, codec))
+				l := onkafka.NewChecker(t, fmt.Sprintf("size/to the byte/%s/%s", whose, codec))
 				l.Ordered = true
 				onkafka.Run(l, f,
 					onkafka.Around("size", "a", 6,
@@ -185,7 +185,7 @@ func TestTheLimitMayChangeWhileRunning(t *testing.T) {
 		t.Run(fmt.Sprintf("topic rules %t", rules), func(t *testing.T) {
 			c := c.With(t)
 			c.CreateTopic("size", 1, 1, map[string]string{"max.message.bytes": "20000"})
-			l := onkafka.NewLedger(t, fmt.Sprintf("size/limit changed while running/topic rules %t", rules))
+			l := onkafka.NewChecker(t, fmt.Sprintf("size/limit changed while running/topic rules %t", rules))
 			l.Ordered = true
 			next := make(chan []onkafka.Message, 1)
 			s := onkafka.Start(l, onkafka.Defaults(c).With(onkafka.Fields{"topic_rules": onkafka.Fields{"enabled": rules}}), onkafka.Channel(next))

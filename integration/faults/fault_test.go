@@ -34,9 +34,9 @@ func underLoad(t *testing.T, scenario string, do func(f *onkafka.Faults)) {
 		"request_timeout_overhead": "2s",
 		"metadata_max_age":         "10s",
 	})
-	byClient := onkafka.NewLedger(t, "faults/"+scenario+"/limit of the client")
-	byTopic := onkafka.NewLedger(t, "faults/"+scenario+"/limit of the topic")
-	byBroker := onkafka.NewLedger(t, "faults/"+scenario+"/limit of the topic, not asked")
+	byClient := onkafka.NewChecker(t, "faults/"+scenario+"/limit of the client")
+	byTopic := onkafka.NewChecker(t, "faults/"+scenario+"/limit of the topic")
+	byBroker := onkafka.NewChecker(t, "faults/"+scenario+"/limit of the topic, not asked")
 	byClient.Ordered, byBroker.Ordered = true, true
 	byBroker.Uncertain = true
 	f := &onkafka.Faults{Cluster: c, T: t, Proxy: proxy, Topic: "by-topic", Loads: []*onkafka.Stream{

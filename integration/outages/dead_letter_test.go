@@ -20,7 +20,7 @@ func TestDeadLettersWaitForAnOutputThatIsDown(t *testing.T) {
 	c, _ := onkafka.ThreeNodes(t)
 	c.CreateTopic("letters-wait", 3, 3, map[string]string{"min.insync.replicas": "2", "max.message.bytes": "20000"})
 	c.WaitInSync()
-	l := onkafka.NewLedger(t, "dead letters/output down for a minute, leader killed")
+	l := onkafka.NewChecker(t, "dead letters/output down for a minute, leader killed")
 	f := &onkafka.Faults{Cluster: c, T: t, Topic: "letters-wait"}
 	s := onkafka.Start(l, onkafka.Defaults(c).With(onkafka.DeadLetters).With(onkafka.Fields{"max_in_flight": 10, "timeout": "2s", "request_timeout_overhead": "2s"}), onkafka.Poisoned("letters-wait"))
 	s.GoOn(15)
@@ -44,7 +44,7 @@ func TestNothingIsDeadLetteredForALostRight(t *testing.T) {
 	c := onkafka.Secured(t)
 	c.CreateTopic("rights-lost", 2, 1, map[string]string{"max.message.bytes": "20000"})
 	onkafka.MayWrite(c, onkafka.Alice, "rights-lost")
-	l := onkafka.NewLedger(t, "dead letters/right lost and granted again")
+	l := onkafka.NewChecker(t, "dead letters/right lost and granted again")
 	l.Ordered = true
 	s := onkafka.Start(l, onkafka.As(t, c, kafkatest.Plain, onkafka.Alice, onkafka.AlicePassword).With(onkafka.DeadLetters), onkafka.Poisoned("rights-lost"))
 	s.GoOn(10)
@@ -62,7 +62,7 @@ func TestDeadLettersGoToATopic(t *testing.T) {
 	c := onkafka.OneNode(t)
 	c.CreateTopic("orders", 3, 1, map[string]string{"max.message.bytes": "20000"})
 	c.CreateTopic("letters", 1, 1, nil)
-	l := onkafka.NewLedger(t, "dead letters/to a topic")
+	l := onkafka.NewChecker(t, "dead letters/to a topic")
 	child := onkafka.Fields{
 		"seed_brokers": c.Brokers(),
 		"topic":        "letters",
@@ -79,7 +79,7 @@ func TestDeadLettersGoToATopic(t *testing.T) {
 			headers[h.Key] = string(h.Value)
 		}
 		require.Equal(t, "orders", headers["kafka_guarded_topic"])
-		l.Buried(r.Value, headers["kafka_guarded_error"])
+		l.TakeDeadLetter(r.Value, headers["kafka_guarded_error"])
 	}
 	l.CheckTopics(c, "orders")
 }

@@ -27,7 +27,7 @@ func TestNoRecordFailsWhileABrokerRejectsEveryBatch(t *testing.T) {
 				c := c.With(t)
 				topic := fmt.Sprintf("sick-%s-%s", code.Message, sick)
 				c.CreateTopic(topic, 3, 1, nil)
-				l := onkafka.NewLedger(t, t.Name())
+				l := onkafka.NewChecker(t, t.Name())
 				s := onkafka.Start(l, onkafka.Defaults(c).With(onkafka.Fields{"max_in_flight": 10}), onkafka.Steady(topic, "m"))
 				s.GoOn(5)
 				relay.Follow(onkafka.Rules{Refuse: func(*kmsg.ProduceRequest) int16 { return code.Code }})
@@ -54,7 +54,7 @@ func TestWhatAFailingBrokerHasAppendedIsNotSentAgain(t *testing.T) {
 				c := c.With(t)
 				topic := fmt.Sprintf("failing%d-%d", code.Code, then.Code)
 				c.CreateTopic(topic, 1, 1, nil)
-				l := onkafka.NewLedger(t, t.Name())
+				l := onkafka.NewChecker(t, t.Name())
 				l.Uncertain = true
 				next := make(chan []onkafka.Message, 1)
 				s := onkafka.Start(l, onkafka.Defaults(c).With(onkafka.Fields{"topic_rules": onkafka.Fields{"enabled": false}}), onkafka.Channel(next))
@@ -95,7 +95,7 @@ func TestAnOutageMakesNoRecordTooOld(t *testing.T) {
 			c := c.With(t)
 			topic := fmt.Sprint("young-", rules)
 			c.CreateTopic(topic, 3, 1, map[string]string{"message.timestamp.before.max.ms": "2000"})
-			l := onkafka.NewLedger(t, t.Name())
+			l := onkafka.NewChecker(t, t.Name())
 			l.Uncertain = true // what was under way when the network was cut
 			s := onkafka.Start(l, onkafka.Defaults(c).With(onkafka.Fields{"max_in_flight": 10, "topic_rules": onkafka.Fields{"enabled": rules}}), onkafka.Steady(topic, "m"))
 			s.GoOn(5)
@@ -117,7 +117,7 @@ func TestNothingIsInDoubtWithoutAConnection(t *testing.T) {
 			c := c.With(t)
 			topic := fmt.Sprint("unreached-", before)
 			c.CreateTopic(topic, 3, 1, nil)
-			l := onkafka.NewLedger(t, t.Name())
+			l := onkafka.NewChecker(t, t.Name())
 			next := make(chan []onkafka.Message, 100)
 			if before == 0 {
 				relay.Cut()
@@ -153,7 +153,7 @@ func TestAForgottenProducerDuplicatesNothing(t *testing.T) {
 		return true
 	}})
 	c.CreateTopic("forgotten", 1, 1, map[string]string{"cleanup.policy": "compact"})
-	l := onkafka.NewLedger(t, "sick/producer forgotten")
+	l := onkafka.NewChecker(t, "sick/producer forgotten")
 	next := make(chan []onkafka.Message, 100)
 	s := onkafka.Start(l, onkafka.Defaults(c).With(onkafka.Fields{"topic_rules": onkafka.Fields{"enabled": false}, "max_in_flight": 10}), onkafka.Channel(next))
 	batches := 0
@@ -182,7 +182,7 @@ func TestAForgottenProducerDuplicatesNothing(t *testing.T) {
 func TestRequestsThatTheBrokerCutsAreMadeSmaller(t *testing.T) {
 	c := onkafka.Shared(t, kafkatest.Options{Properties: map[string]string{"socket.request.max.bytes": "200000"}})
 	c.CreateTopic("cut", 3, 1, nil)
-	l := onkafka.NewLedger(t, "sick/socket.request.max.bytes")
+	l := onkafka.NewChecker(t, "sick/socket.request.max.bytes")
 	l.Uncertain = true
 	var batch []onkafka.Message
 	for i := range 2000 {
@@ -198,7 +198,7 @@ func TestClientsAreBoundedWhileARightIsMissing(t *testing.T) {
 	c, relay := onkafka.Relayed(t, onkafka.SpeedOptions(kafkatest.DefaultVersion, 1))
 	c.CreateTopic("denied", 1, 1, nil)
 	c.Grant("User:"+onkafka.Alice, kadm.OpDescribe, kafkatest.TopicResource("denied"))
-	l := onkafka.NewLedger(t, "sick/churn")
+	l := onkafka.NewChecker(t, "sick/churn")
 	f := onkafka.Defaults(c).With(onkafka.Fields{
 		"sasl":          []any{onkafka.Fields{"mechanism": kafkatest.Plain, "username": onkafka.Alice, "password": onkafka.AlicePassword}},
 		"max_in_flight": 32,
@@ -234,7 +234,7 @@ func TestTheBudgetIsKeptWhileTheBrokerIsAway(t *testing.T) {
 			c := c.With(t)
 			topic := fmt.Sprint("away-", before)
 			c.CreateTopic(topic, 3, 1, nil)
-			l := onkafka.NewLedger(t, t.Name())
+			l := onkafka.NewChecker(t, t.Name())
 			next := make(chan []onkafka.Message, 100)
 			s := onkafka.Start(l, onkafka.Defaults(c).With(onkafka.Fields{"retry": onkafka.Fields{"max_elapsed_time": "2s"}}), onkafka.Channel(next))
 			for b := range before {

@@ -109,7 +109,7 @@ func atFullSpeed(t *testing.T, c *kafkatest.Cluster, messages int, rules speedRu
 	if rules == rulesRead {
 		c.Grant("User:"+onkafka.Alice, kadm.OpDescribeConfigs, kafkatest.TopicResource(speedTopic))
 	}
-	l := onkafka.NewLedger(t, fmt.Sprintf("full speed/%s/%s", rules, load.name))
+	l := onkafka.NewChecker(t, fmt.Sprintf("full speed/%s/%s", rules, load.name))
 	unanswerable := c.Logged(nullRecords)
 	began := time.Now()
 	s := onkafka.Start(l, onkafka.Defaults(c).With(onkafka.Fields{
@@ -212,7 +212,7 @@ func TestAllIsDeliveredAtFullSpeedWhileALeaderIsKilled(t *testing.T) {
 					c := c.With(t)
 					messages := 4 * *speedMessages // for some to be left when the leader is killed
 					atFullSpeed(t, c, messages, test.rules, test.load, func(s *onkafka.Stream) {
-						s.Ledger.Uncertain = test.uncertain
+						s.Checker.Uncertain = test.uncertain
 						s.GoOn(messages / speedBatch / 4)
 						c.Kill(c.Leader(speedTopic, 0))
 					})

@@ -127,7 +127,7 @@ func (c coreCluster) oldest() string {
 // runBatches runs ten batches of 50 messages, each fifth of which is made bad.
 func (c coreCluster) runBatches(t *testing.T, bad func(onkafka.Message) onkafka.Message) {
 	t.Helper()
-	l := onkafka.NewLedger(t, c.scenario)
+	l := onkafka.NewChecker(t, c.scenario)
 	onkafka.Run(l, c.fields(), c.batches(bad)...)
 	l.CheckTopics(c.Cluster, c.topic)
 }
@@ -238,7 +238,7 @@ func coreNamed(t *testing.T, c coreCluster) {
 // fits in between the limits is sent only while it fits.
 func coreLimitChanges(t *testing.T, c coreCluster) {
 	c.create(map[string]string{"max.message.bytes": "20000"})
-	l := onkafka.NewLedger(t, c.scenario)
+	l := onkafka.NewChecker(t, c.scenario)
 	input := c.batches(func(m onkafka.Message) onkafka.Message { return m })
 	next, turn := onkafka.Batches(input...), make(chan struct{})
 	s := onkafka.Start(l, c.fields(), func(ctx context.Context) []onkafka.Message {
@@ -274,7 +274,7 @@ func coreLimitChanges(t *testing.T, c coreCluster) {
 // coreKilled ends the only node under load, and starts it again.
 func coreKilled(t *testing.T, c coreCluster) {
 	c.create(map[string]string{"max.message.bytes": "20000"})
-	l := onkafka.NewLedger(t, c.scenario)
+	l := onkafka.NewChecker(t, c.scenario)
 	n := 0
 	s := onkafka.Start(l, c.fields(), func(ctx context.Context) []onkafka.Message {
 		if ctx.Err() != nil {

@@ -155,8 +155,8 @@ func (c *Checker) Deliver(id, topic, sequence string) {
 	c.last[sequence] = max(c.last[sequence], i)
 }
 
-// Bury enters that a message is among the dead letters at a place, with its error.
-func (c *Checker) Bury(id, place, text string) {
+// DeadLetter enters that a message is among the dead letters at a place, with its error.
+func (c *Checker) DeadLetter(id, place, text string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if f := c.of(id, "a dead letter"); f != nil {

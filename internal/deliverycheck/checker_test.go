@@ -18,7 +18,7 @@ func asItShould() *Checker {
 		l.Acknowledge(id)
 	}
 	l.Deliver("good", "t", "sequence")
-	l.Bury("bad", "file", "size_exceeded: because")
+	l.DeadLetter("bad", "file", "size_exceeded: because")
 	return l
 }
 
@@ -52,19 +52,19 @@ func TestWhatIsWrongIsFoundAndCounted(t *testing.T) {
 		{"delivered though said to be open", func(l *Checker) { sent(l, "m", "", Open, Done); l.Deliver("m", "t", ""); l.Deliver("m", "t", "") }, "too often", func(t Tally) int { return t.Duplicates }},
 		{"dead-lettered twice", func(l *Checker) {
 			sent(l, "m", "refused", Done)
-			l.Bury("m", "file", "refused: x")
-			l.Bury("m", "file", "refused: x")
+			l.DeadLetter("m", "file", "refused: x")
+			l.DeadLetter("m", "file", "refused: x")
 		}, "too often", func(t Tally) int { return t.Duplicates }},
 		{"delivered and dead-lettered", func(l *Checker) {
 			sent(l, "m", "", Done)
 			l.Deliver("m", "t", "")
-			l.Bury("m", "file", "transient: may have been written")
+			l.DeadLetter("m", "file", "transient: may have been written")
 		}, "and good", func(t Tally) int { return t.Both }},
-		{"a good message is dead-lettered", func(l *Checker) { sent(l, "m", "", Done); l.Bury("m", "file", "refused: x") }, "and good", func(t Tally) int { return t.WronglyDead }},
+		{"a good message is dead-lettered", func(l *Checker) { sent(l, "m", "", Done); l.DeadLetter("m", "file", "refused: x") }, "and good", func(t Tally) int { return t.WronglyDead }},
 		{"a bad message is delivered", func(l *Checker) { sent(l, "m", "refused", Done); l.Deliver("m", "t", "") }, "should be dead-lettered", func(t Tally) int { return t.Spared }},
 		{"another topic", func(l *Checker) { sent(l, "m", "", Done); l.Deliver("m", "u", "") }, "wrong place", func(t Tally) int { return t.Misfiled }},
-		{"another class", func(l *Checker) { sent(l, "m", "refused", Done); l.Bury("m", "file", "unroutable: x") }, "wrong class", func(t Tally) int { return t.Misfiled }},
-		{"another file", func(l *Checker) { sent(l, "m", "refused", Done); l.Bury("m", "other", "refused: x") }, "wrong place", func(t Tally) int { return t.Misfiled }},
+		{"another class", func(l *Checker) { sent(l, "m", "refused", Done); l.DeadLetter("m", "file", "unroutable: x") }, "wrong class", func(t Tally) int { return t.Misfiled }},
+		{"another file", func(l *Checker) { sent(l, "m", "refused", Done); l.DeadLetter("m", "other", "refused: x") }, "wrong place", func(t Tally) int { return t.Misfiled }},
 		{"caught", func(l *Checker) { sent(l, "m", "", Done); l.Deliver("m", "t", ""); l.Catch("m") }, "must not get", func(t Tally) int { return t.Delivered - 1 }},
 		{"never sent", func(l *Checker) { l.Deliver("m", "t", "") }, "topic t has a message that was never sent: m", func(t Tally) int { return t.Strays }},
 		{"overtaken", func(l *Checker) {
@@ -92,13 +92,13 @@ func TestWhatAPromiseAllows(t *testing.T) {
 	l.Hear("m", Done)
 	l.Acknowledge("m")
 	l.Deliver("m", "t", "")
-	l.Bury("m", "", "transient: topic t: may have been written: x")
+	l.DeadLetter("m", "", "transient: topic t: may have been written: x")
 	require.Error(t, l.Check(Promise{}))
 	require.NoError(t, l.Check(Promise{Uncertain: true}))
 	require.NoError(t, l.Check(Promise{Diverted: true}))
 	require.Equal(t, 1, l.Tally().Uncertain)
 
-	l.Bury("bad", "file", "size_exceeded: because")
+	l.DeadLetter("bad", "file", "size_exceeded: because")
 	require.Error(t, l.Check(Promise{Uncertain: true}))
 	require.NoError(t, l.Check(Promise{Uncertain: true, Again: 1}))
 

@@ -1,4 +1,4 @@
-// Package onkafka is what the packages under integration/ share: clusters of Apache
-// Kafka, streams of the real Benthos engine to them, and an account of
-// every message.
+// Package onkafka has what the packages under integration/ share: clusters of Apache
+// Kafka, streams of the real Benthos engine to them, and a checker of the
+// outcome of every message.
 package onkafka

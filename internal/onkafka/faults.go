@@ -84,7 +84,7 @@ func (f *Faults) Last(d time.Duration) {
 	f.T.Helper()
 	require.Never(f.T, func() bool {
 		for _, s := range f.Loads {
-			if s.Ledger.deadAs("transient") > 0 {
+			if s.Checker.deadAs("transient") > 0 {
 				return true
 			}
 		}

@@ -21,7 +21,7 @@ const (
 
 // Message is a message of a test, and its right outcome.
 type Message struct {
-	ID string // the first word of its value, unique in the account
+	ID string // the first word of its value, unique in the test
 	// Metadata that the fields of the output go by. Where they are empty, the
 	// message does not have them.
 	Topic, Partition, timestamp string

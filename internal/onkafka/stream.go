@@ -53,18 +53,18 @@ func (f Fields) With(more Fields) Fields {
 }
 
 // DeadLetters gives the output a dead_letter, in place of the fallback around it.
-var DeadLetters = Fields{"dead_letter": Fields{"graveyard": Fields{}}}
+var DeadLetters = Fields{"dead_letter": Fields{"dead_letters": Fields{}}}
 
 // Stream is a running stream: batches, kafka_guarded and, in a fallback behind
-// it or in its dead_letter, an output that enters dead letters into the account.
+// it or in its dead_letter, an output that enters dead letters into the checker.
 type Stream struct {
-	t      *testing.T
-	Ledger *Account
-	Built  *service.Stream
-	Log    *streamtest.Log
-	End    context.CancelFunc // of the input
-	ended  chan error         // has what Run returned
-	done   bool
+	t       *testing.T
+	Checker *Checker
+	Built   *service.Stream
+	Log     *streamtest.Log
+	End     context.CancelFunc // of the input
+	ended   chan error         // has what Run returned
+	done    bool
 }
 
 // Feed gives the next batch of an input, nil at the end of the input.
@@ -83,18 +83,18 @@ func Batches(all ...[]Message) Feed {
 }
 
 // Start starts a stream. It ends with the test, if not before.
-func Start(l *Account, f Fields, input Feed) *Stream {
+func Start(l *Checker, f Fields, input Feed) *Stream {
 	l.t.Helper()
 	return StartAt(l, f, input, slog.LevelInfo)
 }
 
 // StartAt starts a stream that logs what is of that level or above.
-func StartAt(l *Account, f Fields, input Feed, level slog.Level) *Stream {
+func StartAt(l *Checker, f Fields, input Feed, level slog.Level) *Stream {
 	t := l.t
 	t.Helper()
 	ctx, end := context.WithCancel(context.Background())
-	s := &Stream{t: t, Ledger: l, Log: &streamtest.Log{}, End: end, ended: make(chan error, 1)}
-	out := Fields{"fallback": []any{Fields{"kafka_guarded": f}, Fields{"graveyard": Fields{}}}}
+	s := &Stream{t: t, Checker: l, Log: &streamtest.Log{}, End: end, ended: make(chan error, 1)}
+	out := Fields{"fallback": []any{Fields{"kafka_guarded": f}, Fields{"dead_letters": Fields{}}}}
 	if f["dead_letter"] != nil {
 		out = Fields{"kafka_guarded": f}
 	}
@@ -111,7 +111,7 @@ func StartAt(l *Account, f Fields, input Feed, level slog.Level) *Stream {
 			return l.send(next), func(_ error, said []deliverycheck.Answer) { l.answer(next, said) }, nil
 		},
 		Output: InYAML(t, out),
-		Sinks:  map[string]streamtest.Sink{"graveyard": l.bury},
+		Sinks:  map[string]streamtest.Sink{"dead_letters": l.takeDeadLetters},
 		Log:    s.Log, Level: level,
 	}.Build()
 	require.NoError(t, err)
@@ -137,7 +137,7 @@ func InYAML(t *testing.T, f Fields) string {
 }
 
 // Run runs a stream of these batches to its end.
-func Run(l *Account, f Fields, all ...[]Message) *Stream {
+func Run(l *Checker, f Fields, all ...[]Message) *Stream {
 	l.t.Helper()
 	s := Start(l, f, Batches(all...))
 	s.Wait()
@@ -159,15 +159,15 @@ func (s *Stream) Wait() {
 		s.done = true
 		require.NoError(s.t, err)
 	case <-time.After(Patience):
-		require.FailNow(s.t, "the stream does not end", "%d batches are done with", s.Ledger.Acknowledged())
+		require.FailNow(s.t, "the stream does not end", "%d batches are done with", s.Checker.Acknowledged())
 	}
 }
 
 // GoOn waits until the stream is done with that many more batches.
 func (s *Stream) GoOn(more int) {
 	s.t.Helper()
-	want := s.Ledger.Acknowledged() + more
-	Eventually(s.t, func() bool { return s.Ledger.Acknowledged() >= want }, "%s: %d more batches", s.Ledger.Scenario, more)
+	want := s.Checker.Acknowledged() + more
+	Eventually(s.t, func() bool { return s.Checker.Acknowledged() >= want }, "%s: %d more batches", s.Checker.Scenario, more)
 }
 
 // Held waits until the stream has said that often that it holds messages, for a

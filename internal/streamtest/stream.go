@@ -166,10 +166,10 @@ func (s *Stream) DeadLetters(t testing.TB) map[string]string {
 	return m
 }
 
-// Ledger accounts for the messages of the stream, given how often each is in the
+// Checker accounts for the messages of the stream, given how often each is in the
 // topic. messages are what is to become of a content: one message with the ID of
 // the content, unless processors make none or several of it.
-func (s *Stream) Ledger(topic map[string]int, messages func(content string) []deliverycheck.Message) *deliverycheck.Checker {
+func (s *Stream) Checker(topic map[string]int, messages func(content string) []deliverycheck.Message) *deliverycheck.Checker {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l := &deliverycheck.Checker{}
@@ -194,7 +194,7 @@ func (s *Stream) Ledger(topic map[string]int, messages func(content string) []de
 		}
 	}
 	for _, c := range s.captured {
-		l.Bury(c.Content, "", c.Why())
+		l.DeadLetter(c.Content, "", c.Why())
 	}
 	return l
 }

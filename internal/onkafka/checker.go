@@ -19,16 +19,16 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
-// Account checks the deliveries of a scenario.
-type Account struct {
+// Checker checks the deliveries of a scenario.
+type Checker struct {
 	deliverycheck.Checker
 	t        *testing.T
 	Scenario string
-	// Ordered says that messages with the same key must be in the log in the
+	// Ordered demands that messages with the same key are in the log in the
 	// order they were sent in. It takes a max_in_flight of 1.
 	Ordered bool
-	// Uncertain says that good messages may be among the dead letters if their
-	// text says that they may have been written. Then they may be.
+	// Uncertain allows good messages among the dead letters if their text says
+	// that they may have been written.
 	Uncertain bool
 
 	mu   sync.Mutex
@@ -38,14 +38,14 @@ type Account struct {
 	dead map[string]int // by the class that was said
 }
 
-// NewLedger returns an empty account for a scenario, which is the name that its
-// counts are printed under.
-func NewLedger(t *testing.T, scenario string) *Account {
-	return &Account{t: t, Scenario: scenario, sent: map[string]Message{}, dead: map[string]int{}}
+// NewChecker returns a checker for a scenario. Its counts are printed under that
+// name.
+func NewChecker(t *testing.T, scenario string) *Checker {
+	return &Checker{t: t, Scenario: scenario, sent: map[string]Message{}, dead: map[string]int{}}
 }
 
 // send enters the messages and returns them as a batch for the stream.
-func (l *Account) send(messages []Message) service.MessageBatch {
+func (l *Checker) send(messages []Message) service.MessageBatch {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var batch service.MessageBatch
@@ -67,7 +67,7 @@ func (l *Account) send(messages []Message) service.MessageBatch {
 }
 
 // answer enters what was said of a batch.
-func (l *Account) answer(messages []Message, said []deliverycheck.Answer) {
+func (l *Checker) answer(messages []Message, said []deliverycheck.Answer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.acks++
@@ -80,28 +80,28 @@ func (l *Account) answer(messages []Message, said []deliverycheck.Answer) {
 }
 
 // SetDown makes the output for dead letters fail, or take them again.
-func (l *Account) SetDown(down bool) {
+func (l *Checker) SetDown(down bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.down = down
 }
 
-// bury is the output for dead letters.
-func (l *Account) bury(_ context.Context, batch service.MessageBatch) error {
+// takeDeadLetters is the output for dead letters.
+func (l *Checker) takeDeadLetters(_ context.Context, batch service.MessageBatch) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.down {
-		return errors.New("the graveyard is closed")
+		return errors.New("the output for dead letters is closed")
 	}
 	letters, err := streamtest.Capture(batch)
 	for _, d := range letters {
-		l.Buried([]byte(d.Content), d.Why())
+		l.TakeDeadLetter([]byte(d.Content), d.Why())
 	}
 	return err
 }
 
-// Buried enters a dead letter.
-func (l *Account) Buried(value []byte, why string) {
+// TakeDeadLetter enters a dead letter.
+func (l *Checker) TakeDeadLetter(value []byte, why string) {
 	m, ok := l.find(value)
 	if !ok {
 		l.Stray(fmt.Sprintf("a dead letter was never sent: %.60q", value))
@@ -109,25 +109,25 @@ func (l *Account) Buried(value []byte, why string) {
 	}
 	class, _, _ := strings.Cut(why, ":")
 	l.dead[class]++
-	l.Bury(m.ID, "", why)
+	l.DeadLetter(m.ID, "", why)
 }
 
 // find returns the message with that value.
-func (l *Account) find(value []byte) (Message, bool) {
+func (l *Checker) find(value []byte) (Message, bool) {
 	id, _, _ := bytes.Cut(value, []byte(" "))
 	m, ok := l.sent[string(id)]
 	return m, ok && bytes.Equal(value, m.Value)
 }
 
 // Acknowledged returns how many batches are done with.
-func (l *Account) Acknowledged() int {
+func (l *Checker) Acknowledged() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.acks
 }
 
 // deadAs returns how many dead letters of a class there are.
-func (l *Account) deadAs(class string) int {
+func (l *Checker) deadAs(class string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.dead[class]
@@ -135,14 +135,14 @@ func (l *Account) deadAs(class string) int {
 
 // CheckTopics reads the topics back, and fails the test unless every message has its
 // right outcome, once.
-func (l *Account) CheckTopics(c *kafkatest.Cluster, topics ...string) {
+func (l *Checker) CheckTopics(c *kafkatest.Cluster, topics ...string) {
 	l.t.Helper()
 	require.NoError(l.t, l.Verify(c, topics...))
 }
 
-// Verify is check for when another account is checked, too: it returns
-// what is wrong.
-func (l *Account) Verify(c *kafkatest.Cluster, topics ...string) error {
+// Verify does what CheckTopics does, and returns an error where that fails the
+// test.
+func (l *Checker) Verify(c *kafkatest.Cluster, topics ...string) error {
 	l.t.Helper()
 	l.mu.Lock()
 	defer l.mu.Unlock()
