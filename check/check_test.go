@@ -22,7 +22,7 @@ import (
 
 const secret = "open-sesame"
 
-// secured is a cluster with a user who has the rights, besides a superuser.
+// secured is a cluster with a user that has the rights, besides a superuser.
 func secured(t *testing.T, rights ...kfake.ACL) *kafkafake.Cluster {
 	t.Helper()
 	return kafkafake.New(t, kfake.EnableSASL(), kfake.EnableACLs(),

@@ -146,7 +146,7 @@ func (k *checker) configs(ctx context.Context, t kmsg.MetadataResponseTopic) {
 		return
 	}
 	if k.view.Guard.IgnoreRules {
-		k.add(doubtful, "right to DESCRIBE_CONFIGS of topic %s: there, but topic_rules.enabled is false: refusals take extra requests to find the messages to blame", k.topic)
+		k.add(doubtful, "right to DESCRIBE_CONFIGS of topic %s: there, but topic_rules.enabled is false: after a rejection, extra requests find the failed messages", k.topic)
 	} else {
 		k.add(fine, "right to DESCRIBE_CONFIGS of topic %s: there", k.topic)
 	}
@@ -190,7 +190,7 @@ func (k *checker) minInSyncReplicas(ctx context.Context) int {
 
 // unread says what it means that the topic's configs can't be read.
 func (k *checker) unread(err error) {
-	const without = "It works without, but refusals take extra requests to find the messages to blame, and without max_message_bytes, batches are at most 1 MiB"
+	const without = "It works without, but after a rejection, extra requests find the failed messages, and without max_message_bytes, batches are at most 1 MiB"
 	switch {
 	case k.view.Guard.IgnoreRules:
 		k.add(notKnown, "size: what topic %s takes can't be read (%v)", k.topic, err)

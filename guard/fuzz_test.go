@@ -63,9 +63,9 @@ func FuzzWriteAgainstTheLog(f *testing.F) {
 		c.Fault(schedule...)
 
 		writes := 1 + rnd.IntN(4)
-		rs, vs, culprits := make([][]*kgo.Record, writes), make([][]Verdict, writes), make([]map[int]Class, writes)
+		rs, vs, bad := make([][]*kgo.Record, writes), make([][]Verdict, writes), make([]map[int]Class, writes)
 		for w := range writes {
-			culprits[w] = map[int]Class{}
+			bad[w] = map[int]Class{}
 			rs[w] = records("t", fmt.Sprintf("w%d", w), 1+rnd.IntN(120), rnd.IntN(200))
 			share := []int{1000, 50, 2}[rnd.IntN(3)]
 			for i, r := range rs[w] {
@@ -77,18 +77,18 @@ func FuzzWriteAgainstTheLog(f *testing.F) {
 				case 0: // a timestamp of its own: one that guard sets is replaced
 					poison(rs[w], i)
 					r.Timestamp = time.Now()
-					culprits[w][i] = InvalidRecord
+					bad[w][i] = InvalidRecord
 				case 1: // over the topic's limit, and alone with kgo's rounding
 					rs[w][i] = record("t", fmt.Sprintf("w%d-big-%d", w, i), 10_000+rnd.IntN(9_950))
 					rs[w][i].Partition = r.Partition
-					culprits[w][i] = SizeExceeded
+					bad[w][i] = SizeExceeded
 				case 2: // over the client's limit
 					rs[w][i] = record("t", fmt.Sprintf("w%d-huge-%d", w, i), 30_000)
 					rs[w][i].Partition = r.Partition
-					culprits[w][i] = SizeExceeded
+					bad[w][i] = SizeExceeded
 				case 3:
 					r.Partition = partitions + rnd.Int32N(3)
-					culprits[w][i] = Unroutable
+					bad[w][i] = Unroutable
 				}
 			}
 		}
@@ -100,19 +100,19 @@ func FuzzWriteAgainstTheLog(f *testing.F) {
 		}
 		wg.Wait()
 		account(t, c, slices.Concat(rs...), slices.Concat(vs...))
-		deserved := deserves{retries: retries, culprits: culprits, schedule: schedule}
+		deserved := deserves{retries: retries, bad: bad, schedule: schedule}
 		for w := range writes {
-			deserved.judge(t, w, rs[w], vs[w])
+			deserved.check(t, w, rs[w], vs[w])
 		}
 		deserved.bounds(t)
 	})
 }
 
-// deserves judges who failed, under faults as well: by the broker's true limits, and by the
-// faults that struck the partition.
+// deserves checks the failed records, under faults as well: by the broker's true limits,
+// and by the faults of the partition.
 type deserves struct {
 	retries  bool
-	culprits []map[int]Class // by write and record
+	bad      []map[int]Class // by write and record
 	schedule []kfake.Fault
 
 	failed map[Class]int // records that no limit rejects
@@ -134,14 +134,14 @@ var (
 	doubtfulCodes  = append([]*kerr.Error{kerr.NotEnoughReplicasAfterAppend, kerr.RequestTimedOut}, ambiguousCodes...)
 )
 
-func (d *deserves) judge(t *testing.T, write int, records []*kgo.Record, verdicts []Verdict) {
+func (d *deserves) check(t *testing.T, write int, records []*kgo.Record, verdicts []Verdict) {
 	t.Helper()
 	if d.failed == nil {
 		d.failed = map[Class]int{}
 	}
 	for i, v := range verdicts {
 		p := records[i].Partition
-		want, culprit := d.culprits[write][i]
+		want, isBad := d.bad[write][i]
 		if v.Outcome == Unknown {
 			require.NotZero(t, d.faults(p, doubtfulCodes...), "write %d, record %d: nothing leaves it in doubt: %v", write, i, v.Err())
 		}
@@ -149,9 +149,9 @@ func (d *deserves) judge(t *testing.T, write int, records []*kgo.Record, verdict
 			require.True(t, v.Class.Permanent(), "write %d, record %d: %v", write, i, v.Err())
 		}
 		switch {
-		case culprit && (d.faults(p) == 0 || want == Unroutable):
+		case isBad && (d.faults(p) == 0 || want == Unroutable):
 			require.Equal(t, want, v.Class, "write %d, record %d: %v", write, i, v.Err())
-		case culprit:
+		case isBad:
 			require.NotEqual(t, Delivered, v.Outcome, "write %d, record %d", write, i)
 		case v.Outcome != Delivered:
 			require.NotZero(t, d.faults(p), "write %d, record %d: no limit rejects it, and no fault struck: %v", write, i, v.Err())

@@ -20,7 +20,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
-func TestWriteNamesTheCulprits(t *testing.T) {
+func TestWriteReportsTheFailedRecords(t *testing.T) {
 	t.Parallel()
 	all := func(n int) []int {
 		at := make([]int, n)
@@ -78,13 +78,13 @@ func TestWriteNamesTheCulprits(t *testing.T) {
 				for _, r := range c.Log("t") {
 					order = append(order, string(r.Value))
 				}
-				require.True(t, slices.IsSorted(order), "the innocents keep their order")
+				require.True(t, slices.IsSorted(order), "the unaffected records keep their order")
 			})
 		}
 	}
 }
 
-func TestWriteFindsCulpritsInSeveralPartitions(t *testing.T) {
+func TestWriteFindsFailedRecordsInSeveralPartitions(t *testing.T) {
 	t.Parallel()
 	c := kafkafake.New(t)
 	c.Topic("t", 3)
@@ -102,13 +102,13 @@ func TestWriteFindsCulpritsInSeveralPartitions(t *testing.T) {
 	account(t, c, rs, vs)
 	require.ErrorIs(t, vs[100].Err(), kerr.InvalidTimestamp)
 	require.Contains(t, vs[100].Err().Error(), "invalid_record: topic t partition 1: INVALID_TIMESTAMP")
-	require.True(t, vs[100].Suspected)
-	require.True(t, vs[99].Suspected)
+	require.True(t, vs[100].BatchRejected)
+	require.True(t, vs[99].BatchRejected)
 }
 
 // kgo fails with the same error whatever is buffered for the partition, also
 // what another Write has handed over.
-func TestConcurrentWritesDoNotBlameEachOther(t *testing.T) {
+func TestConcurrentWritesDoNotFailEachOthersRecords(t *testing.T) {
 	t.Parallel()
 	c := kafkafake.New(t)
 	c.Topic("t", 1, "max.message.bytes=100000")
@@ -493,7 +493,7 @@ func TestAFullBufferWaitsAndCanBeLeft(t *testing.T) {
 }
 
 // A sick broker may give such codes to any batch: the same batch is sent again.
-func TestNobodyIsBlamedForUnexplainedRefusalsThatPass(t *testing.T) {
+func TestUnexplainedRejectionsThatPassFailNoRecord(t *testing.T) {
 	t.Parallel()
 	for _, code := range []*kerr.Error{kerr.UnknownServerError, kerr.CorruptMessage} {
 		c := kafkafake.New(t)

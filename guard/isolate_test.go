@@ -263,7 +263,7 @@ func TestRecordsWithoutAKeyGoApart(t *testing.T) {
 		account(t, c, rs, vs)
 		for _, v := range vs {
 			if n > 0 && v.Failure == nil {
-				require.False(t, v.Suspected)
+				require.False(t, v.BatchRejected)
 			} else if n > 0 {
 				require.Contains(t, v.Failure.Error(), "invalid_record: topic t partition ")
 				require.Contains(t, v.Failure.Error(), "the broker says: Compacted topic cannot accept message without key")
@@ -334,15 +334,15 @@ func TestBatchesThatGrowOnTheirWayGetSmaller(t *testing.T) {
 }
 
 // The memory of a write is used again: nothing of an earlier record sticks to a later one.
-func TestAnIllegalTopicIsNotSuspected(t *testing.T) {
+func TestAnIllegalTopicIsInNoRejectedBatch(t *testing.T) {
 	t.Parallel()
 	c := kafkafake.New(t)
 	c.Topic("t", 1, "max.message.bytes=1000")
 	g := newGuard(t, c, Config{IgnoreRules: true})
 	for range 20 {
-		require.True(t, g.Write(t.Context(), []*kgo.Record{record("t", "large", 2000)})[0].Suspected)
+		require.True(t, g.Write(t.Context(), []*kgo.Record{record("t", "large", 2000)})[0].BatchRejected)
 		v := g.Write(t.Context(), []*kgo.Record{record("a b", "illegal", 10)})[0]
 		require.Equal(t, Unroutable, v.Class)
-		require.False(t, v.Suspected)
+		require.False(t, v.BatchRejected)
 	}
 }

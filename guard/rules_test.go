@@ -87,7 +87,7 @@ func TestABatchOfLegalRecordsIsNeverRefused(t *testing.T) {
 	vs := g.Write(t.Context(), rs)
 	require.Empty(t, classes(vs))
 	for _, v := range vs {
-		require.False(t, v.Suspected)
+		require.False(t, v.BatchRejected)
 	}
 	require.LessOrEqual(t, requests.Hits(), 12, "no more batches than needed")
 	account(t, c, rs, vs)
@@ -383,7 +383,7 @@ func TestConfigsOfNoTopic(t *testing.T) {
 	require.Equal(t, read, reads.Hits())
 }
 
-func TestARaisedLimitIsNoticedBeforeAnythingIsCondemned(t *testing.T) {
+func TestARaisedLimitIsNoticedBeforeARecordFails(t *testing.T) {
 	t.Parallel()
 	c := kafkafake.New(t)
 	c.Topic("t", 1, "max.message.bytes=10000")
@@ -399,7 +399,7 @@ func TestARaisedLimitIsNoticedBeforeAnythingIsCondemned(t *testing.T) {
 	require.Equal(t, []string{"false 10000", "true 20000"}, changes)
 }
 
-func TestALoweredLimitCondemnsWithoutASearch(t *testing.T) {
+func TestALoweredLimitFailsRecordsWithoutASearch(t *testing.T) {
 	t.Parallel()
 	c := kafkafake.New(t)
 	c.Topic("t", 1, "max.message.bytes=100000")
@@ -424,14 +424,14 @@ func TestALoweredLimitCondemnsWithoutASearch(t *testing.T) {
 	require.Empty(t, classes(vs))
 	require.LessOrEqual(t, requests.Hits(), 6, "batches keep to the new limit")
 	for _, v := range vs {
-		require.False(t, v.Suspected)
+		require.False(t, v.BatchRejected)
 	}
 	account(t, c, rs, vs)
 }
 
 // Where a topic has no limit of its own, that of its partition's leader counts, and
 // brokers may differ: any of them tells its own.
-func TestNobodyIsCondemnedByTheLimitOfAnotherBroker(t *testing.T) {
+func TestTheLimitOfAnotherBrokerFailsNoRecord(t *testing.T) {
 	t.Parallel()
 	for _, silent := range []bool{false, true} {
 		t.Run(fmt.Sprint("one does not answer ", silent), func(t *testing.T) {
@@ -470,7 +470,7 @@ func TestNobodyIsCondemnedByTheLimitOfAnotherBroker(t *testing.T) {
 
 // A config that is set for the topic is the same for all brokers. So a record can fail
 // by it while one of them does not answer.
-func TestWhatIsSetForATopicCondemnsWhoeverDoesNotAnswer(t *testing.T) {
+func TestALimitOfTheTopicHoldsWhereABrokerDoesNotAnswer(t *testing.T) {
 	t.Parallel()
 	c := kafkafake.StartDialect(t, kafkafake.Kafka(), nil, kfake.NumBrokers(3))
 	c.Topic("t", 12, "max.message.bytes=20000")
@@ -510,7 +510,7 @@ func TestWithoutTheRightToReadRulesRefusalsDecide(t *testing.T) {
 	vs = g.Write(t.Context(), rs)
 	require.Equal(t, map[int]Class{30: SizeExceeded}, classes(vs))
 	require.LessOrEqual(t, requests.Hits(), 2, "the large one, unless the last was rejected within a second, and all others")
-	require.False(t, vs[29].Suspected)
+	require.False(t, vs[29].BatchRejected)
 	account(t, c, rs, vs)
 
 	// And no record fails by the old limit.

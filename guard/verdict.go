@@ -97,8 +97,8 @@ type Verdict struct {
 	Outcome Outcome
 	// Class is None if and only if the outcome is Delivered.
 	Class Class
-	// Suspected is set if the record was in a batch that the broker rejected.
-	Suspected bool
+	// BatchRejected is set if the broker rejected a batch with the record.
+	BatchRejected bool
 	// Partition is the partition that the record was sent to, or -1.
 	Partition int32
 	// Offset is the offset of a delivered record, or -1 where the broker

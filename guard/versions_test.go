@@ -50,7 +50,7 @@ func onVersions(t *testing.T, test func(t *testing.T, c *kafkafake.Cluster, conf
 
 // Records of all kinds, to three partitions: each bad record is found, and all others
 // are delivered.
-func TestEachVersionsCulpritsAreFound(t *testing.T) {
+func TestEachVersionsFailedRecordsAreFound(t *testing.T) {
 	t.Parallel()
 	onVersions(t, func(t *testing.T, c *kafkafake.Cluster, config Config) {
 		c.Topic("t", 3, "cleanup.policy=compact", "max.message.bytes=20000", "message.timestamp.difference.max.ms=3600000", "message.timestamp.before.max.ms=3600000")

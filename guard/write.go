@@ -334,7 +334,7 @@ func (s *slot) settle() {
 	switch s.Outcome() {
 	case producer.Acked:
 		v, r := s.verdict(), s.record()
-		v.Outcome, v.Class, v.Suspected = Delivered, None, s.isolation.Suspected
+		v.Outcome, v.Class, v.BatchRejected = Delivered, None, s.isolation.BatchRejected
 		v.Partition, v.Offset, v.Timestamp = r.Partition, s.Offset, r.Timestamp
 		if s.Appended >= 0 {
 			v.Timestamp = time.UnixMilli(s.Appended)
@@ -372,7 +372,7 @@ func (s *slot) failure() *Failure {
 func (s *slot) fail(f *Failure, outcome Outcome) {
 	f.Outcome = outcome
 	v := s.verdict()
-	v.Outcome, v.Class, v.Suspected = outcome, f.Class, s.isolation.Suspected
+	v.Outcome, v.Class, v.BatchRejected = outcome, f.Class, s.isolation.BatchRejected
 	v.Partition, v.Offset, v.Failure = f.Partition, -1, f
 }
 

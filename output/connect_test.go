@@ -149,7 +149,7 @@ func serverTLS(t *testing.T) *tls.Config {
 
 // Kafka that is not there yet is tried again soon, and one that turns us away is
 // not, since each try may count as one of an intruder.
-func TestOnlyWhoIsTurnedAwayWaits(t *testing.T) {
+func TestOnlyRejectedConnectionsWait(t *testing.T) {
 	t.Parallel()
 	gone := newCluster(t)
 	addr := gone.ListenAddrs()[0]

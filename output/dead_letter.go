@@ -72,8 +72,8 @@ func (d *deadLetters) deliver(ctx context.Context, batch service.MessageBatch, r
 		if v.Outcome != guard.NotWritten || !slices.Contains(d.classes, v.Class) || slices.Contains(except, i) {
 			continue
 		}
-		// A letter of this output that has come back to it would go round for
-		// ever. The write that it came with fails, and whoever made it says so.
+		// A letter of this output that came back to it would go round for ever.
+		// The write that brought it fails, and its caller reports that.
 		if slices.Contains(lettersOf(batch[i]), d) {
 			continue
 		}

@@ -26,7 +26,7 @@ func (p *parser) hints(c clientConfig) []string {
 		}
 		for i, c := range optional(p, fieldSASL, p.conf.FieldObjectList) {
 			if p.of(c, fieldSASL).string(fieldSASLMechanism) == saslPlain {
-				hint("%s[%d]: %s sends the password as it is, and %s.enabled is not set: whoever is on the way can read it", fieldSASL, i, saslPlain, fieldTLS)
+				hint("%s[%d]: %s sends the password as it is, and %s.enabled is not set: anything on the way to the broker can read it", fieldSASL, i, saslPlain, fieldTLS)
 			}
 		}
 	}

@@ -152,8 +152,8 @@ func useAllSeeds(ctx context.Context, g *guard.Guard, seeds []string) {
 // requestLimitWait bounds how long to wait for the brokers' own limit.
 const requestLimitWait = 10 * time.Second
 
-// checkRequestLimit asks the brokers how large a request may be. Who has no right
-// to read that is not warned.
+// checkRequestLimit asks the brokers how large a request may be. Without the right
+// to read that, it warns of nothing.
 func (o *output) checkRequestLimit(ctx context.Context, g *guard.Guard) {
 	ctx, cancel := context.WithTimeout(ctx, requestLimitWait)
 	defer cancel()

@@ -60,9 +60,9 @@ func lint(field string, v any) []mistake {
 // lintField returns what is wrong with the value of a field, whatever others there
 // are.
 //
-// An empty text passes, but for the brokers and the topic: it is what an environment
-// variable is to those who lint without their environment. What Benthos' own linter
-// looks at is left out: child components, mappings, and values of a wrong type.
+// An empty text passes, except for the brokers and the topic: an environment variable
+// that is not set while linting reads as one. Benthos' own linter checks the rest:
+// child components, mappings, and values of a wrong type.
 func lintField(field string, v any) (found []mistake) {
 	switch {
 	case v == nil || v == "" && field != fieldTopic:

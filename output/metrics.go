@@ -98,7 +98,7 @@ func (m *metrics) count(verdicts []guard.Verdict) {
 		v := &verdicts[i]
 		if v.Outcome == guard.Delivered {
 			delivered++
-			if v.Suspected {
+			if v.BatchRejected {
 				afterRejection++
 			}
 			continue
@@ -107,7 +107,7 @@ func (m *metrics) count(verdicts []guard.Verdict) {
 			failed = map[guard.Class]int64{}
 		}
 		failed[v.Class]++
-		if v.Suspected && v.Class.Permanent() {
+		if v.BatchRejected && v.Class.Permanent() {
 			rejected++
 		}
 		if v.Outcome == guard.Unknown {

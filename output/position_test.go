@@ -157,7 +157,7 @@ func TestAStallingChildInAResourceIsRefusedAtTheStart(t *testing.T) { //nolint:p
 	require.ErrorContains(t, OnConfigParse(conf), "output_resources.a.broker.batching waits for a number of messages")
 }
 
-// What is too much for those who take errors comes slower and slower.
+// Failures that no component takes are reported at growing intervals.
 func TestUnroutedFailuresArePaced(t *testing.T) {
 	t.Parallel()
 	p := newPacer(guard.Retry{InitialInterval: time.Millisecond, MaxInterval: time.Hour})

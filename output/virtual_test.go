@@ -318,11 +318,11 @@ func (w *virtualStream) live(t *testing.T) error {
 	}
 	for _, r := range log {
 		id, _, _ := strings.Cut(string(r.Value), ".")
-		lane := ""
+		sequence := ""
 		if r.Key != nil {
-			lane = string(r.Key)
+			sequence = string(r.Key)
 		}
-		w.checker.Deliver(id, "t", lane)
+		w.checker.Deliver(id, "t", sequence)
 	}
 	time.Sleep(2 * time.Minute)
 	if err := w.checkReports(log); err != nil {

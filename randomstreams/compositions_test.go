@@ -127,7 +127,7 @@ const illegalFor = 5
 func (w *scenario) configs() (output, resources string) {
 	letters := w.onChild.on(w.child.yaml(w), "letter")
 	unroutable := "true"
-	if w.fates == nobody {
+	if w.fates == byInput {
 		unroutable = fmt.Sprintf("counter() < %d", illegalFor)
 	}
 	lines := append([]string{

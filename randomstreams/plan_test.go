@@ -25,10 +25,10 @@ type fates int
 const (
 	deadLetter fates = iota // the output's dead_letter
 	fallback                // a fallback around the output
-	nobody                  // it is sent again until it passes
+	byInput                 // the input resends it until it passes
 )
 
-func (f fates) String() string { return [...]string{"dead_letter", "fallback", "nobody"}[f] }
+func (f fates) String() string { return [...]string{"dead_letter", "fallback", "input"}[f] }
 
 // plan is all that a seed decides.
 type plan struct {
@@ -75,7 +75,7 @@ func newPlan(rng *rand.Rand, n int) *plan {
 	bad := p.fill(rng, n)
 	p.drawFaults(rng, bad)
 	budget := rng.IntN(3) == 0
-	p.fates = []fates{deadLetter, deadLetter, deadLetter, fallback, nobody}[rng.IntN(5)]
+	p.fates = []fates{deadLetter, deadLetter, deadLetter, fallback, byInput}[rng.IntN(5)]
 	if rng.IntN(2) == 0 {
 		*[]*processing{&p.inPipeline, &p.inPipeline, &p.onOutput}[rng.IntN(3)] = newProcessing(rng)
 	}
@@ -101,7 +101,7 @@ func newPlan(rng *rand.Rand, n int) *plan {
 		if p.child.inDeadLetter {
 			p.child = children[0]
 		}
-	case nobody:
+	case byInput:
 		// What is illegal is so for a while, and then is good.
 		for i, k := range p.kinds {
 			if k != illegal {
@@ -254,7 +254,7 @@ func (p *plan) around() processing { return slices.Concat(p.inPipeline, p.onOutp
 
 // deserved is the class of failure that a message of the kind is to have.
 func (p *plan) deserved(k kind) string {
-	if p.fates == nobody {
+	if p.fates == byInput {
 		return ""
 	}
 	return k.class()
@@ -263,7 +263,7 @@ func (p *plan) deserved(k kind) string {
 // sure reports whether nothing can be in doubt: no shutdown, nothing given up,
 // and no attempt to produce whose end is not known.
 func (p *plan) sure() bool {
-	return len(p.stops) == 0 && !p.doubtful() && !p.budget && p.fates != nobody
+	return len(p.stops) == 0 && !p.doubtful() && !p.budget && p.fates != byInput
 }
 
 // doubtful lists the faults after which the outcome of a request may be unknown.

@@ -75,9 +75,9 @@ func (w *scenario) checkRecord(x *written, i int, log map[string][]*kgo.Record) 
 	switch {
 	case v.Outcome != guard.Delivered && v.Class.Permanent() && !may && !w.lied(v.Class, x.runs[i]):
 		if v.Outcome == guard.Unknown {
-			return "blame_in_doubt", "no rule is against it"
+			return "failed_wrongly_in_doubt", "no rule is against it"
 		}
-		return "blame", "no rule is against it"
+		return "failed_wrongly", "no rule is against it"
 	case v.Outcome == guard.Delivered:
 		return "", ""
 	case w.givenUp(x) || w.plan.doubtful() || w.deleted(r.Topic):
@@ -233,13 +233,13 @@ func (w *scenario) checkOrder(log map[string][]*kgo.Record) (kind, broken string
 		topic string
 		n     int32
 	}
-	type lane struct {
+	type sequence struct {
 		writer int
 		partition
 		key string
 	}
 	at := func(r *kgo.Record) partition { return partition{r.Topic, r.Partition} }
-	last, writers := map[lane]int64{}, map[partition]map[int]bool{}
+	last, writers := map[sequence]int64{}, map[partition]map[int]bool{}
 	for _, x := range w.written {
 		for _, r := range x.records {
 			for _, found := range log[string(r.Value)] {
@@ -259,7 +259,7 @@ func (w *scenario) checkOrder(log map[string][]*kgo.Record) (kind, broken string
 			if found[0].Key == nil {
 				continue
 			}
-			of := lane{writer: x.writer, partition: at(found[0]), key: string(found[0].Key)}
+			of := sequence{writer: x.writer, partition: at(found[0]), key: string(found[0].Key)}
 			if before, ok := last[of]; ok && found[0].Offset < before {
 				return "order", fmt.Sprintf("record %d of write %d of writer %d is at offset %d of topic %s partition %d, after one that comes later", i, x.nth, x.writer, found[0].Offset, of.topic, of.n)
 			}

@@ -153,7 +153,7 @@ func (u unlucky) Process(_ context.Context, m *service.Message) (service.Message
 	return service.MessageBatch{m}, err
 }
 
-func TestAResourceIsNotToldWhoUsesIt(t *testing.T) {
+func TestAResourceIsNotToldWhichOutputUsesIt(t *testing.T) {
 	t.Parallel()
 	var paths [][]string
 	env := service.NewEnvironment()

@@ -43,7 +43,7 @@ func (t trial) find(ctx context.Context) (s sample, err error) {
 	}
 	link := t.target.links[0]
 	before := link.produces.Load()
-	found, err := l.seek(ctx, g, topics[0], haystack, t.row.culprits)
+	found, err := l.seek(ctx, g, topics[0], haystack, t.row.bad)
 	if err != nil {
 		return s, err
 	}
@@ -55,12 +55,12 @@ func (t trial) find(ctx context.Context) (s sample, err error) {
 
 // seek writes records of which so many are bad, and is an error unless just
 // these fail.
-func (l load) seek(ctx context.Context, g *guard.Guard, topic string, records, culprits int) (found int, err error) {
+func (l load) seek(ctx context.Context, g *guard.Guard, topic string, records, bad int) (found int, err error) {
 	all := make([]*kgo.Record, records)
 	for i := range all {
 		r := kgo.Record{Topic: topic, Key: strconv.AppendInt(nil, int64(i), 10), Value: []byte("a small record")}
 		// They are all over the batch.
-		if (i*culprits)%records < culprits {
+		if (i*bad)%records < bad {
 			if l.NoKeys {
 				r.Key = nil
 			} else {

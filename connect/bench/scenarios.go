@@ -105,11 +105,11 @@ const (
 
 // row is one line of a table: a runner.
 type row struct {
-	name     string // if it is not the runner's
-	runner   string
-	change   change // of the scenario's load
-	stock    bool   // the garbage collector is as Go has it, and not as our binaries do
-	culprits int    // that are searched for
+	name   string // if it is not the runner's
+	runner string
+	change change // of the scenario's load
+	stock  bool   // the garbage collector is as Go has it, and not as our binaries do
+	bad    int    // records among those that are searched
 }
 
 func (r row) title() string {
@@ -170,11 +170,11 @@ var (
 		{runner: asFranz},
 	}
 	searches = []row{
-		{runner: guardWrite, name: "1", culprits: 1},
-		{runner: guardWrite, name: "10", culprits: 10},
-		{runner: guardWrite, name: "100", culprits: 100},
-		{runner: guardWrite, name: "500", culprits: 500},
-		{runner: guardWrite, name: "1,000", culprits: 1000},
+		{runner: guardWrite, name: "1", bad: 1},
+		{runner: guardWrite, name: "10", bad: 10},
+		{runner: guardWrite, name: "100", bad: 100},
+		{runner: guardWrite, name: "500", bad: 500},
+		{runner: guardWrite, name: "1,000", bad: 1000},
 	}
 )
 

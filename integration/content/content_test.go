@@ -118,7 +118,7 @@ func TestEachCauseInABatchOfSeveralIsTold(t *testing.T) {
 
 // Batches of one partition that are under way together share the refusal of one
 // of them.
-func TestConcurrentBatchesDoNotShareTheBlame(t *testing.T) {
+func TestConcurrentBatchesDoNotFailEachOthersRecords(t *testing.T) {
 	c := onkafka.OneNode(t)
 	for _, rules := range []bool{true, false} {
 		t.Run(fmt.Sprintf("topic rules %t", rules), func(t *testing.T) {

@@ -44,7 +44,7 @@ func produce(t *testing.T, c *Cluster, topic string, batches ...[]byte) ([]kmsg.
 	return answers, nil
 }
 
-func TestDialectsNameTheCulprits(t *testing.T) {
+func TestDialectsListTheFailedRecords(t *testing.T) {
 	t.Parallel()
 	keyless := kmsg.Record{Value: []byte("v")}
 	old := rawproduce.Good()
@@ -253,9 +253,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// What the oracle says of a record alone is what the broker says to a client that
-// sends it alone.
-func TestCondemnsIsWhatTheBrokerDoes(t *testing.T) {
+// Rejects agrees with the answer of the broker to a client that sends the record alone.
+func TestRejectsIsWhatTheBrokerDoes(t *testing.T) {
 	t.Parallel()
 	c := StartDialect(t, Kafka(), nil)
 	c.Topic("t", 1, "max.message.bytes=1000", "cleanup.policy=compact")
@@ -278,10 +277,10 @@ func TestCondemnsIsWhatTheBrokerDoes(t *testing.T) {
 				r.Timestamp = time.Now()
 			}
 			err := cl.ProduceSync(context.Background(), r).FirstErr()
-			condemned := c.Rejects(r, 0, compressor)
-			require.Equal(t, err != nil, condemned != nil, "%s, %d bytes: %v, %+v", name, len(r.Value), err, condemned)
+			rejected := c.Rejects(r, 0, compressor)
+			require.Equal(t, err != nil, rejected != nil, "%s, %d bytes: %v, %+v", name, len(r.Value), err, rejected)
 			if err != nil {
-				require.ErrorIs(t, err, condemned.Code)
+				require.ErrorIs(t, err, rejected.Code)
 			}
 		}
 	}

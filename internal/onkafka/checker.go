@@ -153,11 +153,11 @@ func (l *Checker) Verify(c *kafkatest.Cluster, topics ...string) error {
 				l.Stray(fmt.Sprintf("partition %d of %s has at offset %d what was not sent to it: %.60q", r.Partition, topic, r.Offset, r.Value))
 				continue
 			}
-			lane := ""
+			sequence := ""
 			if r.Key != nil {
-				lane = fmt.Sprintf("%s/%d/%s", topic, r.Partition, r.Key)
+				sequence = fmt.Sprintf("%s/%d/%s", topic, r.Partition, r.Key)
 			}
-			l.Deliver(m.ID, topic, lane)
+			l.Deliver(m.ID, topic, sequence)
 		}
 	}
 	n := l.Tally()

@@ -47,8 +47,8 @@ type Config struct {
 
 // State is what is kept of a record from one rejection to the next.
 type State struct {
-	// Suspected is set once the record was in a batch that the broker rejected.
-	Suspected bool
+	// BatchRejected is set once the broker rejected a batch with the record.
+	BatchRejected bool
 	// Limit is a reported limit that rejects the record, if it has to be found out
 	// whether the broker does.
 	Limit *limits.Violation
@@ -217,7 +217,7 @@ func (b *batch) byLimits() (open []*producer.Record) {
 		if s == nil {
 			continue
 		}
-		s.Suspected, s.listed = true, false
+		s.BatchRejected, s.listed = true, false
 		if s.rejected.at.IsZero() && b.maybeNotItsFault(r) {
 			s.rejected = rejectedAt{b.Started, b.Acks}
 		}
@@ -262,7 +262,7 @@ func (i *Isolation) Check(r *producer.Record, leader int32) *code.Reason {
 		return nil
 	}
 	if s != nil {
-		s.Suspected = true
+		s.BatchRejected = true
 	}
 	return why
 }
