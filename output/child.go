@@ -1,6 +1,7 @@
 package output
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,7 @@ type child struct {
 	retry   guard.Retry // MaxElapsedTime is how long to try, 0 for ever
 	notices *notices
 	metrics *metrics
+	turns   *turns
 
 	prime  sync.Once
 	primed bool
@@ -63,7 +65,7 @@ func childFrom(conf *service.ParsedConfig, field string, retry guard.Retry, n *n
 	}
 	return &child{
 		field: field, out: out, keepsPositions: errorrouting.KeepsPositions(config), retry: retry,
-		notices: n, metrics: m, waiting: map[*childWrite]struct{}{},
+		notices: n, metrics: m, turns: turnsOf(retry), waiting: map[*childWrite]struct{}{},
 	}, nil
 }
 
@@ -103,12 +105,18 @@ var errNoAnswer = errors.New("it does not answer")
 // write writes the messages until the child has taken them all, and calls took
 // for each that it took. It returns earlier if ctx ends, or the time is up.
 func (c *child) write(ctx context.Context, batch service.MessageBatch, took func(i int)) {
-	patient, cancel := c.patient(ctx)
+	limit := c.retry.MaxElapsedTime
+	if limit == 0 {
+		limit = math.MaxInt64
+	}
+	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	w := &childWrite{child: c, ctx: patient, batch: batch, took: took}
-	pause := c.pauses()
-	silent := time.AfterFunc(slow, func() { c.hold(w, len(batch), errNoAnswer) })
-	open, err := w.together()
+	patient, cancel := patientOf(ctx, limit)
+	defer cancel()
+	w := &childWrite{child: c, limited: limited, ctx: patient, batch: batch, took: took}
+	pause := pausesOf(c.retry)
+	silent := time.AfterFunc(slow, func() { c.hold(w, len(batch), cmp.Or(c.turns.latest(), errNoAnswer)) })
+	open, err := w.first(ctx)
 	silent.Stop()
 	for len(open) > 0 && ctx.Err() == nil {
 		c.hold(w, len(open), err)
@@ -124,7 +132,7 @@ func (c *child) write(ctx context.Context, batch service.MessageBatch, took func
 			continue
 		}
 		if c.whole {
-			open, err = w.together()
+			open, err = w.together(open)
 		} else {
 			open, err = w.alone(ctx, open)
 		}
@@ -137,13 +145,9 @@ func (c *child) write(ctx context.Context, batch service.MessageBatch, took func
 // and reported as failed.
 const lastChance = 5 * time.Second
 
-// patient returns a context for the writes to the child. It outlives a shutdown for
+// patientOf returns a context for the writes to the child. It outlives a shutdown for
 // a while: what the child is at when that begins should have an end that is known.
-func (c *child) patient(ctx context.Context) (context.Context, context.CancelFunc) {
-	limit := c.retry.MaxElapsedTime
-	if limit == 0 {
-		limit = math.MaxInt64
-	}
+func patientOf(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
 	patient, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(lastChance, cancel) })
 	return patient, func() { stop(); cancel() }
@@ -152,26 +156,50 @@ func (c *child) patient(ctx context.Context) (context.Context, context.CancelFun
 // childWrite is a batch on its way to the child.
 type childWrite struct {
 	*child
-	ctx   context.Context
-	batch service.MessageBatch
-	took  func(i int)
+	limited context.Context // no try waits for its turn once it has ended
+	ctx     context.Context // of a try
+	batch   service.MessageBatch
+	took    func(i int)
 
 	// Under the child's lock:
 	open int  // how many messages of it wait, while it is among child.waiting
 	over bool // it does not wait any more
 }
 
+// first writes the messages for the first time, and returns which are still open.
+// Until the child is known to take messages, one goes ahead of the others: Benthos
+// logs each message of a batch that fails.
+func (w *childWrite) first(ctx context.Context) (open []int, err error) {
+	all := make([]int, len(w.batch))
+	for i := range all {
+		all[i] = i
+	}
+	if w.whole || w.turns.taking() || ctx.Err() != nil {
+		return w.together(all)
+	}
+	if open, err = w.alone(ctx, all[:1]); len(open) > 0 {
+		return append(all[1:], open...), err
+	}
+	return w.together(all[1:])
+}
+
 // together writes the messages in one batch, and returns which are still open.
-func (w *childWrite) together() (open []int, err error) {
-	sent := w.batch.Copy()
+func (w *childWrite) together(all []int) (open []int, err error) {
+	if len(all) == 0 {
+		return nil, nil
+	}
+	sent := make(service.MessageBatch, len(all))
+	for n, i := range all {
+		sent[n] = w.batch[i].Copy()
+	}
 	index := sent.Index()
 	err = w.send(sent)
 	failed := func(int) bool { return err != nil }
-	if some := failedOf(err, index, len(w.batch)); some != nil && w.keepsPositions && !w.whole {
-		failed = func(i int) bool { return some[i] != nil }
+	if some := failedOf(err, index, len(all)); some != nil && w.keepsPositions && !w.whole {
+		failed = func(n int) bool { return some[n] != nil }
 	}
-	for i := range w.batch {
-		if failed(i) {
+	for n, i := range all {
+		if failed(n) {
 			open = append(open, i)
 		} else {
 			w.took(i)
@@ -202,8 +230,7 @@ func failedOf(err error, index *service.Indexer, messages int) map[int]error {
 }
 
 // enough is how many messages in a row may fail before the rest of them is left
-// for later, if none was taken: the child is probably down, and each failure is a
-// line in the log.
+// for later, if none was taken: the child is probably down.
 const enough = 3
 
 // alone writes each of the open messages by itself, and returns which are still
@@ -225,33 +252,45 @@ func (w *childWrite) alone(ctx context.Context, open []int) (rest []int, err err
 }
 
 func (w *childWrite) send(batch service.MessageBatch) error {
-	err := w.out.WriteBatch(w.ctx, batch)
-	if err != nil {
-		w.metrics.childFailed(w.field, len(batch))
-	}
-	return err
+	return w.turns.try(w.limited, func() error {
+		if w.ctx.Err() != nil {
+			return cmp.Or(w.turns.latest(), w.ctx.Err()) // its time is up
+		}
+		err := w.out.WriteBatch(w.ctx, batch)
+		if err != nil {
+			w.metrics.childFailed(w.field, len(batch))
+		}
+		return err
+	})
 }
 
 // longest is the longest pause between two tries, unless the config has a longer
 // one.
 const longest = time.Minute
 
-// pauses returns what gives the pause before the next try, and whether there is
+// pausesOf returns what gives the pause before the next try, and whether there is
 // time for one. The pauses are as configured, and the longer a batch has failed
 // the rarer: what the child never takes costs next to nothing, and what it takes
 // again is late by a tenth of the time at most.
-func (c *child) pauses() func() (time.Duration, bool) {
+func pausesOf(retry guard.Retry) func() (time.Duration, bool) {
 	first := time.Now()
 	b := backoff.NewExponentialBackOff(
-		backoff.WithInitialInterval(c.retry.InitialInterval),
-		backoff.WithMaxInterval(max(c.retry.MaxInterval, c.retry.InitialInterval, longest)),
+		backoff.WithInitialInterval(retry.InitialInterval),
+		backoff.WithMaxInterval(max(retry.MaxInterval, retry.InitialInterval, longest)),
 		backoff.WithMultiplier(2),
-		backoff.WithMaxElapsedTime(c.retry.MaxElapsedTime),
+		backoff.WithMaxElapsedTime(retry.MaxElapsedTime),
 	)
 	return func() (time.Duration, bool) {
 		pause := b.NextBackOff()
-		return min(pause, max(c.retry.MaxInterval, c.retry.InitialInterval, time.Since(first)/10)), pause != backoff.Stop
+		return min(pause, max(retry.MaxInterval, retry.InitialInterval, time.Since(first)/10)), pause != backoff.Stop
 	}
+}
+
+// turnsOf returns the turns of a child: they have pauses for as long as it fails, however
+// long a single batch may be tried.
+func turnsOf(retry guard.Retry) *turns {
+	retry.MaxElapsedTime = 0
+	return newTurns(func() func() (time.Duration, bool) { return pausesOf(retry) })
 }
 
 // hold counts the messages of a batch that wait, and says so at most once a

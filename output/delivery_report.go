@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/kafka-guarded/kafka-guarded/guard"
+	"github.com/kafka-guarded/kafka-guarded/internal/errorrouting"
 )
 
 // The metadata of a message in a delivery report, besides metaTopic and
@@ -22,17 +23,22 @@ const (
 // known.
 type deliveryReports struct{ *child }
 
-func deliveryReportsFrom(conf *service.ParsedConfig, config clientConfig, n *notices, m *metrics) (*deliveryReports, error) {
+func deliveryReportsFrom(conf *service.ParsedConfig, client clientConfig, n *notices, m *metrics) (*deliveryReports, error) {
 	if !newParser(conf).has(fieldDeliveryReport) {
 		return nil, nil
 	}
-	retry := config.guard.Retry
-	retry.MaxElapsedTime = config.reportMaxElapsedTime
+	retry := client.guard.Retry
+	retry.MaxElapsedTime = client.reportMaxElapsedTime
 	c, err := childFrom(conf, fieldDeliveryReport, retry, n, m)
 	if err != nil {
 		return nil, err
 	}
-	c.whole = true
+	config, err := conf.FieldAny(fieldDeliveryReport)
+	if err != nil {
+		return nil, err
+	}
+	_, file := errorrouting.PlainFile(config)
+	c.whole = !file // which gets one message after the other anyway
 	return &deliveryReports{c}, nil
 }
 

@@ -165,9 +165,10 @@ func TestASilentChildIsSaid(t *testing.T) {
 			return nil
 		}))
 		require.NoError(t, err)
+		retry := guard.Retry{InitialInterval: time.Millisecond}
 		c := &child{
 			field: fieldDeadLetter, out: out, waiting: map[*childWrite]struct{}{}, notices: newNotices(log, endpoint{}),
-			metrics: newMetrics(parsed.Resources().Metrics()), retry: guard.Retry{InitialInterval: time.Millisecond},
+			metrics: newMetrics(parsed.Resources().Metrics()), retry: retry, turns: turnsOf(retry),
 		}
 		done := make(chan struct{})
 		go func() {
