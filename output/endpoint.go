@@ -69,6 +69,8 @@ func (e endpoint) advice(cause error) string {
 		return ". " + grant + e.name(WriteTopic)
 	case errors.Is(cause, kerr.ClusterAuthorizationFailed):
 		return fmt.Sprintf(". %s%s, or set %s: false", grant, e.name(WriteIdempotent), fieldIdempotentWrite)
+	case errors.Is(cause, kerr.SaslAuthenticationFailed):
+		return fmt.Sprintf(". Check the credentials in %s, and start anew with what holds now", fieldSASL)
 	case e.eventHubs && errors.Is(cause, kerr.PolicyViolation):
 		return ". Event Hubs throttles with this error: it passes, more throughput units keep it away"
 	}

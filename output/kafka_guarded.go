@@ -83,6 +83,7 @@ func newOutput(conf *service.ParsedConfig, mgr *service.Resources) (*output, err
 	if o.letters, err = deadLettersFrom(conf, client.guard, client.format, records, o.notices, o.metrics); err != nil {
 		return nil, err
 	}
+	o.notices.deadLetter = o.letters != nil
 	o.breaker = newBreaker(client, o.notices, o.metrics)
 	o.others = newHoldOthers(client.guard, o.notices, o.metrics)
 	if o.reports, err = deliveryReportsFrom(conf, client, o.notices, o.metrics); err != nil {

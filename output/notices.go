@@ -18,9 +18,11 @@ import (
 type notices struct {
 	log      *service.Logger
 	endpoint endpoint
-	letters  *gather[failureKind, *guard.Failure]
-	held     *gather[failureKind, *guard.Failure]
-	others   *gather[failureKind, *guard.Failure]
+	// deadLetter is set where there is one, so that nothing says to set it.
+	deadLetter bool
+	letters    *gather[failureKind, *guard.Failure]
+	held       *gather[failureKind, *guard.Failure]
+	others     *gather[failureKind, *guard.Failure]
 }
 
 // failureKind is what failures are told of together by.
@@ -258,7 +260,11 @@ func (n *notices) sayUnreportable(kind failureKind, tries int, last *guard.Failu
 	if kind.topic != "" {
 		text = last.Error()
 	}
-	n.log.Errorf("Messages failed that can't be reported without a loss, and are held and tried again until they pass (%d times since this was last said). Set %s, and they go there: %s", tries, fieldDeadLetter, text)
+	advice := fmt.Sprintf("Set %s, and they go there", fieldDeadLetter)
+	if n.deadLetter {
+		advice = fmt.Sprintf("%s gets the classes that %s names, and nothing that may have been written", fieldDeadLetter, fieldPermanent)
+	}
+	n.log.Errorf("Messages failed that can't be reported without a loss, and are held and tried again until they pass (%d times since this was last said). %s: %s", tries, advice, text)
 }
 
 // notPermanent says that a message is held because its class is not permanent.

@@ -221,6 +221,10 @@ func TestNothingIsLostBehindADedupe(t *testing.T) { //nolint:paralleltest // wha
 			require.Equal(t, once("m0", big, "m2"), c.Values("t"))
 			if name == "without a dead letter" {
 				require.Contains(t, s.Log.String(), "pipeline.processors.0.dedupe drops them")
+				require.Contains(t, s.Log.String(), "Set dead_letter, and they go there: size_exceeded: ")
+			} else {
+				require.Contains(t, s.Log.String(), "dead_letter gets the classes that permanent names, and nothing that may have been written: size_exceeded: ")
+				require.NotContains(t, s.Log.String(), "Set dead_letter, and")
 			}
 		})
 	}

@@ -122,6 +122,55 @@ func TestAClientCertificateIsRenewedOnDisk(t *testing.T) {
 	l.CheckTopics(c, "certified")
 }
 
+// The password of a user changes while the stream runs: with the next connection the
+// broker refuses it. The messages wait, the log says why, and all are delivered once it
+// takes the password again.
+func TestCredentialsThatARunningStreamLoses(t *testing.T) {
+	onkafka.SkipShort(t)
+	p, err := proxytest.New()
+	require.NoError(t, err)
+	c := kafkatest.Start(t, kafkatest.Options{
+		SASL: []string{kafkatest.ScramSHA256}, Users: map[string]string{onkafka.Alice: onkafka.AlicePassword},
+		AdvertisedPorts: map[int]int{1: p.Port()},
+	})
+	p.Connect(c.ClientAddr(1))
+	c.CreateTopic("t", 1, 1, nil)
+	setPassword := func(password string) {
+		changed, err := c.Admin().AlterUserSCRAMs(t.Context(), nil, []kadm.UpsertSCRAM{{
+			User: onkafka.Alice, Mechanism: kadm.ScramSha256, Iterations: 4096, Password: password,
+		}})
+		require.NoError(t, err)
+		require.NoError(t, changed.Error())
+		p.Cut() // the connections that the broker knows
+		p.Connect(c.ClientAddr(1))
+	}
+	f := onkafka.Defaults(c)
+	f["sasl"] = []any{onkafka.Fields{"mechanism": kafkatest.ScramSHA256, "username": onkafka.Alice, "password": onkafka.AlicePassword}}
+	l := onkafka.NewChecker(t, "security/credentials lost")
+	next := make(chan []onkafka.Message, 100)
+	s := onkafka.StartAt(l, f, onkafka.Channel(next), everything)
+	next <- onkafka.Around("t", "before", 50)
+	onkafka.Eventually(t, func() bool { return l.Acknowledged() == 1 }, "the batch before")
+	setPassword("other-31c9ab")
+	for b := range 3 {
+		next <- onkafka.Around("t", fmt.Sprint("meanwhile-", b), 50)
+	}
+	onkafka.Eventually(t, func() bool {
+		for line := range strings.Lines(s.Log.String()) {
+			if strings.Contains(line, "messages for topic t are held") && strings.Contains(line, "SASL mechanism SCRAM-SHA-256. Check the credentials in sasl") {
+				return true
+			}
+		}
+		return false
+	}, "a line that says which messages wait, and why")
+	require.Equal(t, 1, l.Acknowledged(), "with a password that is refused")
+	setPassword(onkafka.AlicePassword)
+	close(next)
+	s.Wait()
+	l.CheckTopics(c, "t")
+	requireNoSecret(t, s.Log.String(), f)
+}
+
 func TestAFailureToConnectSaysWhy(t *testing.T) {
 	c := onkafka.Secured(t)
 	const wrong = "wrong-31c9ab"
