@@ -150,7 +150,7 @@ func New(config Config, opts ...kgo.Opt) (*Guard, error) {
 			MaxBufferedBytes: settings.maxBufferedBytes, Codec: settings.codec,
 		},
 		Client: g.client, Life: g.life, MaxAge: config.RulesMaxAge, Ignore: config.IgnoreRules,
-		Changed: config.Observer.OnRules, Differs: config.Observer.OnDifference, Forget: func(topic string) { g.producer.Forget(topic) },
+		Changed: config.Observer.OnRules, Differs: config.Observer.OnDifference, Forget: func(topic string) bool { return g.producer.Forget(topic) },
 	})
 	g.isolation.Config = isolate.Config{
 		Life: g.life, Limits: g.limits, ToCheck: g.toCheck, Final: g.final, NoRetry: config.Retry.InitialInterval == 0,

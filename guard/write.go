@@ -145,7 +145,39 @@ func (w *write) prepare() (open []*slot) {
 		open = unsettled(w.all)
 	}
 	w.guard.limits.Learn(w.ctx, topics.names)
-	return open
+	return w.failMissing(open, topics.names)
+}
+
+// failMissing fails the slots whose topics do not exist, where that is for good, and returns
+// the others. A topic that no record went to yet is looked up for its limits, and what was
+// found within the last second counts: it is not asked for again, and takes no room.
+func (w *write) failMissing(open []*slot, topics []string) []*slot {
+	g := w.guard
+	if g.settings.autoCreate || !g.permanent(UnknownTopic) {
+		return open
+	}
+	var missing []string
+	for _, topic := range topics {
+		if g.limits.Of(topic).Missing() && !g.producer.Uses(topic) {
+			missing = append(missing, topic)
+		}
+	}
+	if len(missing) == 0 {
+		return open
+	}
+	g.limits.Refresh(w.ctx, missing)
+	reasons := map[string]error{}
+	for _, topic := range missing {
+		if r := g.limits.Of(topic); r.Missing() {
+			reasons[topic] = r.Unknown
+		}
+	}
+	for _, s := range open {
+		if why := reasons[s.record().Topic]; why != nil {
+			s.failFor(UnknownTopic, NotWritten, "", why)
+		}
+	}
+	return unsettled(open)
 }
 
 // distinct collects names that are often the same as the last one.

@@ -57,7 +57,7 @@ func isBad(r *producer.Record) bool { return len(r.Headers) > 0 }
 func newPartition(t *testing.T, limit int) *partition {
 	t.Helper()
 	p := &partition{limit: limit, failed: map[*producer.Record]*code.Reason{}}
-	l := limits.New(limits.Config{Own: limits.Own{MaxRequestBytes: 100 << 20, Codec: "uncompressed"}, Life: t.Context(), Ignore: true, Forget: func(string) {}})
+	l := limits.New(limits.Config{Own: limits.Own{MaxRequestBytes: 100 << 20, Codec: "uncompressed"}, Life: t.Context(), Ignore: true, Forget: func(string) bool { return true }})
 	p.isolation = &Isolation{Config: Config{
 		Life: t.Context(), Limits: l,
 		ToCheck: func(r *producer.Record) limits.Record {

@@ -28,8 +28,8 @@ type cache struct {
 	life     context.Context // ends with the guard
 	maxAge   time.Duration
 	disabled bool
-	changed  func(old, now *Rules) // old is nil the first time, now when it is forgotten
-	forget   func(topic string)    // besides
+	changed  func(old, now *Rules)   // old is nil the first time, now when it is forgotten
+	forget   func(topic string) bool // besides, false for one that is in use
 
 	topics sync.Map // of topic to *Rules
 
@@ -236,12 +236,16 @@ func (c *cache) readRound(r *round) {
 // forgetAfter is how long a topic must be out of use to be forgotten.
 const forgetAfter = time.Hour
 
-// forgetUnused drops topics that are out of use, and returns what is to be told of that.
+// forgetUnused drops topics that are out of use, and returns what is to be told of that. Those
+// that do not exist are dropped soon: a client that makes up topics may ask for many.
 func (c *cache) forgetUnused(now time.Time) (news [][2]*Rules) {
 	c.topics.Range(func(topic, rules any) bool {
-		if r := rules.(*Rules); now.UnixNano()-r.used.Load() > int64(forgetAfter) {
+		r, after := rules.(*Rules), forgetAfter
+		if r.Missing() {
+			after = rulesRetry
+		}
+		if now.UnixNano()-r.used.Load() > int64(after) && c.forget(r.Topic) {
 			c.topics.Delete(topic)
-			c.forget(r.Topic)
 			if !c.disabled {
 				news = append(news, [2]*Rules{r, nil})
 			}

@@ -13,7 +13,7 @@ import (
 // reported returns Limits that know a topic of these configs.
 func reported(t *testing.T, configs map[string]string) *Limits {
 	t.Helper()
-	l := New(Config{Own: Own{MaxRequestBytes: 100 << 20, Codec: uncompressed}, Life: t.Context(), Forget: func(string) {}, Differs: func(Difference) {}})
+	l := New(Config{Own: Own{MaxRequestBytes: 100 << 20, Codec: uncompressed}, Life: t.Context(), Forget: func(string) bool { return true }, Differs: func(Difference) {}})
 	read(t, l, configs)
 	return l
 }

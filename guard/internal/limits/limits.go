@@ -55,8 +55,8 @@ type Config struct {
 	// that a reported limit rejects. Both are called outside of locks.
 	Changed func(old, now *Rules)
 	Differs func(Difference)
-	// Forget is called with a topic that is out of use.
-	Forget func(topic string)
+	// Forget is called with a topic that is out of use. It returns false if it is in use.
+	Forget func(topic string) bool
 }
 
 // Limits has the limits of all topics in use.
@@ -72,9 +72,12 @@ func New(c Config) *Limits {
 	l := &Limits{own: c.Own, differs: c.Differs}
 	l.reported = cache{
 		client: c.Client, life: c.Life, maxAge: c.MaxAge, disabled: c.Ignore, changed: c.Changed,
-		forget: func(topic string) {
+		forget: func(topic string) bool {
+			if !c.Forget(topic) {
+				return false
+			}
 			l.learned.forget(topic)
-			c.Forget(topic)
+			return true
 		},
 		silent: map[int32]time.Time{},
 	}

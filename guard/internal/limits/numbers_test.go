@@ -27,7 +27,7 @@ func newLimits(own Own, rules ...*Rules) *Limits {
 	if own.MaxRequestBytes == 0 {
 		own.MaxRequestBytes = 100 << 20
 	}
-	l := New(Config{Own: own, Ignore: true, MaxAge: time.Hour, Forget: func(string) {}, Differs: func(Difference) {}})
+	l := New(Config{Own: own, Ignore: true, MaxAge: time.Hour, Forget: func(string) bool { return true }, Differs: func(Difference) {}})
 	for _, r := range rules {
 		r.claim(&claims{})
 		l.reported.topics.Store(r.Topic, r)
@@ -280,7 +280,10 @@ func TestATopicIsForgottenAfterAnHourWithoutUse(t *testing.T) {
 		rules := known()
 		l := newLimits(Own{}, rules)
 		var forgotten []string
-		l.reported.disabled, l.reported.forget = false, func(topic string) { forgotten = append(forgotten, topic) }
+		l.reported.disabled, l.reported.forget = false, func(topic string) bool {
+			forgotten = append(forgotten, topic)
+			return true
+		}
 		rules.used.Store(time.Now().UnixNano())
 		time.Sleep(forgetAfter)
 		require.Empty(t, l.reported.forgetUnused(time.Now()))
@@ -290,6 +293,30 @@ func TestATopicIsForgottenAfterAnHourWithoutUse(t *testing.T) {
 		require.Equal(t, []string{"t"}, forgotten)
 		require.False(t, l.Of("t").Known)
 		require.Empty(t, l.reported.forgetUnused(time.Now()))
+	})
+}
+
+// A client may ask for any number of topics that do not exist. One that records wait for is kept.
+func TestAMissingTopicIsForgottenAfterTenSeconds(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T) {
+		rules, used := &Rules{Topic: "t", Unknown: kerr.UnknownTopicOrPartition, used: &atomic.Int64{}}, true
+		l := newLimits(Own{}, rules)
+		l.reported.forget = func(string) bool { return !used }
+		rules.used.Store(time.Now().UnixNano())
+		for _, test := range []struct {
+			after   time.Duration
+			used    bool
+			missing bool
+		}{
+			{rulesRetry, false, true},
+			{time.Nanosecond, true, true},
+			{0, false, false},
+		} {
+			time.Sleep(test.after)
+			used = test.used
+			l.reported.forgetUnused(time.Now())
+			require.Equal(t, test.missing, l.Of("t").Missing())
+		}
 	})
 }
 

@@ -43,7 +43,11 @@ func (c *cache) ask(ctx context.Context, topics []string, found map[string]*Rule
 			continue
 		}
 		r := found[*t.Topic]
-		if err := kerr.ErrorForCode(t.ErrorCode); err != nil { // not there, or not for us to know
+		err := kerr.ErrorForCode(t.ErrorCode)
+		if r.Known && errors.Is(err, kerr.UnknownTopicOrPartition) {
+			continue // it was just created, and one of the two brokers has not heard of it
+		}
+		if err != nil { // not there, or not for us to know
 			*r = Rules{Topic: r.Topic, Unknown: err, used: r.used}
 		}
 		r.ID, r.Partitions = t.TopicID, len(t.Partitions)

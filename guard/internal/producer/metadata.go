@@ -32,6 +32,7 @@ type topic struct {
 	astray     map[*Batch]struct{} // of records for partitions that are not there
 	attempts   int
 	missing    *Answer     // the cluster's last word, if it is no good one
+	gone       bool        // forgotten
 	scratch    [][]*Record // of place
 	touched    []int
 }
@@ -63,28 +64,39 @@ func (p *Producer) topic(name string) *topic {
 	return t
 }
 
+// Uses reports whether records went to a topic that is not forgotten.
+func (p *Producer) Uses(name string) bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.topics[name] != nil
+}
+
 // Forget drops a topic that is out of use. If it is used again, its sequence numbers begin
 // at 0. So it gets another producer ID then: brokers would take its first batch for one that
-// they have.
-func (p *Producer) Forget(name string) {
+// they have. It returns false for a topic that has records.
+func (p *Producer) Forget(name string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	t := p.topics[name]
 	if t == nil {
-		return
+		return true
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.pending) > 0 || t.asking != nil || slices.ContainsFunc(t.partitions, func(part *partition) bool { return part.queued.Load() > 0 }) {
-		return
+	if len(t.pending) > 0 || t.asking != nil || len(t.astray) > 0 || slices.ContainsFunc(t.partitions, func(part *partition) bool { return part.queued.Load() > 0 }) {
+		return false
 	}
 	delete(p.topics, name)
-	p.ids.renew()
+	t.gone = true
+	if len(t.partitions) > 0 {
+		p.ids.renew()
+	}
 	for _, part := range t.partitions {
 		part.mu.Lock()
 		part.gone = true
 		part.unlock()
 	}
+	return true
 }
 
 // send gives each record to its partition.
@@ -93,6 +105,11 @@ func (t *topic) send(records []*Record) {
 	if t.all.life.Err() != nil {
 		t.mu.Unlock()
 		t.all.finishAll(records, NotWritten, errClosed)
+		return
+	}
+	if t.gone { // since it was looked up
+		t.mu.Unlock()
+		t.all.topic(t.name).send(records)
 		return
 	}
 	if len(t.partitions) == 0 || len(t.pending) > 0 || t.asking != nil {
