@@ -135,6 +135,7 @@ func TestProxyInFrontOfTheGateway(t *testing.T) {
 			status                         int
 		}{
 			{"a record", "t", "application/json", "[ 1 ]", nil, 200},
+			{"an answer that may be compressed, and is not", "t", "application/json", "[ 1 ]", []string{"Accept-Encoding", "gzip"}, 200},
 			{"a large one", "t", "application/x-ndjson; charset=utf-8", strings.Repeat(strings.Repeat("x", 499)+"\n", 1000), nil, 200},
 			{"another path", "t/other", "application/json", "[ 1 ]", nil, 404},
 			{"a query", "t?topic=other", "application/json", "[ 1 ]", nil, 403},
@@ -151,8 +152,8 @@ func TestProxyInFrontOfTheGateway(t *testing.T) {
 			require.Equal(t, test.status, status, "%s: %s: %s %v", way.name, test.name, text, err)
 		}
 	}
-	require.Len(t, c.Log("t"), 3*1001)
-	require.Equal(t, 6, written)
+	require.Len(t, c.Log("t"), 3*1002)
+	require.Equal(t, 9, written)
 
 	for name, refused := range map[string]*gatewaytest.Gateway{
 		"no password":            g.Through(password, known()),
@@ -165,7 +166,7 @@ func TestProxyInFrontOfTheGateway(t *testing.T) {
 		require.NotEqual(t, http.StatusOK, status, name)
 		require.True(t, err != nil || status >= 400, name)
 	}
-	require.Len(t, c.Log("t"), 3*1001)
+	require.Len(t, c.Log("t"), 3*1002)
 
 	// What is refused by its headers is refused before the body comes.
 	for headers, want := range map[string]string{
