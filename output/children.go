@@ -29,6 +29,9 @@ func (p *parser) child(field string, config any) {
 		return // a config may be linted elsewhere than it runs
 	}
 	for _, f := range errorrouting.Files(config, field) {
+		if f.Name == "" {
+			continue // it is no file
+		}
 		if err := checkFile(f.Name); err != nil {
 			p.fail(f.Path, "is %s, which can't be written: %v", f.Name, err)
 		}

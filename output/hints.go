@@ -53,7 +53,7 @@ func (p *parser) hints(c clientConfig) []string {
 		if formatOf(formatAuto, child) == formatMessage {
 			for _, f := range errorrouting.Files(child, fieldDeadLetter) {
 				if f.Bare {
-					texts = append(texts, bareHint(f.Path))
+					texts = append(texts, bareHint(f))
 				}
 			}
 		}
@@ -64,9 +64,16 @@ func (p *parser) hints(c clientConfig) []string {
 	return texts
 }
 
-// bareHint says that a file of dead letters has no reasons in it.
-func bareHint(path string) string {
-	return fmt.Sprintf("%s: the file gets the content of each dead letter, and not why it failed. Set %s to envelope, or to message if that is meant", path, fieldDeadLetterFormat)
+// bareHint says that dead letters are written without their reasons.
+func bareHint(f errorrouting.File) string {
+	what, set := "it", ""
+	if f.Name != "" {
+		what = "the file"
+	}
+	if f.Prefixes {
+		set = fmt.Sprintf("metadata.include_prefixes to [ %s_ ] there, or ", name)
+	}
+	return fmt.Sprintf("%s: %s gets the content of each dead letter, and not why it failed. Set %s%s to envelope, or to message if that is meant", f.Path, what, set, fieldDeadLetterFormat)
 }
 
 // lettersToItsOwnTopic reports whether dead letters are written where the messages

@@ -88,7 +88,7 @@ func unseen(c clientConfig, around position, deadLetter bool) string {
 func bareFiles(c clientConfig, around errorrouting.Output) (texts []string) {
 	for _, f := range around.Files {
 		if f.Bare && c.format == formatAuto {
-			texts = append(texts, bareHint(f.Path))
+			texts = append(texts, bareHint(f))
 		}
 	}
 	return texts

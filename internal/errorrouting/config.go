@@ -173,12 +173,34 @@ func Rejects(config any) bool {
 	return name == "reject"
 }
 
-// File is an output of the type file.
+// File is an output that is a file, or another that writes messages without their
+// metadata.
 type File struct {
-	Path string // where the config has the field path of the file
-	Name string // the value of that field, which may be interpolated
-	// Bare is set if the file gets messages as they are, without their metadata.
+	Path string // where the config has it: of a file its field path
+	Name string // the value of that field, which may be interpolated. Empty if it is no file
+	// Bare is set if it gets messages as they are, and writes them without metadata.
 	Bare bool
+	// Prefixes is set if its field metadata.include_prefixes changes that.
+	Prefixes bool
+}
+
+// withoutMetadata says of the outputs that write the content alone whether they have a
+// field metadata.include_prefixes, by which they write the metadata, too.
+var withoutMetadata = map[string]bool{
+	Component: true, "kafka_franz": true, "redpanda": true, "redpanda_common": true, "http_client": true,
+	"stdout": false, "socket": false, "websocket": false, "subprocess": false,
+}
+
+func isBare(kind string) bool {
+	_, is := withoutMetadata[kind]
+	return is
+}
+
+// includesMetadata reports whether an output writes some of the metadata. Headers of an
+// HTTP request may be interpolated.
+func includesMetadata(fields object) bool {
+	included := asObject(fields["metadata"])
+	return asList(included["include_prefixes"]) != nil || asList(included["include_patterns"]) != nil || strings.Contains(fmt.Sprint(asObject(fields["headers"])), "${!")
 }
 
 // Files returns the files in the config of a child output. Resources are not read,
@@ -194,9 +216,13 @@ func (r *reader) files(config any, path string, bare bool) (all []File) {
 	for _, key := range sortedKeys(o) {
 		at := path + "." + key
 		switch fields, label := asObject(o[key]), text(o[key]); {
-		case key == "processors" || key == Component:
+		case key == "processors":
 		case key == "file" && fields != nil:
 			all = append(all, File{Path: at + ".path", Name: text(fields["path"]), Bare: bare})
+		case isBare(key):
+			if bare && !includesMetadata(fields) {
+				all = append(all, File{Path: at, Bare: true, Prefixes: withoutMetadata[key]})
+			}
 		case key == "resource" && r.resources[label] != nil:
 			resource := r.resources[label]
 			delete(r.resources, label) // one may use itself

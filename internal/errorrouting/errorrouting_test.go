@@ -185,16 +185,20 @@ func TestKeepsPositions(t *testing.T) {
 func TestFiles(t *testing.T) {
 	t.Parallel()
 	for config, want := range map[string][]File{
-		"{ file: { path: a } }": {{"dl.file.path", "a", true}},
-		"{ file: { path: a }, processors: [ { mapping: root = @ } ] }":                            {{"dl.file.path", "a", false}},
-		"{ fallback: [ { drop: {} }, { file: { path: a } } ] }":                                   {{"dl.fallback.1.file.path", "a", true}},
-		"{ fallback: [ { file: { path: a } } ], processors: [ { mapping: root = @ } ] }":          {{"dl.fallback.0.file.path", "a", false}},
-		"{ broker: { outputs: [ { file: { path: a } } ] } }":                                      {{"dl.broker.outputs.0.file.path", "a", true}},
-		"{ kafka_guarded: { dead_letter: { file: { path: a } } } }":                               nil,
+		"{ file: { path: a } }": {{Path: "dl.file.path", Name: "a", Bare: true}},
+		"{ file: { path: a }, processors: [ { mapping: root = @ } ] }":                                     {{Path: "dl.file.path", Name: "a", Bare: false}},
+		"{ fallback: [ { drop: {} }, { file: { path: a } } ] }":                                            {{Path: "dl.fallback.1.file.path", Name: "a", Bare: true}},
+		"{ fallback: [ { file: { path: a } } ], processors: [ { mapping: root = @ } ] }":                   {{Path: "dl.fallback.0.file.path", Name: "a", Bare: false}},
+		"{ broker: { outputs: [ { file: { path: a } } ] } }":                                               {{Path: "dl.broker.outputs.0.file.path", Name: "a", Bare: true}},
+		"{ kafka_guarded: { metadata: { include_patterns: [ a ] }, dead_letter: { file: { path: a } } } }": nil,
+		"{ kafka_guarded: { dead_letter: { file: { path: a } } } }":                                        {{Path: "dl.kafka_guarded", Bare: true, Prefixes: true}},
+		"{ switch: { cases: [ { output: { kafka_franz: {} } } ] } }":                                       {{Path: "dl.switch.cases.0.output.kafka_franz", Bare: true, Prefixes: true}},
+		"{ stdout: {} }": {{Path: "dl.stdout", Bare: true}},
+		"{ stdout: {}, processors: [ { mapping: root = @ } ] }":                                   nil,
 		"{ drop: {}, processors: [ { switch: [ { processors: [ { file: { path: a } } ] } ] } ] }": nil,
 	} {
 		require.Equal(t, want, Files(parse(t, config), "dl"), config)
 	}
 	o := Read(parse(t, "output: { kafka_guarded: { dead_letter: { resource: a } } }\noutput_resources: [ { label: a, file: { path: x } } ]"))[0]
-	require.Equal(t, []File{{"output_resources.a.file.path", "x", true}}, o.Files)
+	require.Equal(t, []File{{Path: "output_resources.a.file.path", Name: "x", Bare: true}}, o.Files)
 }
