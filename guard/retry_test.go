@@ -110,21 +110,22 @@ func TestATopicThatAppearsLaterGetsItsRecords(t *testing.T) {
 }
 
 func TestRetriesEndWhenTheirTimeIsUp(t *testing.T) {
-	t.Parallel()
-	c := kafkafake.New(t)
-	c.Topic("t", 1)
-	c.RefuseAll("", kerr.TopicAuthorizationFailed)
-	w := newTold()
-	config := retrying(w)
-	config.Retry.MaxElapsedTime = 20 * time.Millisecond
-	g := newGuard(t, c, config)
-	rs := records("t", "r", 5, 10)
-	vs := g.Write(t.Context(), rs)
-	require.Len(t, classes(vs), 5)
-	require.Equal(t, Unauthorized, vs[0].Class)
-	require.Equal(t, NotWritten, vs[0].Outcome)
-	account(t, c, rs, vs)
-	require.True(t, w.waiting[len(w.waiting)-1].Over)
+	inVirtualTime(t, func(t *testing.T) {
+		c := kafkafake.StartDialect(t, kafkafake.Kafka(), &kafkafake.Network{Latency: time.Millisecond})
+		c.Topic("t", 1)
+		c.RefuseAll("", kerr.TopicAuthorizationFailed)
+		w := newTold()
+		config := retrying(w)
+		config.Retry.MaxElapsedTime = 20 * time.Second
+		g := newGuard(t, c, config, c.Opts()...)
+		rs := records("t", "r", 5, 10)
+		vs := g.Write(t.Context(), rs)
+		require.Len(t, classes(vs), 5)
+		require.Equal(t, Unauthorized, vs[0].Class)
+		require.Equal(t, NotWritten, vs[0].Outcome)
+		account(t, c, rs, vs)
+		require.True(t, w.waiting[len(w.waiting)-1].Over)
+	})
 }
 
 func TestRetriesEndWithTheContextAndTheGuard(t *testing.T) {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -252,11 +254,14 @@ func TestClassesThatAreNotPermanentAreHeld(t *testing.T) {
 // What is held for its class is handed on when the time for retries is up.
 func TestClassesThatAreNotPermanentAreGivenUp(t *testing.T) {
 	t.Parallel()
-	c := newCluster(t)
-	c.Topic("t", 1, limited)
-	o := c.output("topic: t", "permanent: []", "retry: { initial_interval: 1ms, max_interval: 1ms, max_elapsed_time: 20ms }")
-	failed, err := failures(t, o, streamtest.Batch("m0", big, "m2"))
-	require.Error(t, err)
-	require.Len(t, failed, 1)
-	require.Contains(t, failed[1], "size_exceeded: ")
+	synctest.Test(t, func(t *testing.T) {
+		c := newVirtualCluster(t)
+		c.Topic("t", 1, limited)
+		s := c.stream([]string{"m0", big, "m2"})
+		require.True(t, s.Run(t, t.Context(), "fallback:\n  - "+strings.TrimPrefix(streamtest.Indent(c.alone("topic: t", "compression: none", "permanent: []", "report_failures: per_message", "retry: { max_elapsed_time: 20s }"), 4), "    ")+"  - capture: {}\n"))
+		require.Equal(t, map[int]error{0: nil}, s.Acked())
+		require.Equal(t, once("m0", "m2"), c.Values("t"))
+		require.Len(t, s.Captured(), 1)
+		require.Contains(t, s.Captured()[0].Meta["fallback_error"], "size_exceeded: ")
+	})
 }

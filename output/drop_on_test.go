@@ -3,6 +3,7 @@ package output
 import (
 	"fmt"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -39,22 +40,24 @@ func TestDropOnErrorPatternsLoses(t *testing.T) {
 	for _, dead := range []bool{false, true} {
 		t.Run(fmt.Sprintf("dead_letter %v", dead), func(t *testing.T) {
 			t.Parallel()
-			c := newCluster(t)
-			c.Topic("t", 1, limited)
-			c.RefuseAll("t", kerr.TopicAuthorizationFailed)
-			lines := []string{"topic: t", "max_message_bytes: 20000", "retry: { initial_interval: 1ms, max_interval: 1ms, max_elapsed_time: 5ms }"}
-			if dead {
-				lines = append(lines, "dead_letter: { capture: {} }")
-			}
-			s := &streamtest.Stream{Batches: [][]string{{big + "0", "m1"}}}
-			require.True(t, s.Run(t, t.Context(), "drop_on:\n  error_patterns: [ '^size_exceeded:' ]\n  output:"+streamtest.Indent(c.alone(lines...), 4)))
-			got, detail := outcome(s, c.Values("t"), true)
-			if !dead {
-				require.Equal(t, lost, got, detail)
-				return
-			}
-			require.Len(t, s.Captured(), 1, detail)
-			require.ErrorContains(t, s.Acked()[0], "unauthorized:", "the text of the one that is left")
+			synctest.Test(t, func(t *testing.T) {
+				c := newVirtualCluster(t)
+				c.Topic("t", 1, limited)
+				c.RefuseAll("t", kerr.TopicAuthorizationFailed)
+				lines := []string{"topic: t", "compression: none", "max_message_bytes: 20000", "retry: { max_elapsed_time: 20s }"}
+				if dead {
+					lines = append(lines, "dead_letter: { capture: {} }")
+				}
+				s := c.stream([]string{big + "0", "m1"})
+				require.True(t, s.Run(t, t.Context(), "drop_on:\n  error_patterns: [ '^size_exceeded:' ]\n  output:"+streamtest.Indent(c.alone(lines...), 4)))
+				got, detail := outcome(s, c.Values("t"), true)
+				if !dead {
+					require.Equal(t, lost, got, detail)
+					return
+				}
+				require.Len(t, s.Captured(), 1, detail)
+				require.ErrorContains(t, s.Acked()[0], "unauthorized:", "the text of the one that is left")
+			})
 		})
 	}
 }

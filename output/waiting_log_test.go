@@ -36,6 +36,33 @@ func newVirtualCluster(t *testing.T) *virtualCluster {
 	return &virtualCluster{Cluster: kafkafake.StartDialect(t, kafkafake.Kafka(), network, kfake.NumBrokers(1)), network: network}
 }
 
+// alone is the output by itself, in the cluster's environment.
+func (c *virtualCluster) alone(lines ...string) string {
+	return "virtual:" + streamtest.Indent("seed_brokers: [ '"+c.ListenAddrs()[0]+"' ]\n"+strings.Join(lines, "\n"), 2)
+}
+
+// environment has the output that connects by the network of the cluster.
+func (c *virtualCluster) environment(env *service.Environment) error {
+	return env.RegisterBatchOutput("virtual", Spec(), func(conf *service.ParsedConfig, mgr *service.Resources) (service.BatchOutput, service.BatchPolicy, int, error) {
+		o, err := newOutput(conf, mgr)
+		if err == nil {
+			o.client.dialer.open = func(ctx context.Context, network, address string) (net.Conn, error) {
+				if c.refuses.Load() {
+					return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
+				}
+				return c.network.Dial(ctx, network, address)
+			}
+		}
+		return o, service.BatchPolicy{}, 10, err
+	})
+}
+
+// stream is one of these batches, in virtual time: what it waits for passes at once, however
+// busy the machine.
+func (c *virtualCluster) stream(batches ...[]string) *streamtest.Stream {
+	return &streamtest.Stream{Config: streamtest.Config{Environment: c.environment}, Batches: batches}
+}
+
 // run starts a stream of these batches to an output with these lines. It returns the log, and
 // the answer to each batch once the stream has ended.
 func (c *virtualCluster) run(t *testing.T, batches []service.MessageBatch, lines ...string) (log *streamtest.Log, answers func() []error) {
@@ -52,21 +79,8 @@ func (c *virtualCluster) run(t *testing.T, batches []service.MessageBatch, lines
 			}
 			return batches[n], func(err error, _ []deliverycheck.Answer) { said[n] = err }, nil
 		},
-		Output: "virtual:" + streamtest.Indent("seed_brokers: [ '"+c.ListenAddrs()[0]+"' ]\n"+strings.Join(lines, "\n"), 2),
-		Environment: func(env *service.Environment) error {
-			return env.RegisterBatchOutput("virtual", Spec(), func(conf *service.ParsedConfig, mgr *service.Resources) (service.BatchOutput, service.BatchPolicy, int, error) {
-				o, err := newOutput(conf, mgr)
-				if err == nil {
-					o.client.dialer.open = func(ctx context.Context, network, address string) (net.Conn, error) {
-						if c.refuses.Load() {
-							return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
-						}
-						return c.network.Dial(ctx, network, address)
-					}
-				}
-				return o, service.BatchPolicy{}, 10, err
-			})
-		},
+		Output:      c.alone(lines...),
+		Environment: c.environment,
 	}.Build()
 	require.NoError(t, err)
 	go func() { ended <- stream.Run(context.Background()) }()
