@@ -25,8 +25,8 @@ func TestEachAlertHasARunbook(t *testing.T) {
 	rules := read("../deploy/prometheus/alerts.yaml")
 	alerts := first(regexp.MustCompile(`- alert: (\w+)`).FindAllStringSubmatch(rules, -1))
 	require.NotEmpty(t, alerts)
-	require.Equal(t, alerts, first(regexp.MustCompile(`(?m)^### (KafkaGuarded\w+)$`).FindAllStringSubmatch(read("../docs/operations.md"), -1)))
-	links := first(regexp.MustCompile(`operations\.md#(\w+)`).FindAllStringSubmatch(rules, -1))
+	require.Equal(t, alerts, first(regexp.MustCompile(`(?m)^## (KafkaGuarded\w+)$`).FindAllStringSubmatch(read("../docs/alerts.md"), -1)))
+	links := first(regexp.MustCompile(`alerts\.md#(\w+)`).FindAllStringSubmatch(rules, -1))
 	require.Len(t, links, len(alerts))
 	for i, link := range links {
 		require.Regexp(t, "(?i)^"+link+"$", alerts[i])

@@ -14,14 +14,15 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
-// The commands of dead-letters.md run in their order, and what they print is what
-// the page shows.
+// The commands of dead-letters.md and redrive.md run in their order, and what they
+// print is what the pages show.
 func TestNightOfDeadLetters(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("it builds the program: run it without -short")
 	}
-	page := blocks(documents(t)["dead-letters.md"])
+	texts := documents(t)
+	page := blocks(texts["dead-letters.md"] + texts["redrive.md"])
 	dir := t.TempDir()
 	program := filepath.Join(dir, "kafka-guarded")
 	out, err := exec.Command("go", "build", "-o", program, "..").CombinedOutput()
@@ -31,11 +32,13 @@ func TestNightOfDeadLetters(t *testing.T) {
 	c.Topic("customers", 3, "cleanup.policy=compact")
 	c.Topic("dead-letters", 3)
 
+	config := read(t, "dead-letters.yaml")
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "dead-letters.yaml"), []byte(config), 0o600))
+	require.Contains(t, regexp.MustCompile(`(?m)^    `).ReplaceAllString(config, ""), page[0].text, "the page shows a part of the config")
+
 	last, commands := "", 0
 	for _, b := range page {
 		switch b.language {
-		case "yaml":
-			require.NoError(t, os.WriteFile(filepath.Join(dir, "stream.yaml"), []byte(b.text), 0o600))
 		case "bloblang":
 			require.NoError(t, os.WriteFile(filepath.Join(dir, "repair.blobl"), []byte(b.text), 0o600))
 		case "sh":

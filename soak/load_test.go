@@ -24,9 +24,9 @@ type load struct {
 
 // loads are the streams of a soak, which run at the same time in one process.
 var loads = []load{
-	{Number: 0, Name: "rules read, lz4, 10 in flight", InFlight: 10, Codec: "lz4", Rules: true, Times: true},
-	{Number: 1, Name: "rules not asked for, uncompressed, 10 in flight", InFlight: 10, Codec: "none", Keys: true, Times: true},
-	{Number: 2, Name: "rules read, zstd, in order", InFlight: 1, Codec: "zstd", Rules: true, Keys: true},
+	{Number: 0, Name: "limits read, lz4, 10 in flight", InFlight: 10, Codec: "lz4", Rules: true, Times: true},
+	{Number: 1, Name: "not read, plain, 10 in flight", InFlight: 10, Codec: "none", Keys: true, Times: true},
+	{Number: 2, Name: "limits read, zstd, in order", InFlight: 1, Codec: "zstd", Rules: true, Keys: true},
 }
 
 // plain and compacted are the topics of a load, missing is one that is not there.

@@ -74,7 +74,7 @@ func (j *journal) account(totals []total) string {
 	fmt.Fprintf(&b, "%s with %d faults, seed %d: %s messages. %s a second were acknowledged in the median, and %s at best; all ran on one machine of %d cores.\n\n",
 		took.Round(time.Second), len(j.faults), *seed, thousands(all.Sent), thousands(j.rate(1./2)), thousands(j.rate(1)), runtime.NumCPU())
 
-	b.WriteString("| stream | sent | delivered once | dead-lettered once | in doubt (of these in the topic) | undelivered | lost | duplicated | good ones failed |\n")
+	b.WriteString("| stream | sent | delivered | dead letters | in doubt (in topic) | nowhere | lost | twice | wrong |\n")
 	b.WriteString("| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n")
 	row := func(name string, t total) {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s (%s) | %s | %s | %s | %s |\n", name, thousands(t.Sent), thousands(t.Delivered), thousands(t.Dead),
@@ -85,6 +85,7 @@ func (j *journal) account(totals []total) string {
 	}
 	row("all", all)
 
+	b.WriteString("\n*In topic*: of those in doubt, these are in the topic. *Nowhere*: reported as not delivered. *Wrong*: a good message failed.\n")
 	b.WriteString("\n| message | sent | delivered | dead-lettered | in doubt |\n| --- | --- | --- | --- | --- |\n")
 	for k, n := range all.Kinds {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", kind(k), thousands(n.Sent), thousands(n.Delivered), thousands(n.Dead), thousands(n.Doubt))
