@@ -16,7 +16,7 @@ import (
 
 // What the reference says of secrets: the command echo hides them, and streams mode
 // shows the config that it was given. If the last fails, Benthos hides them there,
-// too: say so in reference_test.go of output, and in docs/operations.md.
+// too: say so in reference_test.go of output, and in docs/hardening.md.
 func TestWhereSecretsAreShown(t *testing.T) {
 	t.Parallel()
 	const secret = "open-sesame"
