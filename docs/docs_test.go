@@ -369,3 +369,30 @@ func TestContributingNamesEveryFile(t *testing.T) {
 		require.ElementsMatch(t, there, named)
 	}
 }
+
+// The files and functions of "Follow one oversize record" are there, and a reader opens no
+// file more than 15 times after the first.
+func TestTheTraceThroughTheCode(t *testing.T) {
+	t.Parallel()
+	_, section, ok := strings.Cut(documents(t)["../CONTRIBUTING.md"], "## Follow one oversize record\n")
+	require.True(t, ok)
+	section, _, _ = strings.Cut(section, "\n## ")
+	steps := regexp.MustCompile("(?m)^\\d+\\. `([a-z_/]+\\.go)`: ((?:.|\n    )*)").FindAllStringSubmatch(section, -1)
+	require.NotEmpty(t, steps)
+	require.LessOrEqual(t, len(steps)-1, 15, "changes of file")
+	last := ""
+	for _, step := range steps {
+		require.NotEqual(t, last, step[1], "a step opens another file than the one before")
+		last = step[1]
+		code := read(t, "../"+last)
+		functions := 0
+		for _, name := range regexp.MustCompile("`([A-Za-z]+)`").FindAllStringSubmatch(step[2], -1) {
+			if regexp.MustCompile(`(?m)^func (\([^)]*\) )?` + name[1] + `\(`).MatchString(code) {
+				functions++
+			} else if name[1] != "checkLimits" && name[1] != "Write" && name[1] != "BatchError" {
+				t.Errorf("%s has no function %s", last, name[1])
+			}
+		}
+		require.NotZero(t, functions, "%s: the step names no function of it", last)
+	}
+}
