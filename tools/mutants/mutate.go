@@ -333,7 +333,7 @@ func mutantGreater[T cmp.Ordered](n int, a, b T) bool        { return a > b || a
 func mutantGreaterOrEqual[T cmp.Ordered](n int, a, b T) bool { return a > b || a == b && !mutant(n) }
 
 type mutantInteger interface {
-	~int | ~int8 | ~int16 | ~int32 | ~int64 | ~uint | ~uint8 | ~uint16 | ~uint32 | ~uint64
+	~int | ~int8 | ~int16 | ~int32 | ~int64 | ~uint | ~uint8 | ~uint16 | ~uint32 | ~uint64 | ~uintptr
 }
 
 func mutantPlus[T mutantInteger](n int, v T) T {

@@ -2,9 +2,8 @@ package main
 
 import (
 	"fmt"
-	"maps"
 	"os"
-	"slices"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -32,28 +31,26 @@ func readReasons() (map[string]string, error) {
 	return reasons, nil
 }
 
-// report prints what was found. It fails if a mutant survives that has no reason to.
-func report(found []result, reasons map[string]string, all int, took time.Duration) error {
-	noticed, known, hangs := 0, 0, 0
+// report prints what was found. It fails if too many survive that have no reason to.
+func report(found []result, reasons map[string]string, mutants []mutant, took time.Duration) error {
+	noticed, known, hang := 0, 0, 0
 	var unknown []result
-	byReason := map[string][]string{}
 	for _, r := range found {
 		switch {
 		case r.noticed:
 			noticed++
-			if r.by == "hangs" {
-				hangs++
+			if r.by == hangs {
+				hang++
 			}
 		case reasons[r.name] != "":
 			known++
-			byReason[reasons[r.name]] = append(byReason[reasons[r.name]], r.name)
 		default:
 			unknown = append(unknown, r)
 		}
 	}
-	fmt.Printf("%d of %d mutants in %s: %d noticed (%d by a hang), %d survive for a known reason, %d for none\n", len(found), all, took.Round(time.Second), noticed, hangs, known, len(unknown))
+	fmt.Printf("%d of %d mutants in %s: %d noticed (%d by a hang), %d survive for a known reason, %d for none\n", len(found), len(mutants), took.Round(time.Second), noticed, hang, known, len(unknown))
 	if *write {
-		if err := writeSection(len(found), noticed, byReason); err != nil {
+		if err := writeFigures(found, reasons, mutants); err != nil {
 			return err
 		}
 	}
@@ -77,22 +74,49 @@ const (
 	sectionEnd   = "<!-- end of mutants -->\n"
 )
 
-// writeSection replaces the section of the docs.
-func writeSection(all, noticed int, byReason map[string][]string) error {
+// writeFigures replaces the rows of the packages that were run in the docs, and keeps those
+// of the others.
+func writeFigures(found []result, reasons map[string]string, mutants []mutant) error {
 	text, err := os.ReadFile(docsFile)
 	if err != nil {
 		return err
 	}
 	before, rest, ok := strings.Cut(string(text), sectionBegin)
-	_, after, ok2 := strings.Cut(rest, sectionEnd)
+	section, after, ok2 := strings.Cut(rest, sectionEnd)
 	if !ok || !ok2 {
 		return fmt.Errorf("%s has no section between %s and %s", docsFile, strings.TrimSpace(sectionBegin), strings.TrimSpace(sectionEnd))
 	}
-	var section strings.Builder
-	fmt.Fprintf(&section, "\nOf %d mutants, the tests notice %d (%d %%). The others survive for these reasons:\n\n", all, noticed, 100*noticed/max(all, 1))
-	for _, reason := range slices.Sorted(maps.Keys(byReason)) {
-		fmt.Fprintf(&section, "- **%s:** %d, for example %s\n", reason, len(byReason[reason]), strings.ReplaceAll(byReason[reason][0], "|", "\\|"))
+	rows := map[string]string{}
+	for line := range strings.Lines(section) {
+		if cells := strings.Split(line, "`"); len(cells) > 2 && strings.HasPrefix(line, "| `") {
+			rows[cells[1]] = line
+		}
 	}
-	section.WriteString("\n")
-	return os.WriteFile(docsFile, []byte(before+sectionBegin+section.String()+sectionEnd+after), 0o600)
+	var out strings.Builder
+	out.WriteString("\n| package | mutants | run | noticed | survive for a reason | for none | |\n| --- | --- | --- | --- | --- | --- | --- |\n")
+	for _, t := range targets {
+		of, noticed, known := 0, 0, 0
+		for _, r := range found {
+			if filepath.Dir(r.file) != t.dir {
+				continue
+			}
+			of++
+			switch {
+			case r.noticed:
+				noticed++
+			case reasons[r.name] != "":
+				known++
+			}
+		}
+		if of > 0 {
+			drawn := ""
+			if *sample > 0 {
+				drawn = fmt.Sprintf("-sample %d -seed %d", *sample, *seed)
+			}
+			rows[t.dir] = fmt.Sprintf("| `%s` | %d | %d | %d (%.1f %%) | %d | %d | %s |\n", t.dir, len(in(t.dir, mutants)), of, noticed, 100*float64(noticed)/float64(of), known, of-noticed-known, drawn)
+		}
+		out.WriteString(rows[t.dir])
+	}
+	out.WriteString("\n")
+	return os.WriteFile(docsFile, []byte(before+sectionBegin+out.String()+sectionEnd+after), 0o600)
 }
