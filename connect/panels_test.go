@@ -161,6 +161,8 @@ func inUnit(y float64, unit string) string {
 		return fmt.Sprintf("%.3g s", y)
 	case unit == "cps":
 		return short(y) + "/s"
+	case unit == "percentunit":
+		return fmt.Sprintf("%.3g %%", 100*y)
 	case unit == "bytes":
 		return short(y) + "B"
 	}

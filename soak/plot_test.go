@@ -15,7 +15,7 @@ import (
 // Sizes of the plot.
 const (
 	plotWidth   = 760
-	plotLeft    = 150
+	plotLeft    = 180
 	plotPoints  = 200 // of a line, at most: each is the median of a part of the samples
 	chartHeight = 90
 	chartSpace  = 40 // above each chart, with its title
