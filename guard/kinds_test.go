@@ -28,8 +28,8 @@ func TestABatchInDoubtIsStampedAnewAfterASecond(t *testing.T) {
 			{time.Second - 100*time.Millisecond, kerr.InvalidTimestamp, false},
 		} {
 			c, g := newVirtual(t, Config{Retry: Retry{InitialInterval: time.Second}}, kgo.RetryBackoffFn(func(int) time.Duration { return test.pause }))
-			c.Trouble(kafkafake.Trouble{Do: kafkafake.CutBefore})
-			refused := c.Trouble(kafkafake.Trouble{Do: kafkafake.Refuse, Code: test.code, Skip: 1})
+			c.AddFault(kafkafake.Fault{Do: kafkafake.DisconnectBefore})
+			refused := c.AddFault(kafkafake.Fault{Do: kafkafake.Refuse, Code: test.code, Skip: 1})
 			began := time.Now()
 			rs := records("t", "r", 1, 10)
 			vs := g.Write(t.Context(), rs)
@@ -51,8 +51,8 @@ func TestABatchInDoubtIsStampedAnewAfterASecond(t *testing.T) {
 func TestABatchInDoubtIsNotStampedAnewWithoutEnd(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T) {
 		c, g := newVirtual(t, Config{Retry: Retry{InitialInterval: time.Second, MaxElapsedTime: 20 * time.Second}})
-		c.Trouble(kafkafake.Trouble{Do: kafkafake.CutBefore})
-		refused := c.Trouble(kafkafake.Trouble{Do: kafkafake.Refuse, Code: kerr.InvalidTimestamp, Skip: 1, Count: -1})
+		c.AddFault(kafkafake.Fault{Do: kafkafake.DisconnectBefore})
+		refused := c.AddFault(kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.InvalidTimestamp, Skip: 1, Count: -1})
 		vs := g.Write(t.Context(), records("t", "r", 1, 10))
 		require.Equal(t, map[int]Class{0: Transient}, classes(vs))
 		require.LessOrEqual(t, refused.Hits(), 40)
@@ -74,7 +74,7 @@ func TestHowOftenAMissingTopicIsAskedFor(t *testing.T) {
 				require.Equal(t, UnknownTopic, class)
 				held += n
 			}}}, kgo.UnknownTopicRetries(test.retries))
-			c.Trouble(kafkafake.Trouble{Do: kafkafake.Refuse, Code: kerr.UnknownTopicOrPartition, Count: test.refusals})
+			c.AddFault(kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.UnknownTopicOrPartition, Count: test.refusals})
 			require.Empty(t, classes(g.Write(t.Context(), records("t", "r", 1, 10))))
 			require.Equal(t, test.held, held, "%+v", test)
 		}
@@ -90,7 +90,7 @@ func TestHowOftenABatchIsSentBeforeItIsHeld(t *testing.T) {
 				require.Equal(t, Transient, class)
 				held += n
 			}}}, kgo.RecordRetries(test.retries))
-			c.Trouble(kafkafake.Trouble{Do: kafkafake.Refuse, Code: kerr.NotEnoughReplicas, Count: test.refusals})
+			c.AddFault(kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.NotEnoughReplicas, Count: test.refusals})
 			require.Empty(t, classes(g.Write(t.Context(), records("t", "r", 1, 10))))
 			require.Equal(t, test.held, held, "%+v", test)
 		}
@@ -101,7 +101,7 @@ func TestHowOftenABatchIsSentBeforeItIsHeld(t *testing.T) {
 // waited for half a second then.
 func TestAClusterThatHangsIsAskedAgainAfterTenSeconds(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T) {
-		c := kafkafake.Speak(t, kafkafake.Hanging(), &kafkafake.Network{Latency: time.Millisecond})
+		c := kafkafake.StartDialect(t, kafkafake.Hanging(), &kafkafake.Network{Latency: time.Millisecond})
 		c.Topic("t", 1)
 		g := newGuard(t, c, Config{}, c.Opts()...)
 		require.Empty(t, classes(g.Write(t.Context(), records("t", "r", 1, 10))))
@@ -133,7 +133,7 @@ func TestRecordsWithoutAnAckAreCountedAfterASecond(t *testing.T) {
 		} {
 			w := &waitCounts{}
 			c, g := newVirtual(t, Config{Observer: w})
-			c.Trouble(kafkafake.Trouble{Do: kafkafake.DelayAnswer, Pause: test.pause})
+			c.AddFault(kafkafake.Fault{Do: kafkafake.DelayAnswer, Pause: test.pause})
 			require.Empty(t, classes(g.Write(t.Context(), records("t", "slow", 3, 10))))
 			require.Equal(t, test.want, w.counts)
 		}
@@ -157,7 +157,7 @@ func TestAWaitForTheBufferThatIsGivenUp(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T) {
 		n := &notices{}
 		c, g := newVirtual(t, Config{Observer: n}, kgo.MaxBufferedRecords(2))
-		c.Trouble(kafkafake.Trouble{Do: kafkafake.Refuse, Code: kerr.NotEnoughReplicas, Count: -1, For: time.Minute})
+		c.AddFault(kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.NotEnoughReplicas, Count: -1, For: time.Minute})
 		go g.Write(t.Context(), records("t", "first", 2, 10))
 		time.Sleep(time.Second)
 		ctx, cancel := context.WithTimeout(t.Context(), noticeAfter+time.Second)
@@ -182,14 +182,14 @@ func TestAWaitForTheBufferThatIsGivenUp(t *testing.T) {
 func TestALeaderHasASecondToTellItsLimits(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T) {
 		for _, pause := range []time.Duration{900 * time.Millisecond, 3 * time.Second} {
-			c := kafkafake.Speak(t, kafkafake.Kafka(), &kafkafake.Network{Latency: time.Millisecond}, kfake.NumBrokers(2))
+			c := kafkafake.StartDialect(t, kafkafake.Kafka(), &kafkafake.Network{Latency: time.Millisecond}, kfake.NumBrokers(2))
 			c.Topic("t", 2)
 			for p := range int32(2) {
 				require.NoError(t, c.MoveTopicPartition("t", p, p))
 			}
 			g := newGuard(t, c, Config{}, c.Opts()...)
 			// The first two readings ask any broker.
-			c.Trouble(kafkafake.Trouble{Keys: []kmsg.Key{kmsg.DescribeConfigs}, Do: kafkafake.DelayAnswer, Skip: 2, Count: -1, Pause: pause})
+			c.AddFault(kafkafake.Fault{Keys: []kmsg.Key{kmsg.DescribeConfigs}, Do: kafkafake.DelayAnswer, Skip: 2, Count: -1, Pause: pause})
 			began := time.Now()
 			require.True(t, g.Rules(t.Context(), "t").Known)
 			require.InDelta(t, min(pause, time.Second), time.Since(began), float64(30*time.Millisecond))

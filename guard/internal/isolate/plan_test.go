@@ -333,7 +333,7 @@ func TestWhatIsNotedOfARecord(t *testing.T) {
 		r := newRejection(t, kerr.InvalidRecord, 1, 1, 1).lists(1)
 		r.plan()
 		for n, listed := range []bool{false, true, false} {
-			require.True(t, r.state(n).Suspected)
+			require.True(t, r.state(n).BatchRejected)
 			require.Equal(t, listed, r.state(n).listed)
 			require.False(t, r.batch.Records[n].Questioned)
 		}
@@ -457,7 +457,7 @@ func TestWhatAnAckTeaches(t *testing.T) {
 // reporting gives the rejection a cluster that reports these limits.
 func (r *rejection) reporting(t *testing.T, configs ...string) *kafkafake.Cluster {
 	t.Helper()
-	c := kafkafake.Speak(t, kafkafake.Kafka(), &kafkafake.Network{Latency: time.Millisecond})
+	c := kafkafake.StartDialect(t, kafkafake.Kafka(), &kafkafake.Network{Latency: time.Millisecond})
 	c.Topic("t", 1, configs...)
 	client, err := kgo.NewClient(append(c.Opts(), kgo.SeedBrokers(c.ListenAddrs()...))...)
 	require.NoError(t, err)
