@@ -464,7 +464,7 @@ func (r *rejection) reporting(t *testing.T, configs ...string) *kafkafake.Cluste
 	t.Cleanup(client.Close)
 	r.isolation.Limits = limits.New(limits.Config{
 		Own: limits.Own{MaxRequestBytes: 100 << 20, Codec: "uncompressed"}, Client: client, Life: t.Context(), MaxAge: time.Hour,
-		Changed: func(_, _ *limits.Rules) {}, Differs: func(limits.Difference) {}, Forget: func(string) {},
+		Changed: func(_, _ *limits.Rules) {}, Differs: func(limits.Difference) {}, Forget: func(string) bool { return true },
 	})
 	r.isolation.Limits.Learn(t.Context(), []string{"t"})
 	require.True(t, r.isolation.Limits.Of("t").Known)
