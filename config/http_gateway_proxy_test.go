@@ -2,7 +2,6 @@ package config_test
 
 import (
 	"bufio"
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -16,7 +15,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -36,48 +34,6 @@ import (
 //
 //	go test ./config -run GoodBesideHostile -v -hostile 1000 | grep RESULT
 var hostile = flag.Int("hostile", 100, "connections that never finish their request")
-
-// haproxy runs one of the configs for HAProxy until the test ends, and returns its address.
-func haproxy(t *testing.T, config, gateway string, environment ...string) string {
-	t.Helper()
-	program, err := exec.LookPath("haproxy")
-	if err != nil {
-		t.Skip("HAProxy is not installed: on Debian, apt-get install haproxy")
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0") // for a port that is free
-	require.NoError(t, err)
-	address := l.Addr().String()
-	require.NoError(t, l.Close())
-	var said bytes.Buffer
-	cmd := exec.Command(program, "-db", "-f", config)
-	cmd.Env = append(append(os.Environ(), "PROXY_ADDRESS="+address, "HTTP_ADDRESS="+gateway), environment...)
-	cmd.Stdout, cmd.Stderr = &said, &said
-	require.NoError(t, cmd.Start())
-	ended := make(chan struct{})
-	go func() {
-		_ = cmd.Wait()
-		close(ended)
-	}()
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		<-ended
-	})
-	require.Eventually(t, func() bool {
-		select {
-		case <-ended:
-			return true
-		default:
-		}
-		conn, err := net.Dial("tcp", address)
-		return err == nil && conn.Close() == nil
-	}, 2*time.Minute, 10*time.Millisecond)
-	select {
-	case <-ended:
-		require.Fail(t, "HAProxy ended", said.String())
-	default:
-	}
-	return address
-}
 
 // certificate writes a certificate for 127.0.0.1 that is its own authority, with its key.
 func certificate(t *testing.T) (path string, pair tls.Certificate) {
@@ -116,9 +72,9 @@ func TestProxyInFrontOfTheGateway(t *testing.T) {
 		g       *gatewaytest.Gateway
 		headers []string
 	}
-	plain := "http://" + haproxy(t, "http_gateway.haproxy.cfg", g.Address)
-	password := "https://" + haproxy(t, "http_gateway_auth.haproxy.cfg", g.Address, "GATEWAY_CERTIFICATE="+pemFile, "GATEWAY_PASSWORD=open-sesame")
-	mutual := "https://" + haproxy(t, "http_gateway_auth.haproxy.cfg", g.Address, "GATEWAY_CERTIFICATE="+pemFile, "GATEWAY_CLIENT_CA="+pemFile)
+	plain := "http://" + gatewaytest.Proxy(t, "http_gateway.haproxy.cfg", g.Address)
+	password := "https://" + gatewaytest.Proxy(t, "http_gateway_auth.haproxy.cfg", g.Address, "GATEWAY_CERTIFICATE="+pemFile, "GATEWAY_PASSWORD=open-sesame")
+	mutual := "https://" + gatewaytest.Proxy(t, "http_gateway_auth.haproxy.cfg", g.Address, "GATEWAY_CERTIFICATE="+pemFile, "GATEWAY_CLIENT_CA="+pemFile)
 	known := func() *http.Transport { return &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}} }
 	shown := known()
 	shown.TLSClientConfig.Certificates = []tls.Certificate{pair}
@@ -204,7 +160,7 @@ func TestProxyEndsSlowRequests(t *testing.T) {
 			_ = conn.Close()
 		}
 	}()
-	address := haproxy(t, "http_gateway.haproxy.cfg", gateway.Addr().String())
+	address := gatewaytest.Proxy(t, "http_gateway.haproxy.cfg", gateway.Addr().String())
 	var wg sync.WaitGroup
 	var closed atomic.Int64
 	for n := range 80 { // an address may have 100
@@ -252,7 +208,7 @@ func TestGoodBesideHostile(t *testing.T) {
 	c := kafkafake.New(t)
 	g := gatewaytest.Start(t, c.ListenAddrs()[0], 5*time.Minute, 4*time.Minute)
 	c.Topic("t", 3, "max.message.bytes=2000")
-	address := haproxy(t, "http_gateway.haproxy.cfg", g.Address)
+	address := gatewaytest.Proxy(t, "http_gateway.haproxy.cfg", g.Address)
 	good := g.Through("http://"+address, nil)
 	before := good.Load("t", 8, requests, 3000)
 	require.Empty(t, before.Wrong)

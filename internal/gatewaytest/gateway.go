@@ -10,6 +10,8 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -43,27 +45,26 @@ func (l *lines) Write(p []byte) (int, error) {
 	return l.text.Write(p)
 }
 
-// Log returns what the gateway has logged so far, a JSON object per line.
-func (g *Gateway) Log() string {
-	g.log.mu.Lock()
-	defer g.log.mu.Unlock()
-	return g.log.text.String()
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
+
+// Log returns what the gateway has logged so far: of Start, a JSON object per line.
+func (g *Gateway) Log() string { return g.log.String() }
 
 // Start runs the gateway until the test ends. More of its environment is NAME=VALUE; unless it
 // says otherwise, all topics that begin with a small letter may be written to.
 func Start(t testing.TB, brokers string, timeout, giveUpAfter time.Duration, environment ...string) *Gateway {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") // for a port that is free
-	require.NoError(t, err)
-	address := l.Addr().String()
-	require.NoError(t, l.Close())
+	address := freeAddress(t)
 	env := map[string]string{"KAFKA_BROKERS": brokers, "HTTP_ADDRESS": address, "HTTP_TIMEOUT": timeout.String(), "GIVE_UP_AFTER": giveUpAfter.String(), "ALLOWED_TOPICS": "[a-z].*"}
 	for _, assignment := range environment {
 		name, value, _ := strings.Cut(assignment, "=")
 		env[name] = value
 	}
-	g := &Gateway{Address: address, url: "http://" + address + "/topics/", client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
+	g := newGateway(address)
 	b := service.NewStreamBuilder()
 	b.SetEnvVarLookupFunc(func(name string) (string, bool) { v, ok := env[name]; return v, ok })
 	require.NoError(t, b.SetYAML(string(config.HTTPGateway)))
@@ -77,14 +78,88 @@ func Start(t testing.TB, brokers string, timeout, giveUpAfter time.Duration, env
 		require.NoError(t, stream.StopWithin(2*time.Minute))
 		require.NoError(t, <-done)
 	})
-	require.Eventually(t, func() bool {
-		conn, err := net.Dial("tcp", address)
-		if err != nil {
-			return false
-		}
-		return conn.Close() == nil
-	}, 4*time.Minute, 5*time.Millisecond)
+	waitFor(t, address, nil)
 	return g
+}
+
+// Run runs the recipe, or what a user has made of it, by the program until the test ends. Args
+// are those of the command run.
+func Run(t testing.TB, program string, args []string, environment ...string) *Gateway {
+	t.Helper()
+	g := newGateway(freeAddress(t))
+	// The engine's own API would be at a port that others may have.
+	cmd := exec.Command(program, append([]string{"run", "--set", "http.enabled=false"}, args...)...)
+	cmd.Env = append(append(os.Environ(), "HTTP_ADDRESS="+g.Address), environment...)
+	cmd.Stdout, cmd.Stderr = &g.log, &g.log
+	ended := run(t, cmd)
+	waitFor(t, g.Address, ended)
+	require.NotContains(t, g.Log(), "level=error")
+	return g
+}
+
+// Proxy runs HAProxy in front of a gateway until the test ends, with one of the configs for it,
+// and returns its address.
+func Proxy(t testing.TB, config, gateway string, environment ...string) string {
+	t.Helper()
+	program, err := exec.LookPath("haproxy")
+	if err != nil {
+		t.Skip("HAProxy is not installed: on Debian, apt-get install haproxy")
+	}
+	address, said := freeAddress(t), &lines{}
+	cmd := exec.Command(program, "-db", "-f", config)
+	cmd.Env = append(append(os.Environ(), "PROXY_ADDRESS="+address, "HTTP_ADDRESS="+gateway), environment...)
+	cmd.Stdout, cmd.Stderr = said, said
+	ended := run(t, cmd)
+	waitFor(t, address, ended)
+	select {
+	case <-ended:
+		require.Fail(t, "HAProxy ended", said.String())
+	default:
+	}
+	return address
+}
+
+// run runs a command until the test ends.
+func run(t testing.TB, cmd *exec.Cmd) (ended chan struct{}) {
+	t.Helper()
+	require.NoError(t, cmd.Start())
+	ended = make(chan struct{})
+	go func() {
+		_ = cmd.Wait()
+		close(ended)
+	}()
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		<-ended
+	})
+	return ended
+}
+
+// freeAddress returns an address whose port is free.
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	return l.Addr().String()
+}
+
+// waitFor waits until something listens, or has ended.
+func waitFor(t testing.TB, address string, ended chan struct{}) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		select {
+		case <-ended:
+			return true
+		default:
+		}
+		conn, err := net.Dial("tcp", address)
+		return err == nil && conn.Close() == nil
+	}, 4*time.Minute, 5*time.Millisecond)
+}
+
+func newGateway(address string) *Gateway {
+	return &Gateway{Address: address, url: "http://" + address + "/topics/", client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
 }
 
 // Result is what an answer says of one record.
