@@ -371,7 +371,7 @@ func TestAnInterruptLeavesWhatWaits(t *testing.T) {
 			}
 			produce(t, c, "dead", all...)
 			r := newRedrive(t, c, "dead", "allow_auto_topic_creation=false")
-			r.grace = 100 * time.Millisecond
+			r.grace = 3 * time.Second // the answer for the others is on its way
 			ctx, interrupt := context.WithCancel(t.Context())
 			r.marks = &watchedMarks{marks: r.marks, saved: func(p *pass) {
 				if len(p.Sending) > 0 { // it is about to send

@@ -236,7 +236,8 @@ func TestTheBudgetIsKeptWhileTheBrokerIsAway(t *testing.T) {
 			c.CreateTopic(topic, 3, 1, nil)
 			l := onkafka.NewChecker(t, t.Name())
 			next := make(chan []onkafka.Message, 100)
-			s := onkafka.Start(l, onkafka.Defaults(c).With(onkafka.Fields{"retry": onkafka.Fields{"max_elapsed_time": "2s"}}), onkafka.Channel(next))
+			// What comes before must not use it up, however busy the machine.
+			s := onkafka.Start(l, onkafka.Defaults(c).With(onkafka.Fields{"max_in_flight": 3, "retry": onkafka.Fields{"max_elapsed_time": "10s"}}), onkafka.Channel(next))
 			for b := range before {
 				next <- onkafka.Around(topic, fmt.Sprint("before-", b), 10)
 			}
