@@ -1,5 +1,5 @@
-// Package check looks at the kafka_guarded outputs of a config before it runs:
-// what would fail, and what to do about it.
+// Package check is the subcommand check: it reports what would fail in the
+// kafka_guarded outputs of a config, before the config runs, and what to do.
 package check
 
 import (

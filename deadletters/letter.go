@@ -1,6 +1,6 @@
 // Package deadletters is the subcommand dead-letters: it reads the dead letters of
-// the kafka_guarded output from a topic or from files, says what they are, shows
-// them, and sends them again to where they belong.
+// the kafka_guarded output from a topic or from files, counts them, shows them, and
+// sends them again to their topics.
 package deadletters
 
 import (

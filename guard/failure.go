@@ -9,7 +9,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
 )
 
-// Failure is the error of a record that was not delivered, or not provably.
+// Failure is the error of a record without an ack.
 //
 // Match it with errors.As; it unwraps to its cause, for example a *kerr.Error
 // or kgo.ErrClientClosed. It never holds the record's key, value or headers.
@@ -19,16 +19,16 @@ type Failure struct {
 	Topic   string
 	// Partition is -1 where none was chosen yet.
 	Partition int32
-	// Bytes is the size that decided: for SizeExceeded, that of a batch
-	// which holds the record alone, as sent. 0 where size does not matter.
+	// Bytes is the size that was compared: for SizeExceeded, that of a batch
+	// with this record alone, as sent. 0 where size does not matter.
 	Bytes int
 	// Limit is the number of bytes that Bytes exceeds, 0 where it is not
 	// known.
 	Limit int
-	// LimitName says whose limit it is, for example "max_message_bytes".
+	// LimitName is the name of the limit, for example "max_message_bytes".
 	LimitName string
-	// Problem says in words what the cause does not, for example "illegal
-	// topic name". May be empty.
+	// Problem is a text beside the cause, for example "illegal topic name".
+	// May be empty.
 	Problem string
 	// Cause is the error of the broker or of the client. May be nil.
 	Cause error
@@ -40,7 +40,7 @@ func (f *Failure) Error() string {
 	var b strings.Builder
 	b.WriteString(f.Class.String())
 	b.WriteByte(':')
-	// An illegal topic name may be part of a message, and is not told.
+	// An illegal topic name may be part of a message, and is left out.
 	if CheckTopic(f.Topic) == nil {
 		b.WriteString(" topic ")
 		b.WriteString(f.Topic)

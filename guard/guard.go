@@ -1,16 +1,15 @@
-// Package guard writes records to Kafka and says, for each one, what became of
-// it and why.
+// Package guard writes records to Kafka and returns a verdict for each: whether it
+// was delivered, and if not, why.
 //
-// Kafka rejects a batch as a whole. Guard finds out which of its records are at
-// fault, delivers all others, and never calls a record unwritten that may be in
-// the log.
+// Kafka rejects a batch as a whole. Guard finds the records at fault and delivers
+// all others. It never reports a record as not written that may be in the log.
 //
 // A Write goes through these steps:
 //
-//	reject locally   internal/limits     what the topic's limits do not allow
+//	reject locally   internal/limits     records that exceed their topic's limits
 //	send             internal/producer   partitions, batches, requests, answers
-//	retry            retry.go            what is done with a batch that was not acked
-//	isolate          internal/isolate    which records of a rejected batch are at fault
+//	retry            retry.go            decides about a batch that was not acked
+//	isolate          internal/isolate    finds the records at fault in a rejected batch
 //	wait             write.go            until each record has ended, or the write gives up
 package guard
 
@@ -29,7 +28,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
 )
 
-// Rules is what a topic accepts, as the cluster reports it.
+// Rules are the limits of a topic, as the cluster reports them.
 type Rules = limits.Rules
 
 // Difference is a limit that the cluster reports and the broker does not apply.
@@ -38,40 +37,38 @@ type Difference = limits.Difference
 // defaultRulesMaxAge is the default of Config.RulesMaxAge.
 const defaultRulesMaxAge = 5 * time.Minute
 
-// maxAnswerBytes is the size of the largest answer that is read. kgo makes room for an
-// answer as soon as it has its length. Metadata is the largest that is asked for, of the
-// topics that are written to: some 40 bytes for each partition with three replicas.
+// maxAnswerBytes is the size of the largest answer that is read. kgo allocates memory for
+// an answer as soon as it knows its length. The largest answer is metadata of the topics
+// that are written to: some 40 bytes for each partition with three replicas.
 const maxAnswerBytes = 16 << 20
 
 // Config is what guard adds to the options of the kgo client. Its zero value
 // is the default.
 type Config struct {
-	// MaxMessageBytes is the size in bytes of the largest batch that is sent,
-	// and so of the largest record with its 61 bytes of batch header and its
-	// own overhead. It is a further ceiling on what the topic accepts
-	// (Kafka's topic properties max.message.bytes and segment.bytes), which
-	// guard learns from the cluster. 0 is no further ceiling, and 1 MiB where
-	// the topic's is not known. It corresponds to max.request.size of Kafka's own producer, and takes the place of
-	// kgo.ProducerBatchMaxBytes.
+	// MaxMessageBytes is the size in bytes of the largest batch that is sent.
+	// So it bounds a record together with its overhead and the 61 bytes of the
+	// batch header. The topic's own limit (max.message.bytes, segment.bytes),
+	// which guard learns from the cluster, holds besides. 0 is no further
+	// limit, and 1 MiB where the topic's is not known. Kafka's own producer
+	// has max.request.size for it. It replaces kgo.ProducerBatchMaxBytes.
 	MaxMessageBytes int
 
-	// IgnoreRules has guard not ask the cluster what its topics accept: what
-	// the broker refuses decides, which takes extra requests to find the
-	// records at fault.
+	// IgnoreRules makes guard read no topic configs. Then the broker's
+	// rejections decide, and finding the records at fault takes extra
+	// requests.
 	IgnoreRules bool
 
-	// RulesMaxAge is how old what a topic accepts may be before it is read
-	// again, in the background, overriding the default of 5 minutes. What the
-	// broker refuses, or the rules would, has it read at once. It takes the
-	// right to DESCRIBE_CONFIGS on the topic.
+	// RulesMaxAge is the age at which topic configs are read again in the
+	// background, overriding the default of 5 minutes. They are also read
+	// again before a record fails by them, and when the broker rejects a
+	// batch. Reading takes the right to DESCRIBE_CONFIGS on the topic.
 	RulesMaxAge time.Duration
 
-	// Retry says whether and how to send records again that are refused for
-	// a reason that may pass. By default, Write returns as soon as kgo hands
-	// a record back.
+	// Retry says whether and how to retry records that failed for a reason
+	// which may pass. By default, such a record fails at once.
 	Retry Retry
 
-	// Permanent has the classes of failure that are not tried again,
+	// Permanent has the classes of failure that are not retried,
 	// overriding the default of SizeExceeded, InvalidRecord and Unroutable.
 	// Transient can't be one.
 	Permanent []Class
@@ -178,8 +175,8 @@ func retryBackoff(failures int) time.Duration {
 	return pause(failures, 100*time.Millisecond, time.Second)
 }
 
-// Close ends the client. Writes that are under way return: what is not yet
-// acked is NotWritten if it was never sent, else Unknown.
+// Close ends the client. Running writes return: a record without an ack is
+// NotWritten if it was never sent, else Unknown.
 func (g *Guard) Close() {
 	g.stop()
 	g.producer.Close()
@@ -187,10 +184,10 @@ func (g *Guard) Close() {
 }
 
 // Write writes the records and returns one verdict for each, in input order.
-// It returns once every record's fate is known, or ctx ends: then what may be
-// written is Unknown, and the rest NotWritten.
+// It returns once every record has its outcome, or once ctx ends. Then a record
+// that may be in the log is Unknown, and each other one NotWritten.
 //
-// Records with the same key keep their order when writes are sequential, also
+// Records with the same key keep their order if one write follows the other, also
 // when the broker rejects some and the others are sent again. So do records
 // without a key that go to the same partition, unless one of them is retried by
 // itself. A record must not be in two writes at a time. Write sets its

@@ -48,7 +48,7 @@ const (
 	// the topic or the client allows (Kafka's max.message.bytes,
 	// segment.bytes, max.request.size).
 	SizeExceeded Class = 1
-	// InvalidRecord means that the broker refuses the record's content: no
+	// InvalidRecord means that the broker rejects the record's content: no
 	// key on a compacted topic, a timestamp out of bounds, a corrupt batch.
 	InvalidRecord Class = 2
 	// Unroutable means that the record has no destination: an illegal topic
@@ -58,11 +58,11 @@ const (
 	UnknownTopic Class = 4
 	// Unauthorized means that an ACL forbids the write.
 	Unauthorized Class = 5
-	// Refused means that the cluster refuses the request as such: its
-	// version, codec, acks or producer, or by a policy.
+	// Refused means that the cluster rejects the request, whatever records
+	// are in it: its version, codec, acks or producer, or by a policy.
 	Refused Class = 6
-	// Transient means that the same record may well be accepted later: a
-	// leader moves, replicas are missing, a connection was lost, time is up.
+	// Transient means that the same record may be accepted later: a leader
+	// moves, replicas are missing, a connection was lost, time is up.
 	Transient Class = 7
 )
 
@@ -86,13 +86,13 @@ func (c Class) String() string {
 	return fmt.Sprintf("class_%d", uint8(c))
 }
 
-// Permanent reports whether sending the very same record again is pointless:
-// it is the record that is at fault, and not the state of the cluster.
+// Permanent reports whether the record itself is at fault, and not the state of
+// the cluster. Then it is pointless to send the same record again.
 func (c Class) Permanent() bool {
 	return c == SizeExceeded || c == InvalidRecord || c == Unroutable
 }
 
-// Verdict is what became of one record.
+// Verdict is the outcome of one record, and why.
 type Verdict struct {
 	Outcome Outcome
 	// Class is None if and only if the outcome is Delivered.
@@ -101,12 +101,12 @@ type Verdict struct {
 	BatchRejected bool
 	// Partition is the partition that the record was sent to, or -1.
 	Partition int32
-	// Offset is the offset of a delivered record, or -1 where the broker
-	// does not tell it (acks none).
+	// Offset is the offset of a delivered record, or -1 if the broker does
+	// not report it (acks none).
 	Offset int64
 	// Timestamp is the record's own timestamp (Kafka's CreateTime), set when
-	// delivered. On a topic with message.timestamp.type LogAppendTime the
-	// log has the broker's instead.
+	// delivered. On a topic with message.timestamp.type LogAppendTime it is
+	// the broker's, as in the log.
 	Timestamp time.Time
 	// Failure is nil if and only if the outcome is Delivered.
 	Failure *Failure

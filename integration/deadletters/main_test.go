@@ -1,8 +1,8 @@
 //go:build linux || darwin
 
-// Package deadletters shows the subcommand dead-letters on real Apache Kafka: what
-// it sends again is what was sent before, none is lost when it is killed, and its
-// account is that of the log.
+// Package deadletters tests the subcommand dead-letters on real Apache Kafka. It
+// sends each record again as it was, loses none when it is killed, and its account
+// agrees with the log.
 //
 //	go test ./integration/deadletters
 //	go test ./integration/deadletters -run TestRates -letters 1000000 -v

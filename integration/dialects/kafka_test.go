@@ -1,7 +1,7 @@
 //go:build linux || darwin
 
-// Package dialects holds the brokers of internal/kafkafake against real ones: both
-// are asked the same raw requests.
+// Package dialects compares the brokers of internal/kafkafake with real ones: both
+// get the same raw requests.
 package dialects
 
 import (

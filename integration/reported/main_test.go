@@ -1,7 +1,7 @@
 //go:build linux || darwin
 
-// Package reported shows on Apache Kafka that what was reported of other pipelines does not
-// happen here.
+// Package reported repeats on Apache Kafka the faults that users of other pipelines
+// reported. None of them happens here.
 package reported
 
 import (

@@ -1,7 +1,7 @@
 // Package deliverycheck checks deliveries. A test enters each message that it sends, with
-// the outcome that is right for it; each answer that the source gets; and each place
-// where it finds the message in the end. Check then compares: every message is
-// delivered once, or dead-lettered once, or reported as not delivered.
+// its right outcome. Then it enters each answer to the source, and each topic or dead
+// letter in which it finds the message. Check compares: every message must be delivered
+// once, or dead-lettered once, or reported as not delivered.
 package deliverycheck
 
 import (
@@ -43,8 +43,8 @@ var classes = map[string]bool{
 	"unauthorized": true, "refused": true, "transient": true,
 }
 
-// AnswerOf reads an error about a single message. An error of the output says that the
-// message is open, unless it may have been written. Another error says nothing.
+// AnswerOf reads an error about a single message. After an error of the output the
+// message is open, unless it may have been written. Any other error leaves it unsure.
 func AnswerOf(err error) Answer {
 	if err == nil {
 		return Done

@@ -1,4 +1,4 @@
-// Package progress prints that a long test gets on.
+// Package progress prints the progress of long tests.
 package progress
 
 import (

@@ -1,5 +1,5 @@
-// Package rawproduce makes produce requests by hand, for tests of what brokers
-// and gateways answer to them.
+// Package rawproduce makes produce requests by hand, for tests of the answers of
+// brokers and gateways.
 package rawproduce
 
 import (

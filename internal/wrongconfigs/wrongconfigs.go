@@ -1,5 +1,5 @@
-// Package wrongconfigs has what people get wrong in configs, and exactly what they
-// are told, for tests.
+// Package wrongconfigs has configs with common mistakes, and the exact texts that
+// report them, for tests.
 package wrongconfigs
 
 import "strings"

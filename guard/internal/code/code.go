@@ -1,6 +1,6 @@
-// Package code is the only place that names Kafka's error codes. It says what a
-// code on a produce request means: what it speaks of, why, and whether the
-// batch may be in the log all the same.
+// Package code is the only place that names Kafka's error codes. It has the meaning
+// of each code on a produce request: whether it is about the batch, the partition
+// or the producer, its class, and whether the batch may be in the log nevertheless.
 package code
 
 import (
@@ -24,11 +24,11 @@ const (
 	Transient
 )
 
-// Scope is what a code speaks of.
+// Scope is what a code is about.
 type Scope uint8
 
 const (
-	// OfPartition is true of any batch for the partition, whatever is in it.
+	// OfPartition is about any batch for the partition, whatever is in it.
 	OfPartition Scope = iota
 	// OfBatch is about what is in the batch: one of its records, or its size.
 	OfBatch
@@ -42,7 +42,7 @@ type Meaning struct {
 	Scope Scope
 	// Doubt is set if the broker may have appended the batch.
 	Doubt bool
-	// Retry is set if the very same batch may be accepted in a moment: a client
+	// Retry is set if the same batch may be accepted in a moment. A client
 	// retries it by itself.
 	Retry bool
 }

@@ -1,13 +1,12 @@
-// Package isolate finds out which records of a rejected batch are at fault. The others are
-// sent again.
+// Package isolate finds the records at fault in a rejected batch. The others are sent again.
 //
 // A record fails only with proof:
 //
 //  1. by the topic's limits, fresh and confirmed (package limits);
-//  2. if it was rejected alone in its request, by a code that speaks of the record
-//     (alone.go);
-//  3. if the broker lists it (KIP-467), once its lists have proved right (listed.go);
-//  4. for its size, if a smaller one was rejected alone, see limits.TooLarge.
+//  2. by a rejection alone in its request, with a code about the record (alone.go);
+//  3. by the broker's list of failed records (KIP-467), once its lists have proved right
+//     (listed.go);
+//  4. for its size, if a smaller record was rejected alone, see limits.TooLarge.
 //
 // An ambiguous code, or one about a timestamp that the client set, counts only if the
 // partition acked another batch between two rejections of the record, three seconds apart.

@@ -1,5 +1,5 @@
-// Package limits knows what a topic accepts: what the cluster reports, and what was
-// learned from its answers.
+// Package limits has the limits of each topic: those that the cluster reports, and those
+// that were learned from its answers.
 //
 // A reported limit rejects a record locally only if it is fresh and confirmed:
 //
