@@ -527,3 +527,25 @@ func TestNewRefusesWhatItCanNotKeep(t *testing.T) {
 		require.ErrorContains(t, err, test.want)
 	}
 }
+
+// Without idempotence no ack of others tells whether a lost request was carried out.
+func TestWithoutNumbersALostRequestStaysInDoubt(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+	c.Topic("t", 1)
+	g := newGuard(t, c, Config{IgnoreRules: true}, kgo.DisableIdempotentWrite())
+	c.Trouble(kafkafake.Trouble{Do: kafkafake.CutAfter})
+	busy := c.Trouble(kafkafake.Trouble{Do: kafkafake.Refuse, Code: kerr.NotLeaderForPartition, Skip: 1, Count: -1})
+	rs := append(records("t", "r", 9, 10), &kgo.Record{Topic: "t", Value: make([]byte, 50_000)})
+	done := make(chan []Verdict)
+	go func() { done <- g.Write(t.Context(), rs) }()
+	require.Eventually(t, func() bool { return len(c.Log("t")) == len(rs) }, 5*time.Minute, 10*time.Millisecond)
+	c.Set("t", "max.message.bytes", "20000") // what the broker had taken
+	busy.Over()
+	vs := <-done
+	for i, v := range vs[:9] {
+		require.Equal(t, Delivered, v.Outcome, "record %d: %v", i, v.Err())
+	}
+	require.Equal(t, Unknown, vs[9].Outcome, "%v", vs[9].Err())
+	require.Equal(t, SizeExceeded, vs[9].Class)
+}

@@ -80,16 +80,16 @@ func (n *Network) Dial(ctx context.Context, _, host string) (net.Conn, error) {
 	n.mu.Lock()
 	l := n.listeners[host]
 	n.mu.Unlock()
-	if !n.OnlyProduce {
-		n.travel(0)
+	if !n.OnlyProduce && !n.travel(0, ctx.Done()) {
+		return nil, ctx.Err()
 	}
 	if l == nil {
 		return nil, fmt.Errorf("dial %s: %w", host, errRefused)
 	}
 	there, back, produces := newStream(), newStream(), &atomic.Bool{}
 	produces.Store(!n.OnlyProduce)
-	client := &conn{network: n, produces: produces, in: back, out: there, local: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2), Port: 1}, remote: l.at}
-	server := &conn{network: n, produces: produces, in: there, out: back, local: l.at, remote: client.local}
+	client := &conn{network: n, produces: produces, in: back, out: there, local: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2), Port: 1}, remote: l.at, closed: make(chan struct{})}
+	server := &conn{network: n, produces: produces, in: there, out: back, local: l.at, remote: client.local, closed: make(chan struct{})}
 	select {
 	case l.dials <- server:
 	case <-l.closed:
@@ -108,10 +108,10 @@ func (n *Network) Dial(ctx context.Context, _, host string) (net.Conn, error) {
 // Calm has nothing take time any more.
 func (n *Network) Calm() { n.calm.Store(true) }
 
-// travel takes as long as bytes do.
-func (n *Network) travel(size int) {
+// travel takes as long as bytes do, and reports whether it came to its end.
+func (n *Network) travel(size int, closed <-chan struct{}) bool {
 	if n.calm.Load() {
-		return
+		return true
 	}
 	d := n.Latency
 	if n.Rate > 0 {
@@ -122,8 +122,16 @@ func (n *Network) travel(size int) {
 		d += time.Duration(n.Rand.Int64N(int64(n.Jitter)))
 		n.mu.Unlock()
 	}
-	if d > 0 {
-		time.Sleep(d)
+	if d <= 0 {
+		return true
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-closed:
+		return false
 	}
 }
 
@@ -158,6 +166,8 @@ type conn struct {
 	local, remote net.Addr
 	counted       bool
 	produces      *atomic.Bool // or the network has all take time
+	closed        chan struct{}
+	once          sync.Once
 }
 
 func (c *conn) Read(p []byte) (int, error) { return c.in.read(p) }
@@ -166,13 +176,14 @@ func (c *conn) Write(p []byte) (int, error) {
 	if len(p) > 6 && c.counted && p[4] == 0 && p[5] == 0 { // the key of a produce request
 		c.produces.Store(true)
 	}
-	if c.produces.Load() {
-		c.network.travel(len(p))
+	if c.produces.Load() && !c.network.travel(len(p), c.closed) {
+		return 0, net.ErrClosed
 	}
 	return c.out.write(p)
 }
 
 func (c *conn) Close() error {
+	c.once.Do(func() { close(c.closed) })
 	c.in.close(net.ErrClosed)
 	c.out.close(io.EOF)
 	if c.counted {

@@ -508,7 +508,7 @@ func (p *Producer) learn(m *kmsg.MetadataResponseTopic) {
 		t.partitions = t.partitions[:count:count]
 	}
 	for n := len(t.partitions); n < count; n++ {
-		t.partitions = append(t.partitions, &partition{topic: t, number: int32(n), single: unbounded})
+		t.partitions = append(t.partitions, &partition{topic: t, number: int32(n), single: unbounded, producer: noProducer})
 	}
 	leaders := make([]*node, len(t.partitions))
 	for i := range m.Partitions {

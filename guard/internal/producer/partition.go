@@ -232,9 +232,9 @@ func (p *partition) take(n *node, room int, first bool) (*Batch, taking) {
 		b.recount()
 		b.mu.Unlock()
 	}
-	b.producer, b.sequence = noProducer, -1
+	b.producer, b.sequence = p.producer, -1
 	if p.topic.all.cfg.Idempotent {
-		b.producer, b.sequence = p.producer, p.sequence
+		b.sequence = p.sequence
 	}
 	b.Leader, b.Acks, b.Started = n.id, p.acks.Load(), time.Now()
 	p.inFlight = b

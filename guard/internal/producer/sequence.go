@@ -161,12 +161,19 @@ func (p *partition) gotID(id producerID, failed *Answer) {
 	p.unlock()
 }
 
-// inDoubt notes that a batch may have been appended.
+// inDoubt notes that a batch may have been appended. Without idempotence nothing tells
+// but an ack of the record itself.
 func (p *partition) inDoubt(b *Batch) {
 	if b.unanswered {
 		return
 	}
 	b.unanswered = true
+	if !p.topic.all.cfg.Idempotent {
+		for _, r := range b.Records {
+			r.doubt = true
+		}
+		return
+	}
 	p.doubts = append(p.doubts, len(b.Records))
 	for _, r := range b.Records {
 		if !r.doubt {
@@ -195,6 +202,9 @@ func (p *partition) resolved() {
 
 // loseTrack gives up the sequence: what is in doubt stays Unknown.
 func (p *partition) loseTrack(why error) {
+	if !p.topic.all.cfg.Idempotent {
+		return
+	}
 	doubtful, deferred := p.doubtful, p.deferred
 	p.doubts, p.doubtful, p.deferred = p.doubts[:0], nil, nil
 	p.finish(doubtful, Unknown, why)
@@ -202,9 +212,7 @@ func (p *partition) loseTrack(why error) {
 	for _, b := range p.resend {
 		b.unanswered = false
 	}
-	if p.topic.all.cfg.Idempotent {
-		p.hasID, p.ownID = false, true
-	}
+	p.hasID, p.ownID = false, true
 	p.dropEnded()
 }
 
