@@ -150,7 +150,7 @@ func New(config Config, opts ...kgo.Opt) (*Guard, error) {
 		Changed: config.Observer.OnRules, Differs: config.Observer.OnDifference, Forget: func(topic string) bool { return g.producer.Forget(topic) },
 	})
 	g.isolation.Config = isolate.Config{
-		Life: g.life, Limits: g.limits, ToCheck: g.toCheck, Final: g.final, NoRetry: config.Retry.InitialInterval == 0,
+		Limits: g.limits, ToCheck: g.toCheck, Final: g.final, NoRetry: config.Retry.InitialInterval == 0,
 		RetryAfter: g.retryAfter, Held: g.heldAlone, Learned: config.Observer.OnLearned,
 	}
 	g.producer = producer.New(settings.producer(g), hook)

@@ -531,11 +531,11 @@ func TestNewRefusesWhatItCanNotKeep(t *testing.T) {
 // Without idempotence no ack of others tells whether a lost request was carried out.
 func TestWithoutNumbersALostRequestStaysInDoubt(t *testing.T) {
 	t.Parallel()
-	c := kafkafake.Speak(t, kafkafake.Kafka(), nil)
+	c := kafkafake.StartDialect(t, kafkafake.Kafka(), nil)
 	c.Topic("t", 1)
 	g := newGuard(t, c, Config{IgnoreRules: true}, kgo.DisableIdempotentWrite())
-	c.Trouble(kafkafake.Trouble{Do: kafkafake.CutAfter})
-	busy := c.Trouble(kafkafake.Trouble{Do: kafkafake.Refuse, Code: kerr.NotLeaderForPartition, Skip: 1, Count: -1})
+	c.AddFault(kafkafake.Fault{Do: kafkafake.DisconnectAfter})
+	busy := c.AddFault(kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.NotLeaderForPartition, Skip: 1, Count: -1})
 	rs := append(records("t", "r", 9, 10), &kgo.Record{Topic: "t", Value: make([]byte, 50_000)})
 	done := make(chan []Verdict)
 	go func() { done <- g.Write(t.Context(), rs) }()

@@ -60,21 +60,21 @@ func (p *policy) Acked(b *producer.Batch) {
 }
 
 // Next decides what is sent in the place of a batch.
-func (p *policy) Next(b *producer.Batch, a producer.Answer) producer.Plan {
+func (p *policy) Next(ctx context.Context, b *producer.Batch, a producer.Answer) producer.Plan {
 	g := (*Guard)(p)
 	m := code.Of(a.Code)
 	switch {
 	case g.life.Err() != nil:
 		return producer.Plan{Same: true}
 	case a.NoPartition:
-		return g.noSuchPartition(b, a)
+		return g.noSuchPartition(ctx, b)
 	case a.Code == 0:
-		return g.notAnswered(b, a)
+		return g.notAnswered(ctx, b, a)
 	case m.Scope == code.OfBatch && (!code.Ambiguous(a.Code) || patient(b) || probes(b)):
-		return g.isolation.Isolate(b, a)
+		return g.isolation.Isolate(ctx, b, a)
 	case m.Scope == code.OfBatch, m.Retry:
 		return g.retrySoon(b, a)
-	case code.TopicGone(a.Code) && g.topicMayAppear(b, a):
+	case code.TopicGone(a.Code) && g.topicMayAppear(ctx, b, a):
 		return producer.Plan{Same: true, Pause: g.settings.backoff(b.Attempts)}
 	default:
 		return g.hold(b, &Failure{Class: Class(m.Class), Topic: b.Topic, Partition: b.Partition, Cause: a.Err})
@@ -100,9 +100,9 @@ func probes(b *producer.Batch) bool {
 // topicMayAppear reports whether a missing topic is asked for again without a word, as kgo
 // does (kgo.UnknownTopicRetries). Where only the leader says so, the topic may be another
 // one of the same name, which new metadata tells.
-func (g *Guard) topicMayAppear(b *producer.Batch, a producer.Answer) bool {
+func (g *Guard) topicMayAppear(ctx context.Context, b *producer.Batch, a producer.Answer) bool {
 	if !a.Metadata {
-		ctx, cancel := context.WithTimeout(g.life, limits.Wait)
+		ctx, cancel := context.WithTimeout(ctx, limits.Wait)
 		defer cancel()
 		_, _ = g.producer.Refresh(ctx, b.Topic)
 	}
@@ -124,14 +124,14 @@ const cutTries = 3
 
 // notAnswered sends a batch again as it is. An endpoint that closes the connection on each
 // request of its size gets a smaller one.
-func (g *Guard) notAnswered(b *producer.Batch, a producer.Answer) producer.Plan {
+func (g *Guard) notAnswered(ctx context.Context, b *producer.Batch, a producer.Answer) producer.Plan {
 	if a.Err != nil && !code.OfError(a.Err).Retry {
 		m := code.OfError(a.Err)
 		return g.hold(b, &Failure{Class: Class(m.Class), Topic: b.Topic, Partition: b.Partition, Cause: a.Err})
 	}
 	if a.Cut > 0 && b.Attempts >= cutTries {
 		b.Trouble(fmt.Errorf("the connection is closed without an answer on requests of %d bytes, %d times in a row: check the limit of the endpoint (socket.request.max.bytes): %w", a.Cut, b.Attempts, a.Err))
-		if plan, ok := g.isolation.Cut(b); ok {
+		if plan, ok := g.isolation.Cut(ctx, b); ok {
 			return plan
 		}
 		if half := len(b.Records) / 2; half > 0 {
@@ -206,10 +206,13 @@ func (g *Guard) permanent(c Class) bool {
 
 // noSuchPartition fails records whose partition the topic does not have, and has not got
 // meanwhile.
-func (g *Guard) noSuchPartition(b *producer.Batch, _ producer.Answer) (p producer.Plan) {
-	ctx, cancel := context.WithTimeout(g.life, limits.Wait)
+func (g *Guard) noSuchPartition(ctx context.Context, b *producer.Batch) (p producer.Plan) {
+	soon, cancel := context.WithTimeout(ctx, limits.Wait)
 	defer cancel()
-	n, err := g.producer.Refresh(ctx, b.Topic)
+	n, err := g.producer.Refresh(soon, b.Topic)
+	if ctx.Err() != nil {
+		return producer.Plan{Same: true} // some are given up
+	}
 	for _, r := range b.Records {
 		f := &Failure{Class: Unroutable, Outcome: NotWritten, Topic: b.Topic, Partition: r.Partition}
 		switch {

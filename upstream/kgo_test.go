@@ -91,7 +91,7 @@ func TestRequestsAreWrittenAndAnsweredInOneOrder(t *testing.T) {
 	require.Equal(t, o.written, o.read, "kgo no longer reads answers in the order in which it wrote requests: guard/internal/producer is still right with one batch of a partition in flight, but its request.go says otherwise")
 }
 
-// guard/internal/producer/request.go takes a request whose last byte did not leave for one that
+// guard/internal/producer/node.go takes a request whose last byte did not leave for one that
 // was not carried out. It hears of that by OnBrokerWrite, before the error.
 func TestTheHookTellsOfAWriteBeforeTheError(t *testing.T) {
 	t.Parallel()
@@ -104,7 +104,7 @@ func TestTheHookTellsOfAWriteBeforeTheError(t *testing.T) {
 	require.Error(t, err)
 	hook.mu.Lock()
 	defer hook.mu.Unlock()
-	require.Equal(t, 1, hook.seen, "kgo no longer tells OnBrokerWrite of a request before its error: every request without an answer must count as sent (guard/internal/producer/request.go)")
+	require.Equal(t, 1, hook.seen, "kgo no longer tells OnBrokerWrite of a request before its error: every request without an answer must count as sent (guard/internal/producer/node.go)")
 }
 
 type writes struct {

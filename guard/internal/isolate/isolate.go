@@ -27,7 +27,6 @@ import (
 
 // Config is what Isolation needs of its owner.
 type Config struct {
-	Life   context.Context
 	Limits *limits.Limits
 	// ToCheck returns a record as limits look at it.
 	ToCheck func(*producer.Record) limits.Record
@@ -113,13 +112,13 @@ type batch struct {
 }
 
 // Isolate returns how a rejected batch is sent in parts, and which of its records fail.
-func (i *Isolation) Isolate(rejected *producer.Batch, a producer.Answer) producer.Plan {
+func (i *Isolation) Isolate(ctx context.Context, rejected *producer.Batch, a producer.Answer) producer.Plan {
 	if code.AboutTime(a.Code) && rejected.Doubt() && rejected.StampedBefore(rejected.Started.Add(-time.Second)) {
 		// It got too old before it was written last.
 		return producer.Plan{Same: true, Restamp: true}
 	}
 	b := &batch{Isolation: i, Batch: rejected, Answer: a}
-	open := b.byLimits()
+	open := b.byLimits(ctx)
 	switch {
 	case len(open) == 0:
 	case len(b.plan.Failed) > 0:
@@ -207,8 +206,8 @@ func (b *batch) predicted(s *State) *limits.Violation {
 
 // byLimits fails the records that the topic's limits reject, and returns the others. A
 // record that a limit rejects which is not confirmed gets a request of its own.
-func (b *batch) byLimits() (open []*producer.Record) {
-	ctx, cancel := context.WithTimeout(b.Life, limits.Wait)
+func (b *batch) byLimits(ctx context.Context) (open []*producer.Record) {
+	ctx, cancel := context.WithTimeout(ctx, limits.Wait)
 	defer cancel()
 	records := make([]limits.Record, 0, len(b.Records))
 	for _, r := range b.Records {

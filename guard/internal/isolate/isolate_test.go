@@ -1,6 +1,7 @@
 package isolate
 
 import (
+	"context"
 	"fmt"
 	"math/bits"
 	"math/rand/v2"
@@ -59,7 +60,7 @@ func newPartition(t *testing.T, limit int) *partition {
 	p := &partition{limit: limit, failed: map[*producer.Record]*code.Reason{}}
 	l := limits.New(limits.Config{Own: limits.Own{MaxRequestBytes: 100 << 20, Codec: "uncompressed"}, Life: t.Context(), Ignore: true, Forget: func(string) bool { return true }})
 	p.isolation = &Isolation{Config: Config{
-		Life: t.Context(), Limits: l,
+		Limits: l,
 		ToCheck: func(r *producer.Record) limits.Record {
 			return limits.Record{Record: r.Record, Size: int(r.Size), Sent: func() int { return int(r.Size) }}
 		},
@@ -142,7 +143,7 @@ func (p *partition) send(b *producer.Batch) {
 		p.isolation.Acked(b)
 		return
 	}
-	plan := p.isolation.Isolate(b, a)
+	plan := p.isolation.Isolate(context.Background(), b, a)
 	p.queue = slices.Insert(p.queue, 0, plan.Parts...)
 	for _, f := range plan.Failed {
 		p.failed[f.Record] = f.Reason.(*code.Reason) //nolint:errorlint // the very value

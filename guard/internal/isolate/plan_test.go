@@ -1,6 +1,7 @@
 package isolate
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -92,7 +93,7 @@ func (r *rejection) state(n int) *State { return stateOf(r.batch.Records[n]) }
 
 // plan isolates the batch, and says what is sent instead.
 func (r *rejection) plan() string {
-	p := r.isolation.Isolate(r.batch, r.answer)
+	p := r.isolation.Isolate(context.Background(), r.batch, r.answer)
 	var text []string
 	for _, part := range p.Parts {
 		var indexes []string
@@ -561,7 +562,7 @@ func TestARecordThatEndsTheConnection(t *testing.T) {
 				r.ended(0)
 			}
 			r.batch.First = time.Now().Add(-test.since)
-			plan, ok := r.isolation.Cut(r.batch)
+			plan, ok := r.isolation.Cut(context.Background(), r.batch)
 			require.Equal(t, test.want, ok, test.name)
 			if !ok {
 				require.Zero(t, plan, test.name)

@@ -102,11 +102,11 @@ func (b *batch) tooLarge(r *producer.Record) {
 // Cut fails a record that a limit rejects by its size, if the endpoint closes the
 // connection on it, time and again: no request as large is taken there, and the limit will
 // not be confirmed. It reports whether it did.
-func (i *Isolation) Cut(b *producer.Batch) (plan producer.Plan, ok bool) {
+func (i *Isolation) Cut(ctx context.Context, b *producer.Batch) (plan producer.Plan, ok bool) {
 	if len(b.Records) != 1 || time.Since(b.First) < ambiguousWindow || stateOf(b.Records[0]) == nil {
 		return plan, false
 	}
-	ctx, cancel := context.WithTimeout(i.Life, limits.Wait)
+	ctx, cancel := context.WithTimeout(ctx, limits.Wait)
 	defer cancel()
 	i.Limits.Refresh(ctx, []string{b.Topic})
 	v := i.Limits.Lately(i.ToCheck(b.Records[0]))

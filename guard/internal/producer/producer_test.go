@@ -36,7 +36,7 @@ func (p *plain) Acked(*Batch) {
 
 func (*plain) Check(*Record, int32) error { return nil }
 
-func (p *plain) Next(b *Batch, a Answer) (plan Plan) {
+func (p *plain) Next(_ context.Context, b *Batch, a Answer) (plan Plan) {
 	p.mu.Lock()
 	p.next = append(p.next, a)
 	p.mu.Unlock()
@@ -200,9 +200,9 @@ func TestAPartitionThatLosesTrackTakesAnIDOfItsOwn(t *testing.T) {
 // policyFunc is a Policy of one function.
 type policyFunc func(*Batch, Answer) Plan
 
-func (policyFunc) Acked(*Batch)                   {}
-func (policyFunc) Check(*Record, int32) error     { return nil }
-func (f policyFunc) Next(b *Batch, a Answer) Plan { return f(b, a) }
+func (policyFunc) Acked(*Batch)                                      {}
+func (policyFunc) Check(*Record, int32) error                        { return nil }
+func (f policyFunc) Next(_ context.Context, b *Batch, a Answer) Plan { return f(b, a) }
 
 // What is given up while it is in flight is Unknown, and is not sent again.
 func TestWhatIsGivenUpIsNotSentAgain(t *testing.T) {
@@ -226,6 +226,68 @@ func TestWhatIsGivenUpIsNotSentAgain(t *testing.T) {
 	require.Equal(t, Unknown, r.Outcome())
 	require.Equal(t, why, r.Reason)
 	r.Value[0] = 'x' // it is the caller's again
+}
+
+// What is before the Policy is given up once that has decided, since it looks at the records,
+// and the Policy is told to be quick.
+func TestWhatIsBeforeThePolicyIsGivenUpAfterIt(t *testing.T) {
+	t.Parallel()
+	for _, topic := range []string{"t", "missing"} {
+		t.Run(topic, func(t *testing.T) {
+			t.Parallel()
+			c := kafkafake.StartDialect(t, kafkafake.Kafka(), nil)
+			c.Topic("t", 1)
+			c.AddFault(kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.InvalidRecord})
+			asked := make(chan struct{}, 1)
+			p := newProducer(t, c, untilGivenUp{asked})
+			w := NewWrite()
+			r := &Record{Record: &kgo.Record{Topic: topic, Value: []byte("v")}, Write: w}
+			r.Prepare()
+			w.Expect(1)
+			p.Send([]*Record{r})
+			<-asked
+			why := errors.New("given up")
+			p.Withdraw([]*Record{r}, Queued, func(*Record) error { return why })
+			require.False(t, r.Ended(), "the Policy may find out more")
+			p.Withdraw([]*Record{r}, All, func(*Record) error { return why })
+			<-w.Done
+			require.Equal(t, NotWritten, r.Outcome())
+			require.Equal(t, why, r.Reason)
+			r.Value[0] = 'x' // it is the caller's again
+		})
+	}
+}
+
+// untilGivenUp is a Policy that looks at records until they are given up.
+type untilGivenUp struct{ asked chan struct{} }
+
+func (untilGivenUp) Acked(*Batch)               {}
+func (untilGivenUp) Check(*Record, int32) error { return nil }
+func (u untilGivenUp) Next(ctx context.Context, b *Batch, _ Answer) Plan {
+	select {
+	case u.asked <- struct{}{}:
+	default:
+	}
+	<-ctx.Done()
+	if string(b.Records[0].Value) == "x" {
+		panic("the record was given back before")
+	}
+	return Plan{Same: true}
+}
+
+// A batch differs from each one in doubt in how many records it has.
+func TestABatchIsNotTakenForOneInDoubt(t *testing.T) {
+	t.Parallel()
+	b := &Batch{Records: make([]*Record, 5)}
+	for _, test := range []struct {
+		doubts []int
+		free   int
+	}{{nil, 5}, {[]int{4}, 5}, {[]int{5}, 4}, {[]int{4, 5}, 3}, {[]int{1, 2, 3, 4, 5}, 0}} {
+		p := &partition{doubts: test.doubts}
+		require.Equal(t, test.free, p.freeCount(b), "%v", test.doubts)
+	}
+	b.unanswered = true
+	require.Equal(t, 5, (&partition{doubts: []int{5}}).freeCount(b), "it is the one in doubt")
 }
 
 // A batch that is sent again keeps its content, its number and its checksum.
@@ -308,4 +370,45 @@ func TestAForgottenTopicIsUsedAgain(t *testing.T) {
 		p.Forget("t")
 	}
 	requireExact(t, c, all)
+}
+
+// A topic may be forgotten at any moment.
+func TestATopicIsForgottenWhileItIsWrittenTo(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.StartDialect(t, kafkafake.Kafka(), nil)
+	c.Topic("t", 1)
+	p := newProducer(t, c, &plain{})
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	go func() {
+		for ctx.Err() == nil {
+			p.Forget("t")
+		}
+	}()
+	var all []*Record
+	for n := range 300 {
+		all = append(all, write(t, p, 1, values(fmt.Sprint("w", n), 2)...)...)
+	}
+	for _, r := range all {
+		require.Equal(t, Acked, r.Outcome(), "%v", r.Reason)
+	}
+	requireExact(t, c, all)
+}
+
+// partitioned counts what it hears of.
+type partitioned struct{ records, leaders int }
+
+func (h *partitioned) OnProduceRecordPartitioned(_ *kgo.Record, leader int32) {
+	h.records++
+	h.leaders += int(leader)
+}
+
+func TestHooksHearOfPartitions(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.New(t)
+	c.Topic("t", 2)
+	hook := &partitioned{}
+	p := newProducer(t, c, &plain{}, func(cfg *Config) { cfg.Hooks = []kgo.Hook{hook} })
+	write(t, p, 2, values("v", 10)...)
+	require.Equal(t, partitioned{records: 10, leaders: 0}, *hook) // of the one broker, number 0
 }

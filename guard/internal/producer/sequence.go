@@ -1,7 +1,9 @@
 package producer
 
 import (
+	"context"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -124,20 +126,20 @@ func (i *ids) ask() (producerID, *Answer) {
 			return noProducer, &Answer{Err: err, Producer: true}
 		}
 		p.trouble.CompareAndSwap(nil, &err)
-		if !p.sleep(p.cfg.Backoff(n + 1)) {
+		if !sleep(p.life, p.cfg.Backoff(n+1)) {
 			return noProducer, &Answer{Err: errClosed, Producer: true}
 		}
 	}
 }
 
-// sleep waits, and reports whether the producer is not closed.
-func (p *Producer) sleep(d time.Duration) bool {
+// sleep waits, and reports whether ctx has not ended.
+func sleep(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 		return true
-	case <-p.life.Done():
+	case <-ctx.Done():
 		return false
 	}
 }
@@ -216,16 +218,12 @@ func (p *partition) loseTrack(why error) {
 	p.dropEnded()
 }
 
-// numberIsFree reports whether a batch may take the number of those in doubt: it is one of them,
-// or differs from them in how many records it has.
-func (p *partition) numberIsFree(b *Batch) bool {
-	if b.unanswered {
-		return true
+// freeCount returns how many records of a batch, from the first on, may take the number of
+// those in doubt: a batch differs from each of them in how many it has, or is one of them.
+func (p *partition) freeCount(b *Batch) int {
+	n := len(b.Records)
+	for !b.unanswered && n > 0 && slices.Contains(p.doubts, n) {
+		n--
 	}
-	for _, n := range p.doubts {
-		if n == len(b.Records) {
-			return false
-		}
-	}
-	return true
+	return n
 }

@@ -1,0 +1,205 @@
+package producer
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
+)
+
+// acked ends the records of a batch.
+func (p *partition) acked(b *Batch, offset, appended int64) {
+	p.mu.Lock()
+	if p.inFlight != b {
+		p.unlock()
+		return
+	}
+	p.inFlight = nil
+	p.acks.Add(1)
+	p.sequence = next(b.sequence, len(b.Records))
+	if appended >= 0 && !b.unanswered {
+		p.topic.logTime.Store(true)
+	} else if appended >= 0 && !p.topic.logTime.Load() {
+		appended = -1 // a duplicate is answered with a time whatever the topic's is
+	}
+	for i, r := range b.Records {
+		if r.Ended() {
+			continue
+		}
+		if offset >= 0 {
+			r.Offset = offset + int64(i)
+		}
+		r.Appended, r.doubt = appended, false
+	}
+	all := p.topic.all
+	all.cfg.Policy.Acked(b)
+	if e := p.trouble.Load(); e != nil {
+		p.trouble.Store(nil)
+	}
+	p.finish(b.Records, Acked, nil)
+	p.resolved()
+	for _, r := range b.Records {
+		p.unblock(r)
+	}
+	if b.twin != nil {
+		b.twin.rejected = true
+	}
+	clear(b.Records)
+	all.batches.Put(b)
+	p.goOn()
+}
+
+// answered deals with a batch that was not acked.
+func (p *partition) answered(b *Batch, a Answer) {
+	p.mu.Lock()
+	defer p.unlock()
+	if p.inFlight != b {
+		return
+	}
+	p.inFlight = nil
+	all := p.topic.all
+	m := code.Of(a.Code)
+	if a.Code != 0 && a.Err == nil {
+		a.Err = code.Error(a.Code)
+	}
+	p.trouble.Store(&a.Err)
+	switch {
+	case a.Code != 0 && code.TopicGone(a.Code):
+		// What was appended is gone with the topic.
+	case a.Code != 0 && m.Scope == code.OfProducer:
+		p.loseTrack(a.Err)
+	case m.Doubt || a.Offset:
+		p.inDoubt(b)
+	}
+	if code.LeaderMoved(a.Code) {
+		all.meta.want()
+	}
+	p.ask(b, a)
+}
+
+// lost deals with a batch that has no answer. Sent says whether it left to its last byte.
+func (p *partition) lost(b *Batch, sent bool, a Answer) {
+	p.mu.Lock()
+	defer p.unlock()
+	if p.inFlight != b {
+		return
+	}
+	p.inFlight = nil
+	p.trouble.Store(&a.Err)
+	if sent {
+		p.inDoubt(b)
+	}
+	p.ask(b, a)
+}
+
+// refused puts what is next before the Policy, since the broker lets nothing be sent.
+func (p *partition) refused(err error) {
+	p.mu.Lock()
+	defer p.unlock()
+	p.listed = false
+	if p.inFlight != nil || p.asking != nil {
+		return
+	}
+	if b := p.nextBatch(unbounded); b != nil {
+		p.ask(b, Answer{Err: err})
+	}
+}
+
+// ask puts a batch before the Policy.
+func (p *partition) ask(b *Batch, a Answer) {
+	p.endLeaving(b)
+	if p.gone {
+		p.endAll(b.Records, errClosed)
+		return
+	}
+	if b.abandoned() {
+		p.mayForget()
+		if to := p.list(); to != nil {
+			go to.kick()
+		}
+		return
+	}
+	b.Attempts++
+	if b.First.IsZero() {
+		b.First = time.Now()
+	}
+	ctx, end := context.WithCancel(p.topic.all.life)
+	p.asking, p.endAsking = b, end
+	go func() {
+		defer end()
+		plan := p.topic.all.cfg.Policy.Next(ctx, b, a)
+		p.follow(b, plan)
+	}()
+}
+
+// follow does what a plan says.
+func (p *partition) follow(b *Batch, plan Plan) {
+	p.mu.Lock()
+	p.asking = nil
+	p.endLeaving(b)
+	p.mayForget()
+	if p.gone {
+		p.endAll(b.Records, errClosed)
+		p.unlock()
+		return
+	}
+	var parts []*Batch
+	switch {
+	case plan.Same:
+		parts = []*Batch{b}
+		if plan.Restamp && b.unanswered {
+			b.stale = true
+		}
+	default:
+		for _, part := range plan.Parts {
+			nb := p.topic.all.newBatch(p)
+			nb.Records = slices.DeleteFunc(append(nb.Records, part.Records...), isOut)
+			nb.Alone, nb.First, nb.Attempts = part.Alone, b.First, b.Attempts
+			if n := len(parts); n > 0 && plan.Parts[n-1].Half {
+				parts[n-1].twin = nb
+			}
+			parts = append(parts, nb)
+		}
+		p.endFailed(plan.Failed)
+	}
+	p.resend = slices.Insert(p.resend, 0, parts...)
+	for _, l := range plan.Later {
+		p.holdBack(l)
+	}
+	p.dropEnded()
+	if plan.Pause > 0 {
+		p.paused = true
+		time.AfterFunc(plan.Pause, p.resume)
+		p.unlock()
+		return
+	}
+	p.goOn()
+}
+
+// endFailed ends the records that the Policy has failed. What is in doubt is kept until
+// that is resolved.
+func (p *partition) endFailed(failed []Failed) {
+	for _, f := range failed {
+		r := f.Record
+		if r.Ended() || r.Write == nil {
+			continue
+		}
+		switch {
+		case !r.doubt:
+			p.finish([]*Record{r}, NotWritten, f.Reason)
+		case p.topic.all.cfg.Idempotent:
+			r.Reason = f.Reason
+			p.deferred = append(p.deferred, r)
+		default:
+			p.finish([]*Record{r}, Unknown, f.Reason)
+		}
+		p.unblock(r)
+	}
+}
+
+func (p *partition) resume() {
+	p.mu.Lock()
+	p.paused = false
+	p.goOn()
+}

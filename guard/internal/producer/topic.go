@@ -1,0 +1,346 @@
+package producer
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
+)
+
+// topic is a topic and its partitions, as the cluster last told of them.
+type topic struct {
+	all     *Producer
+	name    string
+	id      atomicID
+	logTime atomic.Bool  // the log has the broker's time (LogAppendTime)
+	read    atomic.Int64 // when the cluster last told of it, in ns
+
+	mu         sync.Mutex
+	choose     kgo.TopicPartitioner
+	partitions []*partition
+	writable   []int32 // that have a leader; nil if all have
+	pending    []*Record
+	asking     *Batch            // of records that were pending, the Policy about it
+	asked      map[*Batch]func() // that the Policy is asked about, and how to end that
+	gone       bool              // forgotten
+	attempts   int
+	missing    *Answer     // the cluster's last word, if it is no good one
+	scratch    [][]*Record // of place
+	touched    []int
+}
+
+type atomicID struct{ v atomic.Pointer[[16]byte] }
+
+func (a *atomicID) Load() [16]byte {
+	if id := a.v.Load(); id != nil {
+		return *id
+	}
+	return [16]byte{}
+}
+
+func (a *atomicID) Store(id [16]byte) { a.v.Store(&id) }
+
+// topic returns a topic, which is asked for when it is used first.
+func (p *Producer) topic(name string) *topic {
+	p.mu.RLock()
+	t := p.topics[name]
+	p.mu.RUnlock()
+	if t != nil {
+		return t
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t = p.topics[name]; t == nil {
+		t = &topic{all: p, name: name, choose: p.cfg.Partitioner.ForTopic(name)}
+		p.topics[name] = t
+	}
+	return t
+}
+
+// Forget drops a topic that is out of use. If it is used again, its sequence numbers begin
+// at 0. So it gets another producer ID then: brokers would take its first batch for one that
+// they have. It returns false for a topic that has records.
+func (p *Producer) Forget(name string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := p.topics[name]
+	if t == nil {
+		return true
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.pending) > 0 || len(t.asked) > 0 || slices.ContainsFunc(t.partitions, func(part *partition) bool { return part.queued.Load() > 0 }) {
+		return false
+	}
+	delete(p.topics, name)
+	t.gone = true
+	if len(t.partitions) > 0 {
+		p.ids.renew()
+	}
+	for _, part := range t.partitions {
+		part.mu.Lock()
+		part.gone = true
+		part.unlock()
+	}
+	return true
+}
+
+// send gives each record to its partition.
+func (t *topic) send(records []*Record) {
+	t.mu.Lock()
+	switch {
+	case t.gone: // since it was looked up
+		t.mu.Unlock()
+		t.all.topic(t.name).send(records)
+		return
+	case t.all.life.Err() != nil:
+		t.mu.Unlock()
+		t.all.finishAll(records, NotWritten, errClosed)
+		return
+	case len(t.partitions) == 0 || len(t.pending) > 0 || t.asking != nil:
+		t.pending = append(t.pending, records...)
+		t.mu.Unlock()
+		t.all.meta.want()
+		return
+	}
+	kicks := t.place(records)
+	t.mu.Unlock()
+	if t.all.cfg.MetadataMaxAge > 0 && time.Now().UnixNano()-t.read.Load() > int64(t.all.cfg.MetadataMaxAge) {
+		t.all.meta.want()
+	}
+	kick(kicks)
+}
+
+// place chooses the partition of each record. It returns the nodes that are to be kicked. The
+// Policy is asked about records whose partition the topic does not have.
+func (t *topic) place(records []*Record) (kicks []*node) {
+	var stray []*Record
+	if len(t.scratch) < len(t.partitions) {
+		t.scratch = make([][]*Record, len(t.partitions))
+	}
+	if of, ok := t.choose.(kgo.TopicPartitionerOnNewBatch); ok {
+		of.OnNewBatch()
+	}
+	for _, r := range records {
+		to := t.partitionOf(r.Record)
+		if to < 0 || to >= len(t.partitions) {
+			stray = append(stray, r)
+			continue
+		}
+		if len(t.scratch[to]) == 0 {
+			t.touched = append(t.touched, to)
+		}
+		t.scratch[to] = append(t.scratch[to], r)
+	}
+	for _, to := range t.touched {
+		n := t.partitions[to].enqueue(t.scratch[to])
+		if n != nil && !slices.Contains(kicks, n) {
+			kicks = append(kicks, n)
+		}
+		clear(t.scratch[to])
+		t.scratch[to] = t.scratch[to][:0]
+	}
+	t.touched = t.touched[:0]
+	if len(stray) > 0 {
+		t.ask(&Batch{Topic: t.name, Partition: -1, Records: stray}, Answer{NoPartition: true, Partitions: len(t.partitions)})
+	}
+	return kicks
+}
+
+// partitionOf asks the partitioner.
+func (t *topic) partitionOf(r *kgo.Record) int {
+	n := len(t.partitions)
+	consistent := t.writable == nil || t.choose.RequiresConsistency(r)
+	if !consistent {
+		n = len(t.writable)
+	}
+	var to int
+	if of, ok := t.choose.(kgo.TopicBackupPartitioner); ok {
+		to = of.PartitionByBackup(r, n, &backup{t: t, n: n, mapped: !consistent})
+	} else {
+		to = t.choose.Partition(r, n)
+	}
+	if !consistent && to >= 0 && to < n {
+		return int(t.writable[to])
+	}
+	return to
+}
+
+// backup tells a partitioner how much is queued.
+type backup struct {
+	t       *topic
+	next, n int
+	mapped  bool
+}
+
+func (b *backup) Next() (int, int64) {
+	i := b.next
+	b.next++
+	to := i
+	if b.mapped {
+		to = int(b.t.writable[i])
+	}
+	return i, b.t.partitions[to].queued.Load() + int64(len(b.t.scratch[to]))
+}
+
+func (b *backup) Rem() int { return b.n - b.next }
+
+// ask puts records without a partition before the Policy. Those that it does not fail are
+// placed anew.
+func (t *topic) ask(b *Batch, a Answer) {
+	ctx, end := context.WithCancel(t.all.life)
+	if t.asked == nil {
+		t.asked = map[*Batch]func(){}
+	}
+	t.asked[b] = end
+	go func() {
+		defer end()
+		b.Attempts++
+		if b.First.IsZero() {
+			b.First = time.Now()
+		}
+		plan := t.all.cfg.Policy.Next(ctx, b, a)
+		if plan.Pause > 0 {
+			sleep(ctx, plan.Pause)
+		}
+		t.follow(b, a, plan)
+	}()
+}
+
+// follow does what a plan says.
+func (t *topic) follow(b *Batch, a Answer, plan Plan) {
+	failed := map[*Record]error{}
+	for _, f := range plan.Failed {
+		failed[f.Record] = f.Reason
+	}
+	t.mu.Lock()
+	if t.asking == b {
+		t.asking = nil
+	}
+	delete(t.asked, b)
+	var left []*Record
+	for _, r := range b.Records {
+		switch {
+		case r.Ended():
+		case failed[r] != nil:
+		case r.leaving != nil:
+			failed[r] = r.leaving()
+		default:
+			left = append(left, r)
+		}
+	}
+	t.pending = slices.Concat(left, t.pending)
+	t.attempts = b.Attempts
+	t.mu.Unlock()
+	for r, why := range failed {
+		t.all.finishAll([]*Record{r}, NotWritten, why)
+	}
+	if t.all.life.Err() != nil {
+		t.endPending()
+		return
+	}
+	if a.NoPartition {
+		t.flush()
+		return
+	}
+	t.all.meta.want()
+}
+
+func (t *topic) endPending() {
+	t.mu.Lock()
+	pending := t.pending
+	t.pending = nil
+	t.mu.Unlock()
+	t.all.finishAll(pending, NotWritten, errClosed)
+}
+
+// flush places what was pending.
+func (t *topic) flush() {
+	t.mu.Lock()
+	if len(t.partitions) == 0 || t.asking != nil {
+		t.mu.Unlock()
+		return
+	}
+	records := t.pending
+	t.pending, t.attempts = nil, 0
+	kicks := t.place(records)
+	t.mu.Unlock()
+	kick(kicks)
+}
+
+// notThere deals with a topic that the cluster has no partitions of to tell.
+func (t *topic) notThere(errorCode int16) {
+	if errorCode == 0 {
+		errorCode = leaderNotAvailable
+	}
+	t.fail(Answer{Code: errorCode, Err: code.Error(errorCode), Metadata: true})
+}
+
+// fail puts pending records before the Policy.
+func (t *topic) fail(a Answer) {
+	t.mu.Lock()
+	t.missing = &a
+	if len(t.pending) > 0 && t.asking == nil {
+		b := &Batch{Topic: t.name, Partition: -1, Records: t.pending, Attempts: t.attempts}
+		t.pending, t.asking = nil, b
+		t.ask(b, a)
+	}
+	t.mu.Unlock()
+}
+
+// renew has a partition begin anew, since its topic is another one of the same name.
+func (p *partition) renew() {
+	p.mu.Lock()
+	if p.topic.all.cfg.Idempotent {
+		p.hasID, p.ownID = false, true
+	}
+	p.goOn()
+}
+
+// evacuate gives the records of a partition that is no more back to the topic.
+func (p *partition) evacuate() {
+	p.mu.Lock()
+	p.evacuated = true
+	p.goOn()
+}
+
+// reclaim takes the records of a partition that is no more back.
+func (t *topic) reclaim(p *partition) {
+	t.mu.Lock()
+	p.mu.Lock()
+	t.pending = slices.Concat(p.leave(), t.pending)
+	p.unlock()
+	t.mu.Unlock()
+	t.all.meta.want()
+}
+
+// leave takes all records out of the partition that are not in flight.
+func (p *partition) leave() []*Record {
+	p.resolved()
+	var records []*Record
+	for _, b := range p.resend {
+		records = append(records, b.Records...)
+	}
+	for _, bl := range p.blocked {
+		records = append(records, bl.behind...)
+	}
+	for r, timer := range p.later {
+		timer.Stop()
+		records = append(records, r)
+	}
+	records = append(records, p.queue...)
+	p.resend, p.queue, p.blocked, p.later = nil, nil, nil, nil
+	records = slices.DeleteFunc(records, func(r *Record) bool { return ended(r) || r.Write == nil })
+	slices.SortStableFunc(records, func(a, b *Record) int { return int(int64(a.order - b.order)) })
+	for _, r := range records {
+		r.part.Store(nil)
+		r.doubt = false
+	}
+	p.queued.Store(0)
+	return records
+}

@@ -1,0 +1,243 @@
+package producer
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// endAll ends records that are not sent any more.
+func (p *partition) endAll(records []*Record, why error) {
+	for _, r := range records {
+		o := NotWritten
+		if r.doubt {
+			o = Unknown
+		}
+		p.finish([]*Record{r}, o, why)
+	}
+}
+
+// close ends all that is queued. What is in flight ends with its request.
+func (p *partition) close() {
+	p.mu.Lock()
+	defer p.unlock()
+	p.gone = true
+	for _, b := range p.resend {
+		p.endAll(b.Records, errClosed)
+	}
+	p.endAll(p.queue, errClosed)
+	for _, bl := range p.blocked {
+		p.endAll(bl.behind, errClosed)
+	}
+	for r, t := range p.later {
+		t.Stop()
+		p.endAll([]*Record{r}, errClosed)
+	}
+	p.finish(p.deferred, Unknown, errClosed)
+	p.resend, p.queue, p.blocked, p.later, p.deferred = nil, nil, nil, nil, nil
+}
+
+// Withdrawal is which records are taken back.
+type Withdrawal uint8
+
+const (
+	// Queued are those that are not in flight, and not before the Policy. The others
+	// end when they have their answer.
+	Queued Withdrawal = iota
+	// Doubtful are those of the queued that may have been written.
+	Doubtful
+	// All are also those in flight. What is before the Policy ends when that has
+	// decided, which it has to do soon.
+	All
+)
+
+// Withdraw ends records: those that may have been written are Unknown, the others
+// NotWritten.
+func (p *Producer) Withdraw(records []*Record, which Withdrawal, why func(r *Record) error) {
+	for len(records) > 0 {
+		byPartition := map[*partition][]*Record{}
+		var pending []*Record
+		for _, r := range records {
+			if part := r.part.Load(); part != nil {
+				byPartition[part] = append(byPartition[part], r)
+			} else {
+				pending = append(pending, r)
+			}
+		}
+		// Some may have got a partition, or lost it, meanwhile.
+		records = p.withdrawPending(pending, which, why)
+		for part, rs := range byPartition {
+			records = append(records, part.withdraw(rs, which, why)...)
+		}
+	}
+}
+
+var errInFlight = errors.New("given up before the broker answered")
+
+// withdraw returns the records that are not the partition's any more.
+func (p *partition) withdraw(records []*Record, which Withdrawal, why func(r *Record) error) (moved []*Record) {
+	p.mu.Lock()
+	defer p.unlock()
+	inFlight, asked := p.inFlight.set(), p.asking.set()
+	out := map[*Record]bool{}
+	for _, r := range records {
+		switch {
+		case r.Ended():
+		case r.part.Load() != p:
+			moved = append(moved, r)
+		case which == Doubtful && (!r.doubt || inFlight[r] || asked[r]):
+		case asked[r], inFlight[r] && which == Queued:
+			if r.leaving == nil {
+				r.leaving = func() error { return why(r) }
+			}
+			if asked[r] && which == All {
+				p.endAsking()
+			}
+		default:
+			out[r] = true
+		}
+	}
+	if len(out) == 0 {
+		return moved
+	}
+	for _, b := range p.resend {
+		if b.unanswered { // it is sent again
+			b.copyOut(out)
+		}
+	}
+	if p.inFlight != nil {
+		p.inFlight.copyOut(out)
+	}
+	for r := range out {
+		o, reason := NotWritten, why(r)
+		if r.doubt || inFlight[r] {
+			o = Unknown
+		}
+		r.Reason = nil
+		p.finish([]*Record{r}, o, reason)
+	}
+	abandoned := slices.ContainsFunc(p.resend, func(b *Batch) bool { return b.unanswered && b.abandoned() })
+	p.doubtful = slices.DeleteFunc(p.doubtful, ended)
+	p.deferred = slices.DeleteFunc(p.deferred, ended)
+	p.dropEnded()
+	if abandoned || len(p.doubts) > 0 && len(p.doubtful) == 0 {
+		p.forgets = true
+	}
+	p.mayForget()
+	if to := p.list(); to != nil {
+		go to.kick()
+	}
+	return moved
+}
+
+// set returns the records of a batch, none for nil.
+func (b *Batch) set() map[*Record]bool {
+	if b == nil {
+		return nil
+	}
+	records := make(map[*Record]bool, len(b.Records))
+	for _, r := range b.Records {
+		records[r] = true
+	}
+	return records
+}
+
+// copyOut has a batch keep the content of records that are given up.
+func (b *Batch) copyOut(gone map[*Record]bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i, r := range b.Records {
+		if gone[r] {
+			b.Records[i] = r.copied()
+		}
+	}
+}
+
+// endLeaving ends those records of a batch that were given up while it was in flight. A copy
+// stands in for each record that has ended, so that an answer's indexes stay right.
+func (p *partition) endLeaving(b *Batch) {
+	gone := map[*Record]bool{}
+	for _, r := range b.Records {
+		if r.leaving != nil && !r.Ended() {
+			o := NotWritten
+			if r.doubt {
+				o = Unknown
+			}
+			p.finish([]*Record{r}, o, r.leaving())
+		}
+		if r.Ended() {
+			gone[r] = true
+		}
+	}
+	if len(gone) == 0 {
+		return
+	}
+	b.copyOut(gone)
+	p.doubtful = slices.DeleteFunc(p.doubtful, ended)
+	if b.unanswered && b.abandoned() || len(p.doubts) > 0 && len(p.doubtful) == 0 {
+		p.forgets = true
+	}
+}
+
+// mayForget gives the sequence up where a batch in doubt is not sent again, once nothing is in
+// flight and nothing is before the Policy.
+func (p *partition) mayForget() {
+	if p.forgets && p.inFlight == nil && p.asking == nil {
+		p.forgets = false
+		p.loseTrack(errInFlight)
+	}
+}
+
+// copied returns a copy that nothing waits for, with content of its own.
+func (r *Record) copied() *Record {
+	kr := &kgo.Record{Topic: r.Topic, Timestamp: r.Timestamp, Key: slices.Clone(r.Key), Value: slices.Clone(r.Value), Headers: make([]kgo.RecordHeader, len(r.Headers))}
+	for i, h := range r.Headers {
+		kr.Headers[i] = kgo.RecordHeader{Key: h.Key, Value: slices.Clone(h.Value)}
+	}
+	c := &Record{Record: kr, Size: r.Size, fixed: r.fixed, Single: r.Single}
+	c.part.Store(r.part.Load())
+	return c
+}
+
+// withdrawPending takes back records that have no partition yet. Those that are before the
+// Policy end when it has decided. It returns those that have a partition by now.
+func (p *Producer) withdrawPending(records []*Record, which Withdrawal, why func(*Record) error) (placed []*Record) {
+	byTopic := map[string][]*Record{}
+	for _, r := range records {
+		byTopic[r.Topic] = append(byTopic[r.Topic], r)
+	}
+	for name, rs := range byTopic {
+		t := p.topic(name)
+		t.mu.Lock()
+		asked := map[*Record]func(){}
+		for b, end := range t.asked {
+			for _, r := range b.Records {
+				asked[r] = end
+			}
+		}
+		out := map[*Record]bool{}
+		for _, r := range rs {
+			end := asked[r]
+			switch {
+			case r.Ended():
+			case r.part.Load() != nil:
+				placed = append(placed, r)
+			case which == Doubtful:
+			case end != nil:
+				r.leaving = func() error { return why(r) }
+				if which == All {
+					end()
+				}
+			default:
+				out[r] = true
+			}
+		}
+		t.pending = slices.DeleteFunc(t.pending, func(r *Record) bool { return out[r] })
+		t.mu.Unlock()
+		for r := range out {
+			p.finishAll([]*Record{r}, NotWritten, why(r))
+		}
+	}
+	return placed
+}
