@@ -196,3 +196,38 @@ func TestALeaderHasASecondToTellItsLimits(t *testing.T) {
 		}
 	})
 }
+
+// Records with the key of one that is held wait behind it. Those that come before it do not.
+func TestRecordsBeforeOneThatIsHeldAreNotHeld(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T) {
+		d := kafkafake.Registry()
+		d.ClockAhead = time.Hour
+		c := kafkafake.StartDialect(t, d, &kafkafake.Network{Latency: time.Millisecond})
+		c.Topic("t", 1, "message.timestamp.before.max.ms=10000")
+		n := &notices{}
+		g := newGuard(t, c, Config{Retry: Retry{InitialInterval: time.Second, MaxElapsedTime: 20 * time.Second}, Observer: n}, c.Opts()...)
+		now := func() time.Time { return time.Now().Add(time.Hour) }
+		first := records("t", "first", 3, 10)
+		for _, r := range first {
+			r.Timestamp = now()
+		}
+		poison(first, 1)
+		require.Equal(t, map[int]Class{1: InvalidRecord}, classes(g.Write(t.Context(), first)), "lists are believed from now on")
+
+		rs := records("t", "r", 4, 10)
+		for i, r := range rs {
+			r.Key = []byte("k")
+			if i != 1 {
+				r.Timestamp = now()
+			}
+		}
+		vs := g.Write(t.Context(), rs)
+		require.Equal(t, map[int]Class{1: InvalidRecord}, classes(vs), "%v", vs[0].Err())
+		account(t, c, rs, vs)
+		var order []string
+		for _, r := range c.Log("t")[2:] {
+			order = append(order, string(r.Value[:7]))
+		}
+		require.Equal(t, []string{"r-00000", "r-00002", "r-00003"}, order)
+	})
+}

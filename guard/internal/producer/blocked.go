@@ -31,8 +31,8 @@ func (p *partition) holdBack(l Later) {
 	p.later[r] = time.AfterFunc(l.After, func() { p.again(r) })
 }
 
-// block has what has the key of r, and was to be sent, wait behind it. It reports whether
-// r itself does not wait behind another.
+// block has what comes after r, and has its key, wait behind it. It reports whether r itself
+// does not wait behind another.
 func (p *partition) block(r *Record) bool {
 	if p.blocked == nil {
 		p.blocked = map[string]*block{}
@@ -42,17 +42,25 @@ func (p *partition) block(r *Record) bool {
 		bl = &block{holder: r}
 		p.blocked[string(r.Key)] = bl
 	}
-	if bl.holder != r {
+	switch holder := bl.holder; {
+	case r.order > holder.order:
 		bl.behind = append(bl.behind, r)
 		bl.sort()
 		return false
+	case r != holder: // which waits behind r then
+		bl.holder = r
+		if timer := p.later[holder]; timer != nil {
+			timer.Stop()
+			delete(p.later, holder)
+			bl.behind = append(bl.behind, holder)
+		}
 	}
 	for _, b := range p.resend {
 		if b.unanswered {
 			continue
 		}
 		b.Records = slices.DeleteFunc(slices.Clone(b.Records), func(o *Record) bool {
-			behind := o != r && o.Key != nil && string(o.Key) == string(r.Key)
+			behind := o.order > r.order && o.Key != nil && string(o.Key) == string(r.Key)
 			if behind {
 				bl.behind = append(bl.behind, o)
 			}
@@ -70,7 +78,7 @@ func (p *partition) waitsBehind(r *Record) bool {
 		return false
 	}
 	bl := p.blocked[string(r.Key)]
-	if bl == nil || bl.holder == r {
+	if bl == nil || r.order <= bl.holder.order {
 		return false
 	}
 	bl.behind = append(bl.behind, r)

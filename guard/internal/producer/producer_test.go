@@ -412,3 +412,31 @@ func TestHooksHearOfPartitions(t *testing.T) {
 	write(t, p, 2, values("v", 10)...)
 	require.Equal(t, partitioned{records: 10, leaders: 0}, *hook) // of the one broker, number 0
 }
+
+// Of two records with one key that are to be sent again later, the second waits for the first.
+func TestTheEarlierOfTwoRecordsGoesFirst(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.StartDialect(t, kafkafake.Kafka(), nil)
+	c.Topic("t", 1)
+	asked := 0
+	p := newProducer(t, c, policyFunc(func(b *Batch, a Answer) Plan {
+		asked++
+		if asked == 1 {
+			return Plan{Parts: []Part{{Records: b.Records[:1]}}, Later: []Later{{Record: b.Records[1], After: time.Hour}}}
+		}
+		return Plan{Later: []Later{{Record: b.Records[0], After: time.Millisecond}}}
+	}))
+	c.AddFault(kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.InvalidRecord, Count: 2})
+	w := NewWrite()
+	var records []*Record
+	for _, v := range []string{"first", "second"} {
+		r := &Record{Record: &kgo.Record{Topic: "t", Key: []byte("k"), Value: []byte(v)}, Write: w}
+		r.Prepare()
+		records = append(records, r)
+	}
+	w.Expect(2)
+	p.Send(records)
+	<-w.Done
+	requireExact(t, c, records)
+	require.Equal(t, []int64{0, 1}, []int64{records[0].Offset, records[1].Offset})
+}
