@@ -1,6 +1,7 @@
 package output
 
 import (
+	"maps"
 	"sync"
 	"time"
 )
@@ -90,4 +91,50 @@ func (g *gather[K, E]) close() {
 			g.say(kind, k.n, k.events)
 		}
 	}
+}
+
+// names bounds how many topics the log tells apart: topics may be made of messages.
+type names struct {
+	mu    sync.Mutex
+	named map[topicAbout]*named
+}
+
+// topicAbout is a topic and what is said of it.
+type topicAbout struct{ topic, about string }
+
+// named is a topic that the log names.
+type named struct {
+	said  time.Time
+	lasts bool // what is said of it, and so it keeps its place
+}
+
+// mayName reports whether the log names a topic: twenty at a time, and each for a minute at
+// least.
+func (n *names) mayName(topic, about string, lasts bool) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	key, now := topicAbout{topic, about}, time.Now()
+	if n.named[key] == nil && len(n.named) >= mostKinds {
+		maps.DeleteFunc(n.named, func(_ topicAbout, k *named) bool { return !k.lasts && now.Sub(k.said) >= noticeInterval })
+		if len(n.named) >= mostKinds {
+			return false
+		}
+	}
+	if n.named == nil {
+		n.named = map[topicAbout]*named{}
+	}
+	n.named[key] = &named{now, lasts}
+	return true
+}
+
+// ends reports whether the log tells the end of what lasted: of what it has named.
+func (n *names) ends(topic, about string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	k := n.named[topicAbout{topic, about}]
+	if k == nil || !k.lasts {
+		return false
+	}
+	k.said, k.lasts = time.Now(), false
+	return true
 }

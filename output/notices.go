@@ -23,6 +23,9 @@ type notices struct {
 	letters    *gather[failureKind, *guard.Failure]
 	held       *gather[failureKind, *guard.Failure]
 	others     *gather[failureKind, *guard.Failure]
+
+	waits, topics              names
+	furtherWait, furtherTopics *gather[string, struct{}] // of those that have no line of their own
 }
 
 // failureKind is what failures are told of together by.
@@ -42,6 +45,8 @@ func newNotices(log *service.Logger, e endpoint) *notices {
 	for _, g := range []*gather[failureKind, *guard.Failure]{n.letters, n.held, n.others} {
 		g.rest = failureKind.together
 	}
+	none := func(struct{}, struct{}) struct{} { return struct{}{} }
+	n.furtherWait, n.furtherTopics = newGather(n.sayFurtherWait, none), newGather(n.sayFurtherTopics, none)
 	return n
 }
 
@@ -49,7 +54,33 @@ func (n *notices) close() {
 	n.letters.close()
 	n.held.close()
 	n.others.close()
+	n.furtherWait.close()
+	n.furtherTopics.close()
 }
+
+// mayName reports whether a line about a topic is said that comes when something changes, and
+// counts it if not.
+func (n *notices) mayName(topic, about string) bool {
+	if n.topics.mayName(topic, about, false) {
+		return true
+	}
+	n.furtherTopics.add(about, 1, struct{}{})
+	return false
+}
+
+func (n *notices) sayFurtherTopics(about string, lines int, _ struct{}) {
+	n.log.Warnf("There are lines about %s for further topics, which are left out: %d since this was last said", about, lines)
+}
+
+func (n *notices) sayFurtherWait(why string, messages int, _ struct{}) {
+	n.log.Warnf("%d messages for further topics wait, or are held and tried again until it passes: %s", messages, why)
+}
+
+// What lines about a topic are about.
+const (
+	aboutLimits  = "limits"
+	aboutBreaker = fieldBreaker
+)
 
 // noticeInterval is how often what lasts is said again.
 const noticeInterval = time.Minute
@@ -98,34 +129,41 @@ func warnings(c clientConfig, around errorrouting.Output, policy batching, deadL
 
 // rules says what a topic accepts, when it is read first and when it has changed.
 func (n *notices) rules(old, now *guard.Rules, maxMessageBytes int) {
-	switch {
-	case now == nil: // forgotten, out of use for long
+	if now == nil { // forgotten, out of use for long
 		return
-	case old != nil && (old.Known || now.Known):
+	}
+	changed, unknown := old != nil && (old.Known || now.Known), !now.Known && !now.Missing()
+	limit := now.MaxBatchBytes()
+	differs := now.Known && maxMessageBytes != 0 && limit != maxMessageBytes && (old == nil || old.MaxBatchBytes() != limit)
+	if (changed || unknown || differs) && !n.mayName(now.Topic, aboutLimits) {
+		return
+	}
+	switch {
+	case changed:
 		n.log.Infof("What topic %s accepts has changed: it was %s, now it is %s", now.Topic, old, now)
 	case now.Known:
 		n.log.Debugf("What topic %s accepts: %s", now.Topic, now)
-	case !now.Missing():
+	case unknown:
 		advice := ""
 		if errors.Is(now.Unknown, kerr.TopicAuthorizationFailed) {
 			advice = ". To read it takes " + n.endpoint.name(DescribeTopic)
 		}
 		n.log.Warnf("What topic %s accepts is %s. What the broker rejects decides instead, which takes extra requests%s", now.Topic, now, advice)
 	}
-	limit := now.MaxBatchBytes()
-	if !now.Known || maxMessageBytes == 0 || old != nil && old.MaxBatchBytes() == limit {
-		return
-	}
 	switch {
+	case !differs:
 	case maxMessageBytes < limit:
 		n.log.Warnf("%s (%d) is less than topic %s accepts (%d): messages in between are refused here although Kafka would take them", fieldMaxMessageBytes, maxMessageBytes, now.Topic, limit)
-	case maxMessageBytes > limit:
+	default:
 		n.log.Warnf("%s (%d) is more than topic %s accepts (%d): it has no effect on messages to it", fieldMaxMessageBytes, maxMessageBytes, now.Topic, limit)
 	}
 }
 
 // difference says that a limit which the cluster reports is not the broker's.
 func (n *notices) difference(d guard.Difference) {
+	if !n.mayName(d.Topic, aboutLimits) {
+		return
+	}
 	var taken string
 	switch {
 	case strings.HasSuffix(d.Name, ".bytes"):
@@ -148,6 +186,9 @@ func (n *notices) requestLimit(own, limit int) {
 
 // learned says from which size on a topic refuses messages whose rules can't be read.
 func (n *notices) learned(topic string, bytes int) {
+	if !n.mayName(topic, aboutLimits) {
+		return
+	}
 	n.log.Warnf("Topic %s refuses messages from %d bytes on, as far as was found out by sending some: larger ones go alone, so that they spoil no batch", topic, bytes)
 }
 
@@ -159,6 +200,15 @@ func (n *notices) refusesNewest() {
 // waiting says what holds messages up: when it begins, once a minute while it
 // lasts, and when it is over or given up.
 func (n *notices) waiting(w guard.Waiting) {
+	switch {
+	case w.Over:
+		if !n.waits.ends(w.Topic, w.Why) {
+			return
+		}
+	case !n.waits.mayName(w.Topic, w.Why, true):
+		n.furtherWait.add(w.Why, w.Records, struct{}{})
+		return
+	}
 	lasted := time.Since(w.Since).Round(time.Second)
 	soFar := ""
 	if lasted > 0 {
@@ -241,12 +291,18 @@ func (n *notices) breakerHolds(topic string, failed, of int, last *guard.Failure
 		n.log.Errorf("%d of the last %d messages have no legal topic. What failed of them is held, and not for %s: see %s", failed, of, fieldDeadLetter, fieldBreaker)
 		return
 	}
+	if !n.mayName(topic, aboutBreaker) {
+		return
+	}
 	n.log.Errorf("%d of the last %d messages for topic %s failed for good. What failed of them is held, and tried again until it passes, and not for %s: see %s. The latest: %v", failed, of, topic, fieldDeadLetter, fieldBreaker, last)
 }
 
 func (n *notices) breakerCloses(topic string) {
 	if topic == "" {
 		n.log.Infof("Messages without a legal topic are not held any more by %s", fieldBreaker)
+		return
+	}
+	if !n.mayName(topic, aboutBreaker) {
 		return
 	}
 	n.log.Infof("Messages for topic %s are not held any more by %s", topic, fieldBreaker)

@@ -74,6 +74,60 @@ func TestFailuresOfManyTopicsAreSaidTogether(t *testing.T) {
 	})
 }
 
+// What waits for many topics, and what changes of many, is said of twenty, and of the others
+// together, once a minute. What was named is named to its end, and gives its place away then.
+func TestNoticesOfManyTopicsAreBounded(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		log, text := lines()
+		n := newNotices(log, endpoint{})
+		const topics = 10_000
+		wait := func(from int, over bool) {
+			for topic := range topics {
+				n.waiting(guard.Waiting{Topic: fmt.Sprint("t-", from+topic), Why: "unknown_topic", Class: guard.UnknownTopic, Records: 2, Since: time.Now(), Over: over})
+			}
+			synctest.Wait()
+		}
+		before := 0
+		since := func() int {
+			lines := text.Count("msg=")
+			defer func() { before = lines }()
+			return lines - before
+		}
+		wait(0, false)
+		require.Equal(t, mostKinds+1, since())
+		time.Sleep(noticeInterval)
+		synctest.Wait()
+		require.Equal(t, 1, text.Count(fmt.Sprint(2*(topics-mostKinds-1), " messages for further topics wait, or are held and tried again until it passes: unknown_topic")), text.String())
+		since()
+		wait(0, false)
+		require.LessOrEqual(t, since(), mostKinds+1)
+		wait(0, true)
+		require.Equal(t, mostKinds, since())
+		wait(topics, false)
+		require.Zero(t, since(), "twenty a minute")
+		time.Sleep(noticeInterval)
+		synctest.Wait()
+		since()
+		wait(2*topics, false)
+		require.Equal(t, mostKinds, text.Count("messages for topic t-200"))
+		wait(2*topics, true)
+		since()
+
+		for topic := range topics {
+			name := fmt.Sprint("t-", topic)
+			n.rules(nil, &guard.Rules{Topic: name, Unknown: kerr.TopicAuthorizationFailed}, 0)
+			n.rules(&guard.Rules{Topic: name, Known: true}, &guard.Rules{Topic: name, Known: true, MaxMessageBytes: 1}, 1000)
+			n.learned(name, 100)
+			n.difference(guard.Difference{Topic: name})
+			n.breakerHolds(name, 1, 2, &guard.Failure{})
+			n.breakerCloses(name)
+		}
+		n.close()
+		require.Less(t, since(), 8*mostKinds)
+	})
+}
+
 func TestTheClientsLinesAreGathered(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -152,6 +152,33 @@ func TestTheLogOfMessagesForTopicsThatDoNotExist(t *testing.T) {
 	})
 }
 
+// Messages for a thousand topics that do not exist make as many lines as those for twenty.
+func TestTheLogOfMessagesForManyTopics(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const topics = 1000
+		c := newVirtualCluster(t)
+		c.Topic("good", 1)
+		var batches []service.MessageBatch
+		for n := range 10 {
+			batch := of("good", 20)
+			for topic := range topics / 10 {
+				batch = append(batch, of(fmt.Sprint("missing-", n*topics/10+topic), 1)...)
+			}
+			batches = append(batches, batch)
+		}
+		log, answers := c.run(t, batches, "topic: ${! content() }", "allow_auto_topic_creation: false", "retry: { max_elapsed_time: 70s }", "max_in_flight: 10", "report_failures: per_message")
+		for _, err := range answers() {
+			require.ErrorContains(t, err, "unknown_topic: ")
+		}
+		require.Len(t, c.Log("good"), 200)
+		require.NotZero(t, log.Count("messages for further topics wait, or are held"))
+		lines := log.Count("msg=")
+		t.Logf("RESULT | %d topics that do not exist, for 70 s: %d lines", topics, lines)
+		require.Less(t, lines, 6*mostKinds, log.String())
+	})
+}
+
 func TestTheLogOfMessagesForWhichARightIsMissing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
