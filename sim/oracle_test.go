@@ -153,9 +153,6 @@ func (w *scenario) bad(x *written, i int) (may, surely bool) {
 		return true, true
 	}
 	alone := *r
-	if of.Shape != late && of.Shape != early && of.Shape != beforeEpoch {
-		alone.Timestamp = time.Now().Add(w.plan.Clock) // ours to choose, and to choose again
-	}
 	d, surely := w.cluster.Dialect(), true
 	c := w.plan.compressor()
 	all := w.rules
@@ -167,6 +164,9 @@ func (w *scenario) bad(x *written, i int) (may, surely bool) {
 			continue
 		}
 		for _, node := range w.leaders(of.Partition) {
+			if of.Shape != late && of.Shape != early && of.Shape != beforeEpoch {
+				alone.Timestamp = time.Now().Add(d.Clock(node)) // ours to choose, and to choose again
+			}
 			refusal := d.Alone(kafkafake.Topic{Name: r.Topic, Configs: rules.configs}, of.Partition, node, &alone, c)
 			may = may || refusal != nil
 			surely = surely && refusal != nil

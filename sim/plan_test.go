@@ -28,6 +28,8 @@ type plan struct {
 	Configs    []string      `json:",omitempty"` // of the topic, "key=value"
 	Expiry     time.Duration `json:",omitempty"` // of idle producers
 	Clock      time.Duration `json:",omitempty"` // by which the brokers' is ahead
+	// Clocks are by how much more each broker's is ahead, by node.
+	Clocks []time.Duration `json:",omitempty"`
 
 	// The network.
 	Latency, Jitter time.Duration `json:",omitempty"`
@@ -148,7 +150,7 @@ func (p plan) dialect() kafkafake.Dialect {
 	if !ok {
 		panic("no dialect is named " + p.Dialect)
 	}
-	d.ProducerExpiry, d.ClockAhead = p.Expiry, p.Clock
+	d.ProducerExpiry, d.ClockAhead, d.Clocks = p.Expiry, p.Clock, p.Clocks
 	return d
 }
 

@@ -131,10 +131,23 @@ func random(seed uint64) plan {
 		others := kafkafake.OtherDialects()
 		p.Dialect = others[r.IntN(len(others))].Name
 	}
+	if r := (maker{rand.New(rand.NewPCG(seed, 10))}); p.Nodes > 1 && r.one(3) {
+		r.clocks(&p)
+	}
 	if *flagDialect != "" {
 		p.Dialect = *flagDialect
 	}
 	return p
+}
+
+// clocks has the brokers' clocks differ.
+func (r maker) clocks(p *plan) {
+	for range p.Nodes {
+		p.Clocks = append(p.Clocks, time.Duration(r.IntN(480)-240)*time.Second)
+	}
+	if slices.Contains(p.Configs, "message.timestamp.before.max.ms=10000") {
+		p.MaxElapsed = time.Duration(1+r.IntN(20)) * time.Second // as for one clock, see plan
+	}
 }
 
 // topics has the records go to several topics: all that are in a run, some of the
@@ -188,10 +201,7 @@ func (r maker) plan(seed uint64) plan {
 		p.MaxBuffered = 50 + r.IntN(1000)
 	}
 	if r.one(6) {
-		slow := time.Duration(1+r.IntN(3000)) * time.Microsecond
-		if p.Nodes <= 1 { // else kgo waits on a lock while a producer ID waits for the hand-over, and no time passes
-			p.HandOver = slow
-		}
+		p.HandOver = time.Duration(1+r.IntN(3000)) * time.Microsecond
 	}
 	if r.one(4) {
 		p.UnknownRetries = 1 + r.IntN(4)
@@ -346,9 +356,6 @@ func (r maker) fault(p *plan) fault {
 		Do:   r.of("refuse", "refuse", "refuse", "rewrite", "disconnect_before", "disconnect_after", "disconnect_within", "swallow", "swallow_answer", "delay", "delay_answer", "trickle"),
 		Skip: r.IntN(6), Count: 1 + r.IntN(4),
 	}
-	if p.Nodes > 1 { // see kafkafake.Network.OnlyProduce
-		t.Key = ""
-	}
 	if r.one(3) {
 		t.Count, t.For = -1, r.some()/10+time.Millisecond
 	}
@@ -384,9 +391,6 @@ func (r maker) fault(p *plan) fault {
 
 func (r maker) event(p *plan) event {
 	e := event{At: r.some() / 4, Do: r.of("move", "away", "cut", "set", "set", "delete", "close"), Node: r.Int32N(int32(p.Nodes)), Partition: r.Int32N(int32(p.Partitions))}
-	if e.Do == "away" && p.Nodes > 1 { // see kafkafake.Network.OnlyProduce
-		e.Do = "cut"
-	}
 	if e.Do == "set" {
 		e.Config = "max.message.bytes=" + r.of("10000", "20000", "50000", "100000")
 	}

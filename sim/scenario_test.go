@@ -113,7 +113,7 @@ type written struct {
 
 func newScenario(t *testing.T, p plan) *scenario {
 	w := &scenario{plan: p, t: t, begin: time.Now()}
-	w.network = &kafkafake.Network{Latency: p.Latency, Jitter: p.Jitter, Rate: p.Rate, OnlyProduce: p.Nodes > 1, Rand: rand.New(rand.NewPCG(p.Seed, 1))}
+	w.network = &kafkafake.Network{Latency: p.Latency, Jitter: p.Jitter, Rate: p.Rate, Rand: rand.New(rand.NewPCG(p.Seed, 1))}
 	w.cluster = kafkafake.StartDialect(t, p.dialect(), w.network, kfake.NumBrokers(max(1, p.Nodes)))
 	w.rules = []rules{{configs: p.configs()}}
 	for _, topic := range p.topics() {

@@ -167,6 +167,9 @@ func (d *Dialect) tell(node int32, resp *kmsg.DescribeConfigsResponse) {
 				return c.Name == "message.timestamp.before.max.ms" || c.Name == "message.timestamp.after.max.ms"
 			})
 		} else {
+			if d.Ages != nil {
+				addConfig(r, "message.timestamp.before.max.ms", fmt.Sprint(d.age(node)), kmsg.ConfigSourceStaticBrokerConfig)
+			}
 			addConfig(r, "message.timestamp.before.max.ms", fmt.Sprint(int64(forever)), kmsg.ConfigSourceDefaultConfig)
 			addConfig(r, "message.timestamp.after.max.ms", "3600000", kmsg.ConfigSourceDefaultConfig)
 		}

@@ -58,7 +58,7 @@ func (d *Dialect) Check(topic Topic, partition, node int32, batch []byte) *Refus
 	if d.tooLongDecompressed(topic, parsed) {
 		return &Refusal{Code: kerr.InvalidRecord}
 	}
-	if r := d.checkRecords(topic, partition, parsed); r != nil {
+	if r := d.checkRecords(topic, partition, node, parsed); r != nil {
 		return r
 	}
 	size := d.measure(batch, parsed)
@@ -101,11 +101,11 @@ func (d *Dialect) tooLongDecompressed(topic Topic, b *parsedBatch) bool {
 }
 
 // checkRecords checks the records one by one.
-func (d *Dialect) checkRecords(topic Topic, partition int32, b *parsedBatch) *Refusal {
+func (d *Dialect) checkRecords(topic Topic, partition, node int32, b *parsedBatch) *Refusal {
 	var listed []kmsg.ProduceResponseTopicPartitionErrorRecord
 	badTime := false
 	for i := range b.records {
-		text, code := d.checkRecord(topic, partition, b, i)
+		text, code := d.checkRecord(topic, partition, node, b, i)
 		if code == nil {
 			continue
 		}
@@ -151,14 +151,14 @@ func summary(listed []kmsg.ProduceResponseTopicPartitionErrorRecord, badTime boo
 }
 
 // checkRecord checks one record of a batch: the key before the timestamp.
-func (d *Dialect) checkRecord(topic Topic, partition int32, b *parsedBatch, i int) (string, *kerr.Error) {
+func (d *Dialect) checkRecord(topic Topic, partition, node int32, b *parsedBatch, i int) (string, *kerr.Error) {
 	r := &b.records[i]
 	if !d.NullKeys && r.Key == nil && strings.Contains(topic.text("cleanup.policy", "delete"), "compact") {
 		return fmt.Sprintf("Compacted topic cannot accept message without key in topic partition %s-%d", topic.Name, partition), kerr.InvalidRecord
 	}
 	if !d.AnyTimestamp && topic.text("message.timestamp.type", "CreateTime") == "CreateTime" {
-		before, after := topic.number("message.timestamp.before.max.ms", forever), topic.number("message.timestamp.after.max.ms", time.Hour.Milliseconds())
-		ms, now := b.timestamp(r), time.Now().Add(d.ClockAhead).UnixMilli()
+		before, after := topic.number("message.timestamp.before.max.ms", d.age(node)), topic.number("message.timestamp.after.max.ms", time.Hour.Milliseconds())
+		ms, now := b.timestamp(r), time.Now().Add(d.Clock(node)).UnixMilli()
 		if ms != -1 && (now-ms > before || ms-now > after) {
 			return fmt.Sprintf("Timestamp %d of message with offset %d is out of range. The timestamp should be within [%d, %d]", ms, i, now-before, now+after), kerr.InvalidTimestamp
 		}

@@ -66,8 +66,14 @@ type Dialect struct {
 	// have no max.message.bytes. Nil is 1048588 for all.
 	Limits []int
 
-	// ClockAhead is by how much the brokers' clocks are ahead of ours.
+	// Ages are the brokers' own log.message.timestamp.before.max.ms, by node, for topics
+	// that have none. Nil is any for all.
+	Ages []time.Duration
+
+	// ClockAhead is by how much the brokers' clocks are ahead of ours, and Clocks by how
+	// much more each broker's is, by node. Nil is not at all.
 	ClockAhead time.Duration
+	Clocks     []time.Duration
 
 	// ProducerExpiry is after how long an idle producer is forgotten
 	// (producer.id.expiration.ms), 0 for never.
@@ -190,10 +196,10 @@ func Unreadable() Dialect { return Dialect{Name: "unreadable", Configs: Denied} 
 // Hanging is Kafka that never answers DescribeConfigs.
 func Hanging() Dialect { return Dialect{Name: "hanging", Configs: Silent} }
 
-// Uneven is Kafka whose brokers have different limits for topics without their
-// own.
+// Uneven is Kafka whose brokers have different limits of sizes and ages for topics
+// without their own.
 func Uneven() Dialect {
-	return Dialect{Name: "uneven", Limits: []int{50_000, 20_000, 100_000}}
+	return Dialect{Name: "uneven", Limits: []int{50_000, 20_000, 100_000}, Ages: []time.Duration{time.Hour, 90 * time.Minute, 3 * time.Hour}}
 }
 
 // SmallSockets is Kafka with a socket.request.max.bytes that is less than a batch
@@ -211,6 +217,22 @@ func producingAtMost(version int16) *kversion.Versions {
 	v := kversion.Stable()
 	v.SetMaxKeyVersion(0, version)
 	return v
+}
+
+// Clock returns by how much a broker's clock is ahead of ours.
+func (d *Dialect) Clock(node int32) time.Duration {
+	if len(d.Clocks) == 0 {
+		return d.ClockAhead
+	}
+	return d.ClockAhead + d.Clocks[int(node)%len(d.Clocks)]
+}
+
+// age returns a node's log.message.timestamp.before.max.ms.
+func (d *Dialect) age(node int32) int64 {
+	if int(node) < len(d.Ages) {
+		return d.Ages[node].Milliseconds()
+	}
+	return forever
 }
 
 // limit returns a node's message.max.bytes.

@@ -26,11 +26,6 @@ type Network struct {
 	Rate int
 	// Rand is nil for no jitter.
 	Rand *rand.Rand
-	// OnlyProduce has nothing take time but produce requests and their answers.
-	// In a bubble that is needed where a client has several brokers to produce
-	// to: kgo waits for a producer ID with a mutex locked, for which others
-	// wait, too, and a bubble lets no time pass while a goroutine waits for a mutex.
-	OnlyProduce bool
 
 	calm      atomic.Bool
 	mu        sync.Mutex
@@ -80,16 +75,15 @@ func (n *Network) Dial(ctx context.Context, _, host string) (net.Conn, error) {
 	n.mu.Lock()
 	l := n.listeners[host]
 	n.mu.Unlock()
-	if !n.OnlyProduce && !n.travel(0, ctx.Done()) {
+	if !n.travel(0, ctx.Done()) {
 		return nil, ctx.Err()
 	}
 	if l == nil {
 		return nil, fmt.Errorf("dial %s: %w", host, errRefused)
 	}
-	there, back, produces := newStream(), newStream(), &atomic.Bool{}
-	produces.Store(!n.OnlyProduce)
-	client := &conn{network: n, produces: produces, in: back, out: there, local: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2), Port: 1}, remote: l.at, closed: make(chan struct{})}
-	server := &conn{network: n, produces: produces, in: there, out: back, local: l.at, remote: client.local, closed: make(chan struct{})}
+	there, back := newStream(), newStream()
+	client := &conn{network: n, in: back, out: there, local: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2), Port: 1}, remote: l.at, closed: make(chan struct{})}
+	server := &conn{network: n, in: there, out: back, local: l.at, remote: client.local, closed: make(chan struct{})}
 	select {
 	case l.dials <- server:
 	case <-l.closed:
@@ -165,7 +159,6 @@ type conn struct {
 	in, out       *stream
 	local, remote net.Addr
 	counted       bool
-	produces      *atomic.Bool // or the network has all take time
 	closed        chan struct{}
 	once          sync.Once
 }
@@ -173,10 +166,7 @@ type conn struct {
 func (c *conn) Read(p []byte) (int, error) { return c.in.read(p) }
 
 func (c *conn) Write(p []byte) (int, error) {
-	if len(p) > 6 && c.counted && p[4] == 0 && p[5] == 0 { // the key of a produce request
-		c.produces.Store(true)
-	}
-	if c.produces.Load() && !c.network.travel(len(p), c.closed) {
+	if !c.network.travel(len(p), c.closed) {
 		return 0, net.ErrClosed
 	}
 	return c.out.write(p)
