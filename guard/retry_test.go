@@ -128,6 +128,23 @@ func TestRetriesEndWhenTheirTimeIsUp(t *testing.T) {
 	})
 }
 
+// A record that is held, and then rejected for its size, was not given up.
+func TestWhatIsRejectedAfterAWaitIsNotGivenUp(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T) {
+		c := kafkafake.StartDialect(t, kafkafake.Kafka(), &kafkafake.Network{Latency: time.Millisecond})
+		c.Topic("t", 1, "max.message.bytes=20000")
+		w := newTold()
+		config := retrying(w)
+		config.IgnoreRules = true
+		g := newGuard(t, c, config, c.Opts()...)
+		c.AddFault(kafkafake.Fault{Topic: "t", Do: kafkafake.Refuse, Code: kerr.TopicAuthorizationFailed, Count: 3})
+		require.Equal(t, map[int]Class{0: SizeExceeded}, classes(g.Write(t.Context(), large("r"))))
+		over := w.waiting[len(w.waiting)-1]
+		require.True(t, over.Over)
+		require.False(t, over.GivenUp)
+	})
+}
+
 func TestRetriesEndWithTheContextAndTheGuard(t *testing.T) {
 	t.Parallel()
 	for _, end := range []string{"context", "guard"} {

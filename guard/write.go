@@ -361,7 +361,8 @@ func (s *slot) partition() int32 {
 // settle gives the slot its verdict by what became of the record.
 func (s *slot) settle() {
 	if s.waitsFor != (waitKey{}) {
-		s.write.guard.waits.release(s, s.Outcome() != producer.Acked)
+		_, rejected := s.Reason.(*code.Reason) //nolint:errorlint // the very value that isolation put there
+		s.write.guard.waits.release(s, s.Outcome() != producer.Acked && !rejected)
 	}
 	switch s.Outcome() {
 	case producer.Acked:
