@@ -181,7 +181,7 @@ func TestHTTPGatewayUnknownTopics(t *testing.T) {
 	lines := strings.Count(g.Log(), "\n")
 	t.Logf("RESULT | %d requests for unknown topics: p50 %s, p99 %s | beside them, for a known one: p50 %s, p99 %s | %d log lines",
 		len(unknown), unknown[len(unknown)/2], unknown[len(unknown)*99/100], good[len(good)/2], good[len(good)*99/100], lines)
-	require.Less(t, lines, 50, g.Log())
+	require.Less(t, lines, len(unknown)/20, g.Log()) // some a minute, and one for each request before
 	require.LessOrEqual(t, asked.Load(), int64(clients), "topics of which it is known that they are not there are asked for again")
 }
 

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/isolate"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/limits"
@@ -147,7 +148,9 @@ func New(config Config, opts ...kgo.Opt) (*Guard, error) {
 			MaxBufferedBytes: settings.maxBufferedBytes, Codec: settings.codec,
 		},
 		Client: g.client, Life: g.life, MaxAge: config.RulesMaxAge, Ignore: config.IgnoreRules,
-		Changed: config.Observer.OnRules, Differs: config.Observer.OnDifference, Forget: func(topic string) bool { return g.producer.Forget(topic) },
+		Changed: config.Observer.OnRules, Differs: config.Observer.OnDifference,
+		Metadata: func(t *kmsg.MetadataResponseTopic) { g.producer.Introduce(t) },
+		Forget:   func(topic string) bool { return g.producer.Forget(topic) },
 	})
 	g.isolation.Config = isolate.Config{
 		Limits: g.limits, ToCheck: g.toCheck, Final: g.final, NoRetry: config.Retry.InitialInterval == 0,

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/limits"
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
@@ -104,7 +105,9 @@ func TestAClusterThatHangsIsAskedAgainAfterTenSeconds(t *testing.T) {
 		c := kafkafake.StartDialect(t, kafkafake.Hanging(), &kafkafake.Network{Latency: time.Millisecond})
 		c.Topic("t", 1)
 		g := newGuard(t, c, Config{}, c.Opts()...)
+		began := time.Now()
 		require.Empty(t, classes(g.Write(t.Context(), records("t", "r", 1, 10))))
+		time.Sleep(2*limits.Wait + 100*time.Millisecond - time.Since(began)) // until the first reading ends
 		hung := time.Now()
 		reading := func() time.Duration {
 			began := time.Now()

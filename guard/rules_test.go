@@ -615,3 +615,32 @@ func TestARecordThatEndsTheConnectionFailsByTheReportedLimit(t *testing.T) {
 	require.ErrorContains(t, vs[1].Err(), "250072 bytes exceed the topic's max.message.bytes (100000)")
 	account(t, c, rs, vs)
 }
+
+// What is read for the limits of a topic tells its first records where to go.
+func TestMetadataIsReadOnceForAFirstWrite(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.StartDialect(t, kafkafake.Kafka(), nil)
+	c.Topic("first", 1)
+	c.Topic("second", 3)
+	g := newGuard(t, c, Config{})
+	require.Empty(t, classes(g.Write(t.Context(), records("first", "r", 10, 10))))
+	read := c.Count(kmsg.Metadata)
+	rs := records("second", "r", 10, 10)
+	vs := g.Write(t.Context(), rs)
+	require.EqualValues(t, 1, read.Hits())
+	require.Empty(t, classes(vs))
+	account(t, c, rs, vs)
+}
+
+// Metadata is not asked for behind configs that are never told.
+func TestAFirstWriteWaitsForConfigsOnce(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T) {
+		c := kafkafake.StartDialect(t, kafkafake.Kafka(), &kafkafake.Network{Latency: time.Millisecond})
+		c.Topic("t", 1)
+		c.AddFault(kafkafake.Fault{Keys: []kmsg.Key{kmsg.DescribeConfigs}, Do: kafkafake.DelayAnswer, Count: -1, Pause: time.Hour})
+		g := newGuard(t, c, Config{}, c.Opts()...)
+		began := time.Now()
+		require.Empty(t, classes(g.Write(t.Context(), records("t", "r", 10, 10))))
+		require.Less(t, time.Since(began), limits.Wait+time.Second)
+	})
+}

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/limits"
@@ -465,7 +466,7 @@ func (r *rejection) reporting(t *testing.T, configs ...string) *kafkafake.Cluste
 	t.Cleanup(client.Close)
 	r.isolation.Limits = limits.New(limits.Config{
 		Own: limits.Own{MaxRequestBytes: 100 << 20, Codec: "uncompressed"}, Client: client, Life: t.Context(), MaxAge: time.Hour,
-		Changed: func(_, _ *limits.Rules) {}, Differs: func(limits.Difference) {}, Forget: func(string) bool { return true },
+		Changed: func(_, _ *limits.Rules) {}, Differs: func(limits.Difference) {}, Metadata: func(*kmsg.MetadataResponseTopic) {}, Forget: func(string) bool { return true },
 	})
 	r.isolation.Limits.Learn(t.Context(), []string{"t"})
 	require.True(t, r.isolation.Limits.Of("t").Known)

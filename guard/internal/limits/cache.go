@@ -11,6 +11,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 const (
@@ -30,6 +31,7 @@ type cache struct {
 	disabled bool
 	changed  func(old, now *Rules)   // old is nil the first time, now when it is forgotten
 	forget   func(topic string) bool // besides, false for one that is in use
+	metadata func(*kmsg.MetadataResponseTopic)
 
 	topics sync.Map // of topic to *Rules
 

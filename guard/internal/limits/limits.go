@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
 )
@@ -55,6 +56,8 @@ type Config struct {
 	// that a reported limit rejects. Both are called outside of locks.
 	Changed func(old, now *Rules)
 	Differs func(Difference)
+	// Metadata is called with what the cluster tells of a topic, and keeps it.
+	Metadata func(*kmsg.MetadataResponseTopic)
 	// Forget is called with a topic that is out of use. It returns false if it is in use.
 	Forget func(topic string) bool
 }
@@ -71,7 +74,7 @@ type Limits struct {
 func New(c Config) *Limits {
 	l := &Limits{own: c.Own, differs: c.Differs}
 	l.reported = cache{
-		client: c.Client, life: c.Life, maxAge: c.MaxAge, disabled: c.Ignore, changed: c.Changed,
+		client: c.Client, life: c.Life, maxAge: c.MaxAge, disabled: c.Ignore, changed: c.Changed, metadata: c.Metadata,
 		forget: func(topic string) bool {
 			if !c.Forget(topic) {
 				return false

@@ -25,6 +25,9 @@ func (c *cache) ask(ctx context.Context, topics []string, found map[string]*Rule
 		if metadata, noMetadata = c.readMetadata(ctx, topics); noMetadata != nil {
 			cancel()
 		}
+		for i := range metadata {
+			c.metadata(&metadata[i])
+		}
 	})
 	if !c.answered {
 		asking.Wait()

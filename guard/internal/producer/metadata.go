@@ -13,13 +13,6 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
 )
 
-// Uses reports whether records went to a topic that is not forgotten.
-func (p *Producer) Uses(name string) bool {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	return p.topics[name] != nil
-}
-
 // metadata reads what the cluster tells of topics: at most once in MetadataMinAge, and
 // soon when anything is wanted.
 type metadata struct {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
 )
@@ -45,6 +46,34 @@ func (a *atomicID) Load() [16]byte {
 
 func (a *atomicID) Store(id [16]byte) { a.v.Store(&id) }
 
+// Introduce notes what the cluster tells of a topic that is not in use yet: its first records
+// need not wait for that. What is told of one in use may be older than what is known of it.
+func (p *Producer) Introduce(m *kmsg.MetadataResponseTopic) {
+	if m.Topic == nil || m.ErrorCode != 0 || len(m.Partitions) == 0 {
+		return
+	}
+	p.mu.Lock()
+	known := p.topics[*m.Topic] != nil
+	if !known {
+		p.topics[*m.Topic] = p.newTopic(*m.Topic)
+	}
+	p.mu.Unlock()
+	if !known {
+		p.learn(m)
+	}
+}
+
+func (p *Producer) newTopic(name string) *topic {
+	return &topic{all: p, name: name, choose: p.cfg.Partitioner.ForTopic(name)}
+}
+
+// Uses reports whether records went to a topic that is not forgotten.
+func (p *Producer) Uses(name string) bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.topics[name] != nil
+}
+
 // topic returns a topic, which is asked for when it is used first.
 func (p *Producer) topic(name string) *topic {
 	p.mu.RLock()
@@ -56,7 +85,7 @@ func (p *Producer) topic(name string) *topic {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if t = p.topics[name]; t == nil {
-		t = &topic{all: p, name: name, choose: p.cfg.Partitioner.ForTopic(name)}
+		t = p.newTopic(name)
 		p.topics[name] = t
 	}
 	return t
