@@ -168,13 +168,13 @@ type childWrite struct {
 
 // first writes the messages for the first time, and returns which are still open.
 // Until the child is known to take messages, one goes ahead of the others: Benthos
-// logs each message of a batch that fails.
+// logs each message of a batch that fails. What makes one message of a batch gets it whole.
 func (w *childWrite) first(ctx context.Context) (open []int, err error) {
 	all := make([]int, len(w.batch))
 	for i := range all {
 		all[i] = i
 	}
-	if w.whole || w.turns.taking() || ctx.Err() != nil {
+	if w.whole || !w.keepsPositions || w.turns.taking() || ctx.Err() != nil {
 		return w.together(all)
 	}
 	if open, err = w.alone(ctx, all[:1]); len(open) > 0 {
