@@ -73,7 +73,7 @@ func (p *partition) answered(b *Batch, a Answer) {
 		p.inDoubt(b)
 	}
 	if code.LeaderMoved(a.Code) {
-		all.meta.want()
+		all.meta.want(b.Topic)
 	}
 	p.ask(b, a)
 }

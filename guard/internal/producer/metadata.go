@@ -20,19 +20,25 @@ type metadata struct {
 
 	mu       sync.Mutex
 	running  bool
-	again    bool
+	wanted   map[string]struct{} // topics; everyTopic is all in use
 	last     time.Time
 	failures int
 	waiting  []chan struct{} // for the reading that begins next
 }
 
+// everyTopic is no name of a topic.
+const everyTopic = ""
+
 func (m *metadata) init(p *Producer) { m.all = p }
 
-// want has the metadata of all topics in use read soon.
-func (m *metadata) want() {
+// want has the metadata of a topic read soon, or of everyTopic.
+func (m *metadata) want(topic string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.again = true
+	if m.wanted == nil {
+		m.wanted = map[string]struct{}{}
+	}
+	m.wanted[topic] = struct{}{}
 	if !m.running {
 		m.running = true
 		go m.run()
@@ -48,7 +54,7 @@ func (p *Producer) Refresh(ctx context.Context, topic string) (int, error) {
 	m.mu.Lock()
 	m.waiting = append(m.waiting, done)
 	m.mu.Unlock()
-	m.want()
+	m.want(topic)
 	select {
 	case <-done:
 	case <-ctx.Done():
@@ -67,7 +73,7 @@ func (p *Producer) Refresh(ctx context.Context, topic string) (int, error) {
 func (m *metadata) run() {
 	for {
 		m.mu.Lock()
-		if !m.again || m.all.life.Err() != nil {
+		if len(m.wanted) == 0 || m.all.life.Err() != nil {
 			m.running = false
 			for _, w := range m.waiting {
 				close(w)
@@ -85,16 +91,16 @@ func (m *metadata) run() {
 			continue
 		}
 		m.mu.Lock()
-		m.again = false
-		waiting := m.waiting
-		m.waiting = nil
+		wanted, waiting := m.wanted, m.waiting
+		m.wanted, m.waiting = nil, nil
 		m.last = time.Now()
 		m.mu.Unlock()
-		err := m.all.readMetadata()
+		err := m.all.readMetadata(wanted)
 		m.mu.Lock()
 		if err != nil {
 			m.failures++
-			m.again = true
+			maps.Copy(wanted, m.wanted)
+			m.wanted = wanted
 			m.waiting = append(m.waiting, waiting...)
 			m.all.trouble.CompareAndSwap(nil, &err)
 			if !code.OfError(err).Retry {
@@ -113,13 +119,17 @@ func (m *metadata) run() {
 // metadataWait bounds how long a metadata request is waited for.
 const metadataWait = 10 * time.Second
 
-func (p *Producer) readMetadata() error {
+func (p *Producer) readMetadata(wanted map[string]struct{}) error {
 	ctx, cancel := context.WithTimeout(p.life, metadataWait)
 	defer cancel()
 	req := kmsg.NewPtrMetadataRequest()
 	req.AllowAutoTopicCreation = p.cfg.AutoCreate
 	p.mu.RLock()
+	_, every := wanted[everyTopic]
 	for name := range p.topics {
+		if _, ok := wanted[name]; !ok && !every {
+			continue
+		}
 		req.Topics = append(req.Topics, kmsg.MetadataRequestTopic{Topic: kmsg.StringPtr(name)})
 	}
 	p.mu.RUnlock()
@@ -228,7 +238,7 @@ func (p *Producer) learn(m *kmsg.MetadataResponseTopic) {
 		if part.queued.Load() > 0 {
 			err := code.Error(leaderNotAvailable)
 			part.trouble.Store(&err)
-			p.wantSoon()
+			t.wantSoon()
 		}
 	}
 	t.flush()
@@ -236,9 +246,9 @@ func (p *Producer) learn(m *kmsg.MetadataResponseTopic) {
 
 const leaderNotAvailable = 5
 
-// wantSoon has metadata read again after a pause.
-func (p *Producer) wantSoon() {
-	time.AfterFunc(time.Duration(100+rand.IntN(50))*time.Millisecond, func() { p.meta.want() })
+// wantSoon has the topic's metadata read again after a pause.
+func (t *topic) wantSoon() {
+	time.AfterFunc(time.Duration(100+rand.IntN(50))*time.Millisecond, func() { t.all.meta.want(t.name) })
 }
 
 // failPending puts what has no partitions yet before the Policy, since the cluster lets nothing be

@@ -151,7 +151,7 @@ func (p *partition) list() *node {
 	}
 	all := p.topic.all
 	if p.node == nil {
-		all.meta.want()
+		all.meta.want(p.topic.name)
 		return nil
 	}
 	if all.cfg.Idempotent && !p.hasID && !all.ids.assign(p) {

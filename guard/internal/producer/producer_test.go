@@ -440,3 +440,27 @@ func TestTheEarlierOfTwoRecordsGoesFirst(t *testing.T) {
 	requireExact(t, c, records)
 	require.Equal(t, []int64{0, 1}, []int64{records[0].Offset, records[1].Offset})
 }
+
+// While a topic is missing, metadata is asked for of that topic, and not of all others.
+func TestOnlyWantedTopicsAreAskedFor(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.New(t)
+	c.Topic("t", 1)
+	p := newProducer(t, c, &plain{})
+	write(t, p, 1, "v")
+	asked := make(chan int, 100)
+	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Count: -1, Observe: true, When: func(req kmsg.Request) bool {
+		select {
+		case asked <- len(req.(*kmsg.MetadataRequest).Topics):
+		default:
+		}
+		return true
+	}})
+	r := &Record{Record: &kgo.Record{Topic: "missing", Value: []byte("v")}, Write: NewWrite()}
+	r.Prepare()
+	r.Write.Expect(1)
+	p.Send([]*Record{r})
+	for range 5 {
+		require.Equal(t, 1, <-asked)
+	}
+}

@@ -281,8 +281,8 @@ func (r *request) lost(err error) {
 		return
 	}
 	all := r.node.all
-	all.meta.want()
-	if !r.bound { // kgo never got to write it
+	all.meta.want(everyTopic) // others may be led by a broker that is away, too
+	if !r.bound {             // kgo never got to write it
 		r.node.mu.Lock()
 		r.node.unbound = false
 		r.node.mu.Unlock()

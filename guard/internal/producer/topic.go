@@ -134,13 +134,13 @@ func (t *topic) send(records []*Record) {
 	case len(t.partitions) == 0 || len(t.pending) > 0 || t.asking != nil:
 		t.pending = append(t.pending, records...)
 		t.mu.Unlock()
-		t.all.meta.want()
+		t.all.meta.want(t.name)
 		return
 	}
 	kicks := t.place(records)
 	t.mu.Unlock()
 	if t.all.cfg.MetadataMaxAge > 0 && time.Now().UnixNano()-t.read.Load() > int64(t.all.cfg.MetadataMaxAge) {
-		t.all.meta.want()
+		t.all.meta.want(everyTopic)
 	}
 	kick(kicks)
 }
@@ -277,7 +277,7 @@ func (t *topic) follow(b *Batch, a Answer, plan Plan) {
 		t.flush()
 		return
 	}
-	t.all.meta.want()
+	t.all.meta.want(t.name)
 }
 
 func (t *topic) endPending() {
@@ -345,7 +345,7 @@ func (t *topic) reclaim(p *partition) {
 	t.pending = slices.Concat(p.leave(), t.pending)
 	p.unlock()
 	t.mu.Unlock()
-	t.all.meta.want()
+	t.all.meta.want(t.name)
 }
 
 // leave takes all records out of the partition that are not in flight.
