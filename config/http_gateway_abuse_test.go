@@ -50,6 +50,26 @@ func TestHTTPGatewayTakesTheTopicFromThePathAlone(t *testing.T) {
 	require.Equal(t, "1", string(log[0].Value))
 }
 
+// A value is written with the digits that were sent: an ID of 64 bits is no float.
+func TestHTTPGatewayKeepsNumbers(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.New(t)
+	g := gatewaytest.Start(t, c.ListenAddrs()[0], 2*time.Minute, time.Minute)
+	c.Topic("t", 1)
+	values := []string{"9007199254740993", "-12345678901234567890", "1.10", "1e400", `{"id":9007199254740993,"text":"<&>"}`}
+	for _, body := range []string{"[ " + strings.Join(values, ", ") + " ]", `{ "records": [ { "key": 9007199254740993, "value": ` + strings.Join(values, ` }, { "value": `) + ` } ] }`} {
+		status, _, text, err := g.Post(t.Context(), "t", "application/json", body)
+		require.NoError(t, err)
+		require.Equal(t, http.StatusOK, status, text)
+	}
+	log := c.Log("t")
+	require.Len(t, log, 2*len(values))
+	for i, r := range log {
+		require.Equal(t, values[i%len(values)], string(r.Value))
+	}
+	require.Equal(t, "9007199254740993", string(log[len(values)].Key))
+}
+
 func TestHTTPGatewayRefuses(t *testing.T) {
 	t.Parallel()
 	const secret, list = "open-sesame", "application/json"
@@ -95,6 +115,9 @@ func TestHTTPGatewayRefuses(t *testing.T) {
 		require.Contains(t, text, test.want, test.name)
 		require.NotContains(t, text, secret, test.name)
 	}
+	// Each part is answered: the answer is no JSON.
+	status, _, text, _ := g.Post(t.Context(), "orders?Content-Type="+list, "multipart/form-data; boundary=a", "--a\r\n\r\n"+one+"\r\n--a\r\n\r\n"+one+"\r\n--a--")
+	require.Equal(t, http.StatusUnsupportedMediaType, status, text)
 	for _, topic := range []string{"orders", "payments", "_schemas", "connect-configs", "orders-store-changelog"} {
 		require.Empty(t, c.Log(topic), topic)
 	}
