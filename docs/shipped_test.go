@@ -104,6 +104,21 @@ func TestActionsArePinned(t *testing.T) {
 	require.Contains(t, read(t, "../.github/workflows/release.yaml"), "subject-path: dist/checksums.txt")
 }
 
+// The NetworkPolicy lets through what the stream does, selects its pods, and is applied with the rest.
+func TestNetworkPolicyFitsTheStream(t *testing.T) {
+	t.Parallel()
+	policy, stream := read(t, "../deploy/kubernetes/network.yaml"), read(t, "../deploy/kubernetes/stream.yaml")
+	ports := regexp.MustCompile(`port: (\d+)`).FindAllStringSubmatch(policy, -1)
+	require.Len(t, ports, 4)
+	require.Contains(t, stream, "address: 0.0.0.0:"+ports[0][1], "ingress: metrics")
+	require.Equal(t, []string{"53", "53"}, []string{ports[1][1], ports[2][1]}, "egress: names")
+	require.Contains(t, read(t, "../deploy/kubernetes/deployment.yaml"), `KAFKA_BROKERS, value: "kafka:`+ports[3][1]+`"`, "egress: Kafka")
+	const label = "{ app.kubernetes.io/name: kafka-guarded }"
+	require.Contains(t, policy, "podSelector:\n    matchLabels: "+label)
+	require.Contains(t, read(t, "../deploy/kubernetes/deployment.yaml"), "labels: "+label)
+	require.Contains(t, read(t, "../deploy/kubernetes/kustomization.yaml"), "  - network.yaml\n")
+}
+
 // What is in the environment of a container is in the pod's manifest, and in dumps.
 func TestKubernetesCredentialsAreFiles(t *testing.T) {
 	t.Parallel()
