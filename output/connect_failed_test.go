@@ -60,6 +60,7 @@ func TestConnectionsThatFailAreCountedByReason(t *testing.T) {
 			require.False(t, s.Run(t, ctx, yaml))
 			require.Positive(t, m.own()["kafka_guarded_connection_failed{reason="+test.want+"}"], "%v\n%s", m.own(), s.Log)
 			require.Len(t, m.own(), 1)
+			require.Equal(t, test.seed == secure.Listener.Addr().String(), s.Log.Count("its certificate goes into tls.root_cas_file") > 0)
 		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"net"
 	"os"
 	"sync/atomic"
@@ -70,7 +71,14 @@ func (p *parser) renewed(conf *tls.Config, tcp *net.Dialer) dialFunc {
 // TLS closes the connection, or says nothing.
 type handshakeError struct{ error }
 
-func (e handshakeError) Error() string { return "TLS handshake: " + e.error.Error() }
+func (e handshakeError) Error() string {
+	advice := ""
+	if errors.As(e.error, new(x509.UnknownAuthorityError)) {
+		advice = " (its certificate goes into " + fieldTLS + ".root_cas_file)"
+	}
+	return "TLS handshake: " + e.error.Error() + advice
+}
+
 func (e handshakeError) Unwrap() error { return e.error }
 
 // handshake does what tls.Dialer does after it connected, which does not tell the two apart.

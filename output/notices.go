@@ -8,6 +8,7 @@ import (
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/kafka-guarded/kafka-guarded/guard"
 	"github.com/kafka-guarded/kafka-guarded/internal/errorrouting"
@@ -129,7 +130,7 @@ func warnings(c clientConfig, around errorrouting.Output, policy batching, deadL
 
 // rules says what a topic accepts, when it is read first and when it has changed.
 func (n *notices) rules(old, now *guard.Rules, maxMessageBytes int) {
-	if now == nil { // forgotten, out of use for long
+	if now == nil || errors.Is(now.Unknown, kgo.ErrClientClosed) { // forgotten, out of use for long; or not read at a shutdown
 		return
 	}
 	changed, unknown := old != nil && (old.Known || now.Known), !now.Known && !now.Missing()

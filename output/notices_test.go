@@ -192,6 +192,14 @@ func TestWhyLimitsAreNotKnown(t *testing.T) {
 	}
 }
 
+// At a shutdown the client ends while it reads limits: that is no news.
+func TestALimitThatIsNotReadAtAShutdownIsNotSaid(t *testing.T) {
+	t.Parallel()
+	log, text := lines()
+	newNotices(log, endpoint{}).rules(nil, &guard.Rules{Topic: "t", Unknown: fmt.Errorf("reading metadata: %w", kgo.ErrClientClosed)}, 0)
+	require.Empty(t, text.String())
+}
+
 func TestALimitThatDoesNotHoldIsSaid(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
