@@ -11,6 +11,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strings"
 
 	_ "github.com/redpanda-data/benthos/v4/public/components/io"
 	_ "github.com/redpanda-data/benthos/v4/public/components/pure"
@@ -24,6 +25,7 @@ type Options struct {
 	Configs   []File
 	Resources []File   // that go with each of the configs
 	Set       []string // fields of the configs to set, as path=value
+	Templates []File   // that the configs use
 
 	// Topics are looked at for outputs whose topic depends on the message.
 	Topics []string
@@ -46,6 +48,11 @@ func Run(ctx context.Context, w io.Writer, opts Options) error {
 	}
 	if bad {
 		return errFailing // which of the two is meant is not known
+	}
+	for _, file := range opts.Templates {
+		if strings.Contains(file.YAML, errorrouting.Component) {
+			out.findings(findings{{doubtful, fmt.Sprintf("%s: its %s outputs are not looked at, since templates are not expanded here. Check a config that has them without the template", file.Name, errorrouting.Component)}})
+		}
 	}
 	for _, file := range opts.Configs {
 		c, err := find(file, opts.Resources, opts.Set)

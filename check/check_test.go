@@ -354,6 +354,7 @@ func TestCommand(t *testing.T) {
 	require.NoError(t, command("-r", resources, config))
 	require.NoError(t, command("-r", filepath.Join(dir, "res*.yaml"), config))
 	require.ErrorContains(t, command(config), "no kafka_guarded output")
+	require.ErrorContains(t, command(config, "--topic", "orders"), "--topic stands after the path of a config: flags come before all paths")
 	require.ErrorContains(t, command(), "check takes the paths of one or more configs")
 	require.ErrorIs(t, command(filepath.Join(dir, "missing.yaml")), os.ErrNotExist)
 	require.ErrorContains(t, command("-r", filepath.Join(dir, "missing.yaml"), config), "file does not exist")

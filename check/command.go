@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -46,7 +47,7 @@ topic. It takes what run takes, so that the same flags give the same config.`[1:
 			&cli.StringSliceFlag{Name: flagSet, Aliases: []string{"s"}, Usage: "set a field of the configs, as for run: path=value"},
 			&cli.StringSliceFlag{Name: flagResources, Aliases: []string{"r"}, Usage: "the path of a file with resources that the configs use, as for run; may be a pattern"},
 			&cli.StringSliceFlag{Name: flagEnvFile, Aliases: []string{"e"}, Usage: "the path of a file with environment variables, as for run; may be a pattern"},
-			&cli.StringSliceFlag{Name: flagTemplates, Aliases: []string{"t"}, Usage: "the path of a file with a template that the configs use, as for run; may be a pattern. Outputs in templates are not checked"},
+			&cli.StringSliceFlag{Name: flagTemplates, Aliases: []string{"t"}, Usage: "the path of a file with a template that the configs use, as for run; may be a pattern. The outputs in it are not checked"},
 			&cli.StringSliceFlag{Name: flagTopic, Usage: "a topic to look at for outputs whose topic depends on the message"},
 			&cli.BoolFlag{Name: flagQuick, Usage: "only find out whether a broker answers and takes the credentials, within three seconds: for probes"},
 		},
@@ -57,6 +58,11 @@ topic. It takes what run takes, so that the same flags give the same config.`[1:
 func action(c *cli.Context) error {
 	if c.Args().Len() == 0 {
 		return errors.New("check takes the paths of one or more configs, see check --help")
+	}
+	for _, path := range c.Args().Slice() {
+		if strings.HasPrefix(path, "-") {
+			return fmt.Errorf("%s stands after the path of a config: flags come before all paths", path)
+		}
 	}
 	if err := setEnvironment(c.StringSlice(flagEnvFile)); err != nil {
 		return err
@@ -70,7 +76,7 @@ func action(c *cli.Context) error {
 			return fmt.Errorf("reading %s: %w", template.Name, err)
 		}
 	}
-	opts := Options{Set: c.StringSlice(flagSet), Topics: c.StringSlice(flagTopic), Quick: c.Bool(flagQuick)}
+	opts := Options{Templates: templates, Set: c.StringSlice(flagSet), Topics: c.StringSlice(flagTopic), Quick: c.Bool(flagQuick)}
 	if opts.Configs, err = read(c.Args().Slice()); err != nil {
 		return err
 	}

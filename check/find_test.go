@@ -119,5 +119,9 @@ func TestCommandTakesWhatRunTakes(t *testing.T) {
 	require.NoError(t, command("-e", env, "-t", template, config), out.String())
 	require.Contains(t, out.String(), "  ok    topic orders: it exists")
 	require.Contains(t, out.String(), "warn  "+config+": the environment variable CHECK_TEST_EMPTY is empty")
+	require.NotContains(t, out.String(), "templates are not expanded")
+	kafka := write("kafka.yaml", "name: my_kafka\ntype: output\nfields: []\nmapping: 'root.kafka_guarded = {\"seed_brokers\": [], \"topic\": \"a b\"}'\n")
+	require.NoError(t, command("-e", env, "-t", kafka, config))
+	require.Contains(t, out.String(), "warn  "+kafka+": its kafka_guarded outputs are not looked at, since templates are not expanded here")
 	require.ErrorContains(t, command("-e", write("b.env", "SECRET"), config), "reading line 1 of")
 }

@@ -25,10 +25,16 @@ func (p *parser) child(field string, config any) {
 	if errorrouting.Rejects(config) {
 		p.fail(field, "is reject, which takes no message: each would be tried again without end. Name an output that keeps them, or leave it out")
 	}
+	files := errorrouting.Files(config, field)
+	for _, f := range files {
+		if f.Replaced && field == fieldDeadLetter {
+			p.fail(f.Path, "is %s, and with the codec all-bytes each dead letter takes the place of the one before. Use the codec lines, or a path of its own for each, such as ./${! uuid_v4() }", f.Name)
+		}
+	}
 	if p.linting {
 		return // a config may be linted elsewhere than it runs
 	}
-	for _, f := range errorrouting.Files(config, field) {
+	for _, f := range files {
 		if f.Name == "" {
 			continue // it is no file
 		}

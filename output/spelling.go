@@ -1,6 +1,7 @@
 package output
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -54,7 +55,11 @@ func misspeltIn(spec []fieldTree, fields map[string]any, prefix string) (found [
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		f := fieldNamed(spec, name)
 		if f == nil {
-			if meant := likeliest(spec, name); meant != "" {
+			meant := likeliest(spec, name)
+			if prefix == "" {
+				meant = cmp.Or(elsewhere[strings.ReplaceAll(name, ".", "_")], meant)
+			}
+			if meant != "" {
 				found = append(found, mistake{text: fmt.Sprintf("there is no field %s%s: did you mean %s?", prefix, name, meant)})
 			}
 			continue
@@ -70,6 +75,20 @@ func misspeltIn(spec []fieldTree, fields map[string]any, prefix string) (found [
 		}
 	}
 	return found
+}
+
+// elsewhere has the names that fields have in other software: the Java producer, librdkafka
+// and Benthos' other Kafka outputs. Dots are underscores here.
+var elsewhere = map[string]string{
+	"addresses": fieldSeedBrokers, "brokers": fieldSeedBrokers, "bootstrap_servers": fieldSeedBrokers, "metadata_broker_list": fieldSeedBrokers,
+	"linger_ms": fieldBatching + ".period", "batch_size": fieldBatching + ".byte_size",
+	"enable_idempotence": fieldIdempotentWrite, "required_acks": fieldAcks, "ack_replicas": fieldAcks,
+	"compression_type": fieldCompression, "compression_codec": fieldCompression,
+	"max_request_size": fieldMaxMessageBytes, "message_max_bytes": fieldMaxMessageBytes, "max_msg_bytes": fieldMaxMessageBytes,
+	"max_in_flight_requests_per_connection": fieldMaxInFlightRequests, "delivery_timeout_ms": fieldRecordDeliveryTimeout,
+	"request_timeout_ms": fieldTimeout, "backoff": fieldRetry, "static_headers": fieldMetadata,
+	"client_certs": fieldTLS + ".client_certs", "security_protocol": fieldTLS + " and " + fieldSASL,
+	"sasl_mechanism": fieldSASL, "sasl_username": fieldSASL, "sasl_password": fieldSASL, "sasl_jaas_config": fieldSASL,
 }
 
 // likeliest returns the field that a name is a letter off from, or the beginning of,

@@ -180,6 +180,8 @@ type File struct {
 	Name string // the value of that field, which may be interpolated. Empty if it is no file
 	// Bare is set if it gets messages as they are, and writes them without metadata.
 	Bare bool
+	// Replaced is set if each message takes the place of the one before.
+	Replaced bool
 	// Prefixes is set if its field metadata.include_prefixes changes that.
 	Prefixes bool
 }
@@ -218,7 +220,9 @@ func (r *reader) files(config any, path string, bare bool) (all []File) {
 		switch fields, label := asObject(o[key]), text(o[key]); {
 		case key == "processors":
 		case key == "file" && fields != nil:
-			all = append(all, File{Path: at + ".path", Name: text(fields["path"]), Bare: bare})
+			f := File{Path: at + ".path", Name: text(fields["path"]), Bare: bare}
+			f.Replaced = text(fields["codec"]) == "all-bytes" && !strings.Contains(f.Name, "${")
+			all = append(all, f)
 		case isBare(key):
 			if bare && !includesMetadata(fields) {
 				all = append(all, File{Path: at, Bare: true, Prefixes: withoutMetadata[key]})
