@@ -62,8 +62,11 @@ func Run(ctx context.Context, w io.Writer, opts Options) error {
 		out.findings(emptyVariables(file))
 		for _, o := range c.outputs {
 			out.outputs++
+			if err := o.unquoted(); err != nil {
+				return err
+			}
 			if err := o.check(ctx, opts); err != nil {
-				return fmt.Errorf("reading the output at %s: %w", o.path, err)
+				return o.wrongType(err, slices.Concat(opts.Configs, opts.Resources))
 			}
 			if !opts.Quick {
 				for _, source := range c.sources(o) {

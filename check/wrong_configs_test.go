@@ -64,6 +64,28 @@ func TestWhatStopsTheStartIsFoundBefore(t *testing.T) {
 	}
 }
 
+// Of a value of another type, which the linter takes, check names the line and the field.
+func TestCheckNamesWhereAWrongTypeIs(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.New(t)
+	c.Topic("t", 1)
+	head := "  kafka_guarded:\n    seed_brokers: [ '" + c.ListenAddrs()[0] + "' ]\n    topic: t\n"
+	for _, test := range []struct{ config, resources, want string }{
+		{"output:\n" + head + "    max_in_flight: 1e20\n", "", "a.yaml(5): output.kafka_guarded.max_in_flight is 1e20, it must be a whole number"},
+		{"output:\n" + head + "    idempotent_write: yup\n", "", "a.yaml(5): output.kafka_guarded.idempotent_write is yup, it must be true or false"},
+		{"output:\n" + head + "    dead_letter: { drop: {} }\n    batching:\n      byte_size: 10MB\n", "", "a.yaml(7): output.kafka_guarded.batching.byte_size is 10MB, it must be a whole number"},
+		{"output:\n" + head + "    dead_letter: { drop: {} }\n    dead_letter_breaker: { max_failed_share: half }\n", "", "a.yaml(6): output.kafka_guarded.dead_letter_breaker.max_failed_share is half, it must be a number"},
+		{"output:\n" + head + "    sasl: [ { mechanism: PLAIN, username: a, password: 12345 } ]\n", "", "a.yaml: output.kafka_guarded.sasl.0.password is no text, with which Benthos does not start: put it in quotes"},
+		{"output: { resource: a }", "output_resources:\n  - drop: {}\n    label: b\n  - label: a\n    kafka_guarded:\n      seed_brokers: [ a:1 ]\n      topic: t\n      max_in_flight: many\n", "r.yaml(8): output_resources."},
+	} {
+		opts := Options{Configs: []File{{"a.yaml", test.config}}}
+		if test.resources != "" {
+			opts.Resources = []File{{"r.yaml", test.resources}}
+		}
+		require.ErrorContains(t, Run(t.Context(), io.Discard, opts), test.want)
+	}
+}
+
 // A config whose mistake is around the output.
 func TestCheckFindsWhatIsThereTwice(t *testing.T) {
 	t.Parallel()

@@ -168,4 +168,8 @@ dead_letter: {kafka_guarded: {seed_brokers: [localhost:9092], topic: t}}`, Fine:
 	{Name: "metadata that is excluded", YAML: `metadata: {exclude_prefixes: [ _ ]}`, Benthos: []string{`field exclude_prefixes not recognised`}},
 	{Name: "processors inside the output's fields", YAML: `processors: [ { mapping: 'root = this' } ]`, Benthos: []string{`field processors not recognised`}},
 	{Name: "a breaker's share as a percentage", YAML: "dead_letter: {drop: {}}\ndead_letter_breaker: {enabled: true, ratio: 50}", Benthos: []string{`field ratio not recognised`}},
+	{Name: "a share that is no number", YAML: "dead_letter: {drop: {}}\ndead_letter_breaker: {enabled: true, max_failed_share: half}", Start: "field 'dead_letter_breaker': field 'max_failed_share': yaml: unmarshal errors:\n  line 2: cannot unmarshal !!str `half` into float64"},
+	{Name: "a bool in quotes", YAML: `idempotent_write: "false"`, Start: "field 'idempotent_write': yaml: unmarshal errors:\n  line 1: cannot unmarshal !!str `false` into bool"},
+	{Name: "a number with a comma", YAML: `max_buffered_records: "10,000"`, Start: "field 'max_buffered_records': yaml: unmarshal errors:\n  line 1: cannot unmarshal !!str `10,000` into int"},
+	{Name: "a number with a suffix", YAML: `batching: {count: 10k, period: 1s}`, Start: "field 'batching': field 'count': yaml: unmarshal errors:\n  line 1: cannot unmarshal !!str `10k` into int"},
 }
