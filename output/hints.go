@@ -21,7 +21,7 @@ func (p *parser) hints(c clientConfig) []string {
 	encrypted := tls.bool("enabled")
 	if !encrypted {
 		for _, field := range []string{"root_cas", "root_cas_file", "skip_cert_verify", "client_certs"} {
-			set := false
+			var set bool
 			switch field {
 			case "skip_cert_verify":
 				set = tls.bool(field)
