@@ -167,13 +167,11 @@ func TestARecordThatIsHeldForSomethingElseMoves(t *testing.T) {
 		require.Equal(t, map[string]int{"unauthorized": 2}, counts)
 		ws.hold(slots[0], &Failure{Class: UnknownTopic, Topic: "t"})
 		require.Equal(t, map[string]int{"unauthorized": 1, "unknown_topic": 1}, counts)
-		require.EqualValues(t, 2, ws.any.Load())
 		for range 2 {
 			ws.release(slots[0], false)
 			ws.release(slots[1], false)
 		}
 		require.Equal(t, map[string]int{"unauthorized": 0, "unknown_topic": 0}, counts)
-		require.Zero(t, ws.any.Load())
 	})
 }
 

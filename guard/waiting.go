@@ -2,11 +2,9 @@ package guard
 
 import (
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
-	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
 )
 
 // Waiting says that records wait: until a class of failure passes, for brokers
@@ -45,8 +43,6 @@ const (
 type waits struct {
 	tell  func(Waiting)
 	count func(why string, records int)
-
-	any atomic.Int64 // records that wait
 
 	mu      sync.Mutex
 	on      map[waitKey]*waitFor
@@ -95,10 +91,11 @@ func (ws *waits) hold(s *slot, f *Failure) {
 	ws.unlock()
 }
 
-// heldFor returns the failure that a record is held for, nil for none.
+// heldFor returns the failure that a record is held for, nil for none. It tells nothing, since
+// the producer may be locked.
 func (ws *waits) heldFor(s *slot) *Failure {
 	ws.mu.Lock()
-	defer ws.unlock()
+	defer ws.mu.Unlock()
 	return s.held
 }
 
@@ -156,20 +153,6 @@ func (ws *waits) forBuffer(slots []*slot) (leave func(gaveUp bool)) {
 		defer ws.unlock()
 		for _, s := range slots {
 			ws.drop(s, gaveUp)
-		}
-	}
-}
-
-// acked counts the records of a batch no more.
-func (ws *waits) acked(b *producer.Batch) {
-	if ws.any.Load() == 0 {
-		return
-	}
-	ws.mu.Lock()
-	defer ws.unlock()
-	for _, r := range b.Records {
-		if s := slotOf(r); s != nil && !r.Ended() && s.waitsFor != (waitKey{}) {
-			ws.drop(s, false)
 		}
 	}
 }
@@ -262,7 +245,6 @@ func (ws *waits) say(n Waiting) { ws.events = append(ws.events, func() { ws.tell
 func (ws *waits) add(key waitKey, f *waitFor, n int) {
 	f.records += n
 	f.most = max(f.most, f.records)
-	ws.any.Add(int64(n))
 	ws.totals[key.why] += n
 	total := ws.totals[key.why]
 	ws.events = append(ws.events, func() { ws.count(key.why, total) })

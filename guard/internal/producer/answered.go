@@ -153,6 +153,11 @@ func (p *partition) follow(b *Batch, plan Plan) {
 		}
 	default:
 		for _, part := range plan.Parts {
+			if b.unanswered && len(part.Records) == len(b.Records) {
+				b.Alone = part.Alone // the very same batch tells what became of it
+				parts = append(parts, b)
+				continue
+			}
 			nb := p.topic.all.newBatch(p)
 			nb.Records = slices.DeleteFunc(append(nb.Records, part.Records...), isOut)
 			nb.Alone, nb.First, nb.Attempts = part.Alone, b.First, b.Attempts
@@ -168,7 +173,7 @@ func (p *partition) follow(b *Batch, plan Plan) {
 		p.holdBack(l)
 	}
 	p.dropEnded()
-	if plan.Pause > 0 {
+	if plan.Pause > 0 && !p.evacuated {
 		p.paused = true
 		time.AfterFunc(plan.Pause, p.resume)
 		p.unlock()

@@ -100,7 +100,7 @@ func (p *partition) again(r *Record) {
 	b := p.topic.all.newBatch(p)
 	b.Alone = true
 	b.add(r, unbounded)
-	if r.doubt && slices.Contains(p.doubts, 1) {
+	if r == p.lone {
 		b.unanswered, b.producer = true, p.producer
 	}
 	at := 0

@@ -189,12 +189,12 @@ func (p *Producer) learn(m *kmsg.MetadataResponseTopic) {
 	t.mu.Lock()
 	t.missing = nil
 	old := t.id.Load()
-	renewed := m.TopicID != old
-	if renewed {
-		t.id.Store(m.TopicID)
-	}
-	if m.TopicID == [16]byte{} {
+	renewed := false
+	if m.TopicID == [16]byte{} { // not every broker tells
 		p.nameOnly.Store(true)
+	} else {
+		renewed = old != [16]byte{} && m.TopicID != old
+		t.id.Store(m.TopicID)
 	}
 	count := 0
 	for i := range m.Partitions {
@@ -222,7 +222,7 @@ func (p *Producer) learn(m *kmsg.MetadataResponseTopic) {
 	}
 	partitions := t.partitions
 	t.mu.Unlock()
-	if renewed && old != [16]byte{} {
+	if renewed {
 		for _, part := range partitions {
 			part.renew()
 		}

@@ -50,6 +50,8 @@ type partition struct {
 	forgets      bool      // a batch in doubt was given up
 	doubts       []int     // how many records batches in doubt have
 	doubtful     []*Record // of these
+	lone         *Record   // the one of these that was sent in a batch of its own
+	byName       bool      // one of these was written to a topic by name
 	deferred     []*Record // that failed, and are in doubt
 }
 
@@ -97,12 +99,7 @@ func (p *partition) finish(records []*Record, o Outcome, why error) {
 
 // unlock unlocks the partition, and tells writes of records that have ended.
 func (p *partition) unlock() {
-	if p.drops {
-		p.drops = false
-		p.dropEnded()
-		p.doubtful = slices.DeleteFunc(p.doubtful, ended)
-		p.deferred = slices.DeleteFunc(p.deferred, ended)
-	}
+	p.letGo()
 	if len(p.woken) == 0 {
 		p.mu.Unlock()
 		return
@@ -117,11 +114,21 @@ func (p *partition) unlock() {
 	}
 }
 
+// letGo takes records that have ended out of all lists.
+func (p *partition) letGo() {
+	if p.drops {
+		p.drops = false
+		p.dropEnded()
+		p.doubtful = slices.DeleteFunc(p.doubtful, ended)
+		p.deferred = slices.DeleteFunc(p.deferred, ended)
+		if p.lone != nil && ended(p.lone) {
+			p.lone = nil
+		}
+	}
+}
+
 // goOn has the partition's node send what is ready. It unlocks the partition.
 func (p *partition) goOn() {
-	if p.evacuated && p.inFlight == nil && p.asking == nil && p.queued.Load() > 0 {
-		go p.topic.reclaim(p)
-	}
 	n := p.list()
 	p.unlock()
 	if n != nil {
@@ -137,13 +144,17 @@ func (p *partition) busy() bool {
 // list has the partition taken into the next request of its node, which it returns, if
 // there is something to be sent.
 func (p *partition) list() *node {
+	p.letGo() // what waits behind them is queued
+	if p.evacuated && p.inFlight == nil && p.asking == nil && p.queued.Load() > 0 {
+		go p.topic.reclaim(p)
+	}
 	if p.busy() || p.evacuated || p.listed {
 		return nil
 	}
+	if len(p.resend) == 0 && len(p.queue) == 0 && len(p.deferred) > 0 {
+		p.loseTrack(nil) // nothing comes that could tell
+	}
 	if len(p.resend) == 0 && len(p.queue) == 0 {
-		if len(p.deferred) > 0 {
-			p.loseTrack(nil) // nothing comes that could tell
-		}
 		return nil
 	}
 	if p.moved != nil {

@@ -26,6 +26,8 @@ package producer
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -164,7 +166,6 @@ type Producer struct {
 	mu     sync.RWMutex
 	topics map[string]*topic
 	nodes  map[int32]*node
-	closed bool
 
 	meta     metadata
 	nameOnly atomic.Bool           // a topic has no ID, so that topics are named in requests
@@ -197,21 +198,15 @@ func New(cfg Config, hook *Hook) *Producer {
 // Close ends what is not acked: NotWritten if it was never sent, else Unknown. The client
 // is the caller's to close, before.
 func (p *Producer) Close() {
-	p.mu.Lock()
-	p.closed = true
-	topics := make([]*topic, 0, len(p.topics))
-	for _, t := range p.topics {
-		topics = append(topics, t)
-	}
-	p.mu.Unlock()
-	p.end()
+	p.end() // no topic takes records any more
+	p.mu.RLock()
+	topics := slices.Collect(maps.Values(p.topics))
+	p.mu.RUnlock()
 	for _, t := range topics {
+		t.endPending()
 		t.mu.Lock()
-		pending := t.pending
-		t.pending = nil
 		partitions := t.partitions
 		t.mu.Unlock()
-		p.finishAll(pending, NotWritten, kgo.ErrClientClosed)
 		for _, part := range partitions {
 			part.close()
 		}
@@ -240,14 +235,6 @@ func (p *Producer) Send(records []*Record) {
 type woken struct {
 	write   *Write
 	records int
-}
-
-// finishAll ends those of the records that have not ended. None of them may be in any list
-// of the producer's.
-func (p *Producer) finishAll(records []*Record, o Outcome, reason error) {
-	for _, w := range p.endRecords(nil, records, o, reason) {
-		w.write.ended(w.records)
-	}
 }
 
 // endRecords gives those of the records that have none their outcome, and the reason where

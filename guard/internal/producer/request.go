@@ -261,7 +261,7 @@ var errMissing = errors.New("the broker's answer does not mention the partition"
 // batch takes out the batch that an answer is for.
 func (r *request) batch(t *kmsg.ProduceResponseTopic, partition int32) *Batch {
 	is := func(b *Batch) bool {
-		return b != nil && b.Partition == partition && (r.version >= 13 && b.of.topic.id.Load() == t.TopicID || r.version < 13 && b.Topic == t.Topic)
+		return b != nil && b.Partition == partition && (r.version >= 13 && b.topicID == t.TopicID || r.version < 13 && b.Topic == t.Topic)
 	}
 	n := r.at
 	if n >= len(r.batches) || !is(r.batches[n]) {

@@ -177,6 +177,10 @@ func (p *partition) inDoubt(b *Batch) {
 		return
 	}
 	p.doubts = append(p.doubts, len(b.Records))
+	p.byName = p.byName || b.topicID == [16]byte{}
+	if len(b.Records) == 1 {
+		p.lone = b.Records[0]
+	}
 	for _, r := range b.Records {
 		if !r.doubt {
 			r.doubt = true
@@ -187,13 +191,14 @@ func (p *partition) inDoubt(b *Batch) {
 
 // resolved clears what is in doubt: another batch was acked with its number.
 func (p *partition) resolved() {
+	p.forgets = false
 	if len(p.doubts) == 0 && len(p.deferred) == 0 {
 		return
 	}
 	for _, r := range p.doubtful {
 		r.doubt = false
 	}
-	p.doubts, p.doubtful = p.doubts[:0], nil
+	p.doubts, p.doubtful, p.lone, p.byName = p.doubts[:0], nil, nil, false
 	for _, b := range p.resend {
 		b.unanswered = false
 	}
@@ -208,7 +213,7 @@ func (p *partition) loseTrack(why error) {
 		return
 	}
 	doubtful, deferred := p.doubtful, p.deferred
-	p.doubts, p.doubtful, p.deferred = p.doubts[:0], nil, nil
+	p.doubts, p.doubtful, p.deferred, p.lone, p.byName = p.doubts[:0], nil, nil, nil, false
 	p.finish(doubtful, Unknown, why)
 	p.finish(deferred, Unknown, why)
 	for _, b := range p.resend {

@@ -112,11 +112,12 @@ func (p *partition) nextBatch(most int) *Batch {
 	for len(p.resend) > 0 {
 		b := p.resend[0]
 		p.resend = slices.Delete(p.resend, 0, 1)
-		if b.unanswered && b.toAnother(p.topic.id.Load()) {
+		if b.unanswered && !p.byName && b.toAnother(p.topic.id.Load()) {
 			b.unanswered = false
 			for _, r := range b.Records {
 				r.doubt = false
 			}
+			p.resolved()
 		}
 		if b.unanswered {
 			if b.stale {

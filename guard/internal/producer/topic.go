@@ -31,6 +31,7 @@ type topic struct {
 	gone       bool              // forgotten
 	attempts   int
 	missing    *Answer     // the cluster's last word, if it is no good one
+	woken      []woken     // to be told of
 	scratch    [][]*Record // of place
 	touched    []int
 }
@@ -128,8 +129,8 @@ func (t *topic) send(records []*Record) {
 		t.all.topic(t.name).send(records)
 		return
 	case t.all.life.Err() != nil:
-		t.mu.Unlock()
-		t.all.finishAll(records, NotWritten, errClosed)
+		t.finish(records, errClosed)
+		t.unlock()
 		return
 	case len(t.partitions) == 0 || len(t.pending) > 0 || t.asking != nil:
 		t.pending = append(t.pending, records...)
@@ -243,11 +244,10 @@ func (t *topic) ask(b *Batch, a Answer) {
 
 // follow does what a plan says.
 func (t *topic) follow(b *Batch, a Answer, plan Plan) {
-	failed := map[*Record]error{}
-	for _, f := range plan.Failed {
-		failed[f.Record] = f.Reason
-	}
 	t.mu.Lock()
+	for _, f := range plan.Failed {
+		t.finish([]*Record{f.Record}, f.Reason)
+	}
 	if t.asking == b {
 		t.asking = nil
 	}
@@ -256,19 +256,15 @@ func (t *topic) follow(b *Batch, a Answer, plan Plan) {
 	for _, r := range b.Records {
 		switch {
 		case r.Ended():
-		case failed[r] != nil:
 		case r.leaving != nil:
-			failed[r] = r.leaving()
+			t.finish([]*Record{r}, r.leaving())
 		default:
 			left = append(left, r)
 		}
 	}
 	t.pending = slices.Concat(left, t.pending)
 	t.attempts = b.Attempts
-	t.mu.Unlock()
-	for r, why := range failed {
-		t.all.finishAll([]*Record{r}, NotWritten, why)
-	}
+	t.unlock()
 	if t.all.life.Err() != nil {
 		t.endPending()
 		return
@@ -282,10 +278,24 @@ func (t *topic) follow(b *Batch, a Answer, plan Plan) {
 
 func (t *topic) endPending() {
 	t.mu.Lock()
-	pending := t.pending
+	t.finish(t.pending, errClosed)
 	t.pending = nil
+	t.unlock()
+}
+
+// finish ends records that are in no partition. Their writes hear of it with unlock, when
+// they are in no list any more.
+func (t *topic) finish(records []*Record, why error) {
+	t.woken = t.all.endRecords(t.woken, records, NotWritten, why)
+}
+
+func (t *topic) unlock() {
+	woken := t.woken
+	t.woken = nil
 	t.mu.Unlock()
-	t.all.finishAll(pending, NotWritten, errClosed)
+	for _, w := range woken {
+		w.write.ended(w.records)
+	}
 }
 
 // flush places what was pending.
@@ -320,56 +330,4 @@ func (t *topic) fail(a Answer) {
 		t.ask(b, a)
 	}
 	t.mu.Unlock()
-}
-
-// renew has a partition begin anew, since its topic is another one of the same name.
-func (p *partition) renew() {
-	p.mu.Lock()
-	if p.topic.all.cfg.Idempotent {
-		p.hasID, p.ownID = false, true
-	}
-	p.goOn()
-}
-
-// evacuate gives the records of a partition that is no more back to the topic.
-func (p *partition) evacuate() {
-	p.mu.Lock()
-	p.evacuated = true
-	p.goOn()
-}
-
-// reclaim takes the records of a partition that is no more back.
-func (t *topic) reclaim(p *partition) {
-	t.mu.Lock()
-	p.mu.Lock()
-	t.pending = slices.Concat(p.leave(), t.pending)
-	p.unlock()
-	t.mu.Unlock()
-	t.all.meta.want(t.name)
-}
-
-// leave takes all records out of the partition that are not in flight.
-func (p *partition) leave() []*Record {
-	p.resolved()
-	var records []*Record
-	for _, b := range p.resend {
-		records = append(records, b.Records...)
-	}
-	for _, bl := range p.blocked {
-		records = append(records, bl.behind...)
-	}
-	for r, timer := range p.later {
-		timer.Stop()
-		records = append(records, r)
-	}
-	records = append(records, p.queue...)
-	p.resend, p.queue, p.blocked, p.later = nil, nil, nil, nil
-	records = slices.DeleteFunc(records, func(r *Record) bool { return ended(r) || r.Write == nil })
-	slices.SortStableFunc(records, func(a, b *Record) int { return int(int64(a.order - b.order)) })
-	for _, r := range records {
-		r.part.Store(nil)
-		r.doubt = false
-	}
-	p.queued.Store(0)
-	return records
 }

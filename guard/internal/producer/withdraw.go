@@ -118,9 +118,7 @@ func (p *partition) withdraw(records []*Record, which Withdrawal, why func(r *Re
 		p.finish([]*Record{r}, o, reason)
 	}
 	abandoned := slices.ContainsFunc(p.resend, func(b *Batch) bool { return b.unanswered && b.abandoned() })
-	p.doubtful = slices.DeleteFunc(p.doubtful, ended)
-	p.deferred = slices.DeleteFunc(p.deferred, ended)
-	p.dropEnded()
+	p.letGo()
 	if abandoned || len(p.doubts) > 0 && len(p.doubtful) == 0 {
 		p.forgets = true
 	}
@@ -216,7 +214,6 @@ func (p *Producer) withdrawPending(records []*Record, which Withdrawal, why func
 				asked[r] = end
 			}
 		}
-		out := map[*Record]bool{}
 		for _, r := range rs {
 			end := asked[r]
 			switch {
@@ -230,14 +227,11 @@ func (p *Producer) withdrawPending(records []*Record, which Withdrawal, why func
 					end()
 				}
 			default:
-				out[r] = true
+				t.finish([]*Record{r}, why(r))
 			}
 		}
-		t.pending = slices.DeleteFunc(t.pending, func(r *Record) bool { return out[r] })
-		t.mu.Unlock()
-		for r := range out {
-			p.finishAll([]*Record{r}, NotWritten, why(r))
-		}
+		t.pending = slices.DeleteFunc(t.pending, ended)
+		t.unlock()
 	}
 	return placed
 }

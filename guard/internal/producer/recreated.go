@@ -1,0 +1,66 @@
+package producer
+
+import "slices"
+
+// renew has a partition begin anew, since its topic is another one of the same name.
+func (p *partition) renew() {
+	p.mu.Lock()
+	if p.topic.all.cfg.Idempotent {
+		p.hasID, p.ownID = false, true
+	}
+	// What is in doubt is gone with the topic, unless it was written by name.
+	if p.byName {
+		p.forgets = true
+		p.mayForget()
+	} else {
+		p.resolved()
+	}
+	p.goOn()
+}
+
+// evacuate gives the records of a partition that is no more back to the topic.
+func (p *partition) evacuate() {
+	p.mu.Lock()
+	p.evacuated = true
+	p.goOn()
+}
+
+// reclaim takes the records of a partition that is no more back.
+func (t *topic) reclaim(p *partition) {
+	t.mu.Lock()
+	p.mu.Lock()
+	t.pending = slices.Concat(p.leave(), t.pending)
+	p.unlock()
+	t.mu.Unlock()
+	if t.all.life.Err() != nil {
+		t.endPending()
+		return
+	}
+	t.all.meta.want(t.name)
+}
+
+// leave takes all records out of the partition that are not in flight.
+func (p *partition) leave() []*Record {
+	p.resolved()
+	var records []*Record
+	for _, b := range p.resend {
+		records = append(records, b.Records...)
+	}
+	for _, bl := range p.blocked {
+		records = append(records, bl.behind...)
+	}
+	for r, timer := range p.later {
+		timer.Stop()
+		records = append(records, r)
+	}
+	records = append(records, p.queue...)
+	p.resend, p.queue, p.blocked, p.later = nil, nil, nil, nil
+	records = slices.DeleteFunc(records, func(r *Record) bool { return ended(r) || r.Write == nil })
+	slices.SortStableFunc(records, func(a, b *Record) int { return int(int64(a.order - b.order)) })
+	for _, r := range records {
+		r.part.Store(nil)
+		r.doubt = false
+	}
+	p.queued.Store(0)
+	return records
+}
