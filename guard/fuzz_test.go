@@ -115,7 +115,8 @@ type deserves struct {
 	bad      []map[int]Class // by write and record
 	schedule []kfake.Fault
 
-	failed map[Class]int // records that no limit rejects
+	failed  map[Class]int // records that no limit rejects
+	unknown int           // of these, with retries
 }
 
 // faults returns how many faults with one of the codes a partition got.
@@ -144,6 +145,9 @@ func (d *deserves) check(t *testing.T, write int, records []*kgo.Record, verdict
 		want, isBad := d.bad[write][i]
 		if v.Outcome == Unknown {
 			require.NotZero(t, d.faults(p, doubtfulCodes...), "write %d, record %d: nothing leaves it in doubt: %v", write, i, v.Err())
+		}
+		if v.Outcome == Unknown && d.retries && !isBad {
+			d.unknown++
 		}
 		if d.retries && v.Outcome == NotWritten {
 			require.True(t, v.Class.Permanent(), "write %d, record %d: %v", write, i, v.Err())
@@ -176,6 +180,7 @@ func (d *deserves) bounds(t *testing.T) {
 	}
 	require.LessOrEqual(t, d.failed[InvalidRecord], explained, "each fault fails the record that it struck alone")
 	if all(kerr.MessageTooLarge) == 0 {
+		require.LessOrEqual(t, d.unknown, all(kerr.InvalidRecord), "a retry settles what is in doubt, unless a fault fails the record then")
 		require.Zero(t, d.failed[SizeExceeded])
 	}
 	require.Zero(t, d.failed[Unroutable])

@@ -101,19 +101,28 @@ func run(ctx context.Context) error {
 		if len(of) == 0 {
 			continue
 		}
-		var tests []*suite
+		results := make([]*result, len(of))
+		for i, m := range of {
+			results[i] = &result{mutant: m}
+		}
 		for _, d := range t.tests {
-			if *own && d != t.dir {
-				continue
+			left := slices.DeleteFunc(slices.Clone(results), func(r *result) bool { return r.noticed })
+			if len(left) == 0 || *own && d != t.dir {
+				break
 			}
 			if suites[d] == nil {
 				if suites[d], err = build(ctx, dir, d); err != nil {
 					return err
 				}
 			}
-			tests = append(tests, suites[d])
+			try(ctx, left, suites[d])
 		}
-		found = append(found, try(ctx, of, tests)...)
+		for _, r := range results {
+			found = append(found, *r)
+			if !r.noticed {
+				fmt.Printf("%s:%d: %s\n", r.file, r.line, r.what)
+			}
+		}
 	}
 	return report(found, reasons, mutants, time.Since(began))
 }
@@ -357,27 +366,12 @@ type result struct {
 	reached bool
 }
 
-// try runs mutants, each against the first tests, and then against the next.
-func try(ctx context.Context, mutants []mutant, suites []*suite) []result {
-	results := make([]result, len(mutants))
-	indexes := make([]int, len(mutants))
-	for i := range indexes {
-		indexes[i] = i
-	}
-	atOnce(indexes, func(i int) {
-		r := result{mutant: mutants[i]}
-		for _, s := range suites {
-			r.reached = r.reached || len(s.reach[r.id]) > 0
-			if r.by, r.noticed = s.try(ctx, r.id); r.noticed {
-				break
-			}
-		}
-		results[i] = r
-		if !r.noticed {
-			fmt.Printf("%s:%d: %s\n", r.file, r.line, r.name)
-		}
+// try runs mutants against the tests of a package.
+func try(ctx context.Context, mutants []*result, s *suite) {
+	atOnce(mutants, func(r *result) {
+		r.reached = r.reached || len(s.reach[r.id]) > 0
+		r.by, r.noticed = s.try(ctx, r.id)
 	})
-	return results
 }
 
 // atOnce calls do for each of the items, two at a time.
