@@ -113,6 +113,9 @@ func writeFigures(found []result, reasons map[string]string, mutants []mutant) e
 			if *sample > 0 {
 				drawn = fmt.Sprintf("-sample %d -seed %d", *sample, *seed)
 			}
+			if *own {
+				drawn = strings.TrimSpace(drawn + " -own")
+			}
 			rows[t.dir] = fmt.Sprintf("| `%s` | %d | %d | %d (%.1f %%) | %d | %d | %s |\n", t.dir, len(in(t.dir, mutants)), of, noticed, 100*float64(noticed)/float64(of), known, of-noticed-known, drawn)
 		}
 		out.WriteString(rows[t.dir])
