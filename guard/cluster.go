@@ -67,7 +67,7 @@ func (g *Guard) RequestLimit(ctx context.Context) (int, error) {
 		}
 	}
 	if limit == math.MaxInt {
-		return 0, fmt.Errorf("no broker tells its %s", property)
+		return 0, fmt.Errorf("no broker reports its %s", property)
 	}
 	return limit, nil
 }

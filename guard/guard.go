@@ -87,7 +87,7 @@ func (c Config) Validate() error {
 		return fmt.Errorf("the maximum age of topic rules is %s, it must not be negative", c.RulesMaxAge)
 	}
 	if slices.Contains(c.Permanent, Transient) {
-		return errors.New("the class transient can't be permanent: it passes")
+		return errors.New("the class transient can't be permanent: such failures pass")
 	}
 	if r := c.Retry; r.InitialInterval < 0 || r.MaxInterval < 0 || r.MaxElapsedTime < 0 {
 		return fmt.Errorf("the retry intervals %s and %s and the maximum elapsed time %s must not be negative", r.InitialInterval, r.MaxInterval, r.MaxElapsedTime)

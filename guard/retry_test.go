@@ -187,7 +187,7 @@ func TestPermanentClassesAreHandedOn(t *testing.T) {
 	account(t, c, rs, vs)
 
 	_, err := New(Config{Permanent: []Class{Transient}})
-	require.EqualError(t, err, "the class transient can't be permanent: it passes")
+	require.EqualError(t, err, "the class transient can't be permanent: such failures pass")
 }
 
 // kgo keeps to a refused producer ID for ever: only another client asks again.

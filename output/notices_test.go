@@ -182,7 +182,7 @@ func TestWhyLimitsAreNotKnown(t *testing.T) {
 		advice bool
 	}{
 		{kerr.TopicAuthorizationFailed, true},
-		{errors.New("the broker does not tell max.message.bytes"), false},
+		{errors.New("the broker does not report max.message.bytes"), false},
 		{kerr.UnsupportedVersion, false},
 	} {
 		log, text := lines()

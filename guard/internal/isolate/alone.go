@@ -34,7 +34,7 @@ func (b *batch) single(r *producer.Record) {
 		b.fail(r, &code.Reason{Class: code.Of(b.Code).Class, Problem: b.said(), Cause: b.Err})
 		return
 	}
-	why := &code.Reason{Class: code.Transient, Problem: "the broker rejected this record alone, which may not be its fault: " + b.explain(r), Cause: b.Err}
+	why := &code.Reason{Class: code.Transient, Problem: "the broker rejected this record alone, " + b.explain(r), Cause: b.Err}
 	if b.NoRetry {
 		if s.heardTwice {
 			b.fail(r, why)
@@ -101,7 +101,7 @@ func (b *batch) counts(s *State) bool {
 // explain says why a rejection is no proof.
 func (b *batch) explain(r *producer.Record) string {
 	if r.Unstamped && code.AboutTime(b.Code) {
-		return "it bears the time at which it was sent, so compare the clocks, and see the topic's message.timestamp.before.max.ms"
+		return "for the time at which it was sent: compare the clocks of client and broker, and see the topic's message.timestamp.before.max.ms"
 	}
-	return "the broker may answer so to any record, and it is retried"
+	return "which may be the broker's own fault"
 }

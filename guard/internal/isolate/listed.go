@@ -68,7 +68,7 @@ func (b *batch) byList() bool {
 			b.send([]*producer.Record{r}, true)
 			rest = nil
 		default:
-			b.later(r, &code.Reason{Class: code.Transient, Problem: "the broker lists this record: " + b.explain(r), Cause: b.Err}, b.ambiguousAfter())
+			b.later(r, &code.Reason{Class: code.Transient, Problem: "the broker lists this record as failed, " + b.explain(r), Cause: b.Err}, b.ambiguousAfter())
 		}
 	}
 	b.send(open(append(rest, b.Records[from:]...)), false)

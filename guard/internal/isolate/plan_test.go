@@ -305,7 +305,7 @@ func TestWithoutRetriesARecordIsSentAloneOnceMore(t *testing.T) {
 		r := newRejection(t, kerr.UnknownServerError, 1)
 		r.isolation.NoRetry, r.isolation.Final = true, func(code.Class) bool { return true }
 		require.Equal(t, "later 0 after 50ms", r.plan())
-		require.Equal(t, "fail 0 as 7: the broker rejected this record alone, which may not be its fault: the broker may answer so to any record, and it is retried: "+kerr.UnknownServerError.Error(), r.plan())
+		require.Equal(t, "fail 0 as 7: the broker rejected this record alone, which may be the broker's own fault: "+kerr.UnknownServerError.Error(), r.plan())
 	})
 }
 

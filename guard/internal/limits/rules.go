@@ -155,12 +155,12 @@ func (r *Rules) Missing() bool {
 // Why the limits of a topic are not known, besides what the cluster answers.
 var (
 	// ErrNotTold is the reason where an answer lacks max.message.bytes.
-	ErrNotTold = errors.New("the broker does not tell max.message.bytes")
+	ErrNotTold = errors.New("the broker does not report max.message.bytes")
 	// ErrOtherTopics is the reason where DescribeConfigs does not know a topic that
 	// exists, as behind gateways that rename topics.
 	ErrOtherTopics = errors.New("the topic exists, but DescribeConfigs does not know it, as behind a gateway that renames topics")
-	errDisabled    = errors.New("not to be asked for")
-	errHangs       = errors.New("the cluster does not answer when asked")
+	errDisabled    = errors.New("reading it is turned off")
+	errHangs       = errors.New("the cluster does not answer")
 	errNotRead     = errors.New("not read from the cluster")
 )
 
