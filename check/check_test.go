@@ -114,7 +114,7 @@ func TestCheckFindsNothingWrong(t *testing.T) {
   ok    right to DESCRIBE_CONFIGS of topic orders: there
   ok    size: topic orders takes batches, and so messages, of up to 1048588 bytes as sent (max.message.bytes)
   ok    size: the brokers take requests of broker_write_max_bytes (104857600)
-  warn  config: Nothing takes the messages that fail for good: their whole batch comes again and again, and what was delivered of it is there more than once. Set dead_letter, or put this output first in a fallback
+  warn  config: Nothing takes the messages that fail for good: their whole batch comes again and again, so that its good messages are in the topic more than once. Set dead_letter, or put this output first in a fallback
 1 output: 9 ok, 1 warn, 0 fail
 `, c.ListenAddrs()[0]), out)
 }

@@ -51,7 +51,7 @@ func TestTheBreakerHoldsAMassFailure(t *testing.T) {
 			c.Topic("t", 2, limited)
 			batches, all := manyBatches(40)
 			s := &streamtest.Stream{Batches: batches}
-			when(s, "messages for topic t failed for good. What failed of them is held", func() {
+			when(s, "messages for topic t failed for good. The failed ones are held", func() {
 				_, _ = c.Admin.AlterTopicConfigs(t.Context(), setConfig("max.message.bytes", "1000000"), "t")
 			})
 			require.True(t, s.Run(t, t.Context(), c.withDeadLetter("capture: {}", "topic: t", fmt.Sprint("max_in_flight: ", inFlight), breakerConfigOf(""))))
@@ -81,7 +81,7 @@ func TestTheBreakerGoesOn(t *testing.T) {
 			require.True(t, s.Run(t, t.Context(), c.withDeadLetter("capture: {}", "topic: t", "max_in_flight: 1", breakerConfigOf(field))))
 			require.Len(t, s.DeadLetters(t), len(all)-len(batches))
 			require.Len(t, c.Values("t"), len(batches))
-			held := strings.Contains(s.Log.String(), "What failed of them is held")
+			held := strings.Contains(s.Log.String(), "The failed ones are held")
 			require.Equal(t, name == "after max_hold", held)
 		})
 	}
@@ -98,7 +98,7 @@ func TestTheBreakerHoldsWhatHasNoTopic(t *testing.T) {
 	}
 	s := &streamtest.Stream{Batches: batches}
 	ctx, cancel := context.WithCancel(t.Context())
-	when(s, "messages have no legal topic. What failed of them is held", cancel)
+	when(s, "messages have no legal topic. The failed ones are held", cancel)
 	topic := `topic: '${! if content().has_prefix("none") { throw("no topic") } else { "a b" } }'`
 	require.False(t, s.Run(t, ctx, c.withDeadLetter("capture: {}", topic, "max_in_flight: 1", breakerConfigOf(""))))
 	require.LessOrEqual(t, len(s.DeadLetters(t)), 20)

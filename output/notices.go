@@ -102,26 +102,26 @@ func warnings(c clientConfig, around errorrouting.Output, policy batching, deadL
 	warn := func(text string, args ...any) { texts = append(texts, fmt.Sprintf(text, args...)) }
 	switch c.acks {
 	case acksLeader:
-		warn("%s is %s: what the leader of a partition has acknowledged is lost if it fails before another replica has it, and counts as delivered all the same. With %q it does not", fieldAcks, c.acks, acksAll)
+		warn("%s is %s: a message counts as delivered once the leader of its partition has it, and is lost if that fails before another replica has it too. Set it to %q to avoid that", fieldAcks, c.acks, acksAll)
 	case acksNone:
-		warn("%s is %s: what is handed to the network counts as delivered. No refusal is heard of, so that what a broker refuses or loses is neither reported nor dead-lettered, but gone. With %q it is not", fieldAcks, c.acks, acksAll)
+		warn("%s is %s: a message counts as delivered once it is sent. If a broker rejects or loses it, it is neither reported nor dead-lettered. Set it to %q to avoid that", fieldAcks, c.acks, acksAll)
 	}
 	switch {
 	case deadLetter || c.reports != reportAuto:
 	case !around.Routed && !around.Fallback:
-		warn("Nothing takes the messages that fail for good: their whole batch comes again and again, and what was delivered of it is there more than once. Set %s, or put this output first in a fallback", fieldDeadLetter)
+		warn("Nothing takes the messages that fail for good: their whole batch comes again and again, so that its good messages are in the topic more than once. Set %s, or put this output first in a fallback", fieldDeadLetter)
 	case around.Fallback && policy.on:
-		warn("%s is set in an output of a fallback: when a message fails, the fallback gets with it all that came with it from the input, also what was delivered. Use %s, or batch at the input, and it is exact", fieldBatching, fieldDeadLetter)
+		warn("%s is set in an output of a fallback: when a message fails, the fallback also gets the delivered messages that came with it from the input. Set %s, or batch at the input, to avoid that", fieldBatching, fieldDeadLetter)
 	case around.Fallback && around.Why != "":
-		warn("When a message fails, the fallback around this output may get its whole batch, also what was delivered: %s. Set %s, and it is exact. Or, if the messages get here from the fallback in the same order and number, set %s to per_message", around.Why, fieldDeadLetter, fieldReportFailures)
+		warn("When a message fails, the fallback around this output may get its whole batch, also the delivered messages: %s. Set %s to avoid that. Or, if the messages come here from the fallback in the same order and number, set %s to per_message", around.Why, fieldDeadLetter, fieldReportFailures)
 	}
 	if around.Loses != "" && !deadLetter && c.reports == reportAuto {
-		warn("When messages fail, %s makes Benthos look for them by position, and take others for them. So what fails is held here until it passes, and its batch with it. Set %s, or put this output first in a fallback, with processors only in the pipeline. Or, if the input sends nothing again that fails, set %s to per_batch", around.Loses, fieldDeadLetter, fieldReportFailures)
+		warn("When messages fail, %s makes Benthos look for them by position, and find other messages. So failed messages are held here and retried, and their batch waits. Set %s, or put this output first in a fallback, with processors only in the pipeline. Or, if the input does not resend failed messages, set %s to per_batch", around.Loses, fieldDeadLetter, fieldReportFailures)
 	}
 	if around.Forgets != "" && !deadLetter {
 		then := "they are lost"
 		if c.reports == reportAuto {
-			then = "they would be lost. So what fails is held here until it passes, and its batch with it"
+			then = "they would be lost. So failed messages are held here and retried, and their batch waits"
 		}
 		warn("When messages fail, they are sent again from the input, and %s drops them, because it has seen them before: %s. Set %s, or put this output first in a fallback", around.Forgets, then, fieldDeadLetter)
 	}
@@ -149,12 +149,12 @@ func (n *notices) rules(old, now *guard.Rules, maxMessageBytes int) {
 		if errors.Is(now.Unknown, kerr.TopicAuthorizationFailed) {
 			advice = ". To read it takes " + n.endpoint.name(DescribeTopic)
 		}
-		n.log.Warnf("What topic %s accepts is %s. What the broker rejects decides instead, which takes extra requests%s", now.Topic, now, advice)
+		n.log.Warnf("What topic %s accepts is %s. The broker's rejections decide instead, which takes extra requests%s", now.Topic, now, advice)
 	}
 	switch {
 	case !differs:
 	case maxMessageBytes < limit:
-		n.log.Warnf("%s (%d) is less than topic %s accepts (%d): messages in between are refused here although Kafka would take them", fieldMaxMessageBytes, maxMessageBytes, now.Topic, limit)
+		n.log.Warnf("%s (%d) is less than topic %s accepts (%d): messages in between fail here although Kafka would take them", fieldMaxMessageBytes, maxMessageBytes, now.Topic, limit)
 	default:
 		n.log.Warnf("%s (%d) is more than topic %s accepts (%d): it has no effect on messages to it", fieldMaxMessageBytes, maxMessageBytes, now.Topic, limit)
 	}
@@ -174,7 +174,7 @@ func (n *notices) difference(d guard.Difference) {
 	default:
 		taken = ", but the broker took a message that breaks it"
 	}
-	n.log.Warnf("The cluster reports %s for topic %s%s: it is not believed for this topic as long as its value stays the same. A gateway may report the configs of another topic", d.Name, d.Topic, taken)
+	n.log.Warnf("The cluster reports %s for topic %s%s: the output does not go by it for this topic as long as the reported value stays the same. A gateway may report the configs of another topic", d.Name, d.Topic, taken)
 }
 
 // requestLimit warns when requests may be larger than a broker takes: it would
@@ -190,7 +190,7 @@ func (n *notices) learned(topic string, bytes int) {
 	if !n.mayName(topic, aboutLimits) {
 		return
 	}
-	n.log.Warnf("Topic %s refuses messages from %d bytes on, as far as was found out by sending some: larger ones go alone, so that they spoil no batch", topic, bytes)
+	n.log.Warnf("Topic %s rejects messages from %d bytes on, as its rejections show: larger ones are sent alone, so that no other message is rejected with them", topic, bytes)
 }
 
 // refusesNewest says that brokers close the connection on the newest ApiVersions request.
@@ -223,7 +223,7 @@ func (n *notices) waiting(w guard.Waiting) {
 	case w.Over:
 		n.log.Infof("Messages for topic %s are no longer held as %s, after %s", w.Topic, w.Why, lasted)
 	case w.Why == waitingForRoom:
-		n.log.Warnf("%d messages for topic %s wait%s for room in the buffer (%s, %s): what is in it waits itself", w.Records, w.Topic, soFar, fieldMaxBufferedRecords, fieldMaxBufferedBytes)
+		n.log.Warnf("%d messages for topic %s wait%s for room in the buffer (%s, %s): the messages in it wait for Kafka", w.Records, w.Topic, soFar, fieldMaxBufferedRecords, fieldMaxBufferedBytes)
 	case w.Cause == nil:
 		n.log.Warnf("%d messages for topic %s wait%s for a broker to acknowledge them", w.Records, w.Topic, soFar)
 	default:
@@ -260,7 +260,7 @@ func (n *notices) childGaveUp(field string, messages int, err error) {
 
 // forgets says that a child output drops what it has seen before.
 func (n *notices) forgets(at string) {
-	n.log.Warnf("%s: a message that passes it and then fails is dropped when it is tried again, and is lost. Messages come here once, but for those that are tried again: leave it out", at)
+	n.log.Warnf("%s: a message that passes it and then fails is dropped when it is tried again, and is lost. Leave it out: a message comes here twice only if it failed before", at)
 }
 
 // kindOf returns the kind of a failure.
@@ -289,13 +289,13 @@ func (n *notices) sayDeadLettered(kind failureKind, messages int, last *guard.Fa
 // breakerHolds says that a topic is held because too many messages for it fail.
 func (n *notices) breakerHolds(topic string, failed, of int, last *guard.Failure) {
 	if topic == "" {
-		n.log.Errorf("%d of the last %d messages have no legal topic. What failed of them is held, and not for %s: see %s", failed, of, fieldDeadLetter, fieldBreaker)
+		n.log.Errorf("%d of the last %d messages have no legal topic. The failed ones are held, and do not go to %s: see %s", failed, of, fieldDeadLetter, fieldBreaker)
 		return
 	}
 	if !n.mayName(topic, aboutBreaker) {
 		return
 	}
-	n.log.Errorf("%d of the last %d messages for topic %s failed for good. What failed of them is held, and tried again until it passes, and not for %s: see %s. The latest: %v", failed, of, topic, fieldDeadLetter, fieldBreaker, last)
+	n.log.Errorf("%d of the last %d messages for topic %s failed for good. The failed ones are held and tried again, and do not go to %s: see %s. The latest: %v", failed, of, topic, fieldDeadLetter, fieldBreaker, last)
 }
 
 func (n *notices) breakerCloses(topic string) {
@@ -321,7 +321,7 @@ func (n *notices) sayUnreportable(kind failureKind, tries int, last *guard.Failu
 	if n.deadLetter {
 		advice = fmt.Sprintf("%s gets the classes that %s names, and nothing that may have been written", fieldDeadLetter, fieldPermanent)
 	}
-	n.log.Errorf("Messages failed that can't be reported without a loss, and are held and tried again until they pass (%d times since this was last said). %s: %s", tries, advice, text)
+	n.log.Errorf("Messages failed that can't be reported without a loss, and are held and tried again until they pass (%d times since the last such line). %s: %s", tries, advice, text)
 }
 
 // notPermanent says that a message is held because its class is not permanent.
@@ -332,5 +332,5 @@ func (n *notices) sayNotPermanent(kind failureKind, tries int, last *guard.Failu
 	if kind.topic != "" {
 		text, to = last.Error(), " for topic "+kind.topic
 	}
-	n.log.Errorf("Messages%s failed, and are held and tried again until they pass (%d times since this was last said), because %s does not name %s. Name it there, and they are handed on: %s", to, tries, fieldPermanent, kind.class, text)
+	n.log.Errorf("Messages%s failed, and are held and tried again until they pass (%d times since the last such line), because %s does not have %s. Add it there, and they are handed on: %s", to, tries, fieldPermanent, kind.class, text)
 }

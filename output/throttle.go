@@ -52,5 +52,5 @@ func (t *throttles) say(broker int32, times int, of throttle) {
 		logf("Broker %d throttles this output, because of a quota: it takes no further request for %s", broker, of.total)
 		return
 	}
-	logf("Broker %d has throttled this output %d times since this was last said, because of a quota: for %s in all, %s at most", broker, times, of.total, of.longest)
+	logf("Broker %d has throttled this output %d times since the last such line, because of a quota: for %s in all, %s at most", broker, times, of.total, of.longest)
 }

@@ -61,7 +61,7 @@ func TestThrottlingIsLoggedAtABoundedRate(t *testing.T) {
 		require.Equal(t, 1, text.Count("level=WARN", "Broker 2 throttles this output, because of a quota: it takes no further request for 40s"))
 		time.Sleep(noticeInterval)
 		synctest.Wait()
-		require.Equal(t, 1, text.Count("level=INFO", "Broker 1 has throttled this output 99 times since this was last said, because of a quota: for 1.98s in all, 20ms at most"))
+		require.Equal(t, 1, text.Count("level=INFO", "Broker 1 has throttled this output 99 times since the last such line, because of a quota: for 1.98s in all, 20ms at most"))
 		time.Sleep(2 * noticeInterval)
 		synctest.Wait()
 		require.Equal(t, 3, text.Count("throttle"), "nothing came any more")

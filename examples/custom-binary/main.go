@@ -36,7 +36,7 @@ func init() {
 func main() {
 	service.RunCLI(context.Background(),
 		service.CLIOptSetBinaryName("custom-binary"),
-		service.CLIOptOnConfigParse(output.OnConfigParse), // its outputs know what is around them
+		service.CLIOptOnConfigParse(output.OnConfigParse), // its outputs know their position in the config
 		service.CLIOptAddCommand(check.Command()),         // custom-binary check config/stream.yaml
 	)
 }
