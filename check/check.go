@@ -27,18 +27,18 @@ type Options struct {
 	Set       []string // fields of the configs to set, as path=value
 	Templates []File   // that the configs use
 
-	// Topics are looked at for outputs whose topic depends on the message.
+	// Topics are checked for outputs whose topic depends on the message.
 	Topics []string
-	// Quick is to find out no more than whether a broker answers and takes
-	// the credentials, in three seconds at most: enough for a probe.
+	// Quick checks only whether a broker answers and takes the credentials, in
+	// three seconds at most: enough for a probe.
 	Quick bool
 }
 
 // errFailing means that there are findings that are failing.
 var errFailing = errors.New("messages would fail, or wait without end: see the lines that begin with fail")
 
-// Run checks the outputs of the configs, and prints what it finds. The error is
-// also about findings.
+// Run checks the outputs of the configs, and prints the findings. It also returns an
+// error if something would fail.
 func Run(ctx context.Context, w io.Writer, opts Options) error {
 	bad, out := false, newPrinter(w)
 	for _, file := range slices.Concat(opts.Configs, opts.Resources) {

@@ -24,7 +24,7 @@ const quickTimeout = 2500 * time.Millisecond
 // answerTimeout is how long a broker may take to answer a request.
 const answerTimeout = 10 * time.Second
 
-// checker looks at an output beside the cluster that it is for.
+// checker compares an output with its cluster.
 type checker struct {
 	findings
 	view  output.View
@@ -39,11 +39,9 @@ type checker struct {
 	admin *kadm.Client
 }
 
-// inspect finds out whether an output with the config, parsed by output.Spec,
-// could do its work: whether the brokers answer and take its credentials, the
-// topic is there, and there are the rights and the sizes that it takes. It
-// writes nothing, and creates no topic. What it says of a broker may be other by
-// the time that a stream runs.
+// inspect checks whether an output with the config, parsed by output.Spec, would work.
+// It checks brokers, credentials, the topic, rights and sizes. It writes nothing, and
+// creates no topic. A cluster may have changed when the stream runs.
 func inspect(ctx context.Context, conf *service.ParsedConfig, opts Options) *checker {
 	k := &checker{wait: answerTimeout}
 	var err error
@@ -86,8 +84,8 @@ func inspect(ctx context.Context, conf *service.ParsedConfig, opts Options) *che
 	return k
 }
 
-// open makes clients of those seed brokers that answer: others would have the
-// clients wait for them.
+// open makes clients of the seed brokers that answer. With the others, the clients
+// would wait for them.
 func (k *checker) open(seeds []string) (err error) {
 	opts := append(slices.Clone(k.view.Client), kgo.SeedBrokers(seeds...))
 	config := k.view.Guard

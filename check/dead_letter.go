@@ -8,14 +8,14 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/errorrouting"
 )
 
-// compare says what failed in the source, gets to this output, and can't be taken
-// here either.
+// compare warns of messages that failed in the source, come to this output, and fail
+// here, too.
 func (o *found) compare(source *found) {
 	o.compareSize(source)
 	o.compareFields(source)
 }
 
-// compareSize compares what the topic takes with what the source's topic takes.
+// compareSize compares the size limit of the topic with that of the source's topic.
 func (o *found) compareSize(source *found) {
 	have, want := o.checked.maxBatchBytes, source.checked.maxBatchBytes
 	if !source.handsOn(guard.SizeExceeded) {
@@ -32,8 +32,8 @@ func (o *found) compareSize(source *found) {
 	}
 }
 
-// compareFields finds fields that depend on the message and are the same here and
-// there: the messages for which they give nothing that Kafka takes fail here, too.
+// compareFields finds fields that depend on the message and are the same here and in
+// the source. A message that failed for such a field fails here, too.
 func (o *found) compareFields(source *found) {
 	for field, class := range map[string]guard.Class{
 		"topic": guard.Unroutable, "partition": guard.Unroutable,

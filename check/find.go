@@ -75,8 +75,8 @@ func find(main File, resources []File, set []string) (*config, error) {
 	return c, nil
 }
 
-// lint has Benthos' linter look at all of a config. What is to be set may be
-// missing in it, and is looked at when it is set.
+// lint runs Benthos' linter on all of a config. A field that --set sets may be missing
+// in it, and is checked when it is set.
 func lint(main File, resources []File, incomplete bool) error {
 	b := service.NewStreamBuilder()
 	if !incomplete {
@@ -191,7 +191,7 @@ func (c *config) walk(file string, parsed map[string]any) error {
 	})
 }
 
-// place gives each output what is around it.
+// place tells each output its position in the config.
 func (c *config) place(outputs []errorrouting.Output) {
 	for _, o := range c.outputs {
 		for _, p := range outputs {
@@ -203,8 +203,8 @@ func (c *config) place(outputs []errorrouting.Output) {
 	}
 }
 
-// samePlace reports whether two paths are of one place: Benthos has resources by
-// their label in one, and by their number in the other.
+// samePlace reports whether two paths are of the same output. In one, resources have
+// their label, in the other their number.
 func samePlace(a, b string) bool {
 	const resources = "output_resources."
 	if strings.HasPrefix(a, resources) && strings.HasPrefix(b, resources) {

@@ -19,13 +19,13 @@ const (
 	failing  severity = "fail" // messages would fail, or wait without end
 )
 
-// finding is one thing that was found out: what, and what to do about it.
+// finding is a line of the report: a fact, and what to do about it.
 type finding struct {
 	severity severity
 	text     string
 }
 
-// findings are what was found out about an output.
+// findings are those about one output.
 type findings []finding
 
 func (f *findings) add(s severity, text string, args ...any) {
@@ -57,7 +57,7 @@ func newPrinter(w io.Writer) *printer {
 	return &printer{Writer: w, colored: isFile && term.IsTerminal(int(file.Fd())) && takesColors(), counts: map[severity]int{}}
 }
 
-// takesColors reports whether the environment lets a terminal have colors, see no-color.org.
+// takesColors reports whether the environment allows colors in a terminal, see no-color.org.
 func takesColors() bool { return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" }
 
 func (p *printer) findings(f findings) {

@@ -2,7 +2,7 @@ package check
 
 import "github.com/kafka-guarded/kafka-guarded/internal/errorrouting"
 
-// position says what the output does not do where it is in the config.
+// position warns of what can go wrong with the output at its position in the config.
 func (k *checker) position(around errorrouting.Output) {
 	if around.Stalls != "" {
 		k.add(failing, "dead letters: %s waits for a number of messages, of which there may never be enough while their batch waits for it: set its period", around.Stalls)

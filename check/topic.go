@@ -50,7 +50,7 @@ func (k *checker) checkTopic(ctx context.Context) {
 	k.configs(ctx, found)
 }
 
-// missing says what becomes of messages to a topic that does not exist.
+// missing reports what happens to messages for a topic that does not exist.
 func (k *checker) missing(ctx context.Context) {
 	const property = "auto.create.topics.enable"
 	if k.kafka.OptValue(kgo.AllowAutoTopicCreation) != true {
@@ -138,7 +138,7 @@ func (k *checker) producer(ctx context.Context, topic string) {
 	}
 }
 
-// configs checks what the topic accepts against what the output would send.
+// configs compares the limits of the topic with what the output would send.
 func (k *checker) configs(ctx context.Context, t kmsg.MetadataResponseTopic) {
 	rules := k.guard.Rules(ctx, k.topic)
 	if !rules.Known {
@@ -188,7 +188,7 @@ func (k *checker) minInSyncReplicas(ctx context.Context) int {
 	return 0
 }
 
-// unread says what it means that the topic's configs can't be read.
+// unread reports that the topic's configs can't be read, and what follows from it.
 func (k *checker) unread(err error) {
 	const without = "It works without, but after a rejection, extra requests find the failed messages, and without max_message_bytes, batches are at most 1 MiB"
 	switch {

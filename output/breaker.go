@@ -12,8 +12,8 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/guard"
 )
 
-// breakerConfig says when many failures are one: a wrong deploy upstream, or a
-// limit that an operator lowered by a slip.
+// breakerConfig says when failed messages are too many to be dead letters. Then a
+// wrong deploy upstream is the likely cause, or a limit that was lowered by mistake.
 type breakerConfig struct {
 	enabled  bool
 	share    float64 // of the last messages for a topic that may fail for good
@@ -22,8 +22,8 @@ type breakerConfig struct {
 	resume   *bloblang.Executor // nil if not configured
 }
 
-// breaker keeps what fails for good from the dead letters, while too much of a
-// topic does: it is held, and written again until it passes.
+// breaker holds the failed messages of a topic while too many of its messages fail
+// for good. They are written again until they pass, and are no dead letters.
 type breaker struct {
 	breakerConfig
 	*holder
@@ -53,8 +53,8 @@ func newBreaker(c clientConfig, n *notices, m *metrics) *breaker {
 	}
 }
 
-// hold holds what failed for topics of which too much fails, and returns what it
-// still holds when ctx ends: that is not for the dead letters.
+// hold holds the failed messages of such topics. It returns the messages that it
+// still holds when ctx ends. They must not be dead-lettered.
 func (b *breaker) hold(ctx context.Context, write writeFunc, records []*kgo.Record, verdicts []guard.Verdict) (held []int) {
 	return b.holder.hold(ctx, write, records, verdicts, func(again []int) []int {
 		b.count(records, verdicts, again)
@@ -62,8 +62,8 @@ func (b *breaker) hold(ctx context.Context, write writeFunc, records []*kgo.Reco
 	})
 }
 
-// topicOf is what messages are counted by. Those without a legal topic are counted
-// together, and out of all.
+// topicOf is the topic by which a message is counted. Messages without a legal topic
+// are counted together, as a share of all messages.
 func topicOf(r *kgo.Record) string {
 	if r == nil || guard.CheckTopic(r.Topic) != nil {
 		return ""
@@ -139,7 +139,7 @@ func (b *breaker) held(records []*kgo.Record, verdicts []guard.Verdict) (held []
 	return held
 }
 
-// open reports whether a topic is held, and has it begin or end.
+// open reports whether a topic is held. It also begins and ends the hold.
 func (b *breaker) open(topic string, resumed bool, last *guard.Failure) bool {
 	o := b.of(topic)
 	tooMany := o.full && float64(o.failed) > b.share*float64(len(o.ring))

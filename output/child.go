@@ -19,20 +19,19 @@ import (
 
 // child is an output that this one writes to, such as dead_letter.
 //
-// Which messages of a batch a child took can seldom be told from its error.
-// Benthos keeps to positions where processors have changed a batch, and where they
-// have made several of one, even the messages that the error has are not those
-// that failed. So a batch without an error is taken, and after one with an error
-// each message is sent alone until it is taken. Those that were taken with the
-// first batch are then there twice, and none is lost.
+// The error of a child seldom tells which messages of a batch it took. Benthos finds
+// them by position, also after processors changed the batch. If a processor split
+// it, even the messages in the error are not the failed ones. So a batch without an
+// error is taken. After an error, each message is sent alone until it is taken.
+// Messages that were taken with the batch are then there twice, and none is lost.
 type child struct {
 	field string // dead_letter or delivery_report
 	out   *service.OwnedOutput
 	// keepsPositions is set where no processor is between here and the outputs
-	// that the child consists of: then a BatchError is believed.
+	// of the child. Then a BatchError lists the failed messages.
 	keepsPositions bool
-	// whole is set where the batch is to stay together: then all of it is sent
-	// again.
+	// whole is set where the batch must stay together: after an error all of it
+	// is sent again.
 	whole   bool
 	retry   guard.Retry // MaxElapsedTime is how long to try, 0 for ever
 	notices *notices
@@ -81,9 +80,9 @@ func (c *child) open() (err error) {
 	return nil
 }
 
-// closeWait bounds how long the end of the child is waited for. A child that
-// never got a connection does not end. What it had to do it has acknowledged, or
-// is reported as open after lastChance.
+// closeWait bounds the wait for the end of the child: one that never got a connection
+// does not end. By then the child has acknowledged its messages, or they are
+// reported as open, after lastChance.
 const closeWait = 2 * time.Second
 
 func (c *child) close(ctx context.Context) error {
@@ -95,8 +94,8 @@ func (c *child) close(ctx context.Context) error {
 	return c.out.Close(ctx)
 }
 
-// slow is how long a write may take before it is said: a child that is not
-// connected does not answer at all.
+// slow is how long a write may take before a log line reports it. A child that is
+// not connected does not answer at all.
 const slow = 10 * time.Second
 
 // errNoAnswer is why messages wait for a child that does not answer.
@@ -140,13 +139,12 @@ func (c *child) write(ctx context.Context, batch service.MessageBatch, took func
 	c.release(w, len(open) == 0)
 }
 
-// lastChance is for how long a write to the child that is under way when the
-// stream is shut down may still succeed: else its messages might be both there
-// and reported as failed.
+// lastChance is the time for a write to the child that is running when the stream is
+// shut down. Without it, messages might be both in the child and reported as failed.
 const lastChance = 5 * time.Second
 
 // patientOf returns a context for the writes to the child. It outlives a shutdown for
-// a while: what the child is at when that begins should have an end that is known.
+// a while, so that a running write ends with a known result.
 func patientOf(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
 	patient, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(lastChance, cancel) })
@@ -167,8 +165,9 @@ type childWrite struct {
 }
 
 // first writes the messages for the first time, and returns which are still open.
-// Until the child is known to take messages, one goes ahead of the others: Benthos
-// logs each message of a batch that fails. What makes one message of a batch gets it whole.
+// Until the child has taken a message, one is sent before the others: Benthos logs
+// each message of a failed batch. A child that makes one message of a batch gets the
+// whole batch.
 func (w *childWrite) first(ctx context.Context) (open []int, err error) {
 	all := make([]int, len(w.batch))
 	for i := range all {
@@ -208,8 +207,8 @@ func (w *childWrite) together(all []int) (open []int, err error) {
 	return open, err
 }
 
-// failedOf returns the errors of the single messages that a BatchError is about,
-// nil if err is not one that is about each message of the batch once.
+// failedOf returns the errors of single messages in a BatchError. It returns nil if
+// err is none, or does not list messages of the batch once each.
 func failedOf(err error, index *service.Indexer, messages int) map[int]error {
 	var batchErr *service.BatchError
 	if !errors.As(err, &batchErr) || batchErr.IndexedErrors() == 0 {
@@ -229,12 +228,12 @@ func failedOf(err error, index *service.Indexer, messages int) map[int]error {
 	return failed
 }
 
-// enough is how many messages in a row may fail before the rest of them is left
-// for later, if none was taken: the child is probably down.
+// enough is how many messages in a row may fail, if none was taken, before the rest
+// is left for later: the child is probably down.
 const enough = 3
 
-// alone writes each of the open messages by itself, and returns which are still
-// open: first those that were not tried.
+// alone writes each of the open messages by itself. It returns the messages that are
+// still open, first those that were not tried.
 func (w *childWrite) alone(ctx context.Context, open []int) (rest []int, err error) {
 	took := false
 	for n, i := range open {
@@ -268,10 +267,10 @@ func (w *childWrite) send(batch service.MessageBatch) error {
 // one.
 const longest = time.Minute
 
-// pausesOf returns what gives the pause before the next try, and whether there is
-// time for one. The pauses are as configured, and the longer a batch has failed
-// the rarer: what the child never takes costs next to nothing, and what it takes
-// again is late by a tenth of the time at most.
+// pausesOf returns a function that returns the pause before the next try, and whether
+// there is time for one. Pauses grow to the configured one, and if a batch fails for
+// long, further: to a tenth of the time since its first failure, a minute at most. So
+// a message that the child never takes costs little.
 func pausesOf(retry guard.Retry) func() (time.Duration, bool) {
 	first := time.Now()
 	b := backoff.NewExponentialBackOff(
@@ -325,7 +324,7 @@ func (c *child) release(w *childWrite, done bool) {
 	}
 }
 
-// count returns how many messages wait, and has the metrics show it.
+// count returns how many messages wait, and sets the metric.
 func (c *child) count() (all int) {
 	for w := range c.waiting {
 		all += w.open

@@ -7,10 +7,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// clientLog passes what kgo logs on: each kind of line at once, and then at most
-// once a minute with how many there were, and about how many partitions and
-// brokers. With a broker away there is one for each partition, several times a
-// second.
+// clientLog passes on the log lines of kgo: each kind of line at once, and then at
+// most once a minute, with the number of lines, partitions and brokers. While a
+// broker is away, kgo logs a line for each partition several times a second.
 type clientLog struct {
 	log      *service.Logger
 	lines    *gather[clientLine, clientLines]
@@ -100,7 +99,7 @@ func (l clientLog) close() { l.lines.close() }
 
 func (clientLog) Level() kgo.LogLevel { return kgo.LogLevelInfo }
 
-// noProducerIDs is routine to kgo, and takes a promise from us.
+// noProducerIDs is routine to kgo, but without producer IDs a retry may duplicate.
 const noProducerIDs = "unable to initialize a producer id because the broker is too old or the client is pinned to an old version, continuing without a producer id"
 
 // Log logs what is routine to kgo a level lower, as kafka_franz does.
@@ -114,9 +113,8 @@ func (l clientLog) Log(level kgo.LogLevel, text string, fields ...any) {
 	case level == kgo.LogLevelError, level == kgo.LogLevelWarn:
 		l.lines.add(clientLine{level, text}, 1, linesOf(fields))
 	case level == kgo.LogLevelInfo:
-		// There is such a line for each batch that is refused, and few
-		// people read it: a logger with these fields would cost more than
-		// the rest of what a refusal takes.
+		// kgo writes such a line for each rejected batch. To build a logger
+		// with its fields would cost more than the rejection itself.
 		l.log.Debugf("%s: %v", text, fields)
 	}
 }

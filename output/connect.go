@@ -25,18 +25,18 @@ const (
 	redialInterval = 500 * time.Millisecond
 
 	// turnedAwayInterval is when to try again to connect to a cluster that
-	// answers, but turns us away: for example for a wrong password.
+	// answers, but rejects the connection, for example for a wrong password.
 	turnedAwayInterval = 10 * time.Second
 )
 
-// reach tries all seed brokers at a time, and returns those that answer and take
-// the credentials as soon as one does, and the others have had a moment to. kgo
-// starts with a seed at random, each client anew: with one that drops packets it
-// would wait for its dial time-out again and again. Once it is connected it knows
-// all brokers, and hardly needs a seed.
+// reach tries all seed brokers at a time, and returns those that answer and take the
+// credentials. It returns soon after the first one, and gives the others a moment.
+// A kgo client starts with a random seed. If that drops packets, the client would
+// wait for its dial time-out again and again. Once connected, it knows all brokers
+// and hardly needs a seed.
 //
-// Seeds that fail are tried again while others have not been heard of. When all
-// have failed, the error says how each.
+// Failed seeds are tried again while others have not answered. When all have failed,
+// the error has the cause of each.
 func (c *clientConfig) reach(ctx context.Context) ([]string, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -71,7 +71,7 @@ func (c *clientConfig) reach(ctx context.Context) ([]string, error) {
 	return nil, c.unreached(failed)
 }
 
-// answer is what became of a try to connect to a seed broker.
+// answer is the result of a try to connect to a seed broker.
 type answer struct {
 	seed string
 	err  error
@@ -140,8 +140,8 @@ func (c *clientConfig) ping(ctx context.Context, seed string) error {
 	return c.sasl.explain(err)
 }
 
-// turnedAway reports whether a broker answered, but will not have us: to try again
-// soon is of no use.
+// turnedAway reports whether a broker answered, and rejects the connection: there is
+// no use in trying again soon.
 func turnedAway(err error) bool {
 	var certificate *tls.CertificateVerificationError
 	return refusesCredentials(err) || errors.As(err, &certificate)

@@ -34,7 +34,7 @@ const (
 	metaLetterError = "kafka_guarded_dead_letter_error"
 )
 
-// deadLetters is the child output for what fails for good.
+// deadLetters is the child output for messages that failed for good.
 type deadLetters struct {
 	*child
 	classes []guard.Class // that fail for good
@@ -47,7 +47,7 @@ func deadLettersFrom(conf *service.ParsedConfig, config guard.Config, format let
 		return nil, nil
 	}
 	retry := config.Retry
-	retry.MaxElapsedTime = 0 // it is for what may pass
+	retry.MaxElapsedTime = 0 // it bounds the writes to Kafka alone
 	c, err := childFrom(conf, fieldDeadLetter, retry, n, m)
 	if err != nil {
 		return nil, err
@@ -60,9 +60,9 @@ func deadLettersFrom(conf *service.ParsedConfig, config guard.Config, format let
 	return &deadLetters{child: c, classes: config.Permanent, format: format, records: records}, nil
 }
 
-// deliver writes those messages of the batch that failed for good to the child,
-// but for the exceptions, and returns which it has taken. It tries again until it has taken them all, or
-// ctx ends.
+// deliver writes the messages of the batch that failed for good to the child, except
+// those in except, and returns which it has taken. It tries again until all are taken
+// or ctx ends.
 func (d *deadLetters) deliver(ctx context.Context, batch service.MessageBatch, records []*kgo.Record, verdicts []guard.Verdict, except []int) map[int]bool {
 	var failed []int
 	var letters service.MessageBatch
@@ -93,8 +93,8 @@ func (d *deadLetters) deliver(ctx context.Context, batch service.MessageBatch, r
 	return taken
 }
 
-// isLetter is the key in the context of a message that is a dead letter, for the
-// outputs that it is one of.
+// isLetter is the key in the context of a dead letter. Its value has the outputs that
+// it is a dead letter of.
 type isLetter struct{}
 
 func lettersOf(msg *service.Message) []*deadLetters {
@@ -102,8 +102,8 @@ func lettersOf(msg *service.Message) []*deadLetters {
 	return of
 }
 
-// letter makes a dead letter of a message. One that is a dead letter already keeps
-// what it says: what failed first is what its reader wants to know.
+// letter makes a dead letter of a message. A message that is one already keeps the
+// metadata of its first failure, which its reader wants to know.
 func (d *deadLetters) letter(msg *service.Message, r *kgo.Record, f *guard.Failure, now string) *service.Message {
 	of := lettersOf(msg)
 	l := msg.Copy()
@@ -119,7 +119,7 @@ func (d *deadLetters) letter(msg *service.Message, r *kgo.Record, f *guard.Failu
 	return l
 }
 
-// describe puts into the metadata of a letter why it failed, and what it takes to
+// describe adds to the metadata of a letter why it failed, and what is needed to
 // make its record again.
 func (d *deadLetters) describe(l *service.Message, r *kgo.Record, f *guard.Failure, now string) {
 	// A message that was read from a dead-letter topic has those of an earlier

@@ -19,8 +19,8 @@ const (
 	metaTimestampMs = "kafka_guarded_timestamp_ms" // if delivered
 )
 
-// deliveryReports is the child output that every message goes to once its fate is
-// known.
+// deliveryReports is the child output to which every message goes once its outcome
+// is known.
 type deliveryReports struct{ *child }
 
 func deliveryReportsFrom(conf *service.ParsedConfig, client clientConfig, n *notices, m *metrics) (*deliveryReports, error) {
@@ -42,8 +42,8 @@ func deliveryReportsFrom(conf *service.ParsedConfig, client clientConfig, n *not
 	return &deliveryReports{c}, nil
 }
 
-// deliver writes the batch with the fate of each message. Whatever becomes of that
-// changes no fate.
+// deliver writes the batch with the outcome of each message. An error of this output
+// changes no outcome.
 func (d *deliveryReports) deliver(ctx context.Context, batch service.MessageBatch, records []*kgo.Record, verdicts []guard.Verdict) {
 	report := make(service.MessageBatch, len(batch))
 	for i := range batch {
@@ -52,8 +52,8 @@ func (d *deliveryReports) deliver(ctx context.Context, batch service.MessageBatc
 	d.write(ctx, report, func(int) {})
 }
 
-// reported makes a message of a delivery report. A message that is read from one
-// may go through Kafka again: what does not hold for it any more is removed.
+// reported makes a message of a delivery report. A message that was read from a
+// report may go through Kafka again, so metadata of the earlier report is removed.
 func reported(msg *service.Message, r *kgo.Record, v *guard.Verdict) *service.Message {
 	m := msg.Copy()
 	set := func(key, value string, is bool) {

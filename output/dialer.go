@@ -15,9 +15,9 @@ import (
 
 type dialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
 
-// dialTimeout is how long a connection may take to be there, with TLS, if the
-// field tcp.connect_timeout says nothing else. It is kgo's own, which a dialer of
-// ours would be without.
+// dialTimeout is how long opening a connection may take, with TLS, unless the field
+// tcp.connect_timeout is set. It is kgo's own default, which kgo applies only to its
+// own dialer.
 const dialTimeout = 10 * time.Second
 
 // dialer opens the connections.
@@ -49,9 +49,9 @@ func (p *parser) dialer() *dialer {
 	return d
 }
 
-// renewed dials with the certificates and keys that the files have by then: they
-// are renewed on disk, and need no restart. Where they can't be used, as while
-// they are being written, those before are.
+// renewed dials with the certificates and keys that the files have now, so that
+// renewed ones need no restart. If they can't be used, for example while they are
+// being written, it uses the previous ones.
 func (p *parser) renewed(conf *tls.Config, tcp *net.Dialer) dialFunc {
 	var latest atomic.Pointer[tls.Config]
 	latest.Store(conf)
@@ -81,7 +81,8 @@ func (e handshakeError) Error() string {
 
 func (e handshakeError) Unwrap() error { return e.error }
 
-// handshake does what tls.Dialer does after it connected, which does not tell the two apart.
+// handshake does what tls.Dialer does after it connected. tls.Dialer itself does not
+// tell a failed connection from a failed handshake.
 func handshake(ctx context.Context, conn net.Conn, conf *tls.Config, address string) (net.Conn, error) {
 	if conf.ServerName == "" {
 		host, _, err := net.SplitHostPort(address)

@@ -13,8 +13,8 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/guard"
 )
 
-// endpoint is the service behind the seed brokers, where it takes other settings
-// than Apache Kafka, or other words for rights. docs/clusters.md has more.
+// endpoint is the service behind the seed brokers, if it needs other settings than
+// Apache Kafka, or has other names for rights. docs/clusters.md has more.
 type endpoint struct {
 	eventHubs bool // Azure Event Hubs
 	iam       bool // Amazon MSK with rights by IAM
@@ -32,7 +32,7 @@ func (c *clientConfig) endpoint() endpoint {
 // Right is a right in Kafka, as ACLs name it.
 type Right string
 
-// The rights that are spoken of.
+// The rights that texts name.
 const (
 	WriteTopic      Right = "WRITE on the topic"
 	WriteIdempotent Right = "IDEMPOTENT_WRITE on the cluster"
@@ -40,7 +40,7 @@ const (
 	DescribeBrokers Right = "DESCRIBE_CONFIGS on the cluster"
 )
 
-// iamActions are what rights are called in IAM policies.
+// iamActions are the names of rights in IAM policies.
 var iamActions = map[Right]string{
 	WriteTopic:      "kafka-cluster:DescribeTopic and kafka-cluster:WriteData on the topic",
 	WriteIdempotent: "kafka-cluster:WriteDataIdempotently on the cluster",
@@ -48,7 +48,7 @@ var iamActions = map[Right]string{
 	DescribeBrokers: "kafka-cluster:DescribeClusterDynamicConfiguration on the cluster",
 }
 
-// name returns what a right is called.
+// name returns the name of a right at this endpoint.
 func (e endpoint) name(r Right) string {
 	if e.iam {
 		return iamActions[r]
@@ -77,13 +77,13 @@ func (e endpoint) advice(cause error) string {
 	return ""
 }
 
-// What Event Hubs takes.
+// Limits of Event Hubs.
 const (
 	eventHubsRequest = 1046528
 	eventHubsIdle    = 240 * time.Second
 )
 
-// eventHubsHints returns which settings do not go with Event Hubs.
+// eventHubsHints returns the settings that do not work with Event Hubs.
 func (p *parser) eventHubsHints(c clientConfig) (texts []string) {
 	hint := func(text string, args ...any) { texts = append(texts, "Event Hubs: "+fmt.Sprintf(text, args...)) }
 	codec := optional(p, fieldCompression, p.conf.FieldString)

@@ -105,7 +105,7 @@ func batchFields() []*service.ConfigField {
 	}
 }
 
-// batching is what counts of the output's own batching.
+// batching is what the output needs to know of its own batching.
 type batching struct{ on, processors bool }
 
 func (p *parser) batching() (b batching) {

@@ -66,11 +66,11 @@ func connectionFields() []*service.ConfigField {
 // defaultPort is that of a seed broker without one.
 const defaultPort = "9092"
 
-// metadataMinAge is how often metadata may be asked for when something is amiss.
-// kgo's default of 5 s makes a topic that is new, or has another leader, wait.
+// metadataMinAge is the least age of metadata before it is read again after an error.
+// With kgo's default of 5 s, messages for a new topic or a new leader would wait.
 const metadataMinAge = 250 * time.Millisecond
 
-// clientConfig is what the clients are made of.
+// clientConfig has the settings of the clients.
 type clientConfig struct {
 	guard guard.Config
 	opts  []kgo.Opt
@@ -90,7 +90,7 @@ type clientConfig struct {
 	maxVersions     *kversion.Versions // nil for the newest
 }
 
-// read reads what the clients are made of.
+// read reads the settings of the clients.
 func (c *clientConfig) read(p *parser, log *service.Logger) {
 	c.failures = &connectFailures{}
 	if log != nil {
@@ -104,8 +104,8 @@ func (c *clientConfig) read(p *parser, log *service.Logger) {
 	if !p.found.none() {
 		return
 	}
-	// A client that never connects finds what only kgo would object to, so
-	// that a bad config ends the start instead of being retried for ever.
+	// A client that never connects finds settings that only kgo rejects. So a
+	// bad config ends the start, instead of being retried for ever.
 	probe, err := guard.New(c.guard, c.opts...)
 	if err != nil {
 		p.found.all = append(p.found.all, mistake{text: err.Error()})
@@ -120,9 +120,8 @@ func (c *clientConfig) connection(p *parser) {
 	c.sasl = p.sasl()
 	c.opts = append(c.opts,
 		kgo.SeedBrokers(c.seeds...),
-		// A broker that answers REBOOTSTRAP_REQUIRED (KIP-1102) sends the client
-		// back to its seeds; without this option kgo keeps the brokers that it
-		// knows.
+		// After REBOOTSTRAP_REQUIRED (KIP-1102) the client must go back to its
+		// seeds. Without this option kgo keeps the brokers that it knows.
 		kgo.OnRebootstrapRequired(func() ([]string, error) { return c.seeds, nil }),
 		kgo.ClientID(p.string(fieldClientID)),
 		kgo.MetadataMaxAge(p.duration(fieldMetadataMaxAge, metadataMinAge, time.Hour)),

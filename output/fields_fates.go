@@ -51,7 +51,7 @@ var reports = options[reporting]{
 	{"per_batch", "By batch. It loses nothing wherever the output is. The delivered messages of the batch are sent again with it, or go to the `fallback` as well.", reportPerBatch},
 }
 
-// fateFields are about what becomes of messages that are refused.
+// fateFields are about messages that failed.
 func fateFields() []*service.ConfigField {
 	return []*service.ConfigField{
 		service.NewObjectField(fieldTopicRules,

@@ -65,8 +65,8 @@ func recordFields() []*service.ConfigField {
 	}
 }
 
-// recordConfig says how to make a record out of a message. The fields that are
-// nil are not configured.
+// recordConfig has the settings to make a record of a message. A nil field is not
+// configured.
 type recordConfig struct {
 	topic     *service.InterpolatedString
 	key       *service.InterpolatedString
@@ -78,7 +78,7 @@ type recordConfig struct {
 	tombstone *bloblang.Executor
 }
 
-// read reads what records are made of.
+// read reads the settings for records.
 func (c *recordConfig) read(p *parser) {
 	if !p.has(fieldTopic) {
 		p.fail(fieldTopic, "is empty, perhaps for an environment variable that is")
@@ -103,7 +103,7 @@ func (c *recordConfig) read(p *parser) {
 	c.readTimestamp(p)
 }
 
-// readPartition reads the field partition, which goes with one partitioner only.
+// readPartition reads the field partition, which only one partitioner allows.
 func (c *recordConfig) readPartition(p *parser) {
 	c.partition = mapping(p, fieldPartition, p.conf.FieldInterpolatedString)
 	if text, static := static(c.partition); static {

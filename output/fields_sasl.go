@@ -45,10 +45,10 @@ const (
 // the AWS SDK.
 var awsMechanism func(conf *service.ParsedConfig) (sasl.Mechanism, error)
 
-// RegisterAWS sets how to make the mechanism AWS_MSK_IAM out of the fields of
-// `sasl.aws`. The package connect/aws calls it as it is imported: it brings the
-// AWS SDK, which a program without it need not build. Call it from
-// an init function only.
+// RegisterAWS sets the function that makes the mechanism AWS_MSK_IAM out of the fields
+// of `sasl.aws`. Package connect/aws calls it when it is imported. That package needs
+// the AWS SDK, and other programs need not link it. Call RegisterAWS from an init
+// function only.
 func RegisterAWS(mechanism func(conf *service.ParsedConfig) (sasl.Mechanism, error)) {
 	awsMechanism = mechanism
 }

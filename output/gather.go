@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// gather bounds how often the log says what may happen thousands of times a
-// second: the first event of a kind is said at once, and those that follow once a
+// gather bounds the log lines about events that may happen thousands of times a
+// second. The first event of a kind is logged at once, and the following ones once a
 // minute together.
 type gather[K comparable, E any] struct {
 	// say says that there were n events, all of which events is about.
@@ -25,7 +25,7 @@ type gather[K comparable, E any] struct {
 // mostKinds is how many kinds are told apart within a minute.
 const mostKinds = 20
 
-// gathered is what there was of a kind since it was last said.
+// gathered are the events of a kind since its last log line.
 type gathered[E any] struct {
 	n      int
 	events E
@@ -61,8 +61,8 @@ func (g *gather[K, E]) add(kind K, n int, event E) {
 	g.say(kind, n, event)
 }
 
-// flush says what came of a kind since it was last said, and forgets a kind of
-// which nothing came.
+// flush logs the events of a kind since its last log line. It forgets the kind if
+// there were none.
 func (g *gather[K, E]) flush(kind K) {
 	g.mu.Lock()
 	k := g.kinds[kind]
@@ -78,7 +78,7 @@ func (g *gather[K, E]) flush(kind K) {
 	g.say(kind, n, events)
 }
 
-// close says what is left to say, and has no timer run on.
+// close logs the remaining events, and stops the timers.
 func (g *gather[K, E]) close() {
 	g.mu.Lock()
 	g.closed = true

@@ -11,7 +11,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/guard"
 )
 
-// holder keeps messages that failed from being handed on, and writes them again.
+// holder holds failed messages: it does not hand them on, and writes them again.
 type holder struct {
 	why     string      // as metrics name it
 	retry   guard.Retry // MaxElapsedTime is how long to hold, 0 for ever
@@ -29,9 +29,9 @@ func newHolder(why string, retry guard.Retry, m *metrics) *holder {
 
 type writeFunc func(context.Context, []*kgo.Record) []guard.Verdict
 
-// hold writes those messages of a batch again that pick wants to be held, until it
-// wants none. It is told which were written last. What hold returns are those that
-// are still held when ctx ends.
+// hold writes the messages that pick returns again, until it returns none. It calls
+// pick with the messages that were written last. It returns the messages that are
+// still held when ctx ends.
 func (h *holder) hold(ctx context.Context, write writeFunc, records []*kgo.Record, verdicts []guard.Verdict, pick func(again []int) []int) (held []int) {
 	if held = pick(nil); len(held) == 0 {
 		return nil

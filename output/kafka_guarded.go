@@ -110,7 +110,7 @@ func newOutput(conf *service.ParsedConfig, mgr *service.Resources) (*output, err
 	})
 	if !slices.Contains(mgr.Path(), "output_resources") {
 		o.reporter()
-	} // else with the first batch: resources are made before the config around them is looked at
+	} // else with the first batch: Benthos makes resources before it reads the config around them
 	o.client.guard.Observer = observer{o.metrics, o.notices, client.guard.MaxMessageBytes}
 	return o, nil
 }
@@ -141,7 +141,7 @@ func (o *output) Connect(ctx context.Context) error {
 	return nil
 }
 
-// useAllSeeds has the client use all seed brokers, also those that did not answer at the start.
+// useAllSeeds makes the client use all seed brokers, also those that did not answer at the start.
 func useAllSeeds(ctx context.Context, g *guard.Guard, seeds []string) {
 	ctx, cancel := context.WithTimeout(ctx, requestLimitWait)
 	defer cancel()
@@ -166,9 +166,9 @@ func (o *output) checkRequestLimit(ctx context.Context, g *guard.Guard) {
 	}
 }
 
-// WriteBatch writes the batch and returns nil once every message of it is
-// delivered, or in the hands of the dead-letter output. Otherwise the error
-// names those that are not, see reporter.
+// WriteBatch writes the batch. It returns nil if every message of it was delivered, or
+// taken by the dead-letter output. Otherwise the error lists the other messages, or is
+// about the whole batch: see reporter.
 func (o *output) WriteBatch(ctx context.Context, batch service.MessageBatch) error {
 	o.mu.RLock()
 	g := o.guard
@@ -204,7 +204,7 @@ func (o *output) WriteBatch(ctx context.Context, batch service.MessageBatch) err
 	return o.reporter().report(ctx, batch, verdicts, taken)
 }
 
-// Close ends the clients. Writes that are under way return.
+// Close ends the clients. Running writes return.
 func (o *output) Close(ctx context.Context) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -10,15 +10,14 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 )
 
-// What is wrong with a config is found in one place, the parser. So the linter
-// asks it, by way of a Bloblang method, since a lint rule is a mapping. A rule of
-// a field knows the line of the field, and nothing but its value. The rule of the
-// output knows all fields, and only the output's line: it is for fields that do not
-// go together, and for those that are missing.
+// The parser alone finds mistakes in a config. The linter calls it through a Bloblang
+// method, since a lint rule is a mapping. The rule of a field sees the value of the
+// field alone, and reports its line. The rule of the output sees all fields, and
+// reports the line of the output: it finds missing fields, and fields that exclude
+// each other.
 //
-// Benthos runs no rule on a number or a bool whose value is of another type, and
-// none on what is around it. It says nothing of such a value either: it is the
-// command check that does, and the start.
+// If a number or a bool has a value of another type, Benthos runs neither its rule nor
+// that of the output, and reports nothing. The command check and the start do.
 const (
 	lintMethod = "kafka_guarded_lints"
 	lintRule   = "root = this." + lintMethod + "()"
@@ -47,8 +46,7 @@ func registerLint() {
 		})
 }
 
-// lint returns what is wrong with the value of a field, or with all the fields of an
-// output together.
+// lint returns the mistakes in the value of a field, or in all fields of an output.
 func lint(field string, v any) []mistake {
 	if field != "" {
 		return lintField(field, v)
@@ -57,8 +55,7 @@ func lint(field string, v any) []mistake {
 	return lintFields(fields)
 }
 
-// lintField returns what is wrong with the value of a field, whatever others there
-// are.
+// lintField returns the mistakes in the value of a field, without looking at others.
 //
 // An empty text passes, except for the brokers and the topic: an environment variable
 // that is not set while linting reads as one. Benthos' own linter checks the rest:
@@ -82,8 +79,8 @@ func lintField(field string, v any) (found []mistake) {
 	return found
 }
 
-// lintFields returns which fields of an output there are not, which are missing, and
-// which do not go together.
+// lintFields returns which fields of an output do not exist, which are missing, and
+// which exclude each other.
 func lintFields(fields map[string]any) []mistake {
 	found := misspelt(fields)
 	fields = maps.Clone(fields)
@@ -134,8 +131,8 @@ func mistakesIn(fields map[string]any) []mistake {
 	return p.found.all
 }
 
-// lintChild returns what is wrong with a child output. What is in it, Benthos' own
-// linter looks at.
+// lintChild returns the mistakes in a child output, except those in its own fields,
+// which Benthos' own linter finds.
 func lintChild(field string, v any) []mistake {
 	child, _ := v.(map[string]any)
 	if len(child) == 0 {
@@ -148,7 +145,7 @@ func lintChild(field string, v any) []mistake {
 
 const noOutputGiven = "must be an output, such as file: { path: ./dead-letters.jsonl }"
 
-// set returns the value without what is null or empty in it.
+// set returns the value without its null and empty parts.
 func set(v any) any {
 	switch v := v.(type) {
 	case map[string]any:

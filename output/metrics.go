@@ -8,7 +8,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/guard"
 )
 
-// metrics count messages, but for the latency, the throttling and the connections.
+// metrics count messages, except for the latency, the throttling and the connections.
 type metrics struct {
 	delivered        *service.MetricCounter
 	failed           *service.MetricCounter // by class
@@ -35,8 +35,9 @@ type metrics struct {
 // forget one, and names of topics may be made of messages.
 const mostTopicLabels = 1000
 
-// newMetrics makes the metrics, each with a value from the start: what appears with
-// its first event can't be told from what is not there, and no alert sees it rise.
+// newMetrics makes the metrics, each with a value from the start. A metric that
+// appears with its first event can't be told from a missing one, and no alert sees it
+// rise.
 func newMetrics(m *service.Metrics) *metrics {
 	all := &metrics{
 		delivered:        m.NewCounter("kafka_guarded_delivered"),
@@ -88,7 +89,7 @@ func (m *metrics) childFailed(field string, messages int) {
 	}
 }
 
-// childGaveUp counts messages that a child output is not asked to take any more.
+// childGaveUp counts messages that are not offered to a child output any more.
 func (m *metrics) childGaveUp(_ string, messages int) { m.reportGivenUp.Incr(int64(messages)) }
 
 func (m *metrics) count(verdicts []guard.Verdict) {

@@ -14,8 +14,8 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/errorrouting"
 )
 
-// notices is all that the output says in the log. Nothing of it has a part of a
-// message, and nothing comes more often than once a minute per cause.
+// notices writes the log lines of the output. No line has a part of a message, and
+// none comes more often than once a minute per cause.
 type notices struct {
 	log      *service.Logger
 	endpoint endpoint
@@ -29,7 +29,7 @@ type notices struct {
 	furtherWait, furtherTopics *gather[string, struct{}] // of those that have no line of their own
 }
 
-// failureKind is what failures are told of together by.
+// failureKind is what failures have in common that share a log line.
 type failureKind struct {
 	topic string // empty if it is no legal one: then it may be any part of a message
 	class guard.Class
@@ -86,8 +86,8 @@ const (
 // noticeInterval is how often what lasts is said again.
 const noticeInterval = time.Minute
 
-// start says what a config that works does not do, and where it is not obvious,
-// which message goes where.
+// start warns of what can go wrong with a config that works. Where it is not obvious,
+// it also says which message goes where.
 func (n *notices) start(c clientConfig, around position, policy batching, deadLetter bool) {
 	for _, text := range warnings(c, around.Output, policy, deadLetter) {
 		n.log.Warn(text)
@@ -97,7 +97,7 @@ func (n *notices) start(c clientConfig, around position, policy batching, deadLe
 	}
 }
 
-// warnings returns what a config that works does not do.
+// warnings returns what can go wrong with a config that works.
 func warnings(c clientConfig, around errorrouting.Output, policy batching, deadLetter bool) (texts []string) {
 	warn := func(text string, args ...any) { texts = append(texts, fmt.Sprintf(text, args...)) }
 	switch c.acks {
@@ -128,7 +128,7 @@ func warnings(c clientConfig, around errorrouting.Output, policy batching, deadL
 	return texts
 }
 
-// rules says what a topic accepts, when it is read first and when it has changed.
+// rules logs the limits of a topic when they are read first, and when they changed.
 func (n *notices) rules(old, now *guard.Rules, maxMessageBytes int) {
 	if now == nil || errors.Is(now.Unknown, kgo.ErrClientClosed) { // forgotten, out of use for long; or not read at a shutdown
 		return
@@ -160,7 +160,7 @@ func (n *notices) rules(old, now *guard.Rules, maxMessageBytes int) {
 	}
 }
 
-// difference says that a limit which the cluster reports is not the broker's.
+// difference warns of a limit that the cluster reports and the broker does not apply.
 func (n *notices) difference(d guard.Difference) {
 	if !n.mayName(d.Topic, aboutLimits) {
 		return
@@ -177,15 +177,16 @@ func (n *notices) difference(d guard.Difference) {
 	n.log.Warnf("The cluster reports %s for topic %s%s: the output does not go by it for this topic as long as the reported value stays the same. A gateway may report the configs of another topic", d.Name, d.Topic, taken)
 }
 
-// requestLimit warns when requests may be larger than a broker takes: it would
-// close the connection without a word.
+// requestLimit warns if requests may be larger than a broker takes, which then closes
+// the connection without an answer.
 func (n *notices) requestLimit(own, limit int) {
 	if own > limit {
 		n.log.Warnf("%s (%d) is more than the brokers take (socket.request.max.bytes %d): they close the connection on larger requests, so lower the one or raise the other", fieldBrokerWriteMaxBytes, own, limit)
 	}
 }
 
-// learned says from which size on a topic refuses messages whose rules can't be read.
+// learned warns that a topic, whose configs can't be read, rejects messages from a size
+// on.
 func (n *notices) learned(topic string, bytes int) {
 	if !n.mayName(topic, aboutLimits) {
 		return
@@ -198,8 +199,8 @@ func (n *notices) refusesNewest() {
 	n.log.Errorf("Brokers close the connection on an ApiVersions request of version 5 (KIP-1242), and answer to older ones: set %s to %s", fieldMaxVersions, OlderVersions)
 }
 
-// waiting says what holds messages up: when it begins, once a minute while it
-// lasts, and when it is over or given up.
+// waiting logs why messages wait: when it begins, once a minute while it lasts, and
+// when it is over or given up.
 func (n *notices) waiting(w guard.Waiting) {
 	switch {
 	case w.Over:
@@ -239,7 +240,7 @@ func because(cause error) string {
 	return ": " + strings.TrimSuffix(cause.Error(), ".")
 }
 
-// uncertain says that messages are reported whose fate is not known.
+// uncertain warns of messages that are reported with an unknown outcome.
 func (n *notices) uncertain(unknown, all int) {
 	n.log.Warnf("%d of the %d messages of a batch may have been written or not: sending them again may duplicate them", unknown, all)
 }
@@ -258,7 +259,7 @@ func (n *notices) childGaveUp(field string, messages int, err error) {
 	n.log.Errorf("The output of %s did not take %d messages for too long, and they are missing there: %v", field, messages, err)
 }
 
-// forgets says that a child output drops what it has seen before.
+// forgets warns that a child output drops messages that it has seen before.
 func (n *notices) forgets(at string) {
 	n.log.Warnf("%s: a message that passes it and then fails is dropped when it is tried again, and is lost. Leave it out: a message comes here twice only if it failed before", at)
 }

@@ -2,7 +2,7 @@ package output
 
 import "github.com/kafka-guarded/kafka-guarded/guard"
 
-// observer counts what guard does, and says it in the log.
+// observer passes the events of guard to metrics and log.
 type observer struct {
 	metrics         *metrics
 	notices         *notices

@@ -11,12 +11,12 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 )
 
-// parser reads fields, and notes all that is wrong with them.
+// parser reads fields, and notes all mistakes in them.
 type parser struct {
 	conf   *service.ParsedConfig
 	prefix string // of the fields' names in errors
 	found  *mistakes
-	// linting is set for the linter, which Benthos' own comes beside.
+	// linting is set for the linter, which runs together with Benthos' own.
 	linting bool
 }
 
@@ -30,7 +30,7 @@ type mistakes struct {
 type mistake struct {
 	field string // of the output, empty where none is known
 	text  string
-	// across is set if the field may be right, and does not go with another one.
+	// across is set if two fields exclude each other, and each may be right.
 	across bool
 }
 
@@ -53,7 +53,7 @@ func (p *parser) fail(field, text string, args ...any) {
 	p.note(false, field, text, args...)
 }
 
-// clash is fail for a field that does not go with another field of the output.
+// clash is fail for two fields of the output that exclude each other.
 func (p *parser) clash(field, text string, args ...any) {
 	p.note(true, field, text, args...)
 }
@@ -96,8 +96,8 @@ func (p *parser) err() error {
 	return errors.New(strings.Join(texts, "; "))
 }
 
-// has reports whether a field is set. Null is not, and nor is an empty text: that
-// is what configs have that were made by the command create.
+// has reports whether a field is set. Null and an empty text count as not set: the
+// command create writes these into configs.
 func (p *parser) has(field string) bool {
 	if !p.conf.Contains(field) {
 		return false
@@ -117,8 +117,8 @@ func parse[T any](p *parser, field string, get func(...string) (T, error)) T {
 	return v
 }
 
-// around is what the config parser puts around what is wrong: the field, which is
-// named already, and the place in a text that the user does not see.
+// around matches what the config parser adds to a mistake: the field, which the text
+// already has, and a position in a text that the user does not see.
 var around = regexp.MustCompile(`^field '[^']*': |yaml: unmarshal errors:\s*|line \d+: |^\(\d+,\d+\) |failed to parse (interpolated field|bloblang mapping) '[^']*': `)
 
 func plain(err error) string { return around.ReplaceAllString(err.Error(), "") }

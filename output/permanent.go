@@ -56,7 +56,7 @@ func (h *holdOthers) hold(ctx context.Context, write writeFunc, records []*kgo.R
 	})
 }
 
-// permanentHint says what a list of permanent classes leaves out.
+// permanentHint warns of classes that a list of permanent classes lacks.
 func permanentHint(permanent []guard.Class) string {
 	out := notPermanent(permanent)
 	if len(out) == 0 {

@@ -20,8 +20,8 @@ import (
 func TestTheLogSaysWhatAConfigLosesAtTheStart(t *testing.T) {
 	t.Parallel()
 	const (
-		leader   = "acks is leader: what the leader of a partition has acknowledged is lost if it fails"
-		none     = "acks is none: what is handed to the network counts as delivered"
+		leader   = "acks is leader: a message counts as delivered once the leader of its partition has it, and is lost if that fails"
+		none     = "acks is none: a message counts as delivered once it is sent"
 		both     = "The fallback around this output gets the others that failed"
 		inexact  = "batching is set in an output of a fallback"
 		unseen   = "The rest of the config is not seen here, as in streams mode or in a template"

@@ -13,8 +13,8 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/guard"
 )
 
-// from makes a record of each message. A message of which none can be made has
-// a nil record, and is that index's failure.
+// from makes a record of each message. If that fails, the record is nil, and failures
+// has the failure by the index of the message.
 func (c *recordConfig) from(batch service.MessageBatch) ([]*kgo.Record, map[int]*guard.Failure) {
 	made := make([]kgo.Record, len(batch))
 	records := make([]*kgo.Record, len(batch))
@@ -35,8 +35,8 @@ func (c *recordConfig) from(batch service.MessageBatch) ([]*kgo.Record, map[int]
 	return records, failures
 }
 
-// fill fills r, or returns a failure. The failure does not have the text of the
-// error behind it: Bloblang's errors, and those of parsing, quote the message.
+// fill fills r, or returns a failure. The text of the failure leaves out the error of
+// Bloblang or of parsing, which quotes the message.
 func (c *recordConfig) fill(r *kgo.Record, i int, msg *service.Message, nullKey, tombstone check) *guard.Failure {
 	const failed = "the interpolation of the field %s fails for this message"
 	var err error
@@ -54,8 +54,8 @@ func (c *recordConfig) fill(r *kgo.Record, i int, msg *service.Message, nullKey,
 		}
 		r.Partition = int32(n)
 	}
-	// Of structured content that is no JSON, such as NaN, Benthos makes empty
-	// content, without an error.
+	// If structured content is no JSON, such as NaN, Benthos returns empty
+	// content, and no error.
 	if r.Value, err = msg.AsBytes(); err != nil || len(r.Value) == 0 && msg.HasStructured() {
 		return invalid("the message's structured content can't be serialised as JSON")
 	}

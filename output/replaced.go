@@ -33,11 +33,11 @@ const (
 // untilReplaced returns a context for a write, which ends when the resource is being
 // replaced or removed.
 //
-// Benthos closes an output only when its writes have returned, and tells them
-// nothing. A write that is held would make the request to replace it wait for ever;
-// once the caller of that request leaves, the resource takes no messages any more.
-// While Benthos replaces a resource, it lets nothing else access it: that is how
-// a write finds out.
+// Benthos closes an output only when its writes have returned, and does not tell the
+// writes. So with a held write, the request to replace the output would wait for ever.
+// Once the caller of that request leaves, the resource takes no messages any more.
+// While Benthos replaces a resource, no other access to it succeeds. That is how a
+// write notices.
 func (r resource) untilReplaced(ctx context.Context) (context.Context, context.CancelFunc) {
 	if r.label == "" {
 		return ctx, func() {}

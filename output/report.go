@@ -14,19 +14,19 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/guard"
 )
 
-// reporter turns verdicts into what WriteBatch returns. A BatchError says which
-// messages failed, and is right only where Benthos takes it apart right: see
-// package errorrouting. Anywhere else an error about the whole batch is the only
-// one that loses nothing. It costs duplicates: what was delivered of the batch is
-// sent again with it, or goes to the next output of a fallback as well.
+// reporter turns verdicts into the error of WriteBatch. A BatchError lists the failed
+// messages. It is right only where Benthos assigns the list to the right messages: see
+// package errorrouting. Elsewhere only an error about the whole batch loses nothing. It
+// costs duplicates: the delivered messages of the batch are sent again, too, or also go
+// to the next output of a fallback.
 type reporter struct {
 	notices    *notices
 	perMessage bool
-	// unrouted has the pauses before an error is reported that nothing takes:
-	// the batch then comes again, with all that was delivered of it. It is nil
-	// where something does.
+	// unrouted has the pauses before an error that only the input receives. The
+	// input then sends the batch again, with its delivered messages. It is nil
+	// where a fallback or another component takes the error.
 	unrouted *pacer
-	// unreportable holds what fails where any error would lose messages. It is
+	// unreportable holds failed messages where any error would lose some. It is
 	// nil elsewhere.
 	unreportable *holder
 	letters      []guard.Class // that dead_letter takes, which are not held
@@ -39,8 +39,8 @@ func newReporter(c clientConfig, around position, policy batching, deadLetter bo
 		r.perMessage = true
 	case reportPerBatch:
 	case reportAuto:
-		// The batcher of the output's own batching is next to it: it makes
-		// of a BatchError one for each transaction that a failure is in.
+		// The batcher of the output's own batching is next to it. It turns a
+		// BatchError into an error for each transaction with a failed message.
 		r.perMessage = around.PerMessage || policy.on
 		if policy.processors {
 			r.perMessage = false
@@ -58,8 +58,8 @@ func newReporter(c clientConfig, around position, policy batching, deadLetter bo
 	return r
 }
 
-// report returns nil when every message was delivered or taken by the dead-letter
-// output, else an error that is about those that were not.
+// report returns nil if every message was delivered, or taken by the dead-letter
+// output. Else it returns an error about the other messages.
 func (r *reporter) report(ctx context.Context, batch service.MessageBatch, verdicts []guard.Verdict, taken map[int]bool) error {
 	var failed []int
 	unknown := 0
@@ -92,8 +92,8 @@ func (r *reporter) report(ctx context.Context, batch service.MessageBatch, verdi
 	return err
 }
 
-// hold holds what is not delivered, until it is or ctx ends, where Benthos would
-// lose it if it were reported.
+// hold holds undelivered messages where Benthos would lose them if they were reported,
+// until they are delivered or ctx ends.
 func (r *reporter) hold(ctx context.Context, write writeFunc, records []*kgo.Record, verdicts []guard.Verdict) {
 	if r.unreportable == nil {
 		return
@@ -111,8 +111,8 @@ func (r *reporter) hold(ctx context.Context, write writeFunc, records []*kgo.Rec
 	})
 }
 
-// headline is the error for the batch as a whole: that of the only failure, or
-// the first one's with how many there are besides, and of which classes.
+// headline is the error for the batch as a whole: that of the only failed message, or
+// that of the first one, with the number of failed messages by class.
 func headline(verdicts []guard.Verdict, failed []int, all int) error {
 	first := verdicts[failed[0]].Failure
 	if len(failed) == 1 {
@@ -137,8 +137,8 @@ func headline(verdicts []guard.Verdict, failed []int, all int) error {
 	return fmt.Errorf("%w (%d of %d messages failed: %s)", first, len(failed), all, text)
 }
 
-// pacer bounds how often something is done that comes again and again. The pause
-// grows each time, and is short again after a quiet time.
+// pacer has growing pauses between repetitions. The pause is short again after a quiet
+// time.
 type pacer struct {
 	mu      sync.Mutex
 	backOff *backoff.ExponentialBackOff
@@ -154,7 +154,7 @@ func newPacer(retry guard.Retry) *pacer {
 	)}
 }
 
-// quiet is how long nothing must have happened for the pause to be short again.
+// quiet is the time without a repetition after which the pause is short again.
 const quiet = time.Minute
 
 // wait returns after a pause, or when ctx ends.

@@ -15,14 +15,14 @@ import (
 	"github.com/twmb/franz-go/pkg/sasl"
 )
 
-// mechanisms is the one SASL mechanism that the Kafka client knows of. It stands
-// for all that are configured: which of them it is goes by what brokers offer.
+// mechanisms is the one SASL mechanism that the Kafka client gets. It stands for all
+// configured mechanisms, and uses one that the brokers offer.
 //
-// kgo would try one after the other by itself, but on the same connection, which
-// Apache Kafka closes with the first that it refuses. So the connection is
-// listened to: a broker that refuses a mechanism lists those that it offers, and
+// kgo itself would try one after the other on the same connection. But Apache Kafka
+// closes the connection when it rejects the first one. So mechanisms reads the answers
+// on the connection. A broker that rejects a mechanism lists those that it offers, and
 // the next connection uses the first of these. A connection that is opened at that
-// very moment may fail for it, and is opened again.
+// moment may fail, and is opened again.
 type mechanisms struct {
 	all []sasl.Mechanism // in order of preference
 
@@ -85,7 +85,7 @@ func nameMechanism(name string, err error) error {
 	return fmt.Errorf("authenticating with SASL mechanism %s: check the credentials: %w", name, err)
 }
 
-// refused has the next connection use a mechanism that the broker offers, if one
+// refused chooses a mechanism that the broker offers for the next connection, if one
 // of these is configured.
 func (m *mechanisms) refused(offered []string) {
 	m.mu.Lock()
@@ -99,8 +99,8 @@ func (m *mechanisms) refused(offered []string) {
 	}
 }
 
-// explain says of a connection that was turned away for its authentication what
-// was tried, and what to do.
+// explain adds to the error of a rejected authentication what was tried, and what to
+// do.
 func (m *mechanisms) explain(err error) error {
 	if m == nil {
 		return err
@@ -118,7 +118,7 @@ func (m *mechanisms) explain(err error) error {
 	return err
 }
 
-// listen has the connections tell which mechanisms a broker offers.
+// listen wraps connections, to read which mechanisms a broker offers.
 func (m *mechanisms) listen(dial dialFunc) dialFunc {
 	if m == nil {
 		return dial
@@ -174,7 +174,7 @@ func (c *handshakeConn) Read(b []byte) (int, error) {
 }
 
 // hear takes a part of the answer to the handshake: its length in four bytes, the
-// request's number in four, and what the broker says.
+// request's number in four, and the answer itself.
 func (c *handshakeConn) hear(part []byte) {
 	c.answer = append(c.answer, part...)
 	if len(c.answer) < 4 {

@@ -39,8 +39,8 @@ func (t throttle) and(next throttle) throttle {
 	return throttle{t.total + next.total, max(t.longest, next.longest)}
 }
 
-// longThrottle is from which throttle on the log says it at WARN: shorter ones
-// are what a quota does to a client that is a little too fast.
+// longThrottle is the shortest throttle that is logged at WARN. Shorter ones are usual
+// for a client that is a little too fast for its quota.
 const longThrottle = time.Second
 
 func (t *throttles) say(broker int32, times int, of throttle) {

@@ -6,8 +6,8 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 )
 
-// traces has the trace context of messages put into what their records are made
-// of, by Benthos' own wrapper around outputs.
+// traces adds the trace context to messages before records are made of them. It uses
+// Benthos' own wrapper around outputs.
 type traces struct {
 	wrapped service.BatchOutput // nil if not configured
 }
@@ -20,8 +20,8 @@ func tracesFrom(conf *service.ParsedConfig) (traces, error) {
 	return traces{wrapped}, nil
 }
 
-// into returns the batch with the trace contexts in it. The messages that it is
-// given stay as they are: dead letters and errors are about these.
+// into returns a copy of the batch with the trace contexts in it. Dead letters and
+// errors are about the original messages, which stay as they are.
 func (t traces) into(ctx context.Context, batch service.MessageBatch) service.MessageBatch {
 	if t.wrapped == nil {
 		return batch

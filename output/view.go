@@ -10,8 +10,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/errorrouting"
 )
 
-// View is what package check, which compares a config with its cluster, needs to
-// know of it.
+// View is the part of a config that package check compares with the cluster.
 type View struct {
 	Guard           guard.Config
 	Client          []kgo.Opt
@@ -23,7 +22,7 @@ type View struct {
 	Partition *service.InterpolatedString // nil if not configured
 	Keyed     bool                        // whether there is a key
 
-	// Hints is what the config does, but may not be meant to.
+	// Hints are warnings about settings that work, but may not be meant so.
 	Hints []string
 
 	client     clientConfig
@@ -64,11 +63,11 @@ func (v View) Ping(ctx context.Context, seed string) error { return v.client.pin
 // request, and answer to older ones.
 func (v View) RefusesNewest(ctx context.Context) bool { return v.client.refusesNewest(ctx, v.Seeds) }
 
-// Name returns what a right is called where the config connects to.
+// Name returns the name of a right at the endpoint of the config.
 func (v View) Name(r Right) string { return v.client.endpoint().name(r) }
 
-// Warnings returns what the config does not do in its place, as the log has it at
-// the start.
+// Warnings returns what can go wrong with the config at its position, as the log has it
+// at the start.
 func (v View) Warnings(around errorrouting.Output) []string {
 	around, deleted := deletion(v.client, around, v.deadLetter)
 	texts := warnings(v.client, around, v.policy, v.deadLetter)
