@@ -93,7 +93,7 @@ func TestWhyThereIsNoRequestLimit(t *testing.T) {
 	t.Parallel()
 	c, g := newPlain(t)
 	_, err := g.RequestLimit(t.Context())
-	require.EqualError(t, err, "no broker tells its socket.request.max.bytes")
+	require.EqualError(t, err, "no broker reports its socket.request.max.bytes")
 	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.DescribeConfigs}, Count: -1, Err: kerr.ClusterAuthorizationFailed})
 	_, err = g.RequestLimit(t.Context())
 	require.ErrorIs(t, err, kerr.ClusterAuthorizationFailed)
