@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
@@ -31,20 +32,19 @@ func TestAnObserverMayWrite(t *testing.T) {
 	o := &writesToo{}
 	g := newGuard(t, c, Config{Retry: Retry{InitialInterval: time.Millisecond}, Observer: o})
 	mine := records("t", "more", 1, 10)
-	done := make(chan struct{}, 2)
-	o.write = func() {
-		account(t, c, mine, g.Write(t.Context(), mine))
-		done <- struct{}{}
-	}
-	c.AddFault(kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.TopicAuthorizationFailed})
 	rs := records("t", "r", 5, 10)
-	go func() {
-		account(t, c, rs, g.Write(t.Context(), rs))
-		done <- struct{}{}
-	}()
+	type written struct {
+		records  []*kgo.Record
+		verdicts []Verdict
+	}
+	done := make(chan written, 2)
+	o.write = func() { done <- written{mine, g.Write(t.Context(), mine)} }
+	c.AddFault(kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.TopicAuthorizationFailed})
+	go func() { done <- written{rs, g.Write(t.Context(), rs)} }()
 	for range 2 {
 		select {
-		case <-done:
+		case w := <-done:
+			account(t, c, w.records, w.verdicts)
 		case <-time.After(5 * time.Minute):
 			t.Fatal("a write has not returned")
 		}

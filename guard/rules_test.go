@@ -627,7 +627,7 @@ func TestMetadataIsReadOnceForAFirstWrite(t *testing.T) {
 	read := c.Count(kmsg.Metadata)
 	rs := records("second", "r", 10, 10)
 	vs := g.Write(t.Context(), rs)
-	require.EqualValues(t, 1, read.Hits())
+	require.Equal(t, 1, read.Hits())
 	require.Empty(t, classes(vs))
 	account(t, c, rs, vs)
 }
