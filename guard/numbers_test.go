@@ -420,3 +420,21 @@ func TestAProducerIDIsAskedForWithAPause(t *testing.T) {
 		}
 	})
 }
+
+// A broker that takes requests and never answers does not keep records beyond
+// record_delivery_timeout, also if nothing of them was in doubt when that ended.
+func TestRecordsThatAreNeverAnsweredEndAfterTheDeliveryTimeout(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T) {
+		c := kafkafake.StartDialect(t, kafkafake.Kafka(), &kafkafake.Network{Latency: time.Millisecond})
+		c.Topic("t", 1)
+		c.AddFault(kafkafake.Fault{Do: kafkafake.DelayAnswer, Count: -1, Pause: time.Hour})
+		g := newGuard(t, c, Config{Retry: Retry{InitialInterval: time.Second}}, append(c.Opts(), kgo.RecordDeliveryTimeout(5*time.Second), kgo.ProduceRequestTimeout(10*time.Second))...)
+		began := time.Now()
+		rs := records("t", "r", 3, 10)
+		vs := g.Write(t.Context(), rs)
+		require.Equal(t, map[int]Class{0: Transient, 1: Transient, 2: Transient}, classes(vs))
+		require.Equal(t, Unknown, vs[0].Outcome)
+		require.Greater(t, time.Since(began), 5*time.Second)
+		require.Less(t, time.Since(began), time.Minute)
+	})
+}

@@ -1,8 +1,10 @@
 package guard
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"math"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -262,12 +264,8 @@ func (w *write) wait(slots []*slot, records []*producer.Record) {
 	}
 	look := time.NewTimer(lookEvery)
 	defer look.Stop()
-	var deadline <-chan time.Time
-	if most := w.guard.settings.deliveryTimeout; most > 0 {
-		timer := time.NewTimer(most)
-		defer timer.Stop()
-		deadline = timer.C
-	}
+	late := time.NewTimer(cmp.Or(w.guard.settings.deliveryTimeout, math.MaxInt64))
+	defer late.Stop()
 	for {
 		select {
 		case <-w.sent.Done:
@@ -275,7 +273,8 @@ func (w *write) wait(slots []*slot, records []*producer.Record) {
 		case <-look.C:
 			look.Reset(lookEvery)
 			w.guard.waits.forAck(w, slots)
-		case <-deadline:
+		case <-late.C:
+			late.Reset(lookEvery) // what was not in doubt may be by then
 			w.timeOut(records)
 		case <-w.ctx.Done():
 			w.giveUp(records)

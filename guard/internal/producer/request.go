@@ -71,7 +71,7 @@ func (r *request) bind() {
 			left = append(left, p)
 		case taken:
 			r.batches = append(r.batches, b)
-			r.size += b.size + batchInRequest
+			r.size += b.size + p.inRequest()
 			full = b.Alone || r.size >= most
 		}
 	}

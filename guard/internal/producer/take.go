@@ -43,7 +43,7 @@ func (p *partition) take(n *node, room int, first bool) (*Batch, taking) {
 		most = limit
 	}
 	if !first {
-		most = min(most, room-batchInRequest)
+		most = min(most, room-p.inRequest())
 	}
 	b := p.nextBatch(most)
 	p.listed = false
@@ -91,21 +91,22 @@ func (p *partition) leastRoom() int {
 			return 1 << 30
 		}
 		if b.unanswered {
-			return b.size + batchInRequest
+			return b.size + p.inRequest()
 		}
-		return int(b.Records[0].Size) + batchInRequest
+		return int(b.Records[0].Size) + p.inRequest()
 	}
 	if len(p.queue) > 0 {
 		if p.queue[0].Alone {
 			return 1 << 30
 		}
-		return int(p.queue[0].Size) + batchInRequest
+		return int(p.queue[0].Size) + p.inRequest()
 	}
 	return 0
 }
 
-// batchInRequest is what a batch takes in a request besides itself, at most.
-const batchInRequest = 16
+// inRequest is what a batch takes in a request besides itself, at most: its partition, lengths,
+// and the topic, by name or by ID.
+func (p *partition) inRequest() int { return 32 + max(len(p.topic.name), len(p.topic.id.Load())) }
 
 // nextBatch takes the next batch off what is to be sent, nil if there is none.
 func (p *partition) nextBatch(most int) *Batch {

@@ -86,8 +86,8 @@ func (p *partition) withdraw(records []*Record, which Withdrawal, why func(r *Re
 		case r.Ended():
 		case r.part.Load() != p:
 			moved = append(moved, r)
-		case which == Doubtful && (!r.doubt || inFlight[r] || asked[r]):
-		case asked[r], inFlight[r] && which == Queued:
+		case which == Doubtful && !r.doubt:
+		case asked[r], inFlight[r] && which != All:
 			if r.leaving == nil {
 				r.leaving = func() error { return why(r) }
 			}
