@@ -153,8 +153,8 @@ func (p *partition) follow(b *Batch, plan Plan) {
 		}
 	default:
 		for _, part := range plan.Parts {
-			if b.unanswered && len(part.Records) == len(b.Records) {
-				b.Alone = part.Alone // the very same batch tells what became of it
+			if b.unanswered && len(b.Records) == 1 && len(part.Records) == 1 {
+				b.Alone = part.Alone // the very same batch tells what became of it; one of many may be too large
 				parts = append(parts, b)
 				continue
 			}
