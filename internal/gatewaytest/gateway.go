@@ -159,7 +159,7 @@ func waitFor(t testing.TB, address string, ended chan struct{}) {
 }
 
 func newGateway(address string) *Gateway {
-	return &Gateway{Address: address, url: "http://" + address + "/topics/", client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
+	return &Gateway{Address: address, url: "http://" + address + "/topics/", client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, ExpectContinueTimeout: time.Minute}}}
 }
 
 // Result is what an answer says of one record.
@@ -301,7 +301,7 @@ func (l *Load) Check(topic map[string]string) []string {
 // "https://127.0.0.1:8443". The transport may be nil.
 func (g *Gateway) Through(proxy string, transport *http.Transport) *Gateway {
 	if transport == nil {
-		transport = &http.Transport{MaxIdleConnsPerHost: 64}
+		transport = &http.Transport{MaxIdleConnsPerHost: 64, ExpectContinueTimeout: time.Minute}
 	}
 	return &Gateway{Address: g.Address, url: proxy + "/topics/", client: &http.Client{Transport: transport}}
 }
