@@ -43,7 +43,7 @@ race:
 	@$(call each,go test -short -race -shuffle=on $$(go list ./... | grep -v /sim$$))
 
 fmt:
-	@test -z "$$(gofmt -l . | tee /dev/stderr)"
+	@files=$$(gofmt -l .); test -z "$$files" || { echo "$$files"; exit 1; }
 
 vet:
 	@$(call each,go vet ./...)
