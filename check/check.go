@@ -1,5 +1,5 @@
-// Package check is the subcommand check: it reports what would fail in the
-// kafka_guarded outputs of a config, before the config runs, and what to do.
+// Package check is the subcommand check. Before a config runs, it reports the problems
+// of its kafka_guarded outputs, and how to solve each.
 package check
 
 import (

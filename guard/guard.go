@@ -2,7 +2,7 @@
 // was delivered, and if not, why.
 //
 // Kafka rejects a batch as a whole. Guard finds the records at fault and delivers
-// all others. It never reports a record as not written that may be in the log.
+// all others. If a record may be in the log, Guard never reports it as not written.
 //
 // A Write goes through these steps:
 //
@@ -10,7 +10,7 @@
 //	send             internal/producer   partitions, batches, requests, answers
 //	retry            retry.go            decides about a batch that was not acked
 //	isolate          internal/isolate    finds the records at fault in a rejected batch
-//	wait             write.go            until each record has ended, or the write gives up
+//	wait             write.go            until each record is acked, failed or given up
 package guard
 
 import (

@@ -1,5 +1,5 @@
-// Package output registers the kafka_guarded output with Benthos. Importing it
-// for its side effect is all it takes:
+// Package output registers the kafka_guarded output with Benthos. A program imports
+// it for its side effect:
 //
 //	import _ "github.com/kafka-guarded/kafka-guarded/output"
 package output

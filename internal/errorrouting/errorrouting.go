@@ -1,5 +1,6 @@
-// Package errorrouting tells what Benthos does with the errors of an output, by
-// the position of the output in the config. It reads configs, and runs nothing.
+// Package errorrouting finds out how Benthos handles the errors of an output. That
+// depends on the position of the output in the config. The package reads configs, and
+// runs nothing.
 //
 // An output may list the failed messages of a batch in a BatchError. Benthos finds
 // the listed messages by tags in their contexts. A processor that works on batches

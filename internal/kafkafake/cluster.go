@@ -1,5 +1,5 @@
-// Package kafkafake is a Kafka cluster in the test's own process: kfake, and what
-// our tests ask of it.
+// Package kafkafake runs a Kafka cluster in the process of a test. The cluster is kfake,
+// with the dialects of other brokers, a network in memory, and faults on it.
 package kafkafake
 
 import (

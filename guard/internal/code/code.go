@@ -1,6 +1,6 @@
-// Package code is the only place that names Kafka's error codes. It has the meaning
-// of each code on a produce request: whether it is about the batch, the partition
-// or the producer, its class, and whether the batch may be in the log nevertheless.
+// Package code is the only place that names Kafka's error codes. For each code of a
+// Produce response it has the failure class and the scope: batch, partition or
+// producer. It also has whether the broker may have appended the batch.
 package code
 
 import (

@@ -2,16 +2,18 @@
 //
 // A record fails only with proof:
 //
-//  1. by the topic's limits, fresh and confirmed (package limits);
-//  2. by a rejection alone in its request, with a code about the record (alone.go);
-//  3. by the broker's list of failed records (KIP-467), once its lists have proved right
-//     (listed.go);
-//  4. for its size, if a smaller record was rejected alone, see limits.TooLarge.
+//  1. It exceeds a limit of the topic that is fresh and confirmed (package limits).
+//  2. The broker rejected it alone in a request, with a code about the record (alone.go).
+//  3. The broker listed it in its record errors (KIP-467), and an earlier list was right
+//     (listed.go).
+//  4. The broker rejected another record alone for its size, and that record was no larger
+//     (limits.TooLarge).
 //
-// An ambiguous code, or one about a timestamp that the client set, counts only if the
-// partition acked another batch between two rejections of the record, three seconds apart.
+// An ambiguous code counts only if the record was rejected twice, three seconds apart, and
+// the partition acked another batch in between. The same holds for a code about the
+// timestamp if the producer set it.
 //
-// Without proof a batch is split: by size (size.go), or in halves.
+// Without proof a batch is split by size (size.go), or in halves.
 package isolate
 
 import (

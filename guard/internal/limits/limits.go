@@ -1,17 +1,17 @@
-// Package limits has the limits of each topic: those that the cluster reports, and those
-// that were learned from its answers.
+// Package limits has the limits of each topic: reported limits are in the topic's configs,
+// learned limits come from the answers to Produce requests.
 //
 // A reported limit rejects a record locally only if it is fresh and confirmed:
 //
 //	fresh       it was read within the last second (cache.go)
-//	confirmed   the broker has rejected a record that is no farther over the limit,
-//	            alone, by an answer that fits (confirmed.go)
+//	confirmed   a record that exceeds the limit by as much or less was sent alone, and the
+//	            broker rejected it with a code that fits the limit (confirmed.go)
 //
-// Gateways have been seen to report the configs of another topic. So the first record
-// that a limit would reject is sent alone. If the broker takes it, that limit is not
-// believed.
+// Some gateways report the configs of another topic. So the first record that exceeds a
+// limit is sent alone. If the broker acks it, that limit rejects no record until another
+// value is reported.
 //
-// Learned limits bound the size of batches, whether or not limits are reported
+// Learned limits bound the size of batches, also where no limits are reported
 // (learned.go).
 package limits
 

@@ -2,7 +2,6 @@
 // and sends them through a kgo client, which stays responsible for connections,
 // versions, authentication and throttling.
 //
-//	                    node is known,
 //	Send ──► pending ──► queued ──► in flight ──► acked
 //	         (topic)    (partition)    │  ▲
 //	                        ▲          ▼  │ as it is
@@ -12,16 +11,21 @@
 //	                        ├── parts ─┤
 //	                        └ blocked ◄┘
 //
-// A partition has one batch in flight. What is queued meanwhile goes into the
-// next one (group commit), so that batches grow under load and nothing lingers
-// at rest. A batch that was not acked is put before a Policy, which says what is
-// sent in its place: the very same batch, parts of it, or single records later.
-// The producer knows no failure classes and does not ask why a batch was
-// rejected.
+// A record is pending until the partitions of its topic are known, and queued
+// until a request to the leader has room for it. A record is blocked while it, or
+// an earlier record with its key, waits to be retried by itself.
 //
-// With idempotence a batch without an answer is sent again with the sequence
-// numbers that it had, before anything else of its partition. So it is in doubt
-// only until the next answer, see sequence.go.
+// A partition has one batch in flight. Records that are queued meanwhile go into
+// the next batch (group commit). So batches grow under load, and a record for an
+// idle partition is sent at once.
+//
+// If a batch was not acked, the producer asks a Policy. The Policy returns a Plan:
+// send the same batch again, send parts of it, send single records later, or fail
+// records. The producer knows no failure classes.
+//
+// With idempotence, a batch without an answer is sent again with the same sequence
+// numbers, before any other batch of its partition. It is in doubt only until the
+// next answer, see sequence.go.
 package producer
 
 import (
