@@ -116,11 +116,12 @@ func (m *metadata) run() {
 	}
 }
 
-// metadataWait bounds how long a metadata request is waited for.
-const metadataWait = 10 * time.Second
+// askWait bounds how long an answer about topics or a producer ID is waited for. kgo asks
+// any broker, now and then a seed, and one that does not answer may take as long as a dial.
+const askWait = 10 * time.Second
 
 func (p *Producer) readMetadata(wanted map[string]struct{}) error {
-	ctx, cancel := context.WithTimeout(p.life, metadataWait)
+	ctx, cancel := context.WithTimeout(p.life, askWait)
 	defer cancel()
 	req := kmsg.NewPtrMetadataRequest()
 	req.AllowAutoTopicCreation = p.cfg.AutoCreate

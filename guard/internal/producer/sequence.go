@@ -110,7 +110,9 @@ func (i *ids) ask() (producerID, *Answer) {
 		req := kmsg.NewPtrInitProducerIDRequest()
 		req.TransactionTimeoutMillis = math.MaxInt32
 		req.ProducerID, req.ProducerEpoch = -1, -1
-		resp, err := req.RequestWith(p.life, p.cfg.Client)
+		ctx, cancel := context.WithTimeout(p.life, askWait)
+		resp, err := req.RequestWith(ctx, p.cfg.Client)
+		cancel()
 		if p.life.Err() != nil {
 			return noProducer, &Answer{Err: errClosed, Producer: true}
 		}
