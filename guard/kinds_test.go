@@ -70,14 +70,7 @@ func TestHowOftenAMissingTopicIsAskedFor(t *testing.T) {
 			{0, 1, 1},
 			{-1, 30, 0},
 		} {
-			held := 0
-			c, g := newVirtual(t, Config{Retry: Retry{InitialInterval: time.Second}, Observer: observer{onRetry: func(class Class, n int) {
-				require.Equal(t, UnknownTopic, class)
-				held += n
-			}}}, kgo.UnknownTopicRetries(test.retries))
-			c.AddFault(kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.UnknownTopicOrPartition, Count: test.refusals})
-			require.Empty(t, classes(g.Write(t.Context(), records("t", "r", 1, 10))))
-			require.Equal(t, test.held, held, "%+v", test)
+			require.Equal(t, test.held, heldFor(t, UnknownTopic, kgo.UnknownTopicRetries(test.retries), kerr.UnknownTopicOrPartition, test.refusals), "%+v", test)
 		}
 	})
 }
@@ -86,16 +79,22 @@ func TestHowOftenAMissingTopicIsAskedFor(t *testing.T) {
 func TestHowOftenABatchIsSentBeforeItIsHeld(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T) {
 		for _, test := range []struct{ retries, refusals, held int }{{2, 2, 0}, {2, 3, 1}} {
-			held := 0
-			c, g := newVirtual(t, Config{Retry: Retry{InitialInterval: time.Second}, Observer: observer{onRetry: func(class Class, n int) {
-				require.Equal(t, Transient, class)
-				held += n
-			}}}, kgo.RecordRetries(test.retries))
-			c.AddFault(kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.NotEnoughReplicas, Count: test.refusals})
-			require.Empty(t, classes(g.Write(t.Context(), records("t", "r", 1, 10))))
-			require.Equal(t, test.held, held, "%+v", test)
+			require.Equal(t, test.held, heldFor(t, Transient, kgo.RecordRetries(test.retries), kerr.NotEnoughReplicas, test.refusals), "%+v", test)
 		}
 	})
+}
+
+// heldFor returns how often a record is held for a class, and for no other, that is answered
+// with a code so many times and is delivered then.
+func heldFor(t *testing.T, class Class, retries kgo.Opt, code *kerr.Error, refusals int) (held int) {
+	t.Helper()
+	c, g := newVirtual(t, Config{Retry: Retry{InitialInterval: time.Second}, Observer: observer{onRetry: func(of Class, n int) {
+		require.Equal(t, class, of)
+		held += n
+	}}}, retries)
+	c.AddFault(kafkafake.Fault{Do: kafkafake.Refuse, Code: code, Count: refusals})
+	require.Empty(t, classes(g.Write(t.Context(), records("t", "r", 1, 10))))
+	return held
 }
 
 // A cluster that does not answer what its topics accept is asked again after ten seconds, and

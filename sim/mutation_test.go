@@ -48,7 +48,7 @@ var mutations = []mutation{
 	{"an answer is for another batch of its request", "internal/producer/request.go", []string{"return b != nil && b.Partition == partition && (", "return b != nil && ("}},
 	{"an error is an ack", "internal/producer/request.go", []string{"case p.ErrorCode == 0:", "case p.ErrorCode == 0 || p.ErrorCode == 87:"}},
 	{"a duplicate is an ack", "internal/producer/request.go", []string{"case p.ErrorCode == 0:", "case p.ErrorCode == 0 || p.ErrorCode == 46:"}},
-	{"what is given up is sent again", "internal/producer/withdraw.go", []string{"if r.leaving != nil && !r.Ended() {\n\t\t\to :=", "if false {\n\t\t\to :="}},
+	{"what is given up is sent again", "internal/producer/withdraw.go", []string{"if r.leaving != nil && !r.Ended() {\n\t\t\tp.endAll", "if false {\n\t\t\tp.endAll"}},
 	{"a record that has ended stays in the queue", "internal/producer/partition.go", []string{"\t\tp.drops = false\n\t\tp.dropEnded()\n", "\t\tp.drops = false\n"}},
 	{"records overtake one with their key", "internal/producer/blocked.go", []string{"if r.Key != nil && !p.block(r) {", "if r.Key != nil && false {"}},
 	{"the list counts from the end", "internal/isolate/listed.go", []string{"\t\tr := b.Records[e.Index]\n\t\trest =", "\t\tr := b.Records[len(b.Records)-1-e.Index]\n\t\trest ="}},

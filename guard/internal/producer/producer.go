@@ -200,7 +200,7 @@ func New(cfg Config, hook *Hook) *Producer {
 }
 
 // Close ends what is not acked: NotWritten if it was never sent, else Unknown. The client
-// is the caller's to close, before.
+// is the caller's to close, after it.
 func (p *Producer) Close() {
 	p.end() // no topic takes records any more
 	p.mu.RLock()

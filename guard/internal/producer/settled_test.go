@@ -52,6 +52,17 @@ func heldBack(t *testing.T, p *partition, n int) {
 	}, 5*time.Minute, time.Millisecond)
 }
 
+// requireSettled sends a record whose first answer is lost, and requires that it is acked, and
+// in the log once.
+func requireSettled(t *testing.T, c *kafkafake.Cluster, p *Producer) {
+	t.Helper()
+	c.AddFault(kafkafake.Fault{Do: kafkafake.DisconnectAfter})
+	r := send(p, kgo.Record{Value: []byte("in doubt")})
+	wait(t, r)
+	require.Equal(t, Acked, r.Outcome(), "%v", r.Reason)
+	requireExact(t, c, []*Record{r})
+}
+
 // Of two records in doubt, one is not taken for the other: brokers know a batch by its
 // numbers alone.
 func TestARecordInDoubtIsNotTakenForAnother(t *testing.T) {
@@ -131,11 +142,7 @@ func TestATopicWithoutAnIDIsNoOther(t *testing.T) {
 	}
 	p = newProducer(t, c, inOrder(noID), func(cfg *Config) { cfg.MetadataMinAge = time.Hour })
 	wait(t, send(p, kgo.Record{Value: []byte("first")}))
-	c.AddFault(kafkafake.Fault{Do: kafkafake.DisconnectAfter})
-	r := send(p, kgo.Record{Value: []byte("in doubt")})
-	wait(t, r)
-	require.Equal(t, Acked, r.Outcome(), "%v", r.Reason)
-	requireExact(t, c, []*Record{r})
+	requireSettled(t, c, p)
 }
 
 // An ack is one for the topic that the batch was written to, whatever metadata says meanwhile.
@@ -174,11 +181,7 @@ func TestARecordInDoubtGoesToTheNextTopic(t *testing.T) {
 	}
 	p = newProducer(t, c, inOrder(recreated))
 	wait(t, send(p, kgo.Record{Value: []byte("first")}))
-	c.AddFault(kafkafake.Fault{Do: kafkafake.DisconnectAfter})
-	r := send(p, kgo.Record{Value: []byte("in doubt")})
-	wait(t, r)
-	require.Equal(t, Acked, r.Outcome(), "%v", r.Reason)
-	requireExact(t, c, []*Record{r})
+	requireSettled(t, c, p)
 }
 
 // What was given up is forgotten with the next ack: a later batch without an answer is sent
@@ -195,11 +198,8 @@ func TestAnAckSettlesWhatWasGivenUp(t *testing.T) {
 	p.Withdraw([]*Record{gone}, All, givenUp)
 	close(stop.letGo)
 	wait(t, gone, send(p, kgo.Record{Value: []byte("acked")}))
-	c.AddFault(kafkafake.Fault{Do: kafkafake.DisconnectAfter})
-	r := send(p, kgo.Record{Value: []byte("in doubt")})
-	wait(t, r)
-	require.Equal(t, Acked, r.Outcome(), "%v", r.Reason)
-	requireExact(t, c, []*Record{gone, r})
+	requireSettled(t, c, p)
+	requireExact(t, c, []*Record{gone})
 }
 
 // A write may give up at the moment of Close: each of its records ends once.

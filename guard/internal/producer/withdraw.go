@@ -158,11 +158,7 @@ func (p *partition) endLeaving(b *Batch) {
 	gone := map[*Record]bool{}
 	for _, r := range b.Records {
 		if r.leaving != nil && !r.Ended() {
-			o := NotWritten
-			if r.doubt {
-				o = Unknown
-			}
-			p.finish([]*Record{r}, o, r.leaving())
+			p.endAll([]*Record{r}, r.leaving())
 		}
 		if r.Ended() {
 			gone[r] = true
