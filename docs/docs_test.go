@@ -292,7 +292,7 @@ func TestCodeIsThatOfTheExamples(t *testing.T) {
 			examples += strings.TrimPrefix(line, "\t")
 		}
 	}
-	for _, path := range []string{"../README.md", "migration-callbacks.md"} {
+	for _, path := range []string{"embedding.md", "migration-callbacks.md"} {
 		for _, b := range blocks(documents(t)[path]) {
 			if b.language == "go" {
 				require.Contains(t, examples, strings.TrimPrefix(b.text, "import "), path)
@@ -337,19 +337,23 @@ func anchors(text string) (all []string) {
 	return all
 }
 
-// CONTRIBUTING names every file of guard and output, and every package in them, and none
+// code.md names every file of guard and output, and every package in them, and none
 // that is not there.
-func TestContributingNamesEveryFile(t *testing.T) {
+func TestEveryFileIsNamed(t *testing.T) {
 	t.Parallel()
-	text := documents(t)["../CONTRIBUTING.md"]
+	page := documents(t)["code.md"]
 	for _, folder := range []string{"guard", "output"} {
-		_, table, ok := strings.Cut(text, "| file of `"+folder+"/` |")
+		_, list, ok := strings.Cut(page, "## Files of "+folder+"\n\n")
 		require.True(t, ok, folder)
-		table, _, _ = strings.Cut(table, "\n\n")
+		list, _, _ = strings.Cut(list, "\n\n")
 		var named []string
-		for row := range strings.Lines(table) {
-			cell, _, _ := strings.Cut(strings.TrimPrefix(row, "|"), "|")
-			for _, match := range regexp.MustCompile("`([a-z0-9_]+\\.go|internal/[a-z]+)`").FindAllStringSubmatch(cell, -1) {
+		for line := range strings.Lines(list) {
+			item, is := strings.CutPrefix(line, "- ")
+			if !is {
+				continue // it goes on with the item before
+			}
+			names, _, _ := strings.Cut(item, ": ")
+			for _, match := range regexp.MustCompile("`([a-z0-9_]+\\.go|internal/[a-z]+)`").FindAllStringSubmatch(names, -1) {
 				named = append(named, match[1])
 			}
 		}
@@ -370,13 +374,32 @@ func TestContributingNamesEveryFile(t *testing.T) {
 	}
 }
 
-// The files and functions of "Follow one oversize record" are there, and a reader opens no
-// file more than 15 times after the first.
+// code.md names every folder that has code, with the folders above it or by itself.
+func TestEveryFolderIsNamed(t *testing.T) {
+	t.Parallel()
+	page := documents(t)["code.md"]
+	for _, pattern := range []string{"../*/*.go", "../internal/*/*.go", "../tools/*/*.go"} {
+		paths, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		for _, path := range paths {
+			folder := strings.TrimPrefix(filepath.Dir(path), "../")
+			if folder != "docs" && folder != "integration" {
+				require.Contains(t, page, "`"+folder, path)
+			}
+		}
+	}
+	for _, match := range regexp.MustCompile("`([a-z./_-]+)/`").FindAllStringSubmatch(page, -1) {
+		_, err := os.Stat("../" + match[1])
+		_, inIntegration := os.Stat("../integration/" + match[1])
+		require.True(t, err == nil || inIntegration == nil, "there is no folder %s", match[1])
+	}
+}
+
+// The files and functions of trace.md are there, and its reader changes the file 15 times
+// at most.
 func TestTheTraceThroughTheCode(t *testing.T) {
 	t.Parallel()
-	_, section, ok := strings.Cut(documents(t)["../CONTRIBUTING.md"], "## Follow one oversize record\n")
-	require.True(t, ok)
-	section, _, _ = strings.Cut(section, "\n## ")
+	section := documents(t)["trace.md"]
 	steps := regexp.MustCompile("(?m)^\\d+\\. `([a-z_/]+\\.go)`: ((?:.|\n    )*)").FindAllStringSubmatch(section, -1)
 	require.NotEmpty(t, steps)
 	require.LessOrEqual(t, len(steps)-1, 15, "changes of file")

@@ -130,3 +130,18 @@ func TestKubernetesCredentialsAreFiles(t *testing.T) {
 	require.Contains(t, text, "secretName: kafka-guarded")
 	require.Contains(t, read(t, "../deploy/kubernetes/secret.yaml"), "credentials.env: |\n    KAFKA_USER=")
 }
+
+// The table of alerts.md has each alert with its severity.
+func TestTableOfAlerts(t *testing.T) {
+	t.Parallel()
+	rule := regexp.MustCompile(`- alert: KafkaGuarded(\w+)\n(?:  .*\n)*?        labels: \{ severity: (\w+) \}`)
+	var want, got []string
+	for _, m := range rule.FindAllStringSubmatch(read(t, "../deploy/prometheus/alerts.yaml"), -1) {
+		want = append(want, m[1]+" "+m[2])
+	}
+	for _, m := range regexp.MustCompile(`(?m)^\| \[(\w+)\]\(#\w+\) \| (\w+) \|`).FindAllStringSubmatch(read(t, "alerts.md"), -1) {
+		got = append(got, m[1]+" "+m[2])
+	}
+	require.Greater(t, len(want), 10)
+	require.Equal(t, want, got)
+}
