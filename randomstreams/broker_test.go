@@ -21,11 +21,11 @@ import (
 type broker struct {
 	cluster *kfake.Cluster
 	faults  map[int]fault // by produce request
-	current fault         // of the one at hand
-	cut     atomic.Bool   // the next answer
+	current fault         // the fault of the current request
+	cut     atomic.Bool   // whether to cut the connection before the next answer
 }
 
-// newBroker starts it. Before each produce request it calls event.
+// newBroker starts the broker. Before each produce request it calls event.
 func newBroker(p *plan, event func()) (*broker, error) {
 	b := &broker{faults: p.faults}
 	var err error
@@ -43,7 +43,7 @@ func newBroker(p *plan, event func()) (*broker, error) {
 	return b, err
 }
 
-// injectFaults makes the broker fail as planned, and reject poison.
+// injectFaults makes the broker fail as planned, and reject records with the mark.
 func (b *broker) injectFaults(partitions int, event func()) {
 	requests := 0
 	b.cluster.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
@@ -60,8 +60,7 @@ func (b *broker) injectFaults(partitions int, event func()) {
 		}
 		return nil, nil, false
 	})
-	// The first fault that matches answers: a broker validates before it
-	// appends.
+	// The first fault that matches is the answer: a broker validates before it appends.
 	for partition := range int32(partitions) {
 		b.cluster.Fault(kfake.Fault{
 			Keys: []kmsg.Key{kmsg.Produce}, Topic: "t", Partitions: []int32{partition}, Err: kerr.InvalidRecord, Count: -1,
@@ -88,7 +87,7 @@ func (b *broker) injectFaults(partitions int, event func()) {
 	}
 }
 
-// listener makes connections that can be cut before the broker answers.
+// listener makes connections that can be cut before the broker's answer gets through.
 type listener struct {
 	net.Listener
 	cut *atomic.Bool
@@ -115,7 +114,7 @@ func (c conn) Write(p []byte) (int, error) {
 	return c.Conn.Write(p)
 }
 
-// read enters the records of the topics in the checker.
+// read enters the records of the topics into the checker.
 func (w *scenario) read(ctx context.Context) error {
 	log, err := kafkafake.Read(ctx, w.cluster, "t")
 	if err != nil {
@@ -128,7 +127,7 @@ func (w *scenario) read(ctx context.Context) error {
 		}
 		sequence := fmt.Sprintf("%d/%s", r.Partition, r.Key)
 		if len(w.around()) > 0 {
-			sequence = "" // the pipeline has a thread per CPU
+			sequence = "" // the pipeline has a thread per CPU, so it changes the order
 		}
 		for _, c := range all {
 			w.Deliver(c.unit(), "t", sequence)
@@ -152,8 +151,9 @@ func (w *scenario) read(ctx context.Context) error {
 	return nil
 }
 
-// deadLetter enters a dead letter. A fallback may get a batch as it was before the
-// output's processors, and with good messages that its own processors multiply.
+// deadLetter enters a dead letter. A fallback may get two more kinds of messages: a
+// batch as it was before the output's processors, and copies that its own processors
+// made of good messages.
 func (w *scenario) deadLetter(text []byte, why string) error {
 	all, err := contents(text)
 	for _, c := range all {
@@ -162,7 +162,7 @@ func (w *scenario) deadLetter(text []byte, why string) error {
 		}
 		units := []string{c.unit()}
 		if w.fates == fallback && w.onOutput.has(multiply) {
-			// All of them were made of it.
+			// The unprocessed message stands for all units that were made of it.
 			units = slices.DeleteFunc(w.units(c.ID), func(u string) bool { return !strings.HasSuffix(u, fmt.Sprint(".", c.Letter)) })
 		}
 		for _, u := range units {

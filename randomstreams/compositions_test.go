@@ -11,29 +11,27 @@ import (
 type composition struct {
 	name  string
 	wrap  func(guarded string) string
-	lines []string // of the output's own
+	lines []string // fields of the output
 	input string   // YAML, of the plain source if empty
 	// resource is set if the output is the resource "guarded".
 	resource bool
 	// drops is set if failed messages are dropped, unless dead_letter takes them.
 	drops bool
-	// retries is set if Benthos sends failed messages again. A stop by force may
-	// make it acknowledge a batch whose answer it still waits for (output_retry.go
-	// of 4.80.0: a loop that a hard stop ends has no error to acknowledge with).
+	// retries is set if Benthos sends failed messages again. A forced stop may then
+	// make it acknowledge a batch without an answer: the loop in output_retry.go of
+	// 4.80.0 ends without an error.
 	retries bool
 	// diverts is set if whole batches may get to the fallback.
 	diverts bool
-	// believed is set if the config demands that failures are listed.
+	// believed is set if the config says report_failures: per_message.
 	believed bool
-	// named is set if Benthos itself lists the failed messages of an error for
-	// a whole batch, by position.
+	// named is set if Benthos takes an error for a whole batch apart, by position.
 	named bool
 }
 
 func bare(g string) string { return g }
 
-// compositions are those that docs/compositions.md marks as exact with a
-// dead_letter.
+// compositions are the ones that docs/compositions.md calls exact with a dead_letter.
 var compositions = []composition{
 	{name: "alone", wrap: bare},
 	{name: "output-level batching", wrap: bare, lines: []string{"batching: { count: 60, period: 2ms }"}},
@@ -55,8 +53,8 @@ var compositions = []composition{
 	{name: "resource", wrap: bare, resource: true},
 }
 
-// fallbacks are those that it marks as exact without one, and those whose path
-// does not tell that they are. LETTERS is where the output for dead letters goes.
+// fallbacks are the ones that it calls exact without a dead_letter, and some in which
+// the output can't see its position. LETTERS stands for the output for dead letters.
 var fallbacks = []composition{
 	{name: "first in a fallback", wrap: firstOfTwo},
 	{name: "a resource, first in a fallback", resource: true, diverts: true, wrap: firstOfTwo},
@@ -80,9 +78,9 @@ func secondOfThree(g string) string {
 type child struct {
 	name  string
 	yaml  func(w *scenario) string
-	fails bool // it may fail a part, and its errors come through as they are
-	kafka bool // its letters are in the topic "letters"
-	// inDeadLetter is set for one that only a dead_letter may have.
+	fails bool // may fail for a part of a batch, and its errors pass unchanged
+	kafka bool // the letters go to the topic "letters"
+	// inDeadLetter is set if only a dead_letter may have this child.
 	inDeadLetter bool
 }
 
@@ -118,12 +116,11 @@ func (w *scenario) guarded(lines ...string) string {
 		"retry: { initial_interval: 1ms, max_interval: 20ms, max_elapsed_time: " + budget + " }\n" + strings.Join(lines, "\n") + "\n"
 }
 
-// illegalFor is how often a topic that is illegal for a while is asked for until
-// it is not.
+// illegalFor is how often the topic of a message is evaluated as an illegal one before
+// it is a legal one.
 const illegalFor = 5
 
-// configs returns the YAML of the output of the scenario's streams, and of their
-// resources.
+// configs returns the YAML of the output and of its resources.
 func (w *scenario) configs() (output, resources string) {
 	letters := w.onChild.on(w.child.yaml(w), "letter")
 	unroutable := "true"

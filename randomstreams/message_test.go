@@ -17,27 +17,27 @@ const (
 	good     kind = iota
 	oversize      // it is larger than the topic takes
 	illegal       // its topic can't exist, or not yet
-	poison        // the broker refuses its content
+	poison        // the broker rejects its content
 )
 
 var kindNames = [...]string{"good", "oversize", "illegal", "poison"}
 
 func (k kind) String() string { return kindNames[k] }
 
-// class returns the class of failure of a kind.
+// class returns the failure class of a kind.
 func (k kind) class() string {
 	return [...]string{"", "size_exceeded", "unroutable", "invalid_record"}[k]
 }
 
-// The topic refuses batches that are larger, or have the mark in them.
+// The topic rejects larger batches, and batches with the mark in them.
 const (
 	topicLimit = 20_000
 	poisonMark = "POISON"
 )
 
-// content is the content of a message. Processors may make several messages of
-// one, which differ by copy, or by letter if that happens to a dead letter, and
-// one message of several, whose content is a list then.
+// content is the content of a message. Processors may make several messages of one:
+// these differ by copy, or by letter if the message was a dead letter. They may also
+// merge several messages into one, whose content is a list.
 type content struct {
 	ID     int    `json:"id"`
 	Kind   string `json:"kind"`
@@ -48,8 +48,7 @@ type content struct {
 
 func (c content) unit() string { return unit(c.ID, c.Copy, c.Letter) }
 
-// unit identifies a message of the checker: a message, or one of those that
-// processors made of it.
+// unit is the checker's ID of a message, or of a copy that processors made of it.
 func unit(id, nth, letter int) string { return fmt.Sprintf("%d.%d.%d", id, nth, letter) }
 
 // message makes the message with the ID.
@@ -84,15 +83,16 @@ func contents(text []byte) (all []content, err error) {
 	return all, nil
 }
 
-// processor changes the positions of messages in a batch: after it, a message has
+// processor changes the positions of messages in a batch. Afterwards a message may have
 // the tags of another one.
 type processor struct {
 	name string
 	yaml []string
 }
 
-// groupByKind comes before archive, which has the metadata of the first message
-// for all of them: the class of a dead letter is in its metadata.
+// groupByKind comes before archive, which gives the metadata of the first message to
+// all of them. The class of a dead letter is in its metadata, so one archive must have
+// one class.
 const groupByKind = `group_by_value: { value: '${! json("kind") }' }`
 
 var (
@@ -103,11 +103,11 @@ var (
 	merge    = processor{"merge", []string{groupByKind, "split: { size: 30 }", "archive: { format: json_array }"}}
 )
 
-// processors are those of a place, in this order: what is merged has no ID of its
-// own for the others to go by.
+// processors are in the order in which they follow each other. merge is last: a merged
+// message has no ID that the others could use.
 var processors = []processor{filter, multiply, split, reorder, merge}
 
-// processing is what happens to messages at a place in the config.
+// processing is the list of processors at a position in the config.
 type processing []processor
 
 func (p processing) has(one processor) bool {
@@ -122,7 +122,7 @@ func (p processing) String() string {
 	return strings.Join(names, "+")
 }
 
-// yaml returns the processors, each as YAML. Copies are told apart by the field.
+// yaml returns the processors, each as YAML. They number the copies in the given field.
 func (p processing) yaml(field string) []string {
 	var all []string
 	if field == "letter" && p.has(reorder) {
@@ -151,14 +151,14 @@ func (p processing) on(output, field string) string {
 // batches reports whether the processors make several batches of one.
 func (p processing) batches() bool { return p.has(split) || p.has(merge) }
 
-// moves reports whether they change which message is in which place of a batch.
+// moves reports whether the processors change the position of messages in a batch.
 func (p processing) moves() bool { return p.has(filter) || p.has(reorder) || p.batches() }
 
-// dropped reports whether processors drop the message before it gets to Kafka.
+// dropped reports whether processors drop the message before the output.
 func (p *plan) dropped(id int) bool { return p.around().has(filter) && id%5 == 3 }
 
-// units are what a message with the ID is at the output, or what it should be in
-// the topic and in the dead letters: none if it is dropped on the way.
+// units returns the units that a message becomes on its way to the output: none if it
+// is dropped. Each must be in the topic or among the dead letters.
 func (p *plan) units(id int) []string {
 	around := p.around()
 	k := p.kinds[id]

@@ -19,24 +19,24 @@ var (
 	seed     = flag.Uint64("seed", 0, "run only the stream of this seed, 0 for as many random ones as it takes")
 )
 
-// failedSeeds are of runs that once went wrong, through us, Benthos, kfake or
-// this test. They are always run. A seed decides on everything but the timing, as
-// long as newPlan stays as it is: add to its end.
+// failedSeeds failed once, because of us, Benthos, kfake or this test. They run each
+// time. A seed decides everything but the timing, as long as newPlan draws in the same
+// order: add new draws at its end.
 var failedSeeds = []uint64{
 	4654727086749381934, 5306085873347825905, 7323508680597143000,
 	4132579919435312789, 15143102457435414690, 9298260106054201491,
-	// Lost messages, or failed good ones, when BatchErrors were believed where
-	// processors are in between.
+	// A BatchError was returned though processors in between move messages. So messages
+	// were lost, or good ones failed.
 	10404611670904301205, 6112113758051335137, 14216262244645871978,
 	15079090642481551388, 14453362901307053370, 13200102614436818859,
-	// Duplicated, when an acceptance had guard forget that the batch before it
-	// was in doubt, and when kgo sent again what had been accepted.
+	// Duplicates. In the first, an ack made guard forget that the batch before it was
+	// in doubt. In the second, kgo sent acked records again.
 	1593996897924700138, 7295812966278209346,
 }
 
 const (
 	perRun  = 2000            // messages, about
-	workers = 8               // runs at a time: they mostly wait
+	workers = 8               // runs at a time: they wait most of the time
 	runTime = 8 * time.Minute // only a hang takes longer
 )
 
@@ -58,7 +58,7 @@ func simulate(ctx context.Context, seed uint64) (sent int, err error) {
 	return len(p.kinds), nil
 }
 
-// told counts what the runs had.
+// told counts what the runs did.
 var told struct {
 	sync.Mutex
 	delivered, dead, unsure, caught, twice, stops, faults, processed int

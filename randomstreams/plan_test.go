@@ -14,50 +14,49 @@ const (
 	unauthorized
 	notEnoughReplicas
 	notLeader
-	timedOut  // after it has appended
-	cutBefore // the connection, before it has
-	cutAfter  // the connection, after it has
+	timedOut  // after the append
+	cutBefore // the connection ends before the append
+	cutAfter  // the connection ends after the append
 )
 
-// fates is the output that takes what fails for good.
+// fates says which component gets the messages that fail for good.
 type fates int
 
 const (
 	deadLetter fates = iota // the output's dead_letter
 	fallback                // a fallback around the output
-	byInput                 // the input resends it until it passes
+	byInput                 // the input sends them again until they are accepted
 )
 
 func (f fates) String() string { return [...]string{"dead_letter", "fallback", "input"}[f] }
 
-// plan is all that a seed decides.
+// plan is everything that a seed decides.
 type plan struct {
 	composition composition
 	child       child
-	spy         bool // a spy listens right above the output
-	budget      bool // the output gives up soon on what may pass
-	replay      bool // the input sends again what is nacked
-	rules       bool // the output asks what topics accept
+	spy         bool // an output around ours notes each error
+	budget      bool // max_elapsed_time is short
+	replay      bool // the input resends messages that are nacked
+	rules       bool // the output reads topic configs
 	inFlight    int
 	partitions  int
 	kinds       []kind  // by message
 	pads        []int   // by message
 	batches     [][]int // of messages
 	faults      map[int]fault
-	childFails  int // so many calls of the child fail, in part or as a whole, or hang
+	childFails  int // number of calls of the child that fail, for a part or for all, or hang
 	stops       []stop
 	fates       fates
-	breaker     bool // a dead_letter_breaker opens soon, and for a short time
-	// What happens to messages in the pipeline, on the output, and to dead
-	// letters on the child.
+	breaker     bool // dead_letter_breaker opens soon, for a short time
+	// Processors in the pipeline, on the output, and on the child.
 	inPipeline, onOutput, onChild processing
 }
 
 // stop is a shutdown.
 type stop struct {
-	events int // since the start of the stream: reads, produce requests, calls of the child
+	events int // number of events until then: reads, produce requests, calls of the child
 	force  bool
-	child  bool // at the first call of the child instead, which is down from then on
+	child  bool // at the first call of the child instead, which fails from then on
 }
 
 // newPlan makes a plan for about n messages.
@@ -83,26 +82,26 @@ func newPlan(rng *rand.Rand, n int) *plan {
 		p.onChild = newProcessing(rng)
 	}
 	switch p.fates {
-	case deadLetter: // anything may be around it
+	case deadLetter: // anything may be around the output
 	case fallback:
-		// The output is in a fallback, before the dead letters. What fails
-		// when the stream is shut down gets there as well, and a fallback
-		// whose last output fails has the whole batch sent again.
+		// At a shutdown, messages that wait go to the fallback, too. And if the last
+		// output of a fallback fails, Benthos sends the whole batch again. So there are
+		// neither shutdowns nor failures here.
 		p.composition = fallbacks[rng.IntN(len(fallbacks))]
 		p.spy, p.stops, p.childFails = false, nil, 0
-		// An output that names the failed for its path, or as it is told to,
-		// can't see processors on it. (A program whose config is parsed sees
-		// them.)
+		// Without OnConfigParse the output does not see its own processors. It may then
+		// list failed messages wrongly.
 		if !p.composition.diverts {
 			p.onOutput = nil
 		}
-		// It may be whole batches, and messages in doubt, that get there.
+		// In these compositions whole batches may get there, and messages in doubt.
 		p.onChild = slices.DeleteFunc(p.onChild, func(one processor) bool { return one.name == filter.name })
 		if p.child.inDeadLetter {
 			p.child = children[0]
 		}
 	case byInput:
-		// What is illegal is so for a while, and then is good.
+		// An illegal topic is illegal for a while, and then legal. All other messages
+		// are good.
 		for i, k := range p.kinds {
 			if k != illegal {
 				p.kinds[i], p.pads[i] = good, min(p.pads[i], 100)
@@ -117,9 +116,9 @@ func newPlan(rng *rand.Rand, n int) *plan {
 		}
 	}
 	if p.around().batches() || p.composition.named && p.around().moves() {
-		// Where processors make several batches of one, or move messages
-		// below a switch, Benthos itself makes of an error for a batch one
-		// that names others: no error may go up.
+		// If processors make several batches of one, or move messages below a switch,
+		// Benthos turns an error for a batch into one that lists other messages. So
+		// nothing may be reported as an error here.
 		if p.fates != deadLetter {
 			p.inPipeline, p.onOutput = nil, nil
 		} else {
@@ -132,7 +131,7 @@ func newPlan(rng *rand.Rand, n int) *plan {
 		}
 	}
 	if p.around().has(merge) {
-		// What is merged has no ID and no kind for processors to go by.
+		// A merged message has no ID and no kind, which other processors would need.
 		p.onChild = slices.DeleteFunc(p.onChild, func(one processor) bool { return one.name != split.name })
 		for i, k := range p.kinds {
 			if k != oversize {
@@ -140,37 +139,36 @@ func newPlan(rng *rand.Rand, n int) *plan {
 			}
 		}
 	}
-	// The input can't count what is sent again below it.
+	// The input can't count messages that a component below it sends again.
 	p.spy = p.spy || p.doubtful() && p.fates != fallback
-	// Below a spy, a shutdown by force is a patient one: its OwnedOutput knows
-	// no other. Nor does a resource, which a stream that is stopped waits for
-	// without an end. So a child must not be down for good there.
+	// A forced shutdown waits for messages in flight in two cases: below a spy, since
+	// its OwnedOutput knows no other shutdown, and for a resource, without an end. So
+	// the child must come back there.
 	resource := p.child.name == "resource" || p.composition.resource
 	if p.child.name == "resource" && p.composition.resource {
-		p.stops = nil // the one is closed while the other still needs it
+		p.stops = nil // one is closed while the other still needs it
 	}
 	if p.replay && p.composition.input != "" {
-		// What misses its end is stopped by force in the end, and batching by
-		// an input must not be.
+		// A stream that misses its end is forced to stop. An input that batches loses
+		// messages then.
 		p.stops = nil
 	}
 	for i, s := range p.stops {
 		p.stops[i].child = s.child && !p.spy && !resource && !p.composition.retries
 		p.stops[i].force = s.force && !(p.spy && resource) && !p.composition.retries
 	}
-	// What the output gives up is for the input to send again, and not for
-	// a fallback to take.
+	// Only the input may get what the output gives up, and no fallback.
 	p.budget = p.spy && p.composition.name != "fallback" && budget
 	p.breaker = p.fates == deadLetter && rng.IntN(3) == 0
 	return p
 }
 
-// fill makes the messages, and returns the share of the bad ones.
+// fill makes the messages, and returns the share of bad ones.
 func (p *plan) fill(rng *rand.Rand, n int) (bad float64) {
 	bad = []float64{0, 0.01, 0.05, 0.3}[rng.IntN(4)]
 	most := []int{1, 5, 50, 200}[rng.IntN(4)] // messages of a batch
 	if most < 50 {
-		n /= 4 // they take the longer
+		n /= 4 // it takes longer than the others
 	}
 	for len(p.kinds) < n {
 		var batch []int
@@ -214,10 +212,13 @@ func (p *plan) drawFaults(rng *rand.Rand, bad float64) {
 		}
 	}
 	if bad > 0 || p.has(unauthorized) {
-		// kfake has one epoch per producer, where Kafka has one per
-		// partition. What is in doubt in one partition, when a refusal in
-		// another gets kgo a new epoch, is refused for its epoch and sent
-		// again under the new one: a duplicate that Kafka has no part in.
+		// kfake has one epoch per producer, Kafka has one per partition. With two
+		// partitions:
+		// 1. A batch of the first partition is in doubt.
+		// 2. The second partition rejects a batch, and kgo gets a new epoch.
+		// 3. kfake rejects the first batch for its old epoch.
+		// 4. The batch is sent under the new epoch: a duplicate that Kafka would not
+		// make.
 		if p.has(timedOut, cutAfter) {
 			p.partitions = 1
 		}
@@ -225,8 +226,8 @@ func (p *plan) drawFaults(rng *rand.Rand, bad float64) {
 	p.childFails = rng.IntN(10)
 	if rng.IntN(2) == 0 {
 		for range 1 + rng.IntN(3) {
-			// Batching by an input loses messages when it is stopped by
-			// force, see package upstream.
+			// An input that batches loses messages at a forced stop, see package
+			// upstream.
 			force := rng.IntN(3) > 0 && p.composition.input == ""
 			child := force && p.child.fails && rng.IntN(2) == 0
 			p.stops = append(p.stops, stop{1 + rng.IntN(2*requests), force, child})
@@ -249,10 +250,10 @@ func (p *plan) String() string {
 		p.composition.name, p.fates, p.child.name, p.inPipeline, p.onOutput, p.onChild, p.breaker, p.spy, p.budget, p.replay, p.rules, p.inFlight, p.partitions, len(p.kinds), len(p.batches), p.faults, p.childFails, p.stops)
 }
 
-// around is what happens to messages before they get to Kafka.
+// around returns the processors before Kafka.
 func (p *plan) around() processing { return slices.Concat(p.inPipeline, p.onOutput) }
 
-// deserved is the class of failure that a message of the kind is to have.
+// deserved returns the failure class that a message of the kind must have.
 func (p *plan) deserved(k kind) string {
 	if p.fates == byInput {
 		return ""
@@ -260,19 +261,19 @@ func (p *plan) deserved(k kind) string {
 	return k.class()
 }
 
-// sure reports whether nothing can be in doubt: no shutdown, nothing given up,
-// and no attempt to produce whose end is not known.
+// sure reports whether no message can be in doubt: no shutdown, no message given up,
+// and no produce request with an unknown outcome.
 func (p *plan) sure() bool {
 	return len(p.stops) == 0 && !p.doubtful() && !p.budget && p.fates != byInput
 }
 
-// doubtful lists the faults after which the outcome of a request may be unknown.
+// doubtful are the faults after which the outcome of a request may be unknown.
 var doubtful = []fault{timedOut, cutBefore, cutAfter}
 
 func (p *plan) doubtful() bool { return p.has(doubtful...) }
 
-// exactly reports whether an error for a single message says of which one it is,
-// to the spy or else to the input: no processor is in between.
+// exactly reports whether the spy, or else the input, gets an error for the right
+// message: no processor is in between.
 func (p *plan) exactly() bool {
 	return len(p.onOutput) == 0 && (p.spy || len(p.inPipeline) == 0)
 }

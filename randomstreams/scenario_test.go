@@ -26,18 +26,18 @@ type scenario struct {
 	stopAt   atomic.Int64
 	stopNow  chan struct{}
 	stopping atomic.Bool
-	down     atomic.Bool // the child is, and its next call shuts the stream down
+	down     atomic.Bool // the child is down; its next call shuts the stream down
 	log      streamtest.Log
 
 	mu     sync.Mutex
-	rng    *rand.Rand // of the child
+	rng    *rand.Rand // random numbers of the child
 	queue  [][]int
 	open   map[*send]struct{}
 	change chan struct{} // closed when queue or open has changed
 	acked  []bool        // by message
 }
 
-// send is a batch that the input handed out, without an answer yet.
+// send is a batch that the input has handed out, and that is not acknowledged yet.
 type send struct{ ids []int }
 
 func newScenario(p *plan, rng *rand.Rand) (*scenario, error) {
@@ -52,28 +52,28 @@ func newScenario(p *plan, rng *rand.Rand) (*scenario, error) {
 	return w, err
 }
 
-// event counts what may set off a shutdown.
+// event counts an event, and shuts the stream down if it is due.
 func (w *scenario) event() {
 	if w.events.Add(1) == w.stopAt.Load() {
 		w.shutDown()
 	}
 }
 
-// shutDown has the stream shut down, if it is not about to be already.
+// shutDown makes the stream shut down, unless it does already.
 func (w *scenario) shutDown() {
 	if w.stopping.CompareAndSwap(false, true) {
 		close(w.stopNow)
 	}
 }
 
-// changed wakes up the goroutines that wait for the queue.
+// changed wakes the goroutines that wait for the queue.
 func (w *scenario) changed() {
 	close(w.change)
 	w.change = make(chan struct{})
 }
 
-// source is the input of a stream of the scenario. It reads from the queue, and
-// puts back what is nacked.
+// source is the input of a stream. It reads from the queue, and puts back messages that
+// are nacked.
 func (w *scenario) source(ctx context.Context) (service.MessageBatch, streamtest.Answer, error) {
 	w.event()
 	for {
@@ -107,10 +107,10 @@ func (w *scenario) source(ctx context.Context) (service.MessageBatch, streamtest
 	}, nil
 }
 
-// answered enters the answer to a send. What is not done is sent again.
+// answered enters the answer to a send. Messages that are not done are queued again.
 func (w *scenario) answered(out *send, said []deliverycheck.Answer) {
 	if _, ok := w.open[out]; !ok {
-		return // it comes too late
+		return // the stream is over
 	}
 	delete(w.open, out)
 	var again []int
@@ -134,7 +134,7 @@ func (w *scenario) answered(out *send, said []deliverycheck.Answer) {
 	w.changed()
 }
 
-// hear enters what was said of a message, which is units.
+// hear enters the answer for a message that became these units.
 func (w *scenario) hear(units []string, word deliverycheck.Answer) {
 	if word == deliverycheck.Open && !w.exactly() {
 		word = deliverycheck.Unsure
@@ -144,7 +144,7 @@ func (w *scenario) hear(units []string, word deliverycheck.Answer) {
 	}
 }
 
-// heard enters what the spy was told of a batch.
+// heard enters the spy's answers for a batch.
 func (w *scenario) heard(batch service.MessageBatch, said []deliverycheck.Answer) {
 	for i, m := range batch {
 		text, err := m.AsBytes()
@@ -163,7 +163,7 @@ func (w *scenario) heard(batch service.MessageBatch, said []deliverycheck.Answer
 	}
 }
 
-// ofCopy returns the units that a message is above the output, or will be.
+// ofCopy returns the units that a message of the pipeline is, or will become.
 func (w *scenario) ofCopy(c content) []string {
 	var all []string
 	for _, u := range w.units(c.ID) {
@@ -176,7 +176,7 @@ func (w *scenario) ofCopy(c content) []string {
 	return all
 }
 
-// stopped settles what a stream that is over gave no answer to.
+// stopped enters "unsure" for batches that a stopped stream never answered.
 func (w *scenario) stopped() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -189,7 +189,7 @@ func (w *scenario) stopped() {
 	}
 }
 
-// letters is the dead-letter output of a scenario, or the end of it. It fails as
+// letters is the dead-letter output, or the last output in its chain. It fails as
 // planned.
 func (w *scenario) letters(_ context.Context, batch service.MessageBatch) error {
 	w.event()
@@ -240,7 +240,7 @@ func (w *scenario) letters(_ context.Context, batch service.MessageBatch) error 
 	return part
 }
 
-// caught is the output for what should not go on.
+// caught is the output for messages that should not go on.
 func (w *scenario) caught(_ context.Context, batch service.MessageBatch) error {
 	taken, err := streamtest.Capture(batch)
 	for _, c := range taken {
@@ -257,7 +257,7 @@ func (w *scenario) caught(_ context.Context, batch service.MessageBatch) error {
 	return err
 }
 
-// run runs streams until everything is acknowledged, and then checks.
+// run runs streams until every message is acknowledged, and then checks.
 func (w *scenario) run(ctx context.Context) error {
 	defer w.cluster.Close()
 	fails := w.childFails
@@ -300,13 +300,13 @@ func (w *scenario) run(ctx context.Context) error {
 	return w.Check(w.promise(fails))
 }
 
-// promise returns what to check, for a child that failed so often.
+// promise returns what to check, if the child failed so often.
 //
-// A shutdown by force keeps all answers from the input. The spy hears them, for
-// below it such a shutdown waits for what is under way. A letter that a
-// dead_letter output on a Kafka topic had no time to finish when it was shut down
-// may be there again. So may one that a child with processors took before it
-// failed: which ones it took can't be told then.
+// After a forced shutdown the input gets no answers. The spy gets them, since below it
+// the shutdown waits. Two kinds of dead letters may be there twice:
+// 1. A dead_letter output on a Kafka topic was shut down while it wrote the letter.
+// 2. A child with processors took the letter and then failed: it can't tell which
+// letters it took.
 func (w *scenario) promise(fails int) deliverycheck.Promise {
 	p := deliverycheck.Promise{
 		Sure:      w.sure(),
@@ -323,7 +323,7 @@ func (w *scenario) promise(fails int) deliverycheck.Promise {
 	return p
 }
 
-// stream runs one stream to its end, or to the shutdown that is due.
+// stream runs one stream to its end, or to the next shutdown.
 func (w *scenario) stream(ctx context.Context, force bool) (ended bool, err error) {
 	output, resources := w.configs()
 	config := streamtest.Config{

@@ -9,23 +9,22 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// knownBreak is a way in which guard breaks today.
+// knownBreak is a scenario that breaks guard today, and is not mended yet.
 type knownBreak struct {
 	name string // of its plan in testdata, too
-	row  int    // of the list of attacks that the breaks were first found by, 0 for none
+	row  int    // in the list of attacks that found the first breaks, 0 for none
 	kind string
-	// why says what happens, for the one that mends it.
+	// why says what happens, so that it can be mended.
 	why string
-	// is reports whether a scenario that broke broke in this way, as far as can be
-	// said from its plan.
+	// is reports whether a broken scenario broke in this way, as far as its plan tells.
 	is func(p plan, r result) bool
 }
 
-// knownBreaks is to become empty. What is mended comes off the list, and its plan
-// stays in testdata, where it must not break any more.
+// knownBreaks should be empty. When a break is mended, its entry is deleted. Its plan
+// stays in testdata and must not break again.
 var knownBreaks []knownBreak
 
-// knownTo returns the known break that a scenario's is, nil for a new one.
+// knownTo returns the known break of a scenario that broke, and nil if it is a new one.
 func knownTo(p plan, r result) *knownBreak {
 	if *flagStrict {
 		return nil
@@ -38,8 +37,8 @@ func knownTo(p plan, r result) *knownBreak {
 	return nil
 }
 
-// TestPlansThatOnceBroke has the plans in testdata break if, and only if, the list
-// says so.
+// TestPlansThatOnceBroke runs the plans of testdata. A plan breaks if, and only if,
+// knownBreaks has it.
 func TestPlansThatOnceBroke(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.json")
 	require.NoError(t, err)

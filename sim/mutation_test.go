@@ -28,7 +28,7 @@ var (
 type mutation struct {
 	name string
 	file string // in guard/
-	// What is replaced by what, in pairs. Each is in the file once.
+	// Pairs of an old text and the new one. The file has each old text once.
 	edits []string
 }
 
@@ -71,7 +71,8 @@ var mutations = []mutation{
 	{"Close leaves what is queued", "internal/producer/producer.go", []string{"\t\t\tpart.close()\n", "\t\t\t_ = part\n"}},
 }
 
-// TestMutationsAreNoticed breaks guard in each of these ways and hunts for it.
+// TestMutationsAreNoticed mutates guard in each of these ways, and runs TestHunt on the
+// result, which must find a break.
 //
 //	go test ./sim -run TestMutationsAreNoticed -mutations all -timeout 0 -v
 func TestMutationsAreNoticed(t *testing.T) {
@@ -86,7 +87,7 @@ func TestMutationsAreNoticed(t *testing.T) {
 		t.Run(m.name, func(t *testing.T) {
 			out := m.hunt(t)
 			found := caughtLine.FindStringSubmatch(out)
-			require.NotNil(t, found, "nobody notices:\n%s", out)
+			require.NotNil(t, found, "no test notices:\n%s", out)
 			rows = append(rows, fmt.Sprintf("| %s | %s | %s |", m.name, found[1], found[2]))
 			t.Log(rows[len(rows)-1])
 		})
@@ -111,14 +112,15 @@ func (m mutation) apply(t *testing.T) (file, text string) {
 	return file, text
 }
 
-// TestMutationsFitTheCode has the table keep up with guard. To hunt takes long.
+// TestMutationsFitTheCode checks that each mutation can still be applied. To run them
+// takes long.
 func TestMutationsFitTheCode(t *testing.T) {
 	for _, m := range mutations {
 		t.Run(m.name, func(t *testing.T) { m.apply(t) })
 	}
 }
 
-// hunt runs TestHunt on a guard that is mutated.
+// hunt runs TestHunt with guard mutated.
 func (m mutation) hunt(t *testing.T) string {
 	t.Helper()
 	file, text := m.apply(t)
@@ -145,8 +147,8 @@ func pairs(of []string) iter.Seq2[string, string] {
 	}
 }
 
-// TestHunt lives through the plans that once broke, small worlds, and random ones,
-// until the first break.
+// TestHunt runs the plans that once broke, then small plans, then random ones, until
+// one breaks.
 func TestHunt(t *testing.T) {
 	if *flagHunt == 0 {
 		t.Skip("for -hunt")
@@ -170,10 +172,10 @@ func TestHunt(t *testing.T) {
 			}
 		}
 	}
-	for word := range words(2) {
+	for records := range sequences(2) {
 		for _, d := range []kafkafake.Dialect{kafkafake.Kafka(), kafkafake.Registry(), kafkafake.Gateway(), kafkafake.Unreadable()} {
 			p := small(d, d.Name == "registry", "")
-			p.Writers = []writer{{Writes: []write{{Records: word}}}}
+			p.Writers = []writer{{Writes: []write{{Records: records}}}}
 			if try(p) {
 				return
 			}

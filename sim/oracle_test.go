@@ -13,7 +13,7 @@ import (
 )
 
 // check compares the verdicts with the log and with the limits of the dialect. It
-// returns the first break, and its kind.
+// returns the first break and its kind.
 func (w *scenario) check() (kind, broken string) {
 	log, err := w.log()
 	if err != nil {
@@ -32,7 +32,7 @@ func (w *scenario) check() (kind, broken string) {
 	return w.checkOrder(log)
 }
 
-// log returns what is in the topics, by value.
+// log returns the records of all topics, by value.
 func (w *scenario) log() (map[string][]*kgo.Record, error) {
 	w.network.Calm()
 	for node := range max(1, w.plan.Nodes) {
@@ -75,34 +75,37 @@ func (w *scenario) checkRecord(x *written, i int, log map[string][]*kgo.Record) 
 	switch {
 	case v.Outcome != guard.Delivered && v.Class.Permanent() && !may && !w.lied(v.Class, x.runs[i]):
 		if v.Outcome == guard.Unknown {
-			return "failed_wrongly_in_doubt", "no rule is against it"
+			return "failed_wrongly_in_doubt", "no rule rejects it"
 		}
-		return "failed_wrongly", "no rule is against it"
+		return "failed_wrongly", "no rule rejects it"
 	case v.Outcome == guard.Delivered:
 		return "", ""
 	case w.givenUp(x) || w.plan.doubtful() || w.deleted(r.Topic):
 		return "", ""
 	case v.Outcome == guard.Unknown && may && w.cluster.Dialect().MaxRequest > 0:
-		// The endpoint closed the connection on a request that held it, in place of an
-		// answer. A good record is sent again until it is acked, a bad one never is.
+		// A request with this record may have made the endpoint close the connection
+		// without an answer. A good record is sent again until it is acked. A bad one
+		// is never acked, so it stays in doubt.
 		return "", ""
 	case v.Outcome == guard.Unknown && w.plan.NotIdempotent && w.anyEnded():
-		// Without numbers it is not known which of the requests under way, when a
-		// write ended, was the one that was accepted.
+		// Without sequence numbers guard sends a record a second time after a lost
+		// answer. If the write ended with both requests unanswered, guard does not know
+		// which of them was appended.
 		return "", ""
 	case v.Outcome == guard.Unknown:
 		return "doubt", "nothing was in doubt"
 	case surely && !v.Class.Permanent() && w.quiet() && !(w.plan.NoRetry && (w.plan.Dialect == "hanging" || w.plan.Rate > 0)): // it may not have told in time how many partitions there are
-		return "acquitted", "the rules are against it, and nothing else happened"
+		return "not_failed", "the rules reject it, and nothing else happened"
 	case !may && (!w.plan.NoRetry || w.quiet() && w.plan.Rate == 0) && !w.lied(v.Class, x.runs[i]): // slow ones may keep it from a request of its own
-		return "undelivered", "nothing is against it"
+		return "undelivered", "no rule rejects it"
 	}
 	return "", ""
 }
 
-// mayRepeat reports whether the client by itself may write a record twice: what
-// is in doubt is sent again, and nothing tells the broker that it has it. Over a slow
-// network that may take longer than a broker remembers its producers.
+// mayRepeat reports whether the client may write a record twice. That takes three
+// steps: an answer is lost, the batch is sent again, and the broker does not recognise
+// it. It does not if it ignores sequence numbers, if the writes have none, or if it
+// forgot the producer. Over a slow network the resend may come after the broker forgot.
 func (w *scenario) mayRepeat() bool {
 	if w.cluster.Dialect().Numbering == kafkafake.NumbersIgnored && w.plan.repeats() {
 		return true
@@ -110,10 +113,9 @@ func (w *scenario) mayRepeat() bool {
 	return (w.plan.NotIdempotent || w.plan.LeaderAck || w.plan.Expiry > 0) && w.plan.repeats() || w.plan.Expiry > 0 && w.plan.Rate > 0
 }
 
-// lied reports whether a broker has refused records for a reason that it did not
-// have, in a way that can't be seen through: with a code that says what is wrong
-// with a record, or, for a code that does not, again and again with others taken
-// in between.
+// lied reports whether a fault made a broker reject good records so that guard can't
+// tell that they are good. Either the code is about a record. Or the code is ambiguous
+// and came again, while other records were acked in between.
 func (w *scenario) lied(class guard.Class, of run) bool {
 	unclear := 0
 	for i, t := range w.plan.Faults {
@@ -141,11 +143,11 @@ func (w *scenario) lied(class guard.Class, of run) bool {
 	return class == guard.InvalidRecord && unclear > 1
 }
 
-// rulesAge is how old the rules may be by which a record is rejected.
+// rulesAge is how old the topic configs may be that reject a record.
 const rulesAge = 1500 * time.Millisecond
 
-// bad returns whether the dialect's rules may be against a record, and whether
-// they surely are. They may change, and so may the leader.
+// bad reports whether the dialect may reject a record, and whether it surely does. The
+// answer may change in the course of the write: configs change, and so do leaders.
 func (w *scenario) bad(x *written, i int) (may, surely bool) {
 	r, of := x.records[i], x.runs[i]
 	switch {
@@ -165,7 +167,7 @@ func (w *scenario) bad(x *written, i int) (may, surely bool) {
 		}
 		for _, node := range w.leaders(of.Partition) {
 			if of.Shape != late && of.Shape != early && of.Shape != beforeEpoch {
-				alone.Timestamp = time.Now().Add(d.Clock(node)) // ours to choose, and to choose again
+				alone.Timestamp = time.Now().Add(d.Clock(node)) // guard stamps it, and stamps it again after a rejection
 			}
 			refusal := d.Alone(kafkafake.Topic{Name: r.Topic, Configs: rules.configs}, of.Partition, node, &alone, c)
 			may = may || refusal != nil
@@ -176,13 +178,13 @@ func (w *scenario) bad(x *written, i int) (may, surely bool) {
 		may = true
 	}
 	if of.Shape == early && time.Since(x.begin) > 30*time.Minute {
-		may = true // it was too far ahead then, and is not any more
+		may = true // early at the start of the write, but perhaps not when it was sent
 	}
 	if w.plan.MaxRequest > 0 && len(r.Value) > w.plan.MaxRequest-1000 {
 		may = true
 	}
 	if d.AnySize && (of.Shape == noise || of.Shape == zeros) {
-		may = true // kfake, which appends for this dialect, has its limit all the same
+		may = true // kfake does the append for this dialect, and has a limit of its own
 	}
 	return may, surely
 }
@@ -204,7 +206,7 @@ func (w *scenario) anyEnded() bool {
 	return slices.ContainsFunc(w.written, func(x *written) bool { return x.ended })
 }
 
-// deleted reports whether a topic is, at some time: with it goes its log.
+// deleted reports whether the plan deletes the topic, and its log with it.
 func (w *scenario) deleted(topic string) bool {
 	return topic == topicNamed(0) && slices.ContainsFunc(w.plan.Events, func(e event) bool { return e.Do == "delete" })
 }
@@ -215,12 +217,14 @@ func (w *scenario) givenUp(x *written) bool {
 	return x.ended || w.plan.MaxElapsed > 0 || !w.closed.IsZero() && w.closed.Before(x.end.Add(time.Millisecond))
 }
 
-// quiet reports whether nothing goes wrong but what is wrong with the records.
+// quiet reports whether the plan has no faults and no events: only records can be at
+// fault.
 func (w *scenario) quiet() bool { return len(w.plan.Faults) == 0 && len(w.plan.Events) == 0 }
 
-// checkOrder checks the order of the records of a key in each partition with a single
-// writer: order is promised to writers that write one batch after the other. Records
-// without a key have no order: isolation may send others in between.
+// checkOrder checks the order of records with the same key, in partitions that have a
+// single writer. Order is promised if a writer waits for one write before the next.
+// Records without a key have no order: when a batch is split, others may be sent in
+// between.
 func (w *scenario) checkOrder(log map[string][]*kgo.Record) (kind, broken string) {
 	if (w.plan.NotIdempotent || w.plan.LeaderAck) && w.plan.doubtful() || w.plan.Expiry > 0 || w.plan.HandOver > 0 && len(w.plan.Writers) > 1 {
 		return "", ""
@@ -246,7 +250,7 @@ func (w *scenario) checkOrder(log map[string][]*kgo.Record) (kind, broken string
 			}
 		}
 	}
-	for _, x := range w.written { // a writer's are in its order
+	for _, x := range w.written { // in the order of each writer
 		for i, v := range x.verdicts {
 			found := log[string(x.records[i].Value)]
 			if v.Outcome != guard.Delivered || len(found) != 1 || w.deleted(found[0].Topic) || len(writers[at(found[0])]) > 1 {

@@ -17,8 +17,8 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
-// plan is a scenario, and what happens in it. It is all that a run depends on, up to
-// the order in which the scheduler runs what happens in the same instant.
+// plan is a scenario as data. A run depends on nothing else but the order in which the
+// Go scheduler runs goroutines in the same instant.
 type plan struct {
 	// The cluster.
 	Dialect    string
@@ -26,9 +26,9 @@ type plan struct {
 	Partitions int           // of the topic "t"
 	Topics     int           `json:",omitempty"` // "t", "t1" and so on, all alike; 0 is 1
 	Configs    []string      `json:",omitempty"` // of the topic, "key=value"
-	Expiry     time.Duration `json:",omitempty"` // of idle producers
-	Clock      time.Duration `json:",omitempty"` // by which the brokers' is ahead
-	// Clocks are by how much more each broker's is ahead, by node.
+	Expiry     time.Duration `json:",omitempty"` // after which brokers forget idle producers
+	Clock      time.Duration `json:",omitempty"` // by how much the clocks of all brokers are ahead
+	// Clocks adds to Clock for each broker, by node.
 	Clocks []time.Duration `json:",omitempty"`
 
 	// The network.
@@ -43,12 +43,12 @@ type plan struct {
 	NoRetry        bool          `json:",omitempty"`
 	NotIdempotent  bool          `json:",omitempty"`
 	LeaderAck      bool          `json:",omitempty"`
-	Keyed          bool          `json:",omitempty"` // partitions by the hash of keys, not by hand
+	Keyed          bool          `json:",omitempty"` // partitioned by the hash of keys, not by the plan
 	Codec          string        `json:",omitempty"` // "" is none
 	MaxBuffered    int           `json:",omitempty"` // records
 	MaxRequest     int           `json:",omitempty"` // bytes
 	UnknownRetries int           `json:",omitempty"`
-	HandOver       time.Duration `json:",omitempty"` // what a hook takes for each record
+	HandOver       time.Duration `json:",omitempty"` // time that a hook takes for each record
 
 	Writers []writer
 	Faults  []fault `json:",omitempty"`
@@ -60,15 +60,15 @@ type writer struct{ Writes []write }
 
 // write is one call of guard.Write.
 type write struct {
-	After   time.Duration `json:",omitempty"` // the one before it
-	Ends    time.Duration `json:",omitempty"` // its context, 0 never
+	After   time.Duration `json:",omitempty"` // pause after the write before it
+	Ends    time.Duration `json:",omitempty"` // when its context ends, 0 for never
 	Records []run
 }
 
 // run is a number of records of the same shape.
 type run struct {
 	Shape     shape
-	Partition int32 `json:",omitempty"` // or key
+	Partition int32 `json:",omitempty"` // the number in the key, too
 	Size      int   `json:",omitempty"` // of the value, 0 is a few bytes
 	Times     int   `json:",omitempty"` // 0 is 1
 	Topic     int   `json:",omitempty"` // 0 is "t"
@@ -85,7 +85,7 @@ const (
 	late        shape = "late"         // two hours behind
 	early       shape = "early"        // two hours ahead
 	beforeEpoch shape = "before_epoch" // of 1970
-	marked      shape = "marked"       // content that a check refuses
+	marked      shape = "marked"       // content that the dialect's check rejects
 	illegal     shape = "illegal"      // topic
 	noPartition shape = "no_partition"
 )
@@ -154,13 +154,13 @@ func (p plan) dialect() kafkafake.Dialect {
 	return d
 }
 
-// codecs are those that can be used in a bubble. The coders of zstd are not: they
-// have channels, which their finalizers close from outside.
+// codecs are the codecs that work in a synctest bubble. zstd does not: its coders have
+// channels, which finalizers outside of the bubble close.
 var codecs = map[string]kgo.CompressionCodec{
 	"": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(),
 }
 
-// compressors are made once, for all scenarios.
+// compressors are shared by all scenarios.
 var compressors = sync.OnceValue(func() map[string]kgo.Compressor {
 	made := map[string]kgo.Compressor{}
 	for name, codec := range codecs {
@@ -173,7 +173,7 @@ var compressors = sync.OnceValue(func() map[string]kgo.Compressor {
 	return made
 })
 
-// compressor is what the client compresses with, nil for nothing.
+// compressor is the client's compressor, nil for none.
 func (p plan) compressor() kgo.Compressor {
 	if p.Codec == "" {
 		return nil
@@ -181,7 +181,7 @@ func (p plan) compressor() kgo.Compressor {
 	return compressors()[p.Codec]
 }
 
-// guard returns the config and kgo's options.
+// guard returns guard's config and kgo's options.
 func (p plan) guard() (guard.Config, []kgo.Opt) {
 	config := guard.Config{IgnoreRules: p.IgnoreRules, RulesMaxAge: p.RulesMaxAge}
 	if !p.NoRetry {
@@ -212,12 +212,12 @@ func (p plan) guard() (guard.Config, []kgo.Opt) {
 	return config, opts
 }
 
-// slow is a hook that takes its time for each record, as a busy machine does.
+// slow is a hook that sleeps for each record, like a busy machine.
 type slow time.Duration
 
 func (s slow) OnProduceRecordBuffered(*kgo.Record) { time.Sleep(time.Duration(s)) }
 
-// records makes the records of a write. Each value is in one record only.
+// records makes the records of a write. No two records have the same value.
 func (p plan) records(writer, nth int) (rs []*kgo.Record, of []run) {
 	rnd := rand.New(rand.NewPCG(uint64(writer), uint64(nth)))
 	for _, r := range p.Writers[writer].Writes[nth].Records {
@@ -263,7 +263,7 @@ func (p plan) record(r run, id string, rnd *rand.Rand) *kgo.Record {
 	return out
 }
 
-// topics returns the names of the topics. Events befall the first, "t".
+// topics returns the names of the topics. Events are about the first one, "t".
 func (p plan) topics() (names []string) {
 	for i := range max(1, p.Topics) {
 		names = append(names, topicNamed(i))
@@ -280,10 +280,10 @@ func topicNamed(i int) string {
 
 var keys = map[string]kmsg.Key{"": kmsg.Produce, "produce": kmsg.Produce, "metadata": kmsg.Metadata, "init": kmsg.InitProducerID, "configs": kmsg.DescribeConfigs}
 
-// on makes the fault for a cluster.
+// on returns the fault as kafkafake takes it.
 func (t fault) on() kafkafake.Fault {
 	out := kafkafake.Fault{Keys: []kmsg.Key{keys[t.Key]}, Nodes: t.Nodes, Partitions: t.Partitions, Skip: t.Skip, Count: t.Count, For: t.For, Code: codeNamed(t.Code), Pause: t.Pause}
-	if t.Key == "metadata" { // a request for all topics can't be refused
+	if t.Key == "metadata" { // a request for all topics can't be rejected
 		out.When = func(r kmsg.Request) bool { return len(r.(*kmsg.MetadataRequest).Topics) > 0 }
 	}
 	for _, d := range kafkafake.Actions() {
@@ -308,8 +308,8 @@ func codeNamed(name string) *kerr.Error {
 	return nil
 }
 
-// doubtful reports whether the fault may leave guard in doubt about a record's
-// fate: it cuts off an answer, or answers what may be said after an append.
+// doubtful reports whether the fault may leave a record in doubt: the answer is lost,
+// or its code may come after an append.
 func (t fault) doubtful() bool {
 	if t.Key != "" && t.Key != "produce" {
 		return false
@@ -318,26 +318,26 @@ func (t fault) doubtful() bool {
 	case "refuse", "rewrite":
 		return t.Do == "rewrite" || slices.Contains(vague, t.Code)
 	case "delay", "delay_answer", "trickle":
-		return t.Pause >= 5*time.Second // a client that waits no longer
+		return t.Pause >= 5*time.Second // longer than a client waits for an answer
 	}
 	return true
 }
 
-// vague are the codes that a broker may answer whether it has appended or not.
+// vague are the codes with which a broker may answer both before and after an append.
 var vague = []string{
 	"REQUEST_TIMED_OUT", "NOT_ENOUGH_REPLICAS_AFTER_APPEND", "NETWORK_EXCEPTION", "KAFKA_STORAGE_ERROR", "UNKNOWN_SERVER_ERROR",
 	"OUT_OF_ORDER_SEQUENCE_NUMBER", "INVALID_PRODUCER_EPOCH", "UNKNOWN_PRODUCER_ID", "CORRUPT_MESSAGE",
 }
 
-// doubtful reports whether anything in the plan may leave guard in doubt.
+// doubtful reports whether the plan may leave a record in doubt.
 func (p plan) doubtful() bool {
 	return slices.ContainsFunc(p.Faults, fault.doubtful) ||
 		slices.ContainsFunc(p.Events, func(e event) bool { return slices.Contains([]string{"away", "cut", "delete"}, e.Do) })
 }
 
-// repeats reports whether the client may be without an answer for so long, 20 s, that
-// it sends again what it has sent. That takes longer than to leave guard in doubt:
-// after 5 s it lets go what waits for the answer to what came before.
+// repeats reports whether the client may send a batch a second time because no answer
+// came for 20 s. That is longer than leaving a record in doubt takes: after 5 s guard
+// gives up records that wait behind an unanswered batch.
 func (p plan) repeats() bool {
 	var delays time.Duration
 	rest := p.clone()
@@ -351,7 +351,7 @@ func (p plan) repeats() bool {
 	return rest.doubtful() || delays >= 15*time.Second || delays >= 5*time.Second && p.Rate > 0
 }
 
-// calm is when the last of the faults and events is over, or when all ends.
+// calm is the time from which no fault or event is left.
 func (p plan) calm() (end time.Duration) {
 	for _, e := range p.Events {
 		end = max(end, e.At)
@@ -365,7 +365,7 @@ func (p plan) calm() (end time.Duration) {
 	return end
 }
 
-// configs returns the configs that the topic begins with.
+// configs returns the configs that the topic has at first.
 func (p plan) configs() map[string]string {
 	m := map[string]string{}
 	for _, c := range p.Configs {

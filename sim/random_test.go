@@ -32,8 +32,8 @@ var (
 	flagDialect  = flag.String("dialect", "", "have every broker of the random scenarios speak this dialect")
 )
 
-// TestRandom lives through random scenarios until they have had the messages asked
-// for. A break comes with the seed of its scenario:
+// TestRandom runs random scenarios until they have had the number of messages asked
+// for. It prints the seed of a scenario that breaks:
 //
 //	go test ./sim -run TestRandom -seed 123 -v
 func TestRandom(t *testing.T) {
@@ -101,7 +101,7 @@ func TestRandom(t *testing.T) {
 	}
 }
 
-// again runs a plan until it breaks.
+// again runs a plan repeatedly until it breaks.
 func again(t *testing.T, p plan) {
 	t.Log(p)
 	for i := range *flagTimes {
@@ -120,8 +120,8 @@ func load(t *testing.T, file string) (p plan) {
 	return p
 }
 
-// random makes a plan from a seed. What was thought of later has numbers of its
-// own, so that most seeds stay what they were.
+// random makes a plan from a seed. Features that were added later draw from random
+// numbers of their own, so that most seeds still give the same plan.
 func random(seed uint64) plan {
 	p := maker{rand.New(rand.NewPCG(seed, 7))}.plan(seed)
 	if r := (maker{rand.New(rand.NewPCG(seed, 8))}); r.one(4) {
@@ -140,18 +140,17 @@ func random(seed uint64) plan {
 	return p
 }
 
-// clocks has the brokers' clocks differ.
+// clocks sets the brokers' clocks apart.
 func (r maker) clocks(p *plan) {
 	for range p.Nodes {
 		p.Clocks = append(p.Clocks, time.Duration(r.IntN(480)-240)*time.Second)
 	}
 	if slices.Contains(p.Configs, "message.timestamp.before.max.ms=10000") {
-		p.MaxElapsed = time.Duration(1+r.IntN(20)) * time.Second // as for one clock, see plan
+		p.MaxElapsed = time.Duration(1+r.IntN(20)) * time.Second // as with one clock, see plan
 	}
 }
 
-// topics has the records go to several topics: all that are in a run, some of the
-// writes, or some of the writers.
+// topics spreads the records over several topics: by run, by write, or by writer.
 func (r maker) topics(p *plan) {
 	p.Topics = 2 + r.IntN(4)
 	by := r.IntN(3)
@@ -225,13 +224,13 @@ func (r maker) plan(seed uint64) plan {
 		p.Configs = append(p.Configs, "compression.type="+r.of("uncompressed", "gzip", "lz4"))
 	}
 	if slices.ContainsFunc(p.Configs, func(c string) bool { return strings.HasPrefix(c, "compression.type=") }) {
-		// A record of before 1970 may be refused without a reason, and without
-		// another one in its partition that is taken: it is held for ever.
+		// A broker that compresses anew rejects a record from before 1970 with an
+		// ambiguous code. Alone in its partition, it would be retried for ever.
 		p.MaxElapsed = time.Duration(1+r.IntN(20)) * time.Second
 	}
 	if p.Clock > 0 && slices.Contains(p.Configs, "message.timestamp.before.max.ms=10000") {
-		// Brokers whose clock is ahead refuse whatever we stamp, and no
-		// record is at fault: it is retried for ever.
+		// A broker whose clock is ahead rejects every timestamp that guard sets. The
+		// records are good, and would be retried for ever.
 		p.MaxElapsed = time.Duration(1+r.IntN(20)) * time.Second
 	}
 	if r.one(12) {
@@ -254,7 +253,8 @@ func (r maker) plan(seed uint64) plan {
 	return p
 }
 
-// balanced has whatever goes away come back, and nothing happen after the end.
+// balanced returns the events with a "back" for each "away" and a "create" for a
+// "delete", and none after a "close".
 func balanced(events []event, configs []string) (out []event) {
 	away, deleted := map[int32]bool{}, false
 	for _, e := range events {
@@ -283,13 +283,13 @@ type maker struct{ *rand.Rand }
 func (r maker) one(in int) bool             { return r.IntN(in) == 0 }
 func (r maker) of(choices ...string) string { return choices[r.IntN(len(choices))] }
 
-// some returns a time, more often a short one.
+// some returns a random time, mostly a short one.
 func (r maker) some() time.Duration {
 	return time.Duration(1+r.IntN(100)) * []time.Duration{time.Millisecond, 10 * time.Millisecond, 100 * time.Millisecond, time.Second}[r.IntN(4)]
 }
 
 func (r maker) writers(p *plan) {
-	bad := []int{0, 200, 50, 10, 3}[r.IntN(5)] // one in so many
+	bad := []int{0, 200, 50, 10, 3}[r.IntN(5)] // one in so many is bad, 0 for none
 	size := []int{0, 0, 100, 1000, 1000}[r.IntN(5)]
 	batch := []int{1, 4, 20, 100, 500}[r.IntN(5)]
 	if r.one(12) {
@@ -320,8 +320,8 @@ func (r maker) writers(p *plan) {
 	}
 }
 
-// fullSpeed has many writers write large batches without a pause, most of them
-// clean, to a topic with a low limit: refusals meet requests that are under way.
+// fullSpeed makes many writers write large batches without a pause to a topic with a
+// low limit. Few records are bad. So rejections come while other batches wait.
 func (r maker) fullSpeed(p *plan) {
 	p.Configs = []string{"max.message.bytes=" + r.of("50000", "100000", "200000")}
 	p.Codec, p.NoRetry, p.MaxElapsed, p.HandOver, p.MaxBuffered, p.Rate = "", false, 0, 0, 0, 1<<(18+r.IntN(7))

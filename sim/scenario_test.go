@@ -24,22 +24,23 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
-// result is what came of a plan.
+// result is the outcome of a plan.
 type result struct {
-	broken  string // what the oracle has against it, "" for nothing
-	kind    string // of break, a word
+	broken  string // the break that the oracle found, "" for none
+	kind    string // of the break, a word
 	virtual time.Duration
 	seen    int // messages
 }
 
-// patience is how much virtual time writes have once nothing goes wrong any more.
+// patience is how much virtual time writes have left once the last fault is over.
 const patience = 10 * time.Minute
 
-// run lives through a plan in a bubble of its own. What guard leaves behind
-// there, such as a goroutine that waits for ever, is a break, too.
+// live runs a plan in a synctest bubble. It also breaks if guard leaves anything behind
+// in the bubble, such as a goroutine that waits for ever.
 func live(t *testing.T, p plan) (out result) {
 	out.seen = p.messages()
-	// Outside of the bubble: a mutex that is never unlocked stops its time.
+	// This timer is outside of the bubble: while a goroutine waits for a mutex, virtual
+	// time stands still.
 	stuck := time.AfterFunc(5*time.Minute, func() {
 		fmt.Fprintf(os.Stderr, "the clock of this scenario stands still: %s\n", p)
 		debug.SetTraceback("all")
@@ -67,12 +68,13 @@ func live(t *testing.T, p plan) (out result) {
 	return out
 }
 
-// goroutines is the limit for all running scenarios, and the tests themselves.
+// goroutines is the sum of the limits of all running scenarios, and the tests' own
+// goroutines.
 var goroutines atomic.Int64
 
 func init() { goroutines.Store(50) }
 
-// goroutines returns a limit for a scenario, brokers and clients together.
+// goroutines returns the limit for a scenario, with its brokers and clients.
 func (p plan) goroutines() int64 {
 	return int64(60*(max(1, p.Nodes)+1) + 10*len(p.Writers) + len(p.Events))
 }
@@ -86,29 +88,29 @@ type scenario struct {
 	guard   *guard.Guard
 	begin   time.Time
 
-	faults []*kafkafake.FaultHandle // as planned
+	faults []*kafkafake.FaultHandle // in the order of the plan
 
 	mu      sync.Mutex
-	rules   []rules // of the first topic; the others keep theirs
+	rules   []rules // of the first topic; the configs of the others never change
 	notices []time.Time
 	written []*written
 	closed  time.Time
 }
 
-// rules are the configs of the topic for some time.
+// rules are the topic's configs in a span of time.
 type rules struct {
 	configs     map[string]string
-	from, until time.Time // zero is for ever
+	from, until time.Time // zero for no bound
 }
 
-// written is a write, and what guard said of it.
+// written is a call of Write with its verdicts.
 type written struct {
 	writer, nth int
 	records     []*kgo.Record
 	runs        []run
-	verdicts    []guard.Verdict // nil while it is under way
+	verdicts    []guard.Verdict // nil until Write returns
 	begin, end  time.Time
-	ended       bool // its context
+	ended       bool // whether its context ended
 }
 
 func newScenario(t *testing.T, p plan) *scenario {
@@ -137,7 +139,7 @@ func newScenario(t *testing.T, p plan) *scenario {
 	return w
 }
 
-// live writes all that is planned, and returns what the oracle says.
+// live runs the plan, and returns what the oracle finds.
 func (w *scenario) live() (kind, broken string) {
 	stop := make(chan struct{})
 	var events sync.WaitGroup
@@ -166,7 +168,7 @@ func (w *scenario) live() (kind, broken string) {
 		kind, broken = w.check()
 	}
 	w.close()
-	// What is under way in the network comes to an end.
+	// Let requests that are still on the network end.
 	time.Sleep(2 * time.Minute)
 	return kind, broken
 }
@@ -183,7 +185,7 @@ func (w *scenario) close() {
 	}
 }
 
-// watch waits for the writers, and fails if they take too long.
+// watch waits for the writers. It returns a break if they take too long.
 func (w *scenario) watch(done <-chan struct{}) (kind, broken string) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -218,11 +220,11 @@ func (w *scenario) watch(done <-chan struct{}) (kind, broken string) {
 	}
 }
 
-// connections is a limit on connections that no correct client reaches: it has at
-// most three to a broker.
+// connections is a limit that no correct client reaches: guard has at most three to a
+// broker.
 func (w *scenario) connections() int { return 20 * (max(1, w.plan.Nodes) + 1) }
 
-// longest returns how long the plan itself takes.
+// longest returns how long the plan takes without faults.
 func (w *scenario) longest() (d time.Duration) {
 	for _, wr := range w.plan.Writers {
 		var one time.Duration
@@ -235,8 +237,9 @@ func (w *scenario) longest() (d time.Duration) {
 		d = max(d, one)
 	}
 	if target := w.plan.configs()["compression.type"]; target != "" && target != "producer" {
-		// A broker that compresses anew can't store times before 1970, and says so
-		// by a code that says nothing: each request of a search takes ten seconds.
+		// A broker that compresses anew can't store a time before 1970. It rejects it
+		// with UNKNOWN_SERVER_ERROR, so that guard retries for ten seconds before each
+		// step of isolation.
 		for _, wr := range w.plan.Writers {
 			for _, x := range wr.Writes {
 				for _, r := range x.Records {
@@ -247,13 +250,14 @@ func (w *scenario) longest() (d time.Duration) {
 			}
 		}
 	}
-	if w.plan.Rate > 0 { // with as much again for what is sent twice
+	if w.plan.Rate > 0 { // twice, since a batch may be sent again
 		d += 2 * time.Duration(w.plan.bytes()) * time.Second / time.Duration(w.plan.Rate)
 	}
 	return d
 }
 
-// overdue looks for writes that keep quiet, or that go on after their time.
+// overdue finds a write that has not reported that it waits, or that goes on after
+// max_elapsed_time.
 func (w *scenario) overdue() (kind, broken string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -276,7 +280,7 @@ func (w *scenario) overdue() (kind, broken string) {
 	return "", ""
 }
 
-// write lives through the writes of one writer.
+// write does the writes of one writer, one after the other.
 func (w *scenario) write(i int) {
 	for n, planned := range w.plan.Writers[i].Writes {
 		if planned.After > 0 {
@@ -300,7 +304,7 @@ func (w *scenario) write(i int) {
 	}
 }
 
-// happen does what an event says.
+// happen does an event.
 func (w *scenario) happen(e event) {
 	switch e.Do {
 	case "move":
@@ -325,7 +329,7 @@ func (w *scenario) happen(e event) {
 	}
 }
 
-// set changes a property of the topic, once the cluster is there to be asked.
+// set changes a config of the topic.
 func (w *scenario) set(config string) {
 	k, v, _ := strings.Cut(config, "=")
 	for range 120 {
@@ -346,7 +350,8 @@ func (w *scenario) set(config string) {
 	}
 }
 
-// ruled notes that the topic has other configs now, at the earliest since a time.
+// ruled enters the topic's new configs. The broker has them since some time after
+// since.
 func (w *scenario) ruled(since time.Time, configs map[string]string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -354,7 +359,7 @@ func (w *scenario) ruled(since time.Time, configs map[string]string) {
 	w.rules = append(w.rules, rules{configs: configs, from: since})
 }
 
-// noticed notes when the guard says that records wait.
+// noticed enters when guard reported that records wait.
 type noticed struct {
 	guard.NoObserver
 	w *scenario

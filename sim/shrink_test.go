@@ -12,10 +12,10 @@ import (
 
 var flagShrink = flag.String("shrink", "", "with -seed or -plan: make the plan as small as it can be while it still breaks in the same way, and write it to this file")
 
-// tries is how often a plan is run before it is taken not to break.
+// tries is how often a plan is run before it counts as one that does not break.
 const tries = 8
 
-// breaks reports whether a plan breaks in the given way.
+// breaks reports whether a plan breaks with this kind.
 func breaks(t *testing.T, p plan, kind string) bool {
 	for range tries {
 		if live(t, p).kind == kind {
@@ -66,7 +66,7 @@ func TestShrink(t *testing.T) {
 	require.NoError(t, os.WriteFile(*flagShrink, append(b, '\n'), 0o600))
 }
 
-// simpler returns plans that are a step simpler, the boldest steps first.
+// simpler returns plans that are one step simpler, largest steps first.
 func simpler(p plan) (out []plan) {
 	change := func(f func(*plan)) {
 		q := p.clone()
@@ -139,7 +139,7 @@ func (p plan) clone() (q plan) {
 	return q
 }
 
-// clampNodes has nothing speak of a node that there is not.
+// clampNodes replaces the numbers of nodes that the plan does not have.
 func (p *plan) clampNodes() {
 	for i := range p.Faults {
 		p.Faults[i].Nodes = nil
@@ -149,7 +149,7 @@ func (p *plan) clampNodes() {
 	}
 }
 
-// oneTopic has all records go to the first topic.
+// oneTopic sends all records to the first topic.
 func (p *plan) oneTopic() {
 	p.Topics = 0
 	for _, w := range p.Writers {

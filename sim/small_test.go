@@ -17,18 +17,18 @@ import (
 
 var flagAll = flag.Bool("all", false, "enumerate the whole of the small scope: hours")
 
-// scope is how much of the small scope is enumerated.
+// scope says how much of the small scope is enumerated.
 type scope struct {
-	records        int // without faults: all batches of up to so many
-	onlyKafka      int // the same, for Kafka with rules that are told
+	records        int // without faults: all batches of up to so many records
+	onlyKafka      int // the same, for Kafka whose configs can be read
 	faults         int // at once
 	faultyDialects []string
-	every          int // of the scenarios with several faults, one in so many
+	every          int // run one in so many of the scenarios with several faults
 }
 
-// TestSmallScope enumerates small scenarios: which records there are, in which
-// partitions, which dialect the broker speaks, and what goes wrong at which step of
-// the protocol. Each part says how many there were.
+// TestSmallScope enumerates small scenarios: the records, their partitions, the
+// broker's dialect, and the fault at each step of the protocol. It logs how many
+// scenarios each part has.
 func TestSmallScope(t *testing.T) {
 	s := scope{records: 2, onlyKafka: 3, faults: 2, faultyDialects: []string{"kafka"}, every: 3}
 	switch {
@@ -53,7 +53,7 @@ func TestSmallScope(t *testing.T) {
 	}
 }
 
-// one leaves one plan in so many of all.
+// one returns one plan in so many.
 func one(plans iter.Seq[plan], every int) iter.Seq[plan] {
 	return func(yield func(plan) bool) {
 		n := 0
@@ -65,7 +65,7 @@ func one(plans iter.Seq[plan], every int) iter.Seq[plan] {
 	}
 }
 
-// each lives through all plans.
+// each runs all plans.
 func each(t *testing.T, plans iter.Seq[plan]) {
 	t.Helper()
 	feed := make(chan plan)
@@ -106,8 +106,8 @@ func each(t *testing.T, plans iter.Seq[plan]) {
 	t.Logf("%d scenarios in %s, %d broken, known breaks: %v", scenarios.Load(), time.Since(begin).Round(time.Millisecond), failed.Load(), known)
 }
 
-// letters are the records of the small scope.
-func letters(partitions int32) (out []run) {
+// smallRecords are the records of the small scope.
+func smallRecords(partitions int32) (out []run) {
 	for p := range partitions {
 		out = append(out, run{Shape: good, Partition: p}, run{Shape: noise, Partition: p, Size: 3000}, run{Shape: zeros, Partition: p, Size: 3000},
 			run{Shape: noKey, Partition: p}, run{Shape: late, Partition: p}, run{Shape: marked, Partition: p})
@@ -115,8 +115,8 @@ func letters(partitions int32) (out []run) {
 	return append(out, run{Shape: illegal}, run{Shape: emptyKey})
 }
 
-// small is a scenario in which all of the letters but the good are bad, by one
-// dialect or another.
+// small is a scenario in which each record but the good one is bad for one dialect or
+// another.
 func small(d kafkafake.Dialect, ignore bool, mode string) plan {
 	p := plan{
 		Dialect: d.Name, Partitions: 2, IgnoreRules: ignore, NotIdempotent: mode == "not_idempotent", LeaderAck: mode == "leader_ack",
@@ -129,23 +129,23 @@ func small(d kafkafake.Dialect, ignore bool, mode string) plan {
 	return p
 }
 
-// words yields all sequences of up to n letters, the first of which is in
-// partition 0: the partitions are alike.
-func words(n int) iter.Seq[[]run] {
-	all := letters(2)
-	var extend func(word []run, yield func([]run) bool) bool
-	extend = func(word []run, yield func([]run) bool) bool {
-		if len(word) > 0 && !yield(word) {
+// sequences yields all sequences of up to n of the small records. The first record is
+// in partition 0, since the partitions are alike.
+func sequences(n int) iter.Seq[[]run] {
+	all := smallRecords(2)
+	var extend func(records []run, yield func([]run) bool) bool
+	extend = func(records []run, yield func([]run) bool) bool {
+		if len(records) > 0 && !yield(records) {
 			return false
 		}
-		if len(word) == n {
+		if len(records) == n {
 			return true
 		}
 		for _, l := range all {
-			if len(word) == 0 && l.Partition > 0 {
+			if len(records) == 0 && l.Partition > 0 {
 				continue
 			}
-			if !extend(append(slices.Clone(word), l), yield) {
+			if !extend(append(slices.Clone(records), l), yield) {
 				return false
 			}
 		}
@@ -159,14 +159,14 @@ func (scope) batches(dialects []kafkafake.Dialect, n int, ignore []bool, modes [
 		for _, d := range dialects {
 			for _, ignore := range ignore {
 				for _, mode := range modes {
-					for word := range words(n) {
+					for records := range sequences(n) {
 						for _, codec := range []string{"", "lz4"} {
-							if codec != "" && (!has(word, zeros) || d.Codecs != nil) {
+							if codec != "" && (!has(records, zeros) || d.Codecs != nil) {
 								continue
 							}
 							p := small(d, ignore, mode)
 							p.Codec = codec
-							p.Writers = []writer{{Writes: []write{{Records: word}}}}
+							p.Writers = []writer{{Writes: []write{{Records: records}}}}
 							if !yield(p) {
 								return
 							}
@@ -178,13 +178,13 @@ func (scope) batches(dialects []kafkafake.Dialect, n int, ignore []bool, modes [
 	}
 }
 
-func has(word []run, s shape) bool {
-	return slices.ContainsFunc(word, func(r run) bool { return r.Shape == s })
+func has(records []run, s shape) bool {
+	return slices.ContainsFunc(records, func(r run) bool { return r.Shape == s })
 }
 
-// faults are what goes wrong at a step of the protocol. OUT_OF_ORDER_SEQUENCE_NUMBER
-// is none of them: a broker that has appended a batch and then answers so has lost
-// it, which kfake does not, and kgo relies on.
+// faults are the faults at a step of the protocol. OUT_OF_ORDER_SEQUENCE_NUMBER is not
+// among them: after an append, a broker answers with it only if it lost the batch,
+// which kfake never does.
 func faults() (out []fault) {
 	for skip := range 3 {
 		for _, do := range []string{"disconnect_before", "disconnect_after", "disconnect_within", "swallow", "swallow_answer"} {
@@ -214,8 +214,8 @@ func faults() (out []fault) {
 	return out
 }
 
-// faultyWrites are the writes that faults befall: a batch, one with a bad record, and
-// two at a time.
+// faultyWrites are the writes of the scenarios with faults: a batch, a batch with a bad
+// record, and two at a time.
 func faultyWrites() [][]writer {
 	clean := write{Records: []run{{Shape: good, Times: 2}, {Shape: good, Partition: 1}}}
 	mixed := write{Records: []run{{Shape: good}, {Shape: noKey}, {Shape: good, Partition: 1}, {Shape: good}}}
@@ -226,8 +226,8 @@ func faultyWrites() [][]writer {
 	}
 }
 
-// faulty yields scenarios with n faults, with rules known and not, for the dialects
-// with the names, or all.
+// faulty yields scenarios with n faults, with topic configs read and not read. No
+// dialects means all of them.
 func (scope) faulty(n int, dialects []string) iter.Seq[plan] {
 	return func(yield func(plan) bool) {
 		for _, d := range kafkafake.Dialects() {
@@ -257,7 +257,7 @@ func (scope) faulty(n int, dialects []string) iter.Seq[plan] {
 	}
 }
 
-// combinations yields all ways to have n of the faults, in either order.
+// combinations yields each fault alone, or each ordered pair if n is 2.
 func combinations(of []fault, n int) iter.Seq[[]fault] {
 	return func(yield func([]fault) bool) {
 		if n == 1 {

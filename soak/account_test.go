@@ -11,30 +11,30 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/deliverycheck"
 )
 
-// fate is what is known of a message.
+// fate is what is known of a message, as a set of bits.
 type fate uint8
 
 const (
 	delivered fate = 1 << iota // found in its topic
 	dead                       // found among the dead letters
-	done                       // said to be done with
-	open                       // said to be neither delivered nor dead-lettered
-	unsure                     // said to be one or the other: "may have been written"
+	done                       // acknowledged: the output is done with it
+	open                       // reported as not delivered, and not dead-lettered
+	unsure                     // reported as "may have been written"
 	doubt                      // its dead letter says that it may have been written
 )
 
 const pageSize = 1 << 16
 
-// page has the fates of neighbours. Once all of them have the one fate they
-// should have, all that is left of it is what it counts for: whatever is found
-// afterwards is a duplicate.
+// page has the fates of pageSize neighbours. Once each has the one fate that it should
+// have, the page is counted and deleted. A message of it that is found after that is a
+// duplicate.
 type page struct {
 	fates [pageSize]fate
-	open  int // messages that are not done with, or were not found
+	open  int // messages without a final fate
 }
 
-// account is what became of the messages of a load. Package deliverycheck does the same
-// for as many messages as fit into memory.
+// account knows the fate of each message of a load. Package deliverycheck does the same
+// where all messages fit into memory.
 type account struct {
 	load load
 
@@ -51,7 +51,7 @@ type account struct {
 	disorder map[string]uint64
 }
 
-// total is the fates of messages, in numbers.
+// total counts messages by fate.
 type total struct {
 	Sent, Delivered, Dead, Doubt, DoubtDelivered, Undelivered       int
 	Lost, Duplicated, WronglyDead, Spared, Misfiled, Strays, Behind int
@@ -65,7 +65,7 @@ func newAccount(l load) *account {
 	return &account{load: l, pages: map[uint64]*page{}, settled: map[uint64]bool{}, letters: map[string]int{}, disorder: map[string]uint64{}}
 }
 
-// wrong keeps some of what is wrong, in words. The caller holds the lock.
+// wrong counts a fault, and keeps a text for the first ones. The caller holds the lock.
 func (a *account) wrong(count *int, format string, args ...any) {
 	*count++
 	if len(a.total.Examples) < 20 {
@@ -73,7 +73,7 @@ func (a *account) wrong(count *int, format string, args ...any) {
 	}
 }
 
-// of returns the fate of a message, and nil if it is settled already.
+// of returns the page and the fate of a message, and nil if its page is settled.
 func (a *account) of(n uint64) (*page, *fate) {
 	at := n / pageSize
 	if a.settled[at] {
@@ -87,8 +87,7 @@ func (a *account) of(n uint64) (*page, *fate) {
 	return p, &p.fates[n%pageSize]
 }
 
-// fine reports whether nothing can be added to a fate any more without being
-// one too much.
+// fine reports whether a fate is final. Any addition to it is a fault.
 func (f fate) fine() bool {
 	return f == done|delivered || f == done|dead
 }
@@ -117,7 +116,7 @@ func (a *account) set(n uint64, what fate) {
 	}
 }
 
-// answer enters what was said of messages.
+// answer enters the acknowledgements of messages.
 func (a *account) answer(e event) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -162,7 +161,7 @@ func (a *account) takeDeadLetters(letters []letter) {
 	}
 }
 
-// deliver enters that a message was found in its topic.
+// deliver enters a message that was found in its topic.
 func (a *account) deliver(n uint64, m message) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -179,7 +178,7 @@ func (a *account) deliver(n uint64, m message) {
 	a.set(n, delivered)
 }
 
-// stray enters that something was found that is no message of the load.
+// stray enters a record that is no message of the load.
 func (a *account) stray(format string, args ...any) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -222,7 +221,7 @@ func (a *account) count(at uint64, p *page, first int) {
 	}
 }
 
-// close counts what is left, and returns the total.
+// close counts the pages that are left, and returns the total.
 func (a *account) close() total {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -238,7 +237,7 @@ func (a *account) close() total {
 	return a.total
 }
 
-// progress returns how many messages were answered, and how many found.
+// progress returns how many messages were acknowledged, and how many were found.
 func (a *account) progress() (answered, found uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -15,7 +15,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
 )
 
-// fault is something that goes wrong, and passes.
+// fault is a fault of the cluster, and its end.
 type fault struct {
 	name string
 	do   func(s *soak)
@@ -34,8 +34,8 @@ var faults = []fault{
 	{"quiet", (*soak).beQuiet},
 }
 
-// order draws faults so that each kind comes as often as any other: all of them
-// in one order, then in another.
+// order draws faults so that all kinds come equally often: all of them in a random
+// order, then all of them in another one.
 func order(random *rand.Rand) func() fault {
 	var left []int
 	return func() fault {
@@ -48,7 +48,7 @@ func order(random *rand.Rand) func() fault {
 	}
 }
 
-// last lets a fault last from one second to so many.
+// last sleeps for a random time, from one second to so many.
 func (s *soak) last(seconds int) {
 	time.Sleep(time.Second + time.Duration(s.random.Int64N(int64(seconds-1)*int64(time.Second))))
 }
@@ -65,7 +65,7 @@ func (s *soak) killNode() {
 func (s *soak) freezeNode() {
 	node := s.anyNode()
 	s.cluster.Freeze(node)
-	s.last(12) // a node is taken for dead after 3 s
+	s.last(12) // the controller takes a node for dead after 3 s
 	s.cluster.Thaw(node)
 }
 
@@ -92,8 +92,9 @@ func (s *soak) rollingRestart() {
 	}
 }
 
-// loseLogDir has a node lose one of its two disks. That a disk is full takes a
-// small file system, and so a superuser: the node does the same for either.
+// loseLogDir takes one of its two disks away from a node. It stands in for a full disk,
+// which would take a small file system, and so root. The node does the same in both
+// cases.
 func (s *soak) loseLogDir() {
 	node := s.anyNode()
 	s.cluster.TakeLogDir(node)
@@ -108,7 +109,7 @@ func (s *soak) loseLogDir() {
 	s.cluster.Restart(node)
 }
 
-// moveLeaders has each partition led by its next replica.
+// moveLeaders makes the next replica of each partition its leader.
 func (s *soak) moveLeaders() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -153,8 +154,8 @@ func (s *soak) beQuiet() {
 	s.process.goOn("quiet")
 }
 
-// settle waits until all replicas are in sync. A follower that is behind may need
-// a pause to catch up with what this machine writes at full speed.
+// settle waits until all replicas are in sync. If a follower can't catch up with full
+// speed on this machine, the sources are paused until it has.
 func (s *soak) settle() {
 	s.t.Helper()
 	began := time.Now()

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// journal is what was seen while a soak ran.
+// journal has samples and faults of a soak.
 type journal struct {
 	dir, data string
 	soak      *soak
@@ -29,7 +29,7 @@ type journal struct {
 	log     *os.File
 }
 
-// sample is what the writer has in use at a time, and what is done by then.
+// sample is what the writer uses at a time, and its progress.
 type sample struct {
 	at                           time.Duration
 	rss                          int64 // bytes
@@ -38,7 +38,7 @@ type sample struct {
 	disk                         int64 // bytes, of Kafka's data
 }
 
-// happened is a fault, from its begin until all streams had got on again.
+// happened is a fault, from its beginning until all streams have made progress again.
 type happened struct {
 	name     string
 	from, to time.Duration
@@ -61,7 +61,7 @@ func (j *journal) close() {
 	})
 }
 
-// begin enters a fault, and returns what to call when it is over.
+// begin enters a fault, and returns the function that enters its end.
 func (j *journal) begin(name string) (over func()) {
 	from := time.Since(j.began)
 	fmt.Fprintf(j.log, "%8.1f s  %s\n", from.Seconds(), name)
@@ -74,7 +74,8 @@ func (j *journal) begin(name string) (over func()) {
 	}
 }
 
-// watch takes samples, and pauses the sources while too much is unread.
+// watch takes samples. It pauses the sources while more than backlog messages are
+// acknowledged and not yet read back.
 func (j *journal) watch() {
 	every := max(time.Second, time.Duration(*hours*float64(time.Hour))/1800)
 	tick := time.NewTicker(time.Second)
@@ -114,8 +115,7 @@ func (j *journal) watch() {
 	}
 }
 
-// inUse returns what a process has in use, zeros where that is not known: it
-// takes /proc.
+// inUse returns what a process uses. Without /proc it returns zeros.
 func inUse(pid int) (rss, fds, connections int64) {
 	dir := "/proc/" + strconv.Itoa(pid)
 	status, _ := os.ReadFile(dir + "/status")
@@ -135,7 +135,7 @@ func inUse(pid int) (rss, fds, connections int64) {
 	return rss, fds, connections
 }
 
-// size returns how many bytes the files of a directory have.
+// size returns the size of a directory's files in bytes.
 func size(dir string) int64 {
 	var sum int64
 	_ = filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {

@@ -10,15 +10,15 @@ import (
 	"time"
 )
 
-// load is what one stream writes. A message follows from its number, so that
-// nothing has to be remembered of it.
+// load says what one stream writes. A message can be made again from its number, so
+// nothing of it is kept.
 type load struct {
 	Number   int // of the load, from 0
 	Name     string
 	InFlight int
 	Codec    string
 	Rules    bool // topic_rules
-	Keys     bool // in the plain topic; the order of each is kept if InFlight is 1
+	Keys     bool // the messages of the plain topic have keys; their order is kept if InFlight is 1
 	Times    bool // the messages have timestamps of their own
 }
 
@@ -29,7 +29,7 @@ var loads = []load{
 	{Number: 2, Name: "limits read, zstd, in order", InFlight: 1, Codec: "zstd", Rules: true, Keys: true},
 }
 
-// plain and compacted are the topics of a load, missing is one that is not there.
+// plain and compacted are the topics of a load. The topic missing does not exist.
 func (l load) plain() string     { return fmt.Sprintf("soak-%d-plain", l.Number) }
 func (l load) compacted() string { return fmt.Sprintf("soak-%d-compacted", l.Number) }
 func (l load) missing() string   { return fmt.Sprintf("soak-%d-missing", l.Number) }
@@ -37,16 +37,16 @@ func (l load) missing() string   { return fmt.Sprintf("soak-%d-missing", l.Numbe
 // ordered says that messages of one key must keep their order.
 func (l load) ordered() bool { return l.Keys && l.InFlight == 1 }
 
-// kind is what is particular about a message.
+// kind says what is special about a message.
 type kind int
 
 const (
 	good         kind = iota // to the plain topic
 	goodKeyed                // to the compacted one
-	tooLarge                 // whatever the codec
+	tooLarge                 // with any codec
 	compressible             // too large, unless it is compressed
 	nullKey                  // to the compacted topic
-	badTime                  // beyond what the topic takes
+	badTime                  // a timestamp that the topic rejects
 	illegalTopic
 	missingTopic
 	kinds
@@ -57,8 +57,8 @@ func (k kind) String() string {
 		"illegal topic", "topic that is not there"}[k]
 }
 
-// class is the class of failure that a message must be dead-lettered with, or
-// empty if it must be delivered.
+// class is the failure class that a message must be dead-lettered with. It is empty if
+// the message must be delivered.
 func (l load) class(k kind) string {
 	switch k {
 	case tooLarge:
@@ -81,22 +81,22 @@ func (l load) class(k kind) string {
 const (
 	batchSize = 500 // messages
 	bodySize  = 980
-	largeSize = 300_000 // over each of limits
+	largeSize = 300_000 // more than each of limits
 	poolSize  = 4 << 20
 	keysPlain = 97
-	onePoison = 100 // messages
-	poisonAt  = 37  // of them
-	// Of the poison, one in so many is for a topic that is not there. To find
-	// that out takes a second each, which its batch waits for.
+	onePoison = 100 // one message in so many is bad
+	poisonAt  = 37  // its place among them
+	// One bad message in so many is for the topic that does not exist. The cluster
+	// takes a second to confirm that, and the batch waits meanwhile.
 	oneMissing = 60
 	compactedN = 4 // one message of so many is for the compacted topic
 )
 
-// limits are what max.message.bytes of the plain topics changes between. None of
-// the good messages is ever over it, but a batch always is.
+// limits are the values of max.message.bytes of the plain topics. Each good message is
+// within all of them. A full batch is over all of them.
 var limits = []string{"100000", "60000", "150000"}
 
-// kind returns what message n is.
+// kind returns the kind of message n.
 func (l load) kind(n uint64) kind {
 	if n%onePoison == poisonAt {
 		which := n / onePoison
@@ -125,8 +125,8 @@ type message struct {
 	body  []byte
 }
 
-// pool is where bodies are cut out of: bytes that no codec makes smaller, and
-// zeros. All processes have the same.
+// pool and zeros are the bytes that bodies are cut from. No codec makes pool smaller.
+// All processes compute the same bytes.
 var pool, zeros = func() ([]byte, []byte) {
 	random := rand.New(rand.NewPCG(1, 2))
 	b := make([]byte, poolSize)
@@ -154,9 +154,8 @@ func numberOf(value []byte) (load int, n uint64, ok bool) {
 	return load, n, err == nil
 }
 
-// message returns message n. Its time, if the load has any, is counted from the
-// epoch of the soak, by a millisecond for a thousand messages: always in the past,
-// but for the one that is not.
+// message returns message n. Its time, if the load sets one, is a millisecond after the
+// epoch for each thousand messages. So it is in the past, except for badTime.
 func (l load) message(n uint64, epoch time.Time) message {
 	m := message{kind: l.kind(n), topic: l.plain(), head: l.head(n)}
 	size, from := bodySize, pool
@@ -191,7 +190,7 @@ func (l load) message(n uint64, epoch time.Time) message {
 	return m
 }
 
-// is reports whether a value is that of the message.
+// is reports whether a value is the message's.
 func (m message) is(value []byte) bool {
 	return len(value) == headSize+len(m.body) && bytes.Equal(value[:headSize], m.head) && bytes.Equal(value[headSize:], m.body)
 }

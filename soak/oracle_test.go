@@ -11,8 +11,8 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/deliverycheck"
 )
 
-// asItShould enters all of a page as it should be, but for one message, for which
-// it does something else.
+// asItShould enters the right fate for each message of a page but one. For that one it
+// calls instead.
 func asItShould(a *account, but uint64, instead func(should fate)) {
 	a.sent = pageSize
 	for n := range uint64(pageSize) {
@@ -43,7 +43,7 @@ func find(a *account, n uint64, should fate) {
 
 const (
 	aGood   = 10*onePoison + 2
-	aPoison = 10*onePoison + poisonAt // too large
+	aPoison = 10*onePoison + poisonAt // tooLarge
 )
 
 func TestWhatIsWrongIsFoundAndCounted(t *testing.T) {

@@ -16,10 +16,10 @@ import (
 const (
 	plotWidth   = 760
 	plotLeft    = 180
-	plotPoints  = 200 // of a line, at most: each is the median of a part of the samples
+	plotPoints  = 200 // of a line, at most: each point is the median of several samples
 	chartHeight = 90
 	chartSpace  = 40 // above each chart, with its title
-	rowHeight   = 12 // of a kind of fault
+	rowHeight   = 12 // for each kind of fault
 )
 
 const plotStyle = `<style>
@@ -101,7 +101,8 @@ func (j *journal) plot() string {
 // plotPoint is a point of a line.
 type plotPoint struct{ seconds, value float64 }
 
-// thinned returns at most plotPoints points of a line: the medians of as many parts.
+// thinned returns at most plotPoints points of a line. Each is the median of its part
+// of the samples.
 func thinned(samples []sample, value func(before, s sample) float64) (points []plotPoint) {
 	n := len(samples) - 1
 	parts := min(n, plotPoints)

@@ -17,15 +17,15 @@ import (
 type process struct {
 	cmd        *exec.Cmd
 	goroutines atomic.Int64
-	ended      chan struct{} // is closed when the writer has ended
-	err        error         // why, to be read after that
+	ended      chan struct{} // closed when the writer has ended
+	err        error         // the reason; read it after ended is closed
 
 	mu      sync.Mutex
 	to      *gob.Encoder
 	reasons map[string]bool // why the sources are paused
 }
 
-// launch starts the writer, and has what it tells be entered into the accounts.
+// launch starts the writer, and enters its events into the accounts.
 func launch(s setup, log *os.File, accounts []*account) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -61,7 +61,7 @@ func launch(s setup, log *os.File, accounts []*account) (*process, error) {
 	return p, nil
 }
 
-// listen enters events until there are no more, and returns what is wrong.
+// listen enters events until the last one, and returns what is wrong with them.
 func (p *process) listen(from *gob.Decoder, accounts []*account) error {
 	left := len(accounts)
 	for {
@@ -92,7 +92,7 @@ func (p *process) listen(from *gob.Decoder, accounts []*account) error {
 	}
 }
 
-// pause has the sources give nothing, for a reason.
+// pause stops the sources, for a reason.
 func (p *process) pause(reason string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -101,7 +101,7 @@ func (p *process) pause(reason string) {
 	}
 }
 
-// goOn takes a reason to pause away.
+// goOn ends a reason to pause. The sources go on when none is left.
 func (p *process) goOn(reason string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -113,15 +113,15 @@ func (p *process) goOn(reason string) {
 	}
 }
 
-// finish ends the sources.
+// finish makes the sources end.
 func (p *process) finish() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	_ = p.to.Encode(finish)
 }
 
-// kill ends the writer at once. With dump it writes to its log what each of its
-// goroutines does.
+// kill ends the writer at once. With dump, the writer first logs the stacks of its
+// goroutines.
 func (p *process) kill(dump bool) {
 	if dump {
 		_ = p.cmd.Process.Signal(syscall.SIGQUIT)

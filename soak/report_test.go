@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// write writes what was seen, and the account.
+// write writes samples, faults, plot and account.
 func (j *journal) write(totals []total) error {
 	files := map[string]string{
 		"account.md":    j.account(totals),
@@ -45,7 +45,7 @@ func (j *journal) write(totals []total) error {
 		"\n![What the process has in use over time](soak.svg)\n\n"+accountEnds+after), 0o644)
 }
 
-// The place for the account in a document.
+// The account is between these lines of a document.
 const (
 	accountBegins = "<!-- what make soak WRITE=1 found -->"
 	accountEnds   = "<!-- end of what it found -->"
@@ -60,7 +60,7 @@ func (j *journal) csv() string {
 	return b.String()
 }
 
-// account is what is said of the soak, in Markdown.
+// account is the account in Markdown.
 func (j *journal) account(totals []total) string {
 	var b strings.Builder
 	var all total
@@ -113,8 +113,8 @@ func (j *journal) account(totals []total) string {
 	return b.String()
 }
 
-// rate returns how many messages were acknowledged in a second, in the sample that
-// this share of all samples does not exceed.
+// rate returns the acknowledged messages per second that this share of the samples does
+// not exceed.
 func (j *journal) rate(share float64) int {
 	var all []int
 	for i := 1; i < len(j.samples); i++ {
@@ -128,13 +128,13 @@ func (j *journal) rate(share float64) int {
 	return all[int(share*float64(len(all)-1))]
 }
 
-// medians of the samples of a time.
+// medians are those of the samples of a span of time.
 type medians struct {
 	title string
 	sample
 }
 
-// growth returns what was in use early, when all was warm, and in the end.
+// growth returns what was used early, after the warm-up, and at the end.
 func (j *journal) growth() (early, late medians, ok bool) {
 	n := len(j.samples)
 	if n < 12 {

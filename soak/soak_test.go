@@ -31,13 +31,13 @@ const (
 	user, password     = "alice", "alice-4f1d0c"
 	reader, readerWord = "bob", "bob-9a77e2"
 
-	partitions = 4 // of each plain topic; half of that of a compacted one
+	partitions = 4 // of each plain topic; a compacted one has half as many
 
-	// patience is how long it may take until all streams get on after a fault.
+	// patience is how long a stream may take to make progress after a fault.
 	patience = 2 * time.Minute
 
-	// backlog is how many messages may be acknowledged and not yet read back.
-	// With more the sources pause, so that disks don't fill.
+	// backlog is how many messages may be acknowledged and not yet read back. Above it
+	// the sources pause, since what is read back can be deleted from the disks.
 	backlog = 400_000
 )
 
@@ -53,12 +53,12 @@ type soak struct {
 	t        *testing.T
 	random   *rand.Rand
 	cluster  *kafkatest.Cluster
-	proxies  []*proxytest.Proxy // of the first nodes
+	proxies  []*proxytest.Proxy // of the first two nodes
 	process  *process
 	accounts []*account
 	verifier *verifier
 	journal  *journal
-	limit    []int // of each load, an index into limits
+	limit    []int // by load, an index into limits
 }
 
 func (s *soak) topics() []string {
@@ -88,7 +88,7 @@ func TestSoak(t *testing.T) {
 	s.end()
 }
 
-// start starts the cluster, the writer and what looks at it.
+// start starts the cluster, the verifier and the writer.
 func start(t *testing.T) *soak {
 	if *seed == 0 {
 		*seed = rand.Uint64()
@@ -152,7 +152,7 @@ func (s *soak) startCluster() {
 		AdvertisedPorts: ports,
 		Properties: map[string]string{
 			"super.users": "User:ANONYMOUS;User:" + reader,
-			// What the verifier deletes is to be gone soon.
+			// Delete soon what the verifier marks as deleted.
 			"log.retention.check.interval.ms": "3000",
 		},
 	})
@@ -175,8 +175,8 @@ func (s *soak) startCluster() {
 	for _, l := range loads {
 		s.cluster.CreateTopic(l.plain(), partitions, 3, with(map[string]string{"max.message.bytes": limits[0]}))
 		s.cluster.CreateTopic(l.compacted(), partitions/2, 3, with(map[string]string{
-			"cleanup.policy":        "compact,delete", // without delete, nothing can be deleted that was read
-			"min.compaction.lag.ms": "1000000000",     // and nothing is compacted before
+			"cleanup.policy":        "compact,delete", // delete lets the verifier delete what it has read
+			"min.compaction.lag.ms": "1000000000",     // no compaction during the soak
 		}))
 		for _, topic := range []string{l.plain(), l.compacted(), l.missing()} {
 			s.cluster.Grant("User:"+user, kadm.OpWrite, kafkatest.TopicResource(topic))
@@ -187,7 +187,7 @@ func (s *soak) startCluster() {
 	}
 }
 
-// getOn waits until every load has got on since.
+// getOn waits until every load has made progress.
 func (s *soak) getOn() {
 	s.t.Helper()
 	began := time.Now()
@@ -217,7 +217,7 @@ func (s *soak) requireAlive() {
 	}
 }
 
-// end ends the streams, waits until all is read, and writes the account.
+// end ends the streams, waits until the verifier has read all, and writes the account.
 func (s *soak) end() {
 	s.t.Helper()
 	s.process.finish()
@@ -261,8 +261,8 @@ func (s *soak) end() {
 	s.requireNoGrowth()
 }
 
-// requireNoGrowth fails the test if the writer has more in use in the end than when
-// it was warm, by more than what comes and goes with faults.
+// requireNoGrowth fails the test if the writer uses much more at the end than after the
+// warm-up. The slack is what comes and goes with faults.
 func (s *soak) requireNoGrowth() {
 	s.t.Helper()
 	early, late, ok := s.journal.growth()

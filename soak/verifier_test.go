@@ -14,8 +14,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// verifier reads the topics while they are written, enters into the accounts what
-// it finds, and deletes what it has read.
+// verifier reads the topics while they are written, enters the messages into the
+// accounts, and deletes what it has read.
 type verifier struct {
 	client   *kgo.Client
 	admin    *kadm.Client
@@ -27,8 +27,8 @@ type verifier struct {
 	mu   sync.Mutex
 	next map[string]map[int32]int64
 
-	// trouble is what kept the verifier from seeing all, which would be the
-	// cluster's fault or the verifier's own.
+	// trouble is an error that kept the verifier from reading all: of the cluster, or
+	// of the verifier itself. It is no fault of the output.
 	trouble atomic.Pointer[error]
 }
 
@@ -83,7 +83,7 @@ func (v *verifier) read(ctx context.Context) {
 		})
 		fetches.EachPartition(func(p kgo.FetchTopicPartition) {
 			if len(p.Records) == 0 {
-				return // an error of the client comes without a topic
+				return // kgo returns an error of the whole client without a topic
 			}
 			v.mu.Lock()
 			next := v.next[p.Topic][p.Partition]
@@ -91,7 +91,7 @@ func (v *verifier) read(ctx context.Context) {
 			for _, r := range p.Records {
 				switch {
 				case r.Offset < next:
-					continue // read again after a change of leaders
+					continue // kgo reads records again after a change of leaders
 				case r.Offset > next:
 					v.fail("partition %d of %s goes on at offset %d, not at %d", r.Partition, r.Topic, r.Offset, next)
 				}
@@ -105,7 +105,8 @@ func (v *verifier) read(ctx context.Context) {
 	}
 }
 
-// enter enters a record into the account of its load.
+// enter enters a record into the account of its load, after comparing it with the
+// message that was sent.
 func (v *verifier) enter(r *kgo.Record) {
 	load, n, ok := numberOf(r.Value)
 	if !ok {
@@ -143,12 +144,12 @@ func (v *verifier) trim(ctx context.Context) {
 		}
 		v.mu.Unlock()
 		within, cancel := context.WithTimeout(ctx, 5*time.Second)
-		_, _ = v.admin.DeleteRecords(within, offsets) // the next time does what this one can't
+		_, _ = v.admin.DeleteRecords(within, offsets) // tried again in two seconds
 		cancel()
 	}
 }
 
-// read reports whether all that is in the topics by now was read.
+// caughtUp reports whether all records that the topics have by now were read.
 func (v *verifier) caughtUp(ctx context.Context) (bool, error) {
 	var topics []string
 	for topic := range v.next {

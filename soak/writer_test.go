@@ -23,13 +23,13 @@ import (
 	_ "github.com/kafka-guarded/kafka-guarded/output"
 )
 
-// The writer is the process that is looked at: the streams, with a source and an
-// output for dead letters that tell the test what they hear.
+// The writer is the process that is measured. It runs the streams. Its source and its
+// dead-letter output report to the test.
 
-// writerEnv has the test binary be the writer.
+// writerEnv makes the test binary the writer.
 const writerEnv = "KAFKA_GUARDED_SOAK_WRITER"
 
-// setup is what the writer is told first, on its standard input. Commands follow.
+// setup comes first on the writer's standard input. Commands follow.
 type setup struct {
 	Brokers        []string
 	User, Password string
@@ -44,17 +44,18 @@ const (
 	finish
 )
 
-// event is what the writer tells, on file descriptor 3.
+// event is what the writer reports, on file descriptor 3.
 type event struct {
 	Load int
-	// Answered is set for the answer to Count messages from number From on, all
-	// Done but for those in Said.
+	// Answered is set if the output acknowledged Count messages, from number From on.
+	// Said has those that are not Done.
 	Answered    bool
 	From, Count uint64
 	Said        map[uint64]deliverycheck.Answer
 	Letters     []letter
-	Goroutines  int // if not 0
-	// Ended is set when the stream has ended after From messages, with Error.
+	Goroutines  int // their number, 0 in other events
+	// Ended is set when the stream has ended after From messages. Error says why, if it
+	// failed.
 	Ended bool
 	Error string
 }
@@ -63,18 +64,18 @@ type event struct {
 type letter struct {
 	Number uint64
 	Why    string
-	// Intact is set if it has the content that was sent.
+	// Intact says whether the letter has the content that was sent.
 	Intact bool
 }
 
 type writer struct {
 	setup setup
-	mu    sync.Mutex // of events
+	mu    sync.Mutex // for events
 	out   *gob.Encoder
 
 	gate   sync.Mutex
-	closed chan struct{} // is closed when the sources may go on
-	done   chan struct{} // is closed when they are to end
+	closed chan struct{} // closed while the sources may go on
+	done   chan struct{} // closed when the sources must end
 }
 
 // beWriter is the main function of the writer.
@@ -108,7 +109,7 @@ func beWriter() int {
 	return 0
 }
 
-// obey does what it is told. The writer ends when the test has.
+// obey does the commands. When the test ends, it ends the writer.
 func (w *writer) obey(in *gob.Decoder) {
 	for {
 		var c command
@@ -128,7 +129,7 @@ func (w *writer) obey(in *gob.Decoder) {
 	}
 }
 
-// open waits until the source may go on, and reports whether it is to.
+// open waits while the sources are paused, and reports whether they may go on.
 func (w *writer) open(ctx context.Context) bool {
 	w.gate.Lock()
 	gate := w.closed
@@ -151,7 +152,7 @@ func (w *writer) tell(e event) {
 	err := w.out.Encode(e)
 	w.mu.Unlock()
 	if err != nil {
-		os.Exit(1) // the parent has gone
+		os.Exit(1) // the test has ended
 	}
 }
 
@@ -194,9 +195,10 @@ func (w *writer) fields(l load) map[string]any {
 		"topic_rules":   map[string]any{"enabled": l.Rules},
 		"permanent":     []string{"size_exceeded", "invalid_record", "unroutable", "unknown_topic"},
 		"dead_letter":   map[string]any{"dead_letters": map[string]any{}},
-		// The source is next to the output, and hears of each message.
+		// The source gets the output's errors directly, so it can tell the messages
+		// apart.
 		"report_failures": "per_message",
-		// Faults of seconds must be over within seconds.
+		// With the defaults, a fault of seconds would take half a minute to pass.
 		"timeout":                  "5s",
 		"request_timeout_overhead": "5s",
 	}

@@ -13,16 +13,16 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/onkafka"
 )
 
-// oneRightOfTwo makes the topics "allowed" and "denied", and alice may write only
-// to the former.
+// oneRightOfTwo makes the topics "allowed" and "denied". Alice may write to "allowed"
+// only.
 func oneRightOfTwo(c *kafkatest.Cluster, partitions int) {
 	c.CreateTopic("allowed", partitions, 1, nil)
 	c.CreateTopic("denied", partitions, 1, nil)
 	onkafka.MayWrite(c, onkafka.Alice, "allowed")
 }
 
-// WRITE on the topic is all it takes: IDEMPOTENT_WRITE on the cluster comes
-// with it since Kafka 2.8, and limits that can't be read are found out.
+// WRITE on the topic is enough. Since Kafka 2.8 it implies IDEMPOTENT_WRITE on the
+// cluster. Limits that can't be read are learned from rejections.
 func TestTheRightToWriteIsEnough(t *testing.T) {
 	c := onkafka.Secured(t)
 	for _, test := range []struct {
@@ -117,7 +117,7 @@ func TestMessagesWaitForTheRightToWrite(t *testing.T) {
 			c.CreateTopic("later", 2, 1, nil)
 			c.CreateTopic("other", 1, 1, nil)
 			if user.name == onkafka.Alice {
-				onkafka.MayWrite(c, onkafka.Alice, "other") // and so obtain a producer ID
+				onkafka.MayWrite(c, onkafka.Alice, "other") // so that she gets a producer ID
 			}
 			l := onkafka.NewChecker(t, "access/granted, revoked, granted/"+user.other)
 			l.Ordered = true

@@ -15,7 +15,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/onkafka"
 )
 
-// What check says of a config is what Kafka does with it.
+// Each finding of check is a thing that Kafka then does.
 func TestCheckOnApacheKafka(t *testing.T) {
 	c := onkafka.Secured(t)
 	c.CreateTopic("checked", 3, 1, map[string]string{"max.message.bytes": "100000", "cleanup.policy": "compact"})

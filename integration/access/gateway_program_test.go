@@ -32,7 +32,8 @@ func theProgram(t *testing.T) string {
 	return path
 }
 
-// values returns how often each value is in a topic, and what is where, as partition/offset.
+// values returns how often each value is in a topic, and the value at each
+// partition/offset.
 func values(c *kafkatest.Cluster, topic string) (times map[string]int, at map[string]string) {
 	times, at = map[string]int{}, map[string]string{}
 	for _, r := range c.ReadAll(topic) {
@@ -42,9 +43,9 @@ func values(c *kafkatest.Cluster, topic string) (times map[string]int, at map[st
 	return times, at
 }
 
-// The recipe on a cluster with TLS, SASL and ACLs, with the credentials in a file, behind the proxy
-// of config/: what strangers send gets to the topics that are allowed and to no other, and
-// neither answers nor the log have a secret in them.
+// The gateway's config on a cluster with TLS, SASL and ACLs, with the credentials in a
+// file, behind the proxy of config/. Records of strangers get into the allowed topics
+// and into no other. Neither answers nor the log have a secret in them.
 func TestTheGatewayOfTheProgramOnASecuredCluster(t *testing.T) {
 	c := onkafka.Secured(t)
 	for _, topic := range []string{"orders", "orders-other", "denied", "_schemas"} {
@@ -79,7 +80,7 @@ func TestTheGatewayOfTheProgramOnASecuredCluster(t *testing.T) {
 			name, topic, contentType, body string
 			headers                        []string
 			status                         int
-			text                           string // in the answer
+			text                           string // what the answer must contain
 		}{
 			{"a record", "orders", list, `[ "` + good + `" ]`, nil, 200, ""},
 			{"a topic in a cookie", "orders", list, `[ "` + secret + `" ]`, []string{"Cookie", "topic=orders-other"}, 403, ""},
@@ -87,7 +88,7 @@ func TestTheGatewayOfTheProgramOnASecuredCluster(t *testing.T) {
 			{"a topic that is not allowed", "orders-other", list, `[ "` + secret + `" ]`, nil, 403, "ALLOWED_TOPICS"},
 			{"an internal one that the list allows", "_schemas", list, `[ "` + secret + `" ]`, nil, 403, "ALLOWED_TOPICS"},
 			{"a form", "orders", "text/plain", `[ "` + secret + `" ]`, nil, 415, ""},
-			{"a large body", "orders", list, `[ "` + strings.Repeat(secret, 60_000) + `" ]`, []string{"Expect", "100-continue"}, 413, ""}, // or the answer may come while it is sent
+			{"a large body", "orders", list, `[ "` + strings.Repeat(secret, 60_000) + `" ]`, []string{"Expect", "100-continue"}, 413, ""}, // else the answer may come while the body is sent
 			{"many records", "orders", list, `[ ` + strings.Repeat(`"`+secret+`",`, 100) + ` 1 ]`, nil, 413, "MAX_RECORDS"},
 			{"a large record", "orders", list, `[ "` + strings.Repeat(secret, 20_000) + `" ]`, nil, 413, "MAX_RECORD_BYTES"},
 			{"one that Kafka does not take", "orders", list, `[ "` + large + `" ]`, nil, 422, "size_exceeded: topic orders"},
@@ -106,7 +107,7 @@ func TestTheGatewayOfTheProgramOnASecuredCluster(t *testing.T) {
 			}
 		}
 	}
-	// A query does not name the topic either, and websockets are not taken.
+	// A query can't change the topic, and websockets are rejected.
 	status, _, text, err := g.Post(t.Context(), "orders?topic=orders-other", list, `[ "queried" ]`)
 	require.NoError(t, err)
 	require.Equal(t, http.StatusOK, status, text)
@@ -131,9 +132,9 @@ func TestTheGatewayOfTheProgramOnASecuredCluster(t *testing.T) {
 	}
 }
 
-// Kafka goes away and comes back under load. What was answered with a place is there, once, and
-// what was said not to be written is not there. Nothing is there twice, and no answer says
-// where Kafka is.
+// Kafka goes away and comes back under load. A record whose answer has an offset is
+// there, once. A record whose answer says "not written" is not there. No record is
+// there twice, and no answer has the address of a broker.
 func TestTheGatewayOfTheProgramWhileKafkaIsAway(t *testing.T) {
 	onkafka.SkipShort(t)
 	const clients = 8

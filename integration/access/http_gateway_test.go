@@ -17,9 +17,9 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/onkafka"
 )
 
-// 10,000 requests from 16 clients, some of which go away: each result is true, and
-// each record is there once. The time that a request takes is shown beside that of
-// a plain produce of as many records by as many goroutines.
+// 10,000 requests from 16 clients, some of which disconnect: each result is true, and
+// each record is there once. The time of a request is logged beside that of a plain
+// produce of as many records by as many goroutines.
 func TestHTTPGateway(t *testing.T) {
 	const clients, requests, perRequest = 16, 10_000, 3
 	c := onkafka.OneNode(t)

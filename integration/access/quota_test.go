@@ -12,8 +12,8 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/onkafka"
 )
 
-// A broker looks at the last ten seconds: it throttles beyond 2 MB, which even a busy machine
-// sends in less.
+// A broker measures the rate over ten seconds. So it throttles after 2 MB, which even a
+// busy machine sends within ten seconds.
 func TestThrottlingLosesNothing(t *testing.T) {
 	c := onkafka.OneNode(t)
 	c.CreateTopic("throttled", 2, 1, nil)

@@ -19,9 +19,9 @@ import (
 //go:embed tools.xml
 var toolsPOM []byte
 
-// The kafka-acls.sh commands of docs/rights.md give alice what she needs: before
-// them, her messages wait for the right to write, and after them a record over
-// the topic's limit fails by the limit that she may read.
+// The kafka-acls.sh commands of docs/rights.md give alice the rights that she needs.
+// Before them her messages wait for the right to write. After them a record over the
+// topic's limit fails by the limit that she may read.
 func TestCommandsOfTheDocsGrantTheRights(t *testing.T) {
 	c := onkafka.Secured(t)
 	jars := kafkatest.Jars(t, "tools", toolsPOM)

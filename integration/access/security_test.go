@@ -19,7 +19,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/proxytest"
 )
 
-// everything is the level at which nothing is left out of a log.
+// everything is a level below all others, so that nothing is left out of a log.
 const everything = slog.Level(-100)
 
 func TestEveryMechanismDelivers(t *testing.T) {
@@ -79,8 +79,8 @@ func TestClientCertificatesDeliver(t *testing.T) {
 	})
 }
 
-// A certificate that has expired keeps the broker from taking connections. It is
-// renewed on disk, as cert-manager and the like do.
+// With an expired certificate the broker accepts no connection. The certificate is
+// renewed on disk, as cert-manager does.
 func TestAClientCertificateIsRenewedOnDisk(t *testing.T) {
 	onkafka.SkipShort(t)
 	p, err := proxytest.New()
@@ -108,7 +108,7 @@ func TestAClientCertificateIsRenewedOnDisk(t *testing.T) {
 	next <- onkafka.Around("certified", "before", 50)
 	onkafka.Eventually(t, func() bool { return l.Acknowledged() == 1 }, "the batch before")
 	issue(time.Now().Add(-time.Minute))
-	p.Cut() // nothing is under way
+	p.Cut() // no request is in flight
 	p.Connect(c.ClientAddr(1))
 	for b := range 9 {
 		next <- onkafka.Around("certified", fmt.Sprint("expired-", b), 50)
@@ -121,9 +121,9 @@ func TestAClientCertificateIsRenewedOnDisk(t *testing.T) {
 	l.CheckTopics(c, "certified")
 }
 
-// The password of a user changes while the stream runs: with the next connection the
-// broker refuses it. The messages wait, the log says why, and all are delivered once it
-// takes the password again.
+// A user's password changes while the stream runs, so the broker rejects the next
+// connection. The messages wait, the log says why, and all are delivered once when the
+// broker accepts the password again.
 func TestCredentialsThatARunningStreamLoses(t *testing.T) {
 	onkafka.SkipShort(t)
 	p, err := proxytest.New()
@@ -140,7 +140,7 @@ func TestCredentialsThatARunningStreamLoses(t *testing.T) {
 		}})
 		require.NoError(t, err)
 		require.NoError(t, changed.Error())
-		p.Cut() // the connections that the broker knows
+		p.Cut() // end the connections that are authenticated
 		p.Connect(c.ClientAddr(1))
 	}
 	f := onkafka.Defaults(c)
@@ -230,9 +230,8 @@ func TestAFailureToConnectSaysWhy(t *testing.T) {
 	})
 }
 
-// requireNoConnection checks that a stream with these fields does not connect,
-// that it says so in a line of its log which contains why, that it says nothing
-// secret, and that no message is done with.
+// requireNoConnection checks that a stream with these fields does not connect, that its
+// log says why and has no secret, and that no message is acknowledged.
 func requireNoConnection(t *testing.T, f onkafka.Fields, why string) {
 	t.Helper()
 	l := onkafka.NewChecker(t, t.Name())
@@ -246,7 +245,7 @@ func requireNoConnection(t *testing.T, f onkafka.Fields, why string) {
 		return false
 	}, "an error in the log that contains %q", why)
 	s.End()
-	_ = s.Built.StopWithin(time.Second) // the stream can't end: its message is held
+	_ = s.Built.StopWithin(time.Second) // the stream can't end: its message waits
 	require.Zero(t, l.Acknowledged())
 	if logins, ok := f["sasl"].([]any); ok && len(logins) > 0 {
 		requireNoSecret(t, s.Log.String(), f)

@@ -116,8 +116,8 @@ func TestEachCauseInABatchOfSeveralIsTold(t *testing.T) {
 	}
 }
 
-// Batches of one partition that are under way together share the refusal of one
-// of them.
+// Ten writes share the batches of a partition. A rejected batch has records of several
+// writes.
 func TestConcurrentBatchesDoNotFailEachOthersRecords(t *testing.T) {
 	c := onkafka.OneNode(t)
 	for _, rules := range []bool{true, false} {
@@ -140,8 +140,8 @@ func TestConcurrentBatchesDoNotFailEachOthersRecords(t *testing.T) {
 	}
 }
 
-// severalCauses is a batch with every kind of message that a topic with all the
-// limits of the test above refuses, among others.
+// severalCauses is a batch with every kind of message that the topic of the test above
+// rejects, among good ones.
 func severalCauses(topic, other, prefix string) []onkafka.Message {
 	var batch []onkafka.Message
 	for i := range 6 {

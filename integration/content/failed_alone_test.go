@@ -27,8 +27,8 @@ import (
 // TestFailedRecordsAreRejectedAlone.
 const failedLimit = 2000
 
-// rejectingTopics are topics that reject records in each way that Kafka has, by their
-// properties.
+// rejectingTopics are topics by their properties. Together they reject records in each
+// way that Kafka has.
 var rejectingTopics = map[string]map[string]string{
 	"plain":        {},
 	"uncompressed": {"compression.type": "uncompressed"},
@@ -76,7 +76,7 @@ func TestFailedRecordsAreRejectedAlone(t *testing.T) {
 					records[w] = append(records[w], r)
 				}
 				handed := make([]*kgo.Record, perWrite)
-				for i, r := range records[w] { // kgo stamps and places what it is handed
+				for i, r := range records[w] { // kgo sets timestamp and partition of records that it sends
 					again := *r
 					handed[i] = &again
 				}
@@ -124,14 +124,14 @@ type failedRecord struct {
 // failures counts verdicts, and the requests that they took.
 type failures struct {
 	delivered       int
-	kinds           map[string]int // by class and code
-	requests, alone atomic.Int64   // produce requests, and those of them whose one record was refused
+	kinds           map[string]int // failures by class and code
+	requests, alone atomic.Int64   // produce requests, and those whose single record was rejected
 }
 
-// answer is what the relay does with the answer to a produce request: it looks.
+// answer counts the answer to a produce request, and does not change it.
 func (n *failures) answer(req *kmsg.ProduceRequest, resp *kmsg.ProduceResponse) bool {
 	n.requests.Add(1)
-	if len(req.Topics) != 1 { // each has one partition; guard may have taken all out of a request
+	if len(req.Topics) != 1 { // each topic has one partition; withdrawing records may have emptied the request
 		return true
 	}
 	var batch kmsg.RecordBatch
@@ -190,8 +190,8 @@ func (n *failures) sendAlone(t *testing.T, c *kafkatest.Cluster, compression kgo
 	}
 }
 
-// classCodes are the codes with which a broker refuses a record alone, by what
-// is said of it then.
+// classCodes are the codes with which a broker may reject a record alone, by the class
+// that guard reports.
 var classCodes = map[guard.Class][]string{
 	guard.SizeExceeded:  {kerr.MessageTooLarge.Message},
 	guard.InvalidRecord: {kerr.InvalidRecord.Message, kerr.InvalidTimestamp.Message, kerr.UnknownServerError.Message},
@@ -204,20 +204,20 @@ func codeOf(err error) string {
 	return fmt.Sprint(err)
 }
 
-// recordID returns the last header's value, which each record has its own in.
+// recordID returns the value of the last header. No two records have the same one.
 func recordID(r *kgo.Record) string { return string(r.Headers[len(r.Headers)-1].Value) }
 
-// randomBadRecord makes a record that one of the topics may refuse: with a batch of
-// about the limit, raw or compressed, without a key, or with a time out of bounds.
+// randomBadRecord makes a record that one of the topics may reject: with about the size
+// of the limit, raw or compressed, without a key, or with a timestamp out of bounds.
 func randomBadRecord(rnd *rand.Rand, topics []string) *kgo.Record {
 	r := randomRecord(rnd, topics[rnd.IntN(len(topics))], failedLimit)
-	if rnd.IntN(2) == 0 { // a batch takes many of them
+	if rnd.IntN(2) == 0 { // a small record, of which a batch takes many
 		r.Value = r.Value[:min(len(r.Value), rnd.IntN(100))]
 	}
 	if r.Key != nil || rnd.IntN(3) == 0 {
 		r.Key = fmt.Appendf(nil, "key-%d", rnd.IntN(50))
 	}
-	// No clock decides: what is out of bounds stays so.
+	// A fixed time, so that it is out of bounds on any clock.
 	r.Timestamp = time.Time{}
 	minutes := time.Duration(rnd.IntN(200)) * time.Minute
 	switch rnd.IntN(8) {

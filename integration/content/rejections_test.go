@@ -21,7 +21,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/rawproduce"
 )
 
-// rejections are records that a topic of rejecting does not take, by their class.
+// rejections are records, by class, that a topic of rejecting rejects.
 var rejections = []struct {
 	name  string
 	class guard.Class
@@ -32,8 +32,8 @@ var rejections = []struct {
 	{"too old", guard.InvalidRecord, func(r *kgo.Record) { r.Timestamp = time.Now().Add(-2 * time.Hour) }},
 }
 
-// eachRejection runs a test for each way to be rejected, idempotent and not, with
-// topic configs read and not, on a topic of its own.
+// eachRejection runs a test for each way to be rejected, idempotent and not, with topic
+// configs read and not. Each run has a topic of its own.
 func eachRejection(t *testing.T, test func(t *testing.T, c *kafkatest.Cluster, topic string, g *guard.Guard, class guard.Class, bad func(*kgo.Record))) {
 	c := onkafka.OneNode(t)
 	for n, of := range rejections {
@@ -54,7 +54,8 @@ func eachRejection(t *testing.T, test func(t *testing.T, c *kafkatest.Cluster, t
 	}
 }
 
-// rejectable returns n records of a topic and a key, with these places bad.
+// rejectable returns n records for a topic, all with one key. bad spoils those at the
+// given positions.
 func rejectable(topic, key, prefix string, n int, bad func(*kgo.Record), places ...int) (records []*kgo.Record) {
 	for i := range n {
 		records = append(records, &kgo.Record{
@@ -68,7 +69,7 @@ func rejectable(topic, key, prefix string, n int, bad func(*kgo.Record), places 
 	return records
 }
 
-// failedAs returns the classes of those that were not delivered, by index.
+// failedAs returns the classes of the records that were not delivered, by index.
 func failedAs(verdicts []guard.Verdict) map[int]guard.Class {
 	failed := map[int]guard.Class{}
 	for i, v := range verdicts {
@@ -79,13 +80,13 @@ func failedAs(verdicts []guard.Verdict) map[int]guard.Class {
 	return failed
 }
 
-// Idempotent producers count what they send: after a batch that the broker did not
-// take, some of them send numbers that it does not take either.
+// After a rejection some idempotent producers go on with a sequence number that the
+// broker does not expect. Then the broker rejects the next record, too.
 func TestTheNextRecordGoesThroughAfterARejection(t *testing.T) {
 	eachRejection(t, func(t *testing.T, c *kafkatest.Cluster, topic string, g *guard.Guard, class guard.Class, bad func(*kgo.Record)) {
 		for round := range 3 {
 			prefix := fmt.Sprintf("r%d", round)
-			// Alone, so that nothing of the batch goes through.
+			// Alone, so that no record of the batch is acked.
 			require.Equal(t, map[int]guard.Class{0: class}, failedAs(g.Write(t.Context(), rejectable(topic, "k", prefix+"-alone", 1, bad, 0))))
 			require.Empty(t, failedAs(g.Write(t.Context(), rejectable(topic, "k", prefix+"-next", 1, bad))))
 			require.Equal(t, map[int]guard.Class{50: class}, failedAs(g.Write(t.Context(), rejectable(topic, "k", prefix+"-many", 100, bad, 50))))
@@ -127,8 +128,8 @@ func TestABatchThatWasTakenApartKeepsItsOrder(t *testing.T) {
 	})
 }
 
-// Some peers tell of a rejection only when they have something else to send. Here
-// the input has nothing else until the first batch is done with.
+// Some producers report a rejection only when they send the next batch. Here the input
+// sends nothing before the first batch is acknowledged.
 func TestARejectionIsReportedWithoutFurtherTraffic(t *testing.T) {
 	c := onkafka.OneNode(t)
 	for _, idempotent := range []bool{true, false} {
@@ -159,13 +160,12 @@ func TestARejectionIsReportedWithoutFurtherTraffic(t *testing.T) {
 	}
 }
 
-// sizesInText are the sizes of a failure's text: its own, and the limit's name and
-// bytes where they are known.
+// sizesInText finds the size in a failure's text, and the name and value of the limit
+// if it has them.
 var sizesInText = regexp.MustCompile(`(\d+) bytes exceed (the topic's [a-z.]+|max_message_bytes)(?: \((\d+)\))?`)
 
-// No text pairs the size of one record with another's, or a size with the limit of
-// another place: records of three sizes are in the same batches, and three limits
-// apply.
+// No text pairs the size of one record with another record's limit. The batches have
+// records of three sizes, and three limits apply.
 func TestATextHasTheRecordsOwnSizeAndTheLimitsOwnName(t *testing.T) {
 	c := onkafka.OneNode(t)
 	for _, ignore := range []bool{true, false} {
@@ -192,7 +192,7 @@ func TestATextHasTheRecordsOwnSizeAndTheLimitsOwnName(t *testing.T) {
 					records = append(records, &kgo.Record{Topic: topic, Key: []byte("k"), Value: onkafka.Noise(size)})
 				}
 				if test.client == 0 {
-					test.limits["max_message_bytes"] = 1 << 20 // the default where configs are not read
+					test.limits["max_message_bytes"] = 1 << 20 // the default if configs are not read
 				}
 				failed := 0
 				for i, v := range g.Write(t.Context(), records) {

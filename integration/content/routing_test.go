@@ -49,7 +49,7 @@ func TestMessagesForMissingPartitionsAreUnroutable(t *testing.T) {
 	l.CheckTopics(c, "routing")
 }
 
-// byPartition are the fields of a stream whose messages name their partitions.
+// byPartition has the fields of a stream whose messages name their partitions.
 func byPartition(c *kafkatest.Cluster) onkafka.Fields {
 	return onkafka.Defaults(c).With(onkafka.Fields{"partitioner": "manual", "partition": `${! meta("partition") }`})
 }
@@ -78,7 +78,7 @@ func TestPartitionsMayBeAddedWhileRunning(t *testing.T) {
 	l.CheckTopics(c, "growing")
 }
 
-// What the client knows of a topic may be older than the partition.
+// The metadata of the client may be older than the new partition.
 func TestAPartitionThatWasJustAddedIsNotMissing(t *testing.T) {
 	c := onkafka.OneNode(t)
 	for _, rules := range []bool{true, false} {
@@ -105,8 +105,8 @@ func TestAPartitionThatWasJustAddedIsNotMissing(t *testing.T) {
 	}
 }
 
-// What was written to the topic that was deleted is gone with it. What is sent
-// from then on waits for the new one.
+// Records of the deleted topic are deleted with it. Records that are sent afterwards
+// wait for the new topic.
 func TestATopicMayBeDeletedAndCreatedAgainWhileRunning(t *testing.T) {
 	c := onkafka.OneNode(t)
 	c.CreateTopic("phoenix", 1, 1, nil)
@@ -139,9 +139,9 @@ func TestATopicMayBeDeletedAndCreatedAgainWhileRunning(t *testing.T) {
 	other.CheckTopics(c, "bystander")
 }
 
-// The topic goes and comes back under a load that does not pause. What was written
-// to an earlier one may be gone with it. Nothing is in the last one twice, nor
-// anything that was handed on.
+// A topic is deleted and created again under a load that does not pause. Records of the
+// earlier topics may be deleted with them. No record is in the last topic twice, or
+// both there and dead-lettered.
 func TestNothingIsDuplicatedWhileATopicIsDeletedAndCreatedAgainAtFullSpeed(t *testing.T) {
 	c := onkafka.OneNode(t)
 	for _, idempotent := range []bool{true, false} {
@@ -149,7 +149,7 @@ func TestNothingIsDuplicatedWhileATopicIsDeletedAndCreatedAgainAtFullSpeed(t *te
 			c := c.With(t)
 			c.CreateTopic("phoenix", 3, 1, nil)
 			l := onkafka.NewChecker(t, t.Name())
-			l.Uncertain = !idempotent // without sequence numbers, what is behind a refused batch may be taken
+			l.Uncertain = !idempotent // without sequence numbers, the broker may append a batch behind a rejected one
 			var n atomic.Int64
 			s := onkafka.Start(l, onkafka.Defaults(c).With(onkafka.Fields{"max_in_flight": 10, "idempotent_write": idempotent}), func(context.Context) []onkafka.Message {
 				var batch []onkafka.Message

@@ -23,11 +23,12 @@ var codecs = map[string]kgo.CompressionCodec{
 	"lz4": kgo.Lz4Compression(), "zstd": kgo.ZstdCompression(),
 }
 
-// TestWhatTheLimitsRejectTheBrokerRejects writes 10,000 random records, of sizes
-// about the topic's limit, with keys, headers and timestamps, in each codec. What
-// the limits reject without a request is sent all the same, by a guard that ignores
-// them: the broker must refuse every one. What the broker refuses and the rules
-// did not are misses: they cost requests, and are counted.
+// TestWhatTheLimitsRejectTheBrokerRejects writes 10,000 random records, of sizes about
+// the topic's limit, with keys, headers and timestamps, in each codec.
+//
+// A record that the limits reject is then sent by a second guard that ignores the
+// limits: the broker must reject it. A record that the limits accept and the broker
+// rejects is a miss. Misses cost requests, and are counted.
 func TestWhatTheLimitsRejectTheBrokerRejects(t *testing.T) {
 	const limit, each, batch = 2000, 500, 100
 	c := onkafka.OneNode(t)
@@ -80,14 +81,14 @@ func TestWhatTheLimitsRejectTheBrokerRejects(t *testing.T) {
 	require.NotZero(t, rejected)
 }
 
-// randomRecord makes a record whose batch is about the limit, raw or compressed.
+// randomRecord makes a record of about the size of the limit, raw or compressed.
 func randomRecord(rnd *rand.Rand, topic string, limit int) *kgo.Record {
 	size := limit - 150 + rnd.IntN(150)
 	if rnd.IntN(3) == 0 {
 		size = rnd.IntN(3 * limit)
 	}
 	value := make([]byte, size)
-	noisy := rnd.IntN(size + 1) // the rest compresses to nothing
+	noisy := rnd.IntN(size + 1) // the rest of the value compresses to nothing
 	if rnd.IntN(2) == 0 {
 		noisy = size
 	}
@@ -110,8 +111,8 @@ func randomRecord(rnd *rand.Rand, topic string, limit int) *kgo.Record {
 	return r
 }
 
-// TestLimitsThatChangeUnderLoad changes the topic's limit 50 times while writers
-// are at it, each with a bad record in every batch.
+// TestLimitsThatChangeUnderLoad changes the topic's limit 50 times under load. Each
+// batch has a bad record.
 func TestLimitsThatChangeUnderLoad(t *testing.T) {
 	const writers, perBatch, badRecord = 4, 20, 11
 	c := onkafka.OneNode(t)

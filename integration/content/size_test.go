@@ -51,7 +51,7 @@ func TestTooLargeMessagesAreFoundWhateverLimitTheyExceed(t *testing.T) {
 			fits:       1_000_000, over: 1_500_000, with: onkafka.Noise,
 		},
 		{
-			// The broker reports segment.bytes as 1 GiB all the same.
+			// The broker reports a segment.bytes of 1 GiB nevertheless.
 			name:       "internal segment",
 			properties: map[string]string{"internal.segment.bytes": "20000"},
 			fits:       19_000, over: 20_500, with: onkafka.Noise,
@@ -88,8 +88,8 @@ func TestTooLargeMessagesAreFoundWhateverLimitTheyExceed(t *testing.T) {
 	}
 }
 
-// A compressible message may be many times the limit, as long as nothing
-// decompresses it.
+// A message that compresses may be many times the limit, unless the broker decompresses
+// it.
 func TestWhatFitsCompressedIsDelivered(t *testing.T) {
 	c := onkafka.OneNode(t)
 	c.CreateTopic("size", 1, 1, map[string]string{"max.message.bytes": "20000"})
@@ -99,8 +99,9 @@ func TestWhatFitsCompressedIsDelivered(t *testing.T) {
 	l.CheckTopics(c, "size")
 }
 
-// From 4.4.0 on Kafka limits each record of a compressed batch. Noise does not get smaller, so
-// that its batch is not compressed, and not measured.
+// From 4.4.0 on Kafka limits each record of a compressed batch. Random bytes do not
+// compress, so kgo sends their batch uncompressed, and Kafka does not look at its
+// records.
 func TestTheLimitOfDecompressedRecords(t *testing.T) {
 	c := onkafka.OneNode(t)
 	c.CreateTopic("long", 1, 1, map[string]string{"max.decompressed.message.bytes": "2000"})
@@ -142,8 +143,8 @@ func TestBatchesOverTheLimitAreDeliveredIfEachMessageFits(t *testing.T) {
 	}
 }
 
-// The payload is noise, so that a codec changes nothing: kgo sends what does
-// not get smaller as it is.
+// The payload is random, so that a codec does not change its size: kgo sends a batch
+// that compression does not make smaller as it is.
 func TestTheLimitIsExactToTheByte(t *testing.T) {
 	c := onkafka.OneNode(t)
 	const limit = 20_000
@@ -178,7 +179,7 @@ func TestTheLimitIsExactToTheByte(t *testing.T) {
 	}
 }
 
-// What the client knows of a topic may be older than its limit.
+// The limit that the client knows may be out of date.
 func TestTheLimitMayChangeWhileRunning(t *testing.T) {
 	c := onkafka.OneNode(t)
 	for _, rules := range []bool{true, false} {

@@ -64,12 +64,12 @@ func cluster(t *testing.T) *kafkatest.Cluster {
 	return c
 }
 
-// command is the program with the subcommand dead-letters, ready to run.
+// command returns the program with a subcommand of dead-letters, ready to run.
 func command(c *kafkatest.Cluster, sub string, args ...string) *exec.Cmd {
 	return exec.Command(program, append([]string{"dead-letters", sub, "--brokers", strings.Join(c.Brokers(), ",")}, args...)...)
 }
 
-// run runs it, and returns what it printed.
+// run runs a command, and returns its output.
 func run(t *testing.T, cmd *exec.Cmd) (out string, code int) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
@@ -101,7 +101,7 @@ func header(name, value string) kgo.RecordHeader {
 	return kgo.RecordHeader{Key: name, Value: []byte(value)}
 }
 
-// letterFor makes a dead letter of a record, as the output does.
+// letterFor makes the dead letter of a record, as the output does.
 func letterFor(topic string, r *kgo.Record) *kgo.Record {
 	l := *r
 	l.Headers = append([]kgo.RecordHeader{}, r.Headers...)
@@ -117,7 +117,7 @@ func letterFor(topic string, r *kgo.Record) *kgo.Record {
 	return &l
 }
 
-// produce writes records to a topic as they are.
+// produce writes records to a topic unchanged.
 func produce(t *testing.T, c *kafkatest.Cluster, topic string, records ...*kgo.Record) {
 	t.Helper()
 	client, err := kgo.NewClient(append(c.ClientOpts(""), kgo.ProducerBatchMaxBytes(30<<20), kgo.RecordPartitioner(kgo.RoundRobinPartitioner()))...)
@@ -129,7 +129,7 @@ func produce(t *testing.T, c *kafkatest.Cluster, topic string, records ...*kgo.R
 	require.NoError(t, client.ProduceSync(t.Context(), records...).FirstErr())
 }
 
-// fill writes n letters of a kilobyte for a topic, in parts that go into memory.
+// fill writes n letters of a kilobyte for a topic, in parts that fit into memory.
 func fill(t *testing.T, c *kafkatest.Cluster, dead, topic string, n int) {
 	t.Helper()
 	filler := strings.Repeat("The quick brown fox jumps over the lazy dog. ", 20)
@@ -145,7 +145,7 @@ func fill(t *testing.T, c *kafkatest.Cluster, dead, topic string, n int) {
 	}
 }
 
-// length is how many records there are in a topic.
+// length is the number of records in a topic.
 func length(t *testing.T, c *kafkatest.Cluster, topic string) (n int) {
 	t.Helper()
 	ends, err := c.Admin().ListEndOffsets(t.Context(), topic)

@@ -19,7 +19,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
 )
 
-// pass reads what the mark of a topic says of its first pass.
+// pass reads the account of the first pass from the mark of a topic.
 func pass(t *testing.T, c *kafkatest.Cluster, dead string) account {
 	t.Helper()
 	offsets, err := c.Admin().FetchOffsets(t.Context(), "kafka-guarded-redrive."+dead+".1")
@@ -31,12 +31,12 @@ func pass(t *testing.T, c *kafkatest.Cluster, dead string) account {
 	return meta.Account
 }
 
-// used is how long a program took, and the most memory that it had in bytes. Beside
-// it is logged how much CPU it took, which depends less on what else runs.
+// used runs a program, and returns its time and its peak memory in bytes. It also logs
+// the program's CPU time, which other load changes less.
 func used(t *testing.T, cmd *exec.Cmd) (time.Duration, int64) {
 	t.Helper()
 	var said bytes.Buffer
-	cmd.Stderr = &said // what it prints else goes to /dev/null
+	cmd.Stderr = &said // standard output goes to /dev/null
 	began := time.Now()
 	require.NoError(t, cmd.Run(), "%s\n%s", strings.Join(cmd.Args, " "), &said)
 	took := time.Since(began)
@@ -48,8 +48,8 @@ func used(t *testing.T, cmd *exec.Cmd) (time.Duration, int64) {
 	return took, rss
 }
 
-// The memory of a summary has a bound, and how fast it is is shown beside kcat, if
-// that is on the PATH.
+// The memory of a summary is bounded. Its rate is logged, beside that of kcat if that
+// is on the PATH.
 func TestRates(t *testing.T) {
 	c := cluster(t)
 	n := *letters
@@ -84,7 +84,7 @@ func TestRates(t *testing.T) {
 		}
 		return time.Now()
 	}
-	first := wait(1) // joining a group takes time that is none of copying
+	first := wait(1) // do not count the time to join the group
 	took = wait(n).Sub(first)
 	require.NoError(t, stream.Process.Signal(syscall.SIGTERM))
 	_ = stream.Wait()

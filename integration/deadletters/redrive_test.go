@@ -19,8 +19,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// Killed ten times, redrive loses nothing, and sends no more again than the batch
-// that it was at, which it counts.
+// Killed ten times, redrive loses nothing. After each kill it sends again at most the
+// batch in flight, and counts it.
 func TestRedriveLosesNothingWhenKilled(t *testing.T) {
 	const kills, batch = 10, 2000
 	c := cluster(t)
@@ -35,7 +35,7 @@ func TestRedriveLosesNothingWhenKilled(t *testing.T) {
 		cmd := command(c, "redrive", "killed-dead")
 		cmd.Stdout, cmd.Stderr = io.Discard, io.Discard
 		require.NoError(t, cmd.Start())
-		// It is killed in the first batch, in the second one, or between.
+		// The kill hits the first batch, the second one, or the time between.
 		until := began + 1 + random.IntN(batch*3/2)
 		deadline := time.Now().Add(2 * time.Minute)
 		for length(t, c, "killed") < until {
@@ -67,7 +67,7 @@ func TestRedriveLosesNothingWhenKilled(t *testing.T) {
 	t.Logf("RESULT of %d letters, with %d kills: lost 0, written twice %d, counted as perhaps twice %d", n, kills, twice, m.Perhaps)
 }
 
-// An interrupt is no kill: nothing is written twice.
+// An interrupt ends redrive in order: nothing is written twice.
 func TestRedriveWritesNothingTwiceWhenInterrupted(t *testing.T) {
 	const batch = 2000
 	c := cluster(t)
@@ -94,13 +94,13 @@ func TestRedriveWritesNothingTwiceWhenInterrupted(t *testing.T) {
 	require.Equal(t, n, length(t, c, "interrupted"))
 }
 
-// Letters of every kind are the same after they were letters, whether they come
-// from a topic or from a file.
+// A redriven record is byte for byte the original, whether its letter came from a topic
+// or from a file.
 func TestLettersAreByteEqualAfterRedrive(t *testing.T) {
 	c := cluster(t)
 	large := map[string]string{"max.message.bytes": "31457280"}
 	random := rand.NewChaCha8([32]byte{1})
-	binary := make([]byte, 20<<20) // does not compress
+	binary := make([]byte, 20<<20) // random, so that it does not compress
 	_, _ = random.Read(binary)
 	var many []kgo.RecordHeader
 	for i := range 100 {
@@ -155,8 +155,8 @@ func TestLettersAreByteEqualAfterRedrive(t *testing.T) {
 	}
 }
 
-// The value of a dead letter may have become an empty one on its way: the topic of
-// letters is written without the mapping tombstone. It is a delete again all the same.
+// A dead letter of a null value may have an empty value: the topic of letters is
+// written without the mapping tombstone. Redrive writes the null value nevertheless.
 func TestTheLetterOfATombstoneIsADeleteAgain(t *testing.T) {
 	c := cluster(t)
 	const topic, dead, n = "deletes", "deletes-dead", 200
@@ -215,7 +215,7 @@ output:
 	require.Len(t, seen, n)
 }
 
-// account is what the mark of a topic says of its first pass.
+// account is the account of the first pass in the mark of a topic.
 type account struct {
 	Delivered int64 `json:"delivered"`
 	Perhaps   int64 `json:"perhaps_more"`

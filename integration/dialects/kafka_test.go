@@ -23,7 +23,7 @@ import (
 
 func TestMain(m *testing.M) { kafkatest.Main(m) }
 
-// broker is one that is asked.
+// broker is a broker that gets the requests.
 type broker struct {
 	name   string
 	create func(t *testing.T, topic string, configs map[string]string)
@@ -31,7 +31,7 @@ type broker struct {
 	addr   string
 }
 
-// brokers are the real one, and the one that says the same.
+// brokers are Apache Kafka and the simulated broker that must answer alike.
 func brokers(t *testing.T) []broker {
 	t.Helper()
 	if testing.Short() {
@@ -47,7 +47,7 @@ func brokers(t *testing.T) []broker {
 	}
 }
 
-// asked is a broker in one scenario.
+// asked is a broker in one scenario, with its answers.
 type asked struct {
 	*testing.T
 	conn  *rawproduce.Conn
@@ -64,7 +64,7 @@ func (a *asked) producer() int64 {
 	return id
 }
 
-// send sends a batch to partition 0, and notes the answer.
+// send sends a batch to partition 0, and keeps the answer.
 func (a *asked) send(batch []byte) {
 	a.Helper()
 	a.sendTo(13, a.topic, a.id, rawproduce.Partition{Records: batch})
@@ -79,7 +79,7 @@ func (a *asked) sendTo(version int16, topic string, id [16]byte, partitions ...r
 	}
 }
 
-// say is an answer in words: its code, the base offset, and what else it tells.
+// say returns an answer as text: its code, base offset, and other fields that are set.
 func say(of kmsg.ProduceResponseTopicPartition) string {
 	code := "NONE"
 	if err := kerr.ErrorForCode(of.ErrorCode); err != nil {
@@ -106,7 +106,8 @@ const (
 	third   = "NONE base 2"
 )
 
-// What Kafka answers to produce requests, of ours and of no client that there is.
+// Kafka's answers to produce requests: to those of guard, and to those that no client
+// sends.
 func TestKafkasAnswersToProduce(t *testing.T) {
 	all := brokers(t)
 	one := func() []byte { return rawproduce.Batch(rawproduce.Good()) }
@@ -141,7 +142,7 @@ func TestKafkasAnswersToProduce(t *testing.T) {
 		{"epochs", nil, func(a *asked) {
 			id := a.producer()
 			a.send(rawproduce.Numbered(one(), id, 0, 0))
-			a.send(rawproduce.Numbered(one(), id, 3, 0)) // raised by the client
+			a.send(rawproduce.Numbered(one(), id, 3, 0)) // the client raised its epoch
 			a.send(rawproduce.Numbered(one(), id, 2, 0))
 			a.send(rawproduce.Numbered(one(), id, 4, 1))
 			a.send(rawproduce.Numbered(one(), id, 3, 1))
@@ -249,7 +250,7 @@ func topicID(t *testing.T, b broker, topic string) [16]byte {
 	return topics[topic].ID
 }
 
-// What Kafka reports of a topic without configs of its own.
+// The configs that Kafka reports for a topic without configs of its own.
 func TestKafkasReportedConfigs(t *testing.T) {
 	for _, b := range brokers(t) {
 		b.create(t, "t", nil)

@@ -12,14 +12,15 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/onkafka"
 )
 
-// underLoad runs do while three streams write, in which one message of a
-// hundred is too large: for the client, for the topic, which tells its limit,
-// and for a topic that is not asked. All messages must be accounted for in the
-// end.
+// underLoad runs do while three streams write. One message of a hundred is too large:
+// for the client, for a topic whose limit is read, and for a topic whose limit is not
+// read. At the end each message must be accounted for.
 //
-// If the broker refuses a batch for a message in it after an attempt whose fate
-// is in doubt, then the others in it may have been written, as far as guard can
-// know. That can only be in the stream whose client does not know the limit.
+// Only the third stream may leave good messages in doubt:
+// 1. A batch with a bad message is sent, and its answer is lost.
+// 2. It is sent again, and the broker rejects it.
+// 3. Now guard can't tell for the other messages whether the first attempt was
+// appended.
 func underLoad(t *testing.T, scenario string, do func(f *onkafka.Faults)) {
 	c, proxy := onkafka.ThreeNodes(t)
 	const limit = "20000"
@@ -69,8 +70,8 @@ func TestFaultsKillingEachLeader(t *testing.T) {
 	})
 }
 
-// The streams can't get on before the time-outs of the requests to the frozen
-// leader are over, since they have so few batches in flight.
+// A stream has few batches in flight. All of them wait for the frozen leader, so the
+// streams go on only after the time-outs of its requests.
 func TestFaultsFreezingALeader(t *testing.T) {
 	underLoad(t, "a leader frozen", func(f *onkafka.Faults) {
 		leader := f.Leader(f.Topic, 0)
@@ -109,8 +110,8 @@ func TestFaultsRollingRestart(t *testing.T) {
 	})
 }
 
-// Each cut comes after requests have reached the leader and before their
-// answers reach the client, so that what became of them is in doubt.
+// Each cut comes after requests have reached the leader and before their answers reach
+// the client. So the batches are in doubt.
 func TestFaultsCuttingTheNetwork(t *testing.T) {
 	underLoad(t, "network cut", func(f *onkafka.Faults) {
 		for range 3 {

@@ -17,7 +17,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/rawproduce"
 )
 
-// A gateway that encrypts makes records larger than they are sent.
+// A gateway that encrypts makes records larger.
 func TestBehindRecordEncryption(t *testing.T) {
 	c := behind(t)
 	g := kroxylicious(t, c, encryption)
@@ -44,7 +44,7 @@ func TestBehindRecordEncryption(t *testing.T) {
 	}
 }
 
-// What a batch is measured by behind encryption, and in the dialect.
+// The broker measures the encrypted batch. The simulated dialect does the same.
 func TestRecordEncryptionIsTheEncryptingDialect(t *testing.T) {
 	c := behind(t)
 	g := kroxylicious(t, c, encryption)
@@ -86,7 +86,7 @@ func codeOf(code int16) *kerr.Error {
 	return err
 }
 
-// sized makes a batch of one record that is as large.
+// sized makes a batch of one record with the given size.
 func sized(size int) []byte {
 	for n := size - rawproduce.HeadSize; ; n-- {
 		if b := rawproduce.Batch(kmsg.Record{Key: []byte("k"), Value: make([]byte, n)}); len(b) == size {
@@ -95,8 +95,8 @@ func sized(size int) []byte {
 	}
 }
 
-// A gateway for many tenants translates the names of topics, but not where configs
-// are read: it reports those of another topic, or of none.
+// A gateway for many tenants translates the names of topics in all requests but
+// DescribeConfigs. So it reports the configs of another topic, or of none.
 func TestBehindMultitenancy(t *testing.T) {
 	c := behind(t)
 	g := kroxylicious(t, c, multitenancy)
@@ -106,7 +106,7 @@ func TestBehindMultitenancy(t *testing.T) {
 			c.CreateTopic("tenant", 1, 1, map[string]string{"max.message.bytes": "600", "cleanup.policy": "compact"})
 		}
 		l := load{topic: "tenant", batches: 10, inFlight: 10, opts: g.opts(), spoil: func(i int, r *kgo.Record) guard.Class {
-			if i%2 == 0 { // the other topic is compacted
+			if i%2 == 0 { // the topic of the other tenant is compacted
 				r.Key = []byte("k")
 			}
 			r.Value = append(r.Value, bytes.Repeat([]byte(" "), 1000)...)

@@ -22,9 +22,9 @@ var pom []byte
 //go:embed kroxylicious.groovy
 var script []byte
 
-// Filters of Kroxylicious, as its config has them.
+// Filters of Kroxylicious, as in its config.
 const (
-	// validation takes a record whose value is JSON.
+	// validation accepts a record whose value is JSON.
 	validation = `
   - name: filter
     type: RecordValidation
@@ -35,7 +35,7 @@ const (
           allowNulls: true
           syntacticallyCorrectJson: {validateObjectKeysUnique: false}
 `
-	// encryption encrypts the value of each record, with a key in memory.
+	// encryption encrypts the value of each record, with a key that it keeps in memory.
 	encryption = `
   - name: filter
     type: RecordEncryption
@@ -49,7 +49,7 @@ const (
       selector: TemplateKekSelector
       selectorConfig: {template: "key-$(topicName)"}
 `
-	// multitenancy puts the name of the gateway before each topic's.
+	// multitenancy puts a prefix before the name of each topic.
 	multitenancy = `
   - name: filter
     type: MultiTenant

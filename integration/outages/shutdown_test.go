@@ -24,12 +24,12 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
-// shutdownTimeout is that of the binary. It is what the binary may take to
-// write what is under way; ending takes it a moment more.
+// shutdownTimeout is the binary's shutdown_timeout. It bounds the time for batches in
+// flight. Closing takes a moment more.
 const shutdownTimeout = 5 * time.Second
 
-// served is the binary, running a stream from HTTP to Kafka: what is posted to
-// it is answered with 200 once it is acknowledged.
+// served is the binary with a stream from HTTP to Kafka. It answers a request with 200
+// when its messages are acknowledged.
 type served struct {
 	t       *testing.T
 	url     string
@@ -84,7 +84,7 @@ func serve(t *testing.T, f onkafka.Fields) *served {
 	return s
 }
 
-// post sends a batch with messages of these IDs, and notes whether it was
+// post sends a batch with messages of these IDs, and enters whether it was
 // acknowledged.
 func (s *served) post(ids []string) bool {
 	var body bytes.Buffer
@@ -124,7 +124,7 @@ func (s *served) acknowledged() int {
 func (s *served) terminate() {
 	s.t.Helper()
 	require.NoError(s.t, s.command.Process.Signal(syscall.SIGTERM))
-	const slack = 2 * time.Minute // of a machine with other things to do
+	const slack = 2 * time.Minute // for a busy machine
 	select {
 	case <-s.ended: //nolint:errcheck // it is killed in some tests
 	case <-time.After(shutdownTimeout + slack):
@@ -132,8 +132,8 @@ func (s *served) terminate() {
 	}
 }
 
-// check checks that all that was acknowledged is in the topic once, and nothing
-// more than once.
+// check checks that every acknowledged message is in the topic once, and no message
+// twice.
 func (s *served) check(c *kafkatest.Cluster, scenario, topic string) {
 	s.t.Helper()
 	s.mu.Lock()
@@ -161,7 +161,7 @@ func (s *served) check(c *kafkatest.Cluster, scenario, topic string) {
 	require.Zero(s.t, duplicates)
 }
 
-// numbered returns the IDs of a batch.
+// numbered returns n IDs with a prefix.
 func numbered(prefix string, n int) []string {
 	var ids []string
 	for i := range n {
@@ -187,8 +187,8 @@ func TestTerminationUnderLoadKeepsWhatIsAcknowledged(t *testing.T) {
 	s.check(c, "termination/under load", "terminated")
 }
 
-// The node appends, and its answer never comes: the binary must not wait for it
-// longer than it is allowed to, nor acknowledge.
+// The node appends, and its answer never comes. The binary must end within
+// shutdown_timeout, and must not acknowledge.
 func TestTerminationInTheMiddleOfABatchDoesNotAcknowledgeIt(t *testing.T) {
 	c, proxy := onkafka.ThreeNodes(t)
 	c.CreateTopic("terminated", 3, 3, nil)

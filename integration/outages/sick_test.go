@@ -41,13 +41,14 @@ func TestNoRecordFailsWhileABrokerRejectsEveryBatch(t *testing.T) {
 	}
 }
 
-// The broker fails after it has appended, and then refuses what is sent again.
+// The broker appends a batch and answers with an error. It rejects the batch when it is
+// sent again.
 func TestWhatAFailingBrokerHasAppendedIsNotSentAgain(t *testing.T) {
 	c, relay := onkafka.Relayed(t, kafkatest.Options{})
 	for _, code := range []*kerr.Error{
 		kerr.KafkaStorageError, kerr.NetworkException, kerr.UnknownServerError, kerr.RequestTimedOut,
 		kerr.NotEnoughReplicasAfterAppend,
-		kerr.NotLeaderForPartition, // of a leader that loses the partition while it waits for the replicas
+		kerr.NotLeaderForPartition, // a leader answers so if it loses the partition while it waits for replicas
 	} {
 		for _, then := range []*kerr.Error{kerr.MessageTooLarge, kerr.InvalidRecord} {
 			t.Run(fmt.Sprintf("%s, then %s", code.Message, then.Message), func(t *testing.T) {
@@ -87,7 +88,7 @@ func TestWhatAFailingBrokerHasAppendedIsNotSentAgain(t *testing.T) {
 	}
 }
 
-// Records without a timestamp of their own are as old as the client makes them.
+// Guard stamps a record without a timestamp when it is sent, not when it is written.
 func TestAnOutageMakesNoRecordTooOld(t *testing.T) {
 	c, relay := onkafka.Relayed(t, kafkatest.Options{})
 	for _, rules := range []bool{true, false} {
@@ -96,7 +97,7 @@ func TestAnOutageMakesNoRecordTooOld(t *testing.T) {
 			topic := fmt.Sprint("young-", rules)
 			c.CreateTopic(topic, 3, 1, map[string]string{"message.timestamp.before.max.ms": "2000"})
 			l := onkafka.NewChecker(t, t.Name())
-			l.Uncertain = true // what was under way when the network was cut
+			l.Uncertain = true // batches in flight when the network was cut
 			s := onkafka.Start(l, onkafka.Defaults(c).With(onkafka.Fields{"max_in_flight": 10, "topic_rules": onkafka.Fields{"enabled": rules}}), onkafka.Steady(topic, "m"))
 			s.GoOn(5)
 			relay.Cut()
@@ -109,7 +110,7 @@ func TestAnOutageMakesNoRecordTooOld(t *testing.T) {
 	}
 }
 
-// No byte is sent before a connection is there.
+// Without a connection nothing is sent, so nothing is in doubt.
 func TestNothingIsInDoubtWithoutAConnection(t *testing.T) {
 	c, relay := onkafka.Relayed(t, kafkatest.Options{})
 	for _, before := range []int{0, 5} {
@@ -140,14 +141,14 @@ func TestNothingIsInDoubtWithoutAConnection(t *testing.T) {
 	}
 }
 
-// The broker has forgotten the producer by the time that it refuses a batch, and
-// so takes the one behind it.
+// The broker forgets the producer. It rejects the batch in flight, and would take the
+// one behind it.
 func TestAForgottenProducerDuplicatesNothing(t *testing.T) {
 	c, relay := onkafka.Relayed(t, kafkatest.Options{Properties: map[string]string{
 		"producer.id.expiration.ms":                "1000",
 		"producer.id.expiration.check.interval.ms": "200",
 	}})
-	// Answers take long enough for requests to be under way behind others.
+	// Answers are slow, so that several requests are in flight.
 	relay.Follow(onkafka.Rules{Answer: func(*kmsg.ProduceRequest, *kmsg.ProduceResponse) bool {
 		time.Sleep(30 * time.Millisecond)
 		return true
@@ -176,9 +177,9 @@ func TestAForgottenProducerDuplicatesNothing(t *testing.T) {
 	l.CheckTopics(c, "forgotten")
 }
 
-// The largest request that the broker takes is smaller than a write. A broker that
-// is slow to close the connection has the whole of the first such requests, and
-// what they held may have been written, as far as a client can know.
+// The broker closes the connection on requests as large as this write. If it is slow to
+// close, it may have read all of a request. So guard can't know whether it was
+// appended.
 func TestRequestsThatTheBrokerCutsAreMadeSmaller(t *testing.T) {
 	c := onkafka.Shared(t, kafkatest.Options{Properties: map[string]string{"socket.request.max.bytes": "200000"}})
 	c.CreateTopic("cut", 3, 1, nil)
@@ -192,8 +193,8 @@ func TestRequestsThatTheBrokerCutsAreMadeSmaller(t *testing.T) {
 	l.CheckTopics(c, "cut")
 }
 
-// With the right to see a topic alone, a client is refused a producer ID, and it
-// takes another client to ask for one again.
+// Alice may only describe the topic, so the broker gives her no producer ID. To ask
+// again must not take ever more connections.
 func TestClientsAreBoundedWhileARightIsMissing(t *testing.T) {
 	c, relay := onkafka.Relayed(t, onkafka.SpeedOptions(kafkatest.DefaultVersion, 1))
 	c.CreateTopic("denied", 1, 1, nil)
@@ -225,8 +226,8 @@ func TestClientsAreBoundedWhileARightIsMissing(t *testing.T) {
 	require.LessOrEqual(t, accepted, 100, "connections in 5 s")
 }
 
-// A spent budget is reported, for each record that waits. What was never
-// sent is not sent after that either.
+// When max_elapsed_time is over, each waiting record is reported. A record that was not
+// sent until then is not sent later.
 func TestTheBudgetIsKeptWhileTheBrokerIsAway(t *testing.T) {
 	c, relay := onkafka.Relayed(t, kafkatest.Options{})
 	for _, before := range []int{0, 1} {
@@ -236,7 +237,8 @@ func TestTheBudgetIsKeptWhileTheBrokerIsAway(t *testing.T) {
 			c.CreateTopic(topic, 3, 1, nil)
 			l := onkafka.NewChecker(t, t.Name())
 			next := make(chan []onkafka.Message, 100)
-			// What comes before must not use it up, however busy the machine.
+			// Connect before the broker goes away, so that connecting takes no part of
+			// the time.
 			s := onkafka.Start(l, onkafka.Defaults(c).With(onkafka.Fields{"max_in_flight": 3, "retry": onkafka.Fields{"max_elapsed_time": "10s"}}), onkafka.Channel(next))
 			for b := range before {
 				next <- onkafka.Around(topic, fmt.Sprint("before-", b), 10)

@@ -18,7 +18,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/proxytest"
 )
 
-// records are n records for a topic, each with a value of its own.
+// records returns n records for a topic, each with another value.
 func records(topic, prefix string, n int) (rs []*kgo.Record) {
 	for i := range n {
 		rs = append(rs, &kgo.Record{Topic: topic, Key: fmt.Append(nil, i%7), Value: fmt.Appendf(nil, "%s-%05d", prefix, i)})
@@ -26,8 +26,8 @@ func records(topic, prefix string, n int) (rs []*kgo.Record) {
 	return rs
 }
 
-// requireInLog requires that just the delivered records are in the topic, each once and where
-// its verdict says.
+// requireInLog requires that the topic has each delivered record once, at the offset of
+// its verdict, and no other record.
 func requireInLog(t *testing.T, c *kafkatest.Cluster, topic string, rs []*kgo.Record, vs []guard.Verdict) {
 	t.Helper()
 	log := map[string][]*kgo.Record{}
@@ -47,8 +47,9 @@ func requireInLog(t *testing.T, c *kafkatest.Cluster, topic string, rs []*kgo.Re
 	require.Empty(t, log)
 }
 
-// The only seed is a relay to a broker that advertises its own address. When the relay ends,
-// the client goes on by the brokers that it knows, also if the topic's limit changes then.
+// The only seed broker is a relay to a broker that advertises its own address. When the
+// relay ends, the client goes on with the address that it learned, even if the topic's
+// limit changes then.
 func TestASeedThatEndsIsNotMissed(t *testing.T) {
 	c := onkafka.OneNode(t)
 	for _, ignore := range []bool{false, true} {
@@ -85,7 +86,7 @@ func TestASeedThatEndsIsNotMissed(t *testing.T) {
 	}
 }
 
-// A seed that answers later is used, once the client knows the cluster.
+// A seed broker that answers later is used when it does.
 func TestSeedsThatAnswerLaterAreUsed(t *testing.T) {
 	c := onkafka.OneNode(t)
 	g := onkafka.NewGuard(t, c, guard.Config{})
@@ -99,7 +100,7 @@ func TestSeedsThatAnswerLaterAreUsed(t *testing.T) {
 	require.Error(t, g.UseSeeds(ended, "127.0.0.1:1"))
 }
 
-// Where the log has the broker's time, so has the verdict.
+// With LogAppendTime, the verdict has the broker's timestamp.
 func TestTheVerdictHasTheLogsTime(t *testing.T) {
 	c := onkafka.OneNode(t)
 	c.CreateTopic("log-append-time", 2, 1, map[string]string{"message.timestamp.type": "LogAppendTime"})

@@ -20,13 +20,13 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/onkafka"
 )
 
-// The streams of these tests never pause: ten batches of 500 messages are under
-// way at any time, to a topic that takes a fifth of such a batch. Loads that
-// pause hide what a refusal does to the requests that are under way with it.
+// The streams of these tests never pause: ten batches of 500 messages wait in the
+// output at any time. The topic takes a fifth of such a batch. A load with pauses would
+// hide how a rejection affects other requests in flight.
 //
-// CI can afford short streams, and one leader's death less. The long form is
+// CI runs short streams, and kills one leader less. The long form is
 //
-//	go test ./integration -run AtFullSpeed -v -timeout 60m -messages 100000 -runs 5
+//	go test ./integration/speed -run AtFullSpeed -v -timeout 60m -messages 100000 -runs 5
 var (
 	speedMessages = flag.Int("messages", 10_000, "how many messages each stream of the tests at full speed has")
 	speedRuns     = flag.Int("runs", 1, "how often each stream of the tests at full speed runs")
@@ -36,11 +36,11 @@ const (
 	speedTopic  = "full-speed"
 	speedLimit  = "100000" // max.message.bytes
 	speedBatch  = 500      // messages
-	speedGood   = 1000     // bytes of a message that fits
-	speedPoison = 101_000  // bytes of one that does not
+	speedGood   = 1000     // bytes of a good message
+	speedPoison = 101_000  // bytes of a bad one
 )
 
-// speedRules are the ways in which a stream gets to know the limit of its topic.
+// speedRules says how a stream gets to know the limit of its topic.
 type speedRules string
 
 const (
@@ -49,13 +49,13 @@ const (
 	rulesForbidden speedRules = "no right to read rules"
 )
 
-// speedLoad is what a stream at full speed has to write.
+// speedLoad is the load of a stream at full speed.
 type speedLoad struct {
 	name   string
-	poison string // the class of one message of each hundred, "" for none
-	// keys has every request go to all partitions. With a slow codec, requests
-	// take time between being put together and being written: kgo writes null
-	// records if it fails a batch in that time, and no broker ever answers.
+	poison string // the class of one message in a hundred, "" for none
+	// With keys every request has batches of all partitions. With a slow codec it takes
+	// long from building a request to writing it. If kgo's own producer fails a batch
+	// in that time, it writes null records, and no broker ever answers.
 	keys  bool
 	codec string
 }
@@ -68,7 +68,7 @@ var speedLoads = []speedLoad{
 	{name: "compacted, some without a key", poison: onkafka.InvalidRecord, keys: true, codec: "none"},
 }
 
-// feed returns so many messages of the load, as an input that never pauses.
+// feed returns an input that never pauses, with so many messages.
 func (l speedLoad) feed(messages int) onkafka.Feed {
 	pool := onkafka.Noise(4 << 20)
 	n := 0
@@ -96,8 +96,8 @@ func (l speedLoad) feed(messages int) onkafka.Feed {
 	}
 }
 
-// atFullSpeed runs so many messages of the load, has meanwhile happen while they
-// are written, accounts for each and returns how long the stream took.
+// atFullSpeed runs so many messages of the load, and calls meanwhile at the same time.
+// It accounts for each message, and returns how long the stream took.
 func atFullSpeed(t *testing.T, c *kafkatest.Cluster, messages int, rules speedRules, load speedLoad, meanwhile func(*onkafka.Stream)) time.Duration {
 	t.Helper()
 	properties := map[string]string{"max.message.bytes": speedLimit}
@@ -128,7 +128,7 @@ func atFullSpeed(t *testing.T, c *kafkatest.Cluster, messages int, rules speedRu
 	return took
 }
 
-// nullRecords is in what Kafka logs of a produce request with null records.
+// nullRecords is in Kafka's log of a produce request with null records.
 const nullRecords = "ProduceRequest.partitionSizes"
 
 func TestAllIsDeliveredAtFullSpeed(t *testing.T) {
@@ -137,7 +137,7 @@ func TestAllIsDeliveredAtFullSpeed(t *testing.T) {
 			took := map[speedRules]time.Duration{} // the median
 			for _, rules := range []speedRules{rulesRead, rulesDisabled, rulesForbidden} {
 				if rules == rulesDisabled && version == kafkatest.Version39 {
-					continue // what the version makes of it shows with the others
+					continue // the other two show what differs with the version
 				}
 				t.Run(fmt.Sprintf("%s, %s, %s", version, load.name, rules), func(t *testing.T) {
 					c := onkafka.Shared(t, onkafka.SpeedOptions(version, 1))
@@ -159,9 +159,8 @@ func TestAllIsDeliveredAtFullSpeed(t *testing.T) {
 	}
 }
 
-// Kafka never answers a request with null records, but it does answer one with
-// empty records, and appends those of the other partitions. It is one byte on the
-// wire.
+// Kafka never answers a request with null records. It answers one with empty records,
+// and appends the batches of the other partitions. The two requests differ by one byte.
 func TestKafkaAnswersEmptyRecords(t *testing.T) {
 	for _, version := range []string{kafkatest.DefaultVersion, kafkatest.Version39} {
 		t.Run(version, func(t *testing.T) {
@@ -193,8 +192,8 @@ func TestAllIsDeliveredAtFullSpeedWhileALeaderIsKilled(t *testing.T) {
 	for _, test := range []struct {
 		rules speedRules
 		load  speedLoad
-		// Where the limit is not known, a batch may be refused after it was
-		// under way to the killed leader: it may have been written.
+		// Without a known limit a batch may be rejected after its first attempt went to
+		// the killed leader. Then its records may have been written.
 		uncertain bool
 	}{
 		{rulesRead, speedLoads[2], false},
@@ -210,7 +209,7 @@ func TestAllIsDeliveredAtFullSpeedWhileALeaderIsKilled(t *testing.T) {
 			for run := range *speedRuns {
 				t.Run(fmt.Sprint("run ", run+1), func(t *testing.T) {
 					c := c.With(t)
-					messages := 4 * *speedMessages // for some to be left when the leader is killed
+					messages := 4 * *speedMessages // enough that some are left when the leader is killed
 					atFullSpeed(t, c, messages, test.rules, test.load, func(s *onkafka.Stream) {
 						s.Checker.Uncertain = test.uncertain
 						s.GoOn(messages / speedBatch / 4)

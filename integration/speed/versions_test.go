@@ -21,14 +21,14 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/onkafka"
 )
 
-// coreVersions are the versions of Kafka that the core is tested on. CI has the
-// oldest, which differs most, and the newest. The long form is
+// coreVersions are the versions of Kafka that the core is tested on. CI has the oldest,
+// which differs most, and the newest. The long form is
 //
 //	make versions
 var coreVersions = flag.String("versions", kafkatest.Versions[0]+","+kafkatest.NewestVersion,
 	"the versions of Kafka to test the core on, separated by commas, or all")
 
-// core is what must hold on every version of Kafka, by name.
+// core has the tests that each version of Kafka must pass, by name.
 var core = []struct {
 	name string
 	test func(*testing.T, coreCluster)
@@ -37,13 +37,12 @@ var core = []struct {
 	{"too large", coreTooLarge},
 	{"null keys in a compacted topic", coreNullKeys},
 	{"timestamps out of bounds", coreTimestamps},
-	{"the broker lists the failed records", coreNamed},
+	{"the broker lists the failed records", coreListed},
 	{"limit that changes", coreLimitChanges},
 	{"killed and restarted", coreKilled},
 }
 
-// coreCluster is a cluster of some version, and what a test of the core must know
-// of it.
+// coreCluster is a cluster of some version, with its data for a test of the core.
 type coreCluster struct {
 	*kafkatest.Cluster
 	version  string
@@ -62,7 +61,7 @@ func TestCoreOnVersions(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			began, passed := time.Now(), 0
 			cluster := kafkatest.Start(t, onkafka.SpeedOptions(version, 1))
-			if kafkatest.Older(version, "2.8.0") { // from then on it comes with WRITE
+			if kafkatest.Older(version, "2.8.0") { // from then on WRITE implies it
 				cluster.Grant("User:"+onkafka.Alice, kadm.OpIdempotentWrite, kafkatest.ClusterResource())
 			}
 			for _, rules := range []speedRules{rulesRead, rulesForbidden} {
@@ -75,7 +74,7 @@ func TestCoreOnVersions(t *testing.T) {
 							c.Grant("User:"+onkafka.Alice, kadm.OpDescribeConfigs, kafkatest.TopicResource(c.topic))
 						}
 						of.test(t, c)
-						passed++ // unless it has failed, and is not here
+						passed++ // a failed test does not get here
 					})
 				}
 			}
@@ -85,7 +84,7 @@ func TestCoreOnVersions(t *testing.T) {
 	}
 }
 
-// abilities says what the cluster offers that makes a difference to guard.
+// abilities names the features of the cluster that matter to guard.
 func abilities(t *testing.T, c *kafkatest.Cluster) string {
 	t.Helper()
 	versions, err := c.Admin().ApiVersions(t.Context())
@@ -116,7 +115,7 @@ func (c coreCluster) fields() onkafka.Fields {
 	})
 }
 
-// oldest is the property that bounds how old a message may be.
+// oldest is the config that bounds the age of a message.
 func (c coreCluster) oldest() string {
 	if kafkatest.Older(c.version, "3.6.0") {
 		return "message.timestamp.difference.max.ms"
@@ -124,7 +123,7 @@ func (c coreCluster) oldest() string {
 	return "message.timestamp.before.max.ms"
 }
 
-// runBatches runs ten batches of 50 messages, each fifth of which is made bad.
+// runBatches runs ten batches of 50 messages. bad spoils every fifth message.
 func (c coreCluster) runBatches(t *testing.T, bad func(onkafka.Message) onkafka.Message) {
 	t.Helper()
 	l := onkafka.NewChecker(t, c.scenario)
@@ -179,14 +178,14 @@ func (n *requests) OnBrokerWrite(_ kgo.BrokerMetadata, key int16, _ int, _, _ ti
 	}
 }
 
-// coreNamed has half of 1,000 records refused, for two reasons. Where the rules are
-// not known, the broker's own words find them: all are sent, once more where nothing
-// else is under way, then those that it did not name.
-func coreNamed(t *testing.T, c coreCluster) {
+// coreListed writes 1,000 records, of which half are bad for two reasons. Without topic
+// configs, the broker's record errors find them: one request has all records, one has a
+// single listed record as proof, and one has the records that were not listed.
+func coreListed(t *testing.T, c coreCluster) {
 	c.CreateTopic(c.topic, 1, 1, map[string]string{"cleanup.policy": "compact", c.oldest(): "3600000"})
 	var sent requests
 	g := onkafka.NewGuard(t, c.Cluster, guard.Config{}, append(c.ClientOpts(onkafka.Alice), kgo.WithHooks(&sent), kgo.ProducerBatchCompression(kgo.NoCompression()))...)
-	// The first write shows that the cluster's word is good.
+	// The first write shows that the broker's record errors are right.
 	first := g.Write(t.Context(), []*kgo.Record{{Topic: c.topic}, {Topic: c.topic, Key: []byte("first")}})
 	require.Equal(t, guard.InvalidRecord, first[0].Class)
 	require.Equal(t, guard.Delivered, first[1].Outcome)
@@ -225,7 +224,7 @@ func coreNamed(t *testing.T, c coreCluster) {
 	t.Logf("RESULT %s requests=%d", c.scenario, sent.Load())
 	if kafkatest.Older(c.version, "2.5.0") {
 		require.LessOrEqual(t, sent.Load(), int64(502), "produce requests")
-		return // it names the first of a batch, without a word
+		return // it lists only the first bad record of a batch, without a text
 	}
 	require.Equal(t, map[string]int{
 		"the broker says: Compacted topic cannot accept message without key in topic partition ": 250,
@@ -234,8 +233,8 @@ func coreNamed(t *testing.T, c coreCluster) {
 	require.LessOrEqual(t, sent.Load(), int64(3), "produce requests")
 }
 
-// coreLimitChanges raises and lowers the topic's limit while a stream runs. What
-// fits in between the limits is sent only while it fits.
+// coreLimitChanges raises and lowers the topic's limit while a stream runs. Records
+// between the two limits are sent only while the limit is the high one.
 func coreLimitChanges(t *testing.T, c coreCluster) {
 	c.create(map[string]string{"max.message.bytes": "20000"})
 	l := onkafka.NewChecker(t, c.scenario)
@@ -271,7 +270,7 @@ func coreLimitChanges(t *testing.T, c coreCluster) {
 	l.CheckTopics(c.Cluster, c.topic)
 }
 
-// coreKilled ends the only node under load, and starts it again.
+// coreKilled kills the only node under load, and starts it again.
 func coreKilled(t *testing.T, c coreCluster) {
 	c.create(map[string]string{"max.message.bytes": "20000"})
 	l := onkafka.NewChecker(t, c.scenario)
@@ -283,7 +282,7 @@ func coreKilled(t *testing.T, c coreCluster) {
 		var batch []onkafka.Message
 		for range 50 {
 			m := onkafka.Good(c.topic, fmt.Sprintf("m-%06d", n)).Aged(0)
-			if n%100 == 37 && c.rules == rulesRead { // else a neighbour of it may be in doubt
+			if n%100 == 37 && c.rules == rulesRead { // without known limits, a good record of its batch may be in doubt
 				m = m.Padded(21_000, onkafka.Noise).Bad(onkafka.SizeExceeded)
 			}
 			n++
