@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/csv"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
@@ -23,7 +24,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// TestMain lets the test binary be the program where the program calls itself.
+// TestMain makes the test binary the program, where the program starts itself.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && !strings.HasPrefix(os.Args[1], "-") {
 		main()
@@ -50,7 +51,7 @@ func TestStatOfIsTheMedianAndTheRange(t *testing.T) {
 	require.False(t, ok)
 }
 
-// made is a run that did so many messages per second.
+// made is a run with so many messages per second.
 func made(row string, round int, perSecond float64) sample {
 	return sample{
 		key:         key{"base", blackhole, row},
@@ -61,8 +62,8 @@ func made(row string, round int, perSecond float64) sample {
 	}
 }
 
-// twoRounds is three times as fast in one round, twice as fast in the other, and
-// has no rival in a third.
+// twoRounds has a row that is three times as fast as its rival in one round, twice as
+// fast in another, and alone in a third.
 var twoRounds = samples{
 	made(guarded, 0, 3000), made(franz, 0, 1000),
 	made(guarded, 1, 200), made(franz, 1, 100),
@@ -89,9 +90,9 @@ func TestRateCountsWhatArrivedAndShould(t *testing.T) {
 	s := made(franz, 0, 1000)
 	s.Arrived = 600
 	require.InDelta(t, 500, rate(s), 1e-9)
-	s.Arrived = 1300 // duplicates
+	s.Arrived = 1300 // with duplicates
 	require.InDelta(t, 1000, rate(s), 1e-9)
-	s.Good, s.Arrived = 900, 900 // the others are poison
+	s.Good, s.Arrived = 900, 900 // the other 100 are bad
 	require.InDelta(t, 750, rate(s), 1e-9)
 }
 
@@ -117,13 +118,14 @@ func TestGoalsAreOfRowsThatThereAre(t *testing.T) {
 func TestReportKeepsTheProse(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "performance.md")
-	require.NoError(t, write(file, "one", "<svg/>", "runs"))
+	runs := [][]string{{"row", "round"}, {"kafka_guarded", "1"}}
+	require.NoError(t, write(file, "one", "<svg/>", runs))
 	b, err := os.ReadFile(file)
 	require.NoError(t, err)
 	require.Equal(t, "# Performance\n\n<!-- bench:begin -->\n\none\n\n<!-- bench:end -->\n", string(b))
 
 	require.NoError(t, os.WriteFile(file, []byte("before "+string(b)+"after\n"), 0o600))
-	require.NoError(t, write(file, "two", "", "runs"))
+	require.NoError(t, write(file, "two", "", runs))
 	b, err = os.ReadFile(file)
 	require.NoError(t, err)
 	require.Equal(t, "before # Performance\n\n<!-- bench:begin -->\n\ntwo\n\n<!-- bench:end -->\nafter\n", string(b))
@@ -132,7 +134,10 @@ func TestReportKeepsTheProse(t *testing.T) {
 	require.Equal(t, "<svg/>", string(b))
 	b, err = os.ReadFile(filepath.Join(filepath.Dir(file), "performance.csv"))
 	require.NoError(t, err)
-	require.Equal(t, "runs", string(b))
+	require.Equal(t, "row,round\nkafka_guarded,1\n", string(b))
+	b, err = os.ReadFile(filepath.Join(filepath.Dir(file), "performance.json"))
+	require.NoError(t, err)
+	require.JSONEq(t, `{"columns": ["row", "round"], "data": [["kafka_guarded", 1]]}`, string(b))
 
 	_, err = splice(endMark+beginMark, "")
 	require.ErrorContains(t, err, "in this order")
@@ -269,7 +274,7 @@ func TestDelaysCountFromTheSchedule(t *testing.T) {
 	require.InDelta(t, 1.009, silence, 1e-9)
 }
 
-// A broker that stores what it gets is written to by a schedule, and read.
+// A paced run writes to a broker that stores, keeps to the schedule, and is read back.
 func TestAScheduleIsKeptAndRead(t *testing.T) {
 	t.Parallel()
 	c, err := kfake.NewCluster(kfake.NumBrokers(1))
@@ -303,12 +308,32 @@ func goalOf(t *testing.T, text, scenario string) goal {
 func TestSummaryHasFiguresAndWhatIsNotMet(t *testing.T) {
 	t.Parallel()
 	s := options{}.summary(results{Samples: twoRounds})
-	require.Contains(t, s, "Every run is in [performance.csv](performance.csv)")
+	require.Contains(t, s, "Every run is in [performance.csv](performance.csv) and in [performance.json](performance.json).")
 	require.Contains(t, s, "| base | peak RSS to kafka_franz | blackhole |")
 	require.NotContains(t, s, "| base | rate to kafka_franz |", "it is met")
 	for _, line := range strings.Split(s, "\n") {
 		require.LessOrEqual(t, len(line), 300)
 	}
-	runs := raw(twoRounds)
-	require.Equal(t, len(twoRounds)+1, strings.Count(runs, "\n"))
+	require.Equal(t, len(twoRounds)+1, strings.Count(asCSV(rawTable(twoRounds)), "\n"))
+}
+
+// The two files of docs/ have the same runs.
+func TestTheRunsAsJSONAreThoseOfTheCSV(t *testing.T) {
+	t.Parallel()
+	lines, err := os.ReadFile("../../docs/performance.csv")
+	require.NoError(t, err)
+	table, err := csv.NewReader(bytes.NewReader(lines)).ReadAll()
+	require.NoError(t, err)
+	runs, err := os.ReadFile("../../docs/performance.json")
+	require.NoError(t, err)
+	require.Equal(t, asJSON(table), string(runs))
+
+	var read struct {
+		Columns []string
+		Data    [][]any
+	}
+	require.NoError(t, json.Unmarshal(runs, &read))
+	require.Equal(t, table[0], read.Columns)
+	require.Len(t, read.Data, len(table)-1)
+	require.JSONEq(t, `{"columns": ["p50"], "data": [[null], [0.5]]}`, asJSON([][]string{{"p50"}, {"NaN"}, {"0.5"}}))
 }

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// brokersCPU is how many seconds of CPU the brokers have used: all processes that this one has
-// started and that still run. Only Linux tells: it is 0 elsewhere.
+// brokersCPU is the CPU time of the brokers in seconds: of all processes that this one
+// started and that still run. It is 0 where there is no /proc.
 func brokersCPU() (seconds float64) {
 	files, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, f := range files {

@@ -18,39 +18,39 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/binary"
 )
 
-// job is what a child process is to do.
+// job is the work of a child process.
 type job struct {
 	Runner  string
 	Load    load
 	Brokers []string
 	Topic   string // what the names of the topics begin with
-	Count   int    // messages, 0 has the child find out how many take Seconds
+	Count   int    // messages; 0 lets the child find how many take Seconds
 	Seconds float64
 	Kind    kind
-	Warm    float64 // seconds of a schedule that come before those that are measured
-	Stock   bool    // with the garbage collector as Go has it
+	Warm    float64 // seconds of the schedule before the measurement
+	Stock   bool    // with Go's default garbage collector
 
-	metadata *metadataTime // where it is measured
+	metadata *metadataTime // nil if not measured
 }
 
-// measurement is what a child found.
+// measurement is the result of a child.
 type measurement struct {
-	Messages int     // that were measured, after the start-up
+	Messages int     // measured ones, without the start-up
 	Sent     int     // messages in all
 	Good     int     // of these, those that the topic takes
 	Seconds  float64 // of the measured messages, as are CPU, Allocs and Bytes
-	CPU      float64 // seconds of it, by the user and the system
+	CPU      float64 // of the measured seconds, user and system
 	Allocs   float64
 	Bytes    float64 // allocated
 	PeakRSS  int64   // bytes, of the whole process
 
-	// Of a schedule: when what was measured began and ended (Unix time in ns),
-	// and the delays from when a message was due to its acknowledgement.
+	// Of a paced run: when the measurement began and ended (Unix time in ns), and the
+	// delays from the time a message was due to its ack.
 	From, Until int64       `json:",omitempty"`
 	Acked       percentiles `json:",omitzero"`
 }
 
-// child does the job that is on its input, and prints the measurement.
+// child reads a job, does it, and prints the measurement.
 func child(ctx context.Context, in io.Reader, out io.Writer) error {
 	var j job
 	if err := json.NewDecoder(in).Decode(&j); err != nil {
@@ -66,8 +66,8 @@ func child(ctx context.Context, in io.Reader, out io.Writer) error {
 	return json.NewEncoder(out).Encode(m)
 }
 
-// measure sends a few messages twice, and then all. The cheaper of the first two
-// is what a start costs, and is subtracted from the third.
+// measure sends a few messages twice, and then all. The cheaper of the first two runs
+// is the cost of a start, which is subtracted from the third.
 func (j job) measure(ctx context.Context) (measurement, error) {
 	switch {
 	case j.Kind == paced || j.Kind == recovering:
@@ -111,14 +111,14 @@ func (j job) measure(ctx context.Context) (measurement, error) {
 	return m, nil
 }
 
-// few is how many messages make a start: about every partition gets some.
+// few is the number of messages of a start: each partition gets some.
 func (j job) few() int { return max(2*j.Load.Batch, 4*j.Load.Topics*j.Load.Partitions) }
 
 // maxCount is the most messages of a run.
 const maxCount = 5_000_000
 
-// calibrate finds out how many messages take the wanted time: after a start,
-// ever more.
+// calibrate finds how many messages take the wanted time. It sends more and more of
+// them, after a start.
 func (j job) calibrate(ctx context.Context) (m measurement, err error) {
 	if err := j.send(ctx, j.few()); err != nil {
 		return m, fmt.Errorf("starting: %w", err)
@@ -145,7 +145,7 @@ func (j job) send(ctx context.Context, count int) error {
 	return j.stream(ctx, count)
 }
 
-// usage is what the process has used.
+// usage is what the process has used so far.
 type usage struct {
 	seconds, cpu, allocs, bytes float64
 }
@@ -177,8 +177,8 @@ func resources() (r syscall.Rusage) {
 	return r
 }
 
-// peakRSS is the most memory that the process had. What getrusage says of that
-// on Linux begins with the peak of the parent, so it is the second choice.
+// peakRSS is the largest memory that the process had. On Linux, getrusage begins with
+// the peak of the parent process, so /proc is asked first.
 func peakRSS() int64 {
 	if runtime.GOOS != "linux" {
 		return resources().Maxrss

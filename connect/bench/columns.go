@@ -2,13 +2,13 @@
 
 package main
 
-// column is one of a table.
+// column is a column of a table.
 type column struct {
 	head string
 	cell func(all samples, of, against key) (string, bool)
 }
 
-// value is a column of a figure.
+// value is a column with a figure.
 func value(head string, m metric, show func(stat) string) column {
 	return column{head, func(all samples, of, _ key) (string, bool) {
 		s, ok := all.of(of, m)
@@ -16,7 +16,7 @@ func value(head string, m metric, show func(stat) string) column {
 	}}
 }
 
-// ratio is a column of a figure that is compared with another row's.
+// ratio is a column with a figure divided by another row's.
 func ratio(head string, m metric) column {
 	return column{head, func(all samples, of, against key) (string, bool) {
 		s, ok := all.ratio(of, key{}, against, m)
@@ -24,7 +24,7 @@ func ratio(head string, m metric) column {
 	}}
 }
 
-// toOther is the head of a ratio's column, until it is known to which row.
+// toOther is the head of a ratio's column, until the other row is known.
 const toOther = "ratio"
 
 // columns are those of the scenario's tables on a target.
@@ -66,7 +66,7 @@ func (s scenario) columns(p place) []column {
 		thousands, ratio(toOther, rate), cpuEach, ratio(toOther, cpu),
 		value("brokers' CPU, us", func(s sample) float64 { return brokersEach(s) * 1e6 }, stat.short), ratio(toOther, brokersEach),
 	}
-	if l := base.with(s.change); l.PoisonEvery == 0 { // else the sizes differ
+	if l := base.with(s.change); l.PoisonEvery == 0 { // else the messages have several sizes
 		columns = append(columns, value("CPU, ms/MB", func(s sample) float64 { return cpu(s) * 1e9 / float64(l.Size) }, stat.short))
 	}
 	columns = append(columns, value("allocations", allocs, stat.short), value("bytes", allocated, stat.short), memory)

@@ -12,8 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The commands of docs/tuning.md have the flags of this program, and measure a row of
-// a scenario.
+// The commands of docs/tuning.md have flags that exist, and name a row of a scenario.
 func TestCommandsOfTheDocsMeasureSomething(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../docs/tuning.md")

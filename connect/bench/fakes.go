@@ -17,8 +17,8 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
-// fakes start the embedded brokers that store nothing. Plain kfake takes as
-// little of the machine as it can; what judges records reads them all.
+// fakes start the embedded brokers that store nothing. Plain kfake uses little CPU. The
+// ones that check records read them all, and use more.
 var fakes = map[string]func() (*kfake.Cluster, error){
 	blackhole: func() (*kfake.Cluster, error) {
 		return kfake.NewCluster(kfake.NumBrokers(1), kfake.BlackholeProduce())
@@ -36,7 +36,7 @@ func judging(d kafkafake.Dialect) (*kfake.Cluster, error) {
 	return c.Cluster, nil
 }
 
-// startFake starts the process that serveFake is in.
+// startFake starts a process with serveFake.
 func startFake(ctx context.Context, name string) (brokers []string, end func(), err error) {
 	cmd, err := again(ctx, name)
 	if err != nil {
@@ -66,7 +66,8 @@ func startFake(ctx context.Context, name string) (brokers []string, end func(), 
 	return strings.Split(strings.TrimSpace(line), ","), end, nil
 }
 
-// serveFake runs a broker until the input ends, as it does when the parent does.
+// serveFake runs a broker until its input ends, which it does when the parent process
+// ends.
 func serveFake(name string, in io.Reader, out io.Writer) error {
 	binary.TuneGC()
 	c, err := fakes[name]()
@@ -79,7 +80,7 @@ func serveFake(name string, in io.Reader, out io.Writer) error {
 	return err
 }
 
-// again is this program, with a subcommand.
+// again is a command that runs this program with a subcommand.
 func again(ctx context.Context, subcommand string) (*exec.Cmd, error) {
 	self, err := os.Executable()
 	if err != nil {

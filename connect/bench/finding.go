@@ -13,11 +13,11 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/guard"
 )
 
-// haystack is how many records there are to find failed records in.
+// haystack is the number of records among which the bad ones are found.
 const haystack = 1000
 
-// find counts the produce requests with which the failed records are found among small
-// records. It is done here, and not in a child, as nothing is timed.
+// find counts the produce requests that it takes to find the bad records among small
+// ones. It runs in this process, since nothing is timed.
 func (t trial) find(ctx context.Context) (s sample, err error) {
 	s = sample{key: t.key(), Round: t.round}
 	l := base.with(t.scenario.change)
@@ -37,7 +37,8 @@ func (t trial) find(ctx context.Context) (s sample, err error) {
 		return s, fmt.Errorf("making the client: %w", err)
 	}
 	defer g.Close()
-	// A cluster's word is good once it was tried: that is the first write's.
+	// The first write shows that the cluster's record errors are right. Guard believes
+	// them from then on.
 	if _, err := l.seek(ctx, g, topics[0], 2, 1); err != nil {
 		return s, err
 	}
@@ -53,13 +54,13 @@ func (t trial) find(ctx context.Context) (s sample, err error) {
 	return s, err
 }
 
-// seek writes records of which so many are bad, and is an error unless just
-// these fail.
+// seek writes records of which some are bad. It returns an error unless exactly these
+// fail.
 func (l load) seek(ctx context.Context, g *guard.Guard, topic string, records, bad int) (found int, err error) {
 	all := make([]*kgo.Record, records)
 	for i := range all {
 		r := kgo.Record{Topic: topic, Key: strconv.AppendInt(nil, int64(i), 10), Value: []byte("a small record")}
-		// They are all over the batch.
+		// The bad ones are spread over the batch.
 		if (i*bad)%records < bad {
 			if l.NoKeys {
 				r.Key = nil
@@ -81,5 +82,5 @@ func (l load) seek(ctx context.Context, g *guard.Guard, topic string, records, b
 	return found, nil
 }
 
-// topicName is what the names of the topics of a run begin with.
+// topicName is a prefix for the topics of a run.
 func topicName() string { return fmt.Sprintf("bench-%d", time.Now().UnixNano()) }

@@ -15,7 +15,7 @@ import (
 // metadataTime has the longest time that a metadata request took.
 type metadataTime struct{ longest atomic.Int64 }
 
-// OnBrokerE2E is what kgo calls.
+// OnBrokerE2E is kgo's hook.
 func (m *metadataTime) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, e kgo.BrokerE2E) {
 	const metadata = 3
 	if key == metadata {
@@ -23,13 +23,13 @@ func (m *metadataTime) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, e kgo.Broker
 	}
 }
 
-// apart is the time between two first writes, so that the one does not wait for
-// the other: kgo asks for metadata at most once in 10 ms.
+// apart is the pause between two first writes. kgo asks for metadata at most once in 10
+// ms, so without it a write would wait for the one before.
 const apart = 20 * time.Millisecond
 
-// measureFirst writes a record to each of the topics, one after another, with a
-// client that has written before. What the metadata of the topic took is
-// subtracted: each client needs that.
+// measureFirst writes a record to each of the topics, one after the other, by a client
+// that has written before. The time of the metadata request is subtracted, since each
+// client needs it.
 func (j job) measureFirst(ctx context.Context) (m measurement, err error) {
 	j.metadata = &metadataTime{}
 	write, end, err := writers[j.Runner](j)
@@ -50,7 +50,7 @@ func (j job) measureFirst(ctx context.Context) (m measurement, err error) {
 			return m, fmt.Errorf("writing to %s: %w", topic, err)
 		}
 		took := time.Since(begin) - time.Duration(j.metadata.longest.Load())
-		if i > 0 { // which was the client's first as well
+		if i > 0 { // the first one is the client's first, too
 			above = append(above, took)
 		}
 	}

@@ -8,13 +8,13 @@ import (
 	"strings"
 )
 
-// goal is what a figure should be.
+// goal is a figure and its bound.
 type goal struct {
 	text     string
 	scenario string
 	row      string
-	less     string // another row, whose figure is subtracted
-	to       string // another row, whose figure this is a multiple of
+	less     string // another row; its figure is subtracted
+	to       string // another row; the figure is divided by its figure
 	on       string // the target, empty for all of the scenario
 	metric   metric
 	atLeast  float64
@@ -75,7 +75,7 @@ var goals = append([]goal{
 	{text: "peak RSS in MB", scenario: bigMessages, row: guardWrite, metric: peakMB, atMost: 512},
 }, searchGoals()...)
 
-// searchGoals are of each number of bad records.
+// searchGoals are the goals for each number of bad records.
 func searchGoals() (all []goal) {
 	for _, r := range searches {
 		all = append(all,
@@ -88,7 +88,7 @@ func searchGoals() (all []goal) {
 
 func peakMB(s sample) float64 { return peak(s) / 1e6 }
 
-// measured is the figure of the goal on a target, if there is one.
+// measured is the figure of the goal on a target, and false if it was not measured.
 func (g goal) measured(all samples, target string) (stat, bool) {
 	if g.on != "" && g.on != target {
 		return stat{}, false
@@ -97,7 +97,7 @@ func (g goal) measured(all samples, target string) (stat, bool) {
 	return all.ratio(at(g.row), at(g.less), at(g.to), g.metric)
 }
 
-// met tells whether the median is as it should be.
+// met reports whether the median meets the goal.
 func (g goal) met(s stat) bool {
 	if g.atLeast > 0 {
 		return s.median >= g.atLeast
@@ -112,7 +112,7 @@ func (g goal) wanted() string {
 	return fmt.Sprintf("at most %v", g.atMost)
 }
 
-// goalTable is a Markdown table of the goals that something was measured for.
+// goalTable is a Markdown table of the goals that were measured.
 func goalTable(all samples) string {
 	var b strings.Builder
 	for _, g := range goals {

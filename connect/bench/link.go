@@ -11,23 +11,22 @@ import (
 	"time"
 )
 
-// link is the network between clients and a node: a proxy that takes its time,
-// can be cut, and sees what passes.
+// link is a proxy between clients and a node. It delays, can be cut, and counts.
 type link struct {
 	listener net.Listener
 	node     string // its address
 
 	trip     atomic.Int64 // the round-trip time, a duration
-	late     atomic.Int64 // how much later each answer is, a duration
+	late     atomic.Int64 // further delay of each answer, a duration
 	produces atomic.Int64 // requests
 
 	mu   sync.Mutex
 	away bool
 	open map[net.Conn]net.Conn // by the client's end
-	most int                   // that were open at a time
+	most int                   // open at a time
 }
 
-// newLink returns a link that leads nowhere until it is told a node.
+// newLink returns a link that is not connected to a node yet.
 func newLink() (*link, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -57,7 +56,7 @@ func (l *link) close() {
 	l.cut()
 }
 
-// cut ends all connections, and every new one at once.
+// cut closes all connections, and every new one at once.
 func (l *link) cut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -75,7 +74,7 @@ func (l *link) mend() {
 	l.away = false
 }
 
-// mostOpen is how many connections there were at a time since it was last asked.
+// mostOpen is the largest number of connections at a time since the last call.
 func (l *link) mostOpen() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -84,7 +83,7 @@ func (l *link) mostOpen() int {
 	return n
 }
 
-// forward carries one connection.
+// forward carries one connection in both directions.
 func (l *link) forward(client net.Conn) {
 	defer client.Close()
 	accepted := time.Now()
@@ -107,7 +106,7 @@ func (l *link) forward(client net.Conn) {
 		delete(l.open, client)
 	}()
 	trip := func() time.Duration { return time.Duration(l.trip.Load()) }
-	// A client has no connection until its first packet is back.
+	// Connecting takes a round trip.
 	opened := accepted.Add(trip())
 	frames := frames{seen: func(key int16) {
 		if key == 0 {
@@ -131,7 +130,7 @@ func latest(a, b time.Time) time.Time {
 	return b
 }
 
-// chunk is what was read in one go, and when it is at the other end.
+// chunk is the bytes of one read, and the time when they arrive.
 type chunk struct {
 	bytes *[]byte
 	due   time.Time
@@ -144,8 +143,8 @@ var chunks = sync.Pool{New: func() any {
 	return &b
 }}
 
-// pass carries bytes one way. What is under way does not hold up what is behind
-// it: a delay is no bound to the bandwidth.
+// pass carries bytes one way. Each chunk is delayed, but does not delay the ones behind
+// it. So the delay does not bound the bandwidth.
 func pass(to, from net.Conn, look func([]byte), due func() time.Time) {
 	underWay := make(chan chunk, 1024)
 	go func() {
@@ -174,21 +173,21 @@ func pass(to, from net.Conn, look func([]byte), due func() time.Time) {
 		*c.bytes = (*c.bytes)[:chunkSize]
 		chunks.Put(c.bytes)
 		if failed != nil {
-			from.Close() // which ends the reading
+			from.Close() // this ends the read
 		}
 	}
 	to.Close()
 }
 
-// frames finds the requests in what a client sends.
+// frames finds the requests in the bytes of a client.
 type frames struct {
 	head []byte
-	left int // bytes of the request that is being read
+	left int // bytes left of the current request
 	seen func(key int16)
 }
 
 func (f *frames) look(b []byte) {
-	const size, head = 4, 6 // the length, and with it the key
+	const size, head = 4, 6 // the length, and the length with the API key
 	for len(b) > 0 {
 		if f.left > 0 {
 			n := min(f.left, len(b))

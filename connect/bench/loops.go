@@ -18,18 +18,18 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/guard"
 )
 
-// writer writes the records of a batch, and returns once all are acknowledged.
+// writer writes a batch of records, and returns when all are acked.
 type writer func(context.Context, []*kgo.Record) error
 
-// writers are the runners that are no stream.
+// writers are the runners without a stream.
 var writers = map[string]func(job) (write writer, end func(), err error){
 	asFranz:     newAsFranz,
 	produceSync: newProduceSync,
 	guardWrite:  newGuardWrite,
 }
 
-// loop sends count messages without an engine: as many writers as there are
-// batches in flight make records like those of the stream, and write them.
+// loop sends count messages without an engine. As many writers as there are batches in
+// flight make records like those of the stream, and write them.
 func (j job) loop(ctx context.Context, count int) error {
 	write, end, err := writers[j.Runner](j)
 	if err != nil {
@@ -60,8 +60,8 @@ func (j job) loop(ctx context.Context, count int) error {
 	return context.Cause(ctx)
 }
 
-// batch makes the records from one number to another. Each has its own value, as
-// in a stream, unless they share it.
+// batch makes the records from number from to number to. Each has a value of its own,
+// as in a stream, unless the load says SharedValues.
 func (j job) batch(from, to int, topics []string, values [][]byte) []*kgo.Record {
 	made := make([]kgo.Record, to-from)
 	records := make([]*kgo.Record, to-from)
@@ -87,7 +87,7 @@ var codecs = map[string]kgo.CompressionCodec{
 	"zstd": kgo.ZstdCompression(),
 }
 
-// options are those that kafka_franz gives kgo by default.
+// options are the options that kafka_franz gives to kgo by default.
 func (j job) options() []kgo.Opt {
 	opts := []kgo.Opt{
 		kgo.SeedBrokers(j.Brokers...),
@@ -109,8 +109,7 @@ func (j job) options() []kgo.Opt {
 	return opts
 }
 
-// newAsFranz produces as kafka_franz does: record by record, with the default
-// linger of kgo.
+// newAsFranz produces like kafka_franz: record by record, with kgo's default linger.
 func newAsFranz(j job) (writer, func(), error) {
 	client, err := kgo.NewClient(j.options()...)
 	if err != nil {
@@ -133,7 +132,7 @@ func newAsFranz(j job) (writer, func(), error) {
 	}, client.Close, nil
 }
 
-// newProduceSync produces a batch at a time, which does not linger.
+// newProduceSync produces a batch at a time, without linger.
 func newProduceSync(j job) (writer, func(), error) {
 	client, err := kgo.NewClient(j.options()...)
 	if err != nil {
@@ -147,7 +146,7 @@ func newProduceSync(j job) (writer, func(), error) {
 // maxBufferedBytes is `max_buffered_bytes: 256MB`.
 const maxBufferedBytes = 256_000_000
 
-// newGuardWrite writes with what is below the kafka_guarded output.
+// newGuardWrite writes with guard, the part of kafka_guarded below the output.
 func newGuardWrite(j job) (writer, func(), error) {
 	g, err := guard.New(guard.Config{IgnoreRules: j.Load.IgnoreRules}, append(j.options(), kgo.MaxBufferedBytes(maxBufferedBytes))...)
 	if err != nil {

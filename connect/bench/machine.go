@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// machine says what the bench runs on. What can't be found out is left out.
+// machine describes the machine of the bench, as far as it is known.
 func machine() string {
 	all := []string{cpuModel(), fmt.Sprintf("%d cores", runtime.NumCPU()), memorySize(), runtime.GOOS + "/" + runtime.GOARCH}
 	var known []string

@@ -30,7 +30,7 @@ func main() {
 	}
 }
 
-// run is the program. It calls itself for the parts that are processes.
+// run is the program. It starts itself for the parts that are processes.
 func run(ctx context.Context, args []string) error {
 	if len(args) == 1 {
 		switch args[0] {
@@ -59,9 +59,9 @@ type options struct {
 	data    string
 	write   string
 	json    string
-	merge   list          // files of runs before
-	limit   time.Duration // for the whole, 0 is none
-	command string        // how the bench was called
+	merge   list          // files of earlier runs
+	limit   time.Duration // for the whole bench, 0 for none
+	command string        // the command line of the bench
 }
 
 // list is a flag that can be given more than once.
@@ -74,7 +74,7 @@ func (l *list) Set(s string) error {
 	return nil
 }
 
-// plain is what needs no quotes in a shell.
+// plain matches arguments that need no quotes in a shell.
 var plain = regexp.MustCompile(`^[A-Za-z0-9_,.=/-]+$`)
 
 func parse(args []string) (options, error) {
@@ -88,7 +88,7 @@ func parse(args []string) (options, error) {
 	runner := flags.String("runners", "", "only the rows of the tables that the `regexp` matches")
 	flags.Var(&o.env, "env", "an environment variable for what is measured, as `KEY=VALUE`")
 	flags.StringVar(&o.data, "data", "", "the `directory` for the data of Kafka, such as /dev/shm: disks have moods")
-	flags.StringVar(&o.write, "write", "", "put a summary into this Markdown `file`, the plot and every run (CSV) beside it")
+	flags.StringVar(&o.write, "write", "", "put a summary into this Markdown `file`, the plot and every run (CSV and JSON) beside it")
 	flags.StringVar(&o.json, "json", "", "put every run into this `file`, also if the bench is cut")
 	flags.Var(&o.merge, "merge", "have the report be of the runs in this `file` of -json as well; of a table that the older one measured with other code, the newer counts")
 	flags.DurationVar(&o.limit, "for", 0, "cut the bench after such a `time`, and report what there is")
@@ -127,8 +127,8 @@ func parse(args []string) (options, error) {
 	return o, errors.Join(err, err2)
 }
 
-// bench measures and reports. If some runs failed, that is shown and not written;
-// a bench that is cut is written as far as it came.
+// bench measures and reports. If a run failed, nothing is written. If the bench was
+// cut, the finished part is written.
 func (o options) bench(ctx context.Context) error {
 	if o.data != "" {
 		if err := os.Setenv("TMPDIR", o.data); err != nil {
@@ -163,7 +163,7 @@ func (o options) bench(ctx context.Context) error {
 	}
 	fmt.Print(all.report())
 	if o.write != "" && failed == nil {
-		return write(o.write, o.summary(all), plot(all.Samples), raw(all.Samples))
+		return write(o.write, o.summary(all), plot(all.Samples), rawTable(all.Samples))
 	}
 	return failed
 }

@@ -17,7 +17,7 @@ type table struct {
 	rows     []row
 }
 
-// tables are what the flags ask for, on targets that are yet to be started.
+// tables are the tables that the flags choose. Their targets are not started yet.
 func (o options) tables() (tables []table, err error) {
 	for _, s := range scenarios {
 		on := s.on()
@@ -50,8 +50,8 @@ func (o options) tables() (tables []table, err error) {
 	return tables, nil
 }
 
-// measure runs all rounds of all tables. Three nodes of Kafka come first, alone:
-// all else has the machine without them.
+// measure runs all rounds of all tables. The targets with three nodes of Kafka come
+// first: later ones should not share the machine with three nodes.
 func (o options) measure(ctx context.Context) (all samples, err error) {
 	tables, err := o.tables()
 	if err != nil {
@@ -75,7 +75,7 @@ func (o options) measure(ctx context.Context) (all samples, err error) {
 	return all, errors.Join(errs...)
 }
 
-// measureOn starts what the tables are measured on, and ends it.
+// measureOn starts the targets of the tables, measures, and ends the targets.
 func (o options) measureOn(ctx context.Context, tables []table) (samples, error) {
 	running := map[string]*cluster{}
 	defer func() {
@@ -83,8 +83,8 @@ func (o options) measureOn(ctx context.Context, tables []table) (samples, error)
 			c.stop()
 		}
 	}()
-	// What is under way when the bench is cut is given up, and the brokers stay
-	// until then.
+	// When the bench is cut, runs are given up, but the brokers go on until they have
+	// ended.
 	background := context.WithoutCancel(ctx)
 	started := map[string]*target{}
 	missing, warm := map[string]bool{}, map[string]bool{}
@@ -100,7 +100,7 @@ func (o options) measureOn(ctx context.Context, tables []table) (samples, error)
 			if err != nil {
 				return nil, err
 			}
-			// Targets of the same cluster are warm together.
+			// Targets of the same cluster are warmed up together.
 			if !warm[t.place.cluster] {
 				if err := o.warm(ctx, t); err != nil && ctx.Err() == nil {
 					return nil, err
@@ -113,7 +113,7 @@ func (o options) measureOn(ctx context.Context, tables []table) (samples, error)
 	return o.run(ctx, slices.DeleteFunc(tables, func(t table) bool { return t.target == nil }))
 }
 
-// warm has a new target get up to speed, which takes a Java process a while.
+// warm lets a new target get up to speed. A Java process takes a while.
 func (o options) warm(ctx context.Context, t *target) error {
 	if o.short {
 		return nil
@@ -127,8 +127,8 @@ func (o options) warm(ctx context.Context, t *target) error {
 	return nil
 }
 
-// run runs all rounds. The order of the rows of a table is another in each. What
-// was measured until the context ends is kept.
+// run runs all rounds. Each round has the rows of a table in another order. Samples are
+// kept when the context ends.
 func (o options) run(ctx context.Context, tables []table) (all samples, err error) {
 	counts := map[key]int{}
 	var errs []error

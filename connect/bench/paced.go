@@ -19,28 +19,28 @@ import (
 // pacedInput is the input of a stream that keeps to a schedule.
 const pacedInput = "bench_paced"
 
-// pace is the schedule, and how well it was kept. A message is due when the
-// schedule says so and bears that time, whether the stream was ready for it then
-// or not: a late one is late with all that had to wait. Without a
-// rate a message is due when the stream takes it.
+// pace is a schedule, and how well it was kept. A message has its due time in it, even
+// if the stream was not ready then. So a stream that is late for one message is late
+// for all that waited behind it. Without a rate, a message is due when the stream takes
+// it.
 type pace struct {
 	job   job
 	text  []byte
 	began time.Time
-	next  int // message
+	next  int // the number of the next message
 	mark  [2]usage
 
 	mu      sync.Mutex
 	batches []acknowledged
 }
 
-// acknowledged is what became of a batch.
+// acknowledged is a batch with the time of its ack.
 type acknowledged struct {
 	messages int
 	due, at  time.Time
 }
 
-// stamp is what a message begins with: when it was due, and its number.
+// stamp is the beginning of a message: its due time and its number.
 const stamp = "%019d %010d "
 
 const stampSize = 19 + 1 + 10 + 1
@@ -66,7 +66,7 @@ func (p *pace) batch() (service.MessageBatch, time.Time) {
 	return made, due
 }
 
-// until is when the schedule ends, and from is when what is measured begins.
+// from is when the measurement begins, until is when the schedule ends.
 func (p *pace) from() time.Time { return p.began.Add(seconds(p.job.Warm)) }
 
 func (p *pace) until() time.Time { return p.from().Add(seconds(p.job.Seconds)) }
@@ -98,7 +98,7 @@ func (p *pace) ReadBatch(context.Context) (service.MessageBatch, service.AckFunc
 
 func (p *pace) Close(context.Context) error { return nil }
 
-// config is the stream of the schedule.
+// config is the paced stream.
 func (p *pace) config() (string, error) {
 	b, err := json.Marshal(object{
 		"http":    object{"enabled": false},
@@ -109,7 +109,7 @@ func (p *pace) config() (string, error) {
 	return string(b), err
 }
 
-// measurePaced runs a stream by a schedule.
+// measurePaced runs a paced stream.
 func (j job) measurePaced(ctx context.Context) (m measurement, err error) {
 	p := &pace{job: j, text: []byte(j.Load.text())[:j.Load.Size]}
 	env := service.GlobalEnvironment().Clone()
@@ -133,8 +133,8 @@ func (j job) measurePaced(ctx context.Context) (m measurement, err error) {
 	return p.measured(), nil
 }
 
-// measured is what came of it: the rate is that of what was acknowledged in the
-// measured time, and the delays are those of what was due in it.
+// measured is the result: the rate of the messages that were acked in the measured
+// time, and the delays of the messages that were due in it.
 func (p *pace) measured() measurement {
 	used := p.mark[1].minus(p.mark[0])
 	m := measurement{

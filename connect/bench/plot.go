@@ -31,8 +31,8 @@ text { font: 13px system-ui, sans-serif; fill: #24292f }
 </style>
 `
 
-// onChart are the rows of the chart, by names that need no further text. The second run of
-// kafka_franz, which shows how much the machine varies, is not one.
+// onChart are the rows of the chart, by names that need no further text. The second run
+// of kafka_franz, which shows how much the machine varies, is left out.
 var onChart = map[string]string{
 	guarded:     "kafka_guarded",
 	franz:       "kafka_franz, with our GC headroom",
@@ -47,9 +47,8 @@ var onChart = map[string]string{
 
 var targetOnChart = map[string]string{blackhole: "to a broker that stores nothing", kafka: "to one node of Apache Kafka"}
 
-// plot is an SVG of the rates of the base scenario, or empty if that was not
-// measured. A bar is as long as the median, its whisker goes from the least to
-// the most.
+// plot is an SVG of the rates of the base scenario, or empty if it was not measured. A
+// bar shows the median, its line the range from least to most.
 func plot(all samples) string {
 	const name = "base"
 	if !all.has(name) {

@@ -13,7 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// reader consumes what is written by a schedule. It is warm before that begins.
+// reader consumes the messages of a paced run. It is warm before the run begins.
 type reader struct {
 	client *kgo.Client
 	ended  chan struct{}
@@ -82,7 +82,7 @@ func (r *reader) note(at time.Time, fetches kgo.Fetches) {
 	})
 }
 
-// finish waits until so many were read, but not for long, and ends.
+// finish waits a limited time until so many messages were read, and ends.
 func (r *reader) finish(want int) []arrival {
 	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		r.mu.Lock()
@@ -97,7 +97,7 @@ func (r *reader) finish(want int) []arrival {
 	return r.all
 }
 
-// delays are those of what was due from one time to another.
+// delays are the delays of the messages that were due from one time to another.
 func delays(all []arrival, from, until int64) percentiles {
 	var found []time.Duration
 	for _, a := range all {
@@ -108,16 +108,16 @@ func delays(all []arrival, from, until int64) percentiles {
 	return percentilesOf(found)
 }
 
-// How the broker goes away where a recovery is measured.
+// The outage of a run that measures recovery.
 const (
-	calm   = 2 * time.Second // from the first message on
+	calm   = 2 * time.Second // before the outage, from the first message on
 	outage = 10 * time.Second
-	// behind is how late a message is that belongs to the backlog.
+	// behind is how late a message must be to count as part of the backlog.
 	behind = 250 * time.Millisecond
 )
 
-// fail has the broker be away, once something was read, and returns when it was
-// back.
+// fail makes the broker unreachable, once something was read, and returns when it is
+// reachable again.
 func (r *reader) fail(ctx context.Context, t *target) (back time.Time) {
 	select {
 	case <-r.first:
@@ -130,7 +130,7 @@ func (r *reader) fail(ctx context.Context, t *target) (back time.Time) {
 	}{{calm, (*link).cut}, {outage, (*link).mend}} {
 		select {
 		case <-time.After(step.after):
-		case <-ctx.Done(): // the links are mended all the same
+		case <-ctx.Done(): // mend the links all the same
 		}
 		for _, l := range t.links {
 			step.do(l)
@@ -139,8 +139,8 @@ func (r *reader) fail(ctx context.Context, t *target) (back time.Time) {
 	return time.Now()
 }
 
-// recovery is how long after the broker's return the last message arrived that
-// was of the backlog, and the longest time in which none arrived, in seconds.
+// recovery is the time in seconds from the broker's return to the last message of the
+// backlog, and the longest time without a message.
 func recovery(all []arrival, back time.Time) (gone, silence float64) {
 	slices.SortFunc(all, func(a, b arrival) int { return a.at.Compare(b.at) })
 	for i, a := range all {

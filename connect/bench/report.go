@@ -16,13 +16,13 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
 )
 
-// The report is between these lines of a file. What is around them stays.
+// The report is between these lines of a file. Text around them is kept.
 const (
 	beginMark = "<!-- bench:begin -->"
 	endMark   = "<!-- bench:end -->"
 )
 
-// provenance says what was measured with what.
+// provenance says what was measured, with which versions, and where.
 func (r results) provenance() string {
 	var b strings.Builder
 	for _, run := range r.Runs {
@@ -36,7 +36,7 @@ func (r results) provenance() string {
 	return b.String()
 }
 
-// report is the Markdown of all that was measured, for the terminal.
+// report is the Markdown of all runs, for the terminal.
 func (r results) report() string {
 	all := r.Samples
 	var b strings.Builder
@@ -51,7 +51,7 @@ func (r results) report() string {
 	return b.String()
 }
 
-// roundsOf is how many rounds a table has.
+// roundsOf is the number of rounds of a table.
 func (all samples) roundsOf(scenario, target string) int {
 	rounds := map[int]bool{}
 	for _, s := range all {
@@ -66,7 +66,7 @@ func (all samples) has(scenario string) bool {
 	return slices.ContainsFunc(all, func(s sample) bool { return s.Scenario == scenario })
 }
 
-// table is the scenario on a target, or empty if nothing was measured.
+// table is the scenario on a target, or empty if it was not measured.
 func (s scenario) table(all samples, target string) string {
 	p, err := placeOf(target)
 	if err != nil {
@@ -108,7 +108,7 @@ func (s scenario) table(all samples, target string) string {
 	return b.String() + lines.String() + "\n"
 }
 
-// digits shows three of them.
+// digits shows three significant digits.
 func digits(x float64) string {
 	switch {
 	case x >= 100:
@@ -127,7 +127,7 @@ func (s stat) ratios() string {
 	return s.spread(func(x float64) string { return fmt.Sprintf("%.2f", x) })
 }
 
-// spread has the range only if there is one.
+// spread shows the range, too, if there is one.
 func (s stat) spread(show func(float64) string) string {
 	if s.min == s.max {
 		return show(s.median)
@@ -135,7 +135,7 @@ func (s stat) spread(show func(float64) string) string {
 	return fmt.Sprintf("%s (%s-%s)", show(s.median), show(s.min), show(s.max))
 }
 
-// share is "all" only if it is exactly that, each time.
+// share shows "all" only if all arrived in every round.
 func (s stat) share() string {
 	switch {
 	case s.min == 1 && s.max == 1:
@@ -146,7 +146,7 @@ func (s stat) share() string {
 	return fmt.Sprintf("%.2f-%.2f %%", s.min*100, s.max*100)
 }
 
-// versions are those of Go and of what is measured.
+// versions are those of Go and of the modules that are measured.
 func versions() string {
 	all := []string{runtime.Version()}
 	if info, ok := debug.ReadBuildInfo(); ok {
@@ -161,7 +161,7 @@ func versions() string {
 	return strings.Join(append(all, "Apache Kafka "+kafkatest.DefaultVersion), ", ")
 }
 
-// plotFile is where the plot is, beside the report.
+// plotFile is the file of the plot, beside the report.
 func plotFile(report string) string {
 	if report == "" {
 		report = "performance.md"
@@ -169,8 +169,9 @@ func plotFile(report string) string {
 	return strings.TrimSuffix(report, filepath.Ext(report)) + ".svg"
 }
 
-// write puts the report into a file, and the plot, if there is one, and every run beside it.
-func write(file, report, plot, runs string) error {
+// write puts the report into a file. The plot, if there is one, and the raw runs go
+// into files beside it.
+func write(file, report, plot string, runs [][]string) error {
 	old, err := os.ReadFile(file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("reading the old report: %w", err)
@@ -182,8 +183,10 @@ func write(file, report, plot, runs string) error {
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		return fmt.Errorf("writing the report: %w", err)
 	}
-	if err := os.WriteFile(filepath.Join(filepath.Dir(file), rawFile(file)), []byte(runs), 0o644); err != nil {
-		return fmt.Errorf("writing the runs: %w", err)
+	for extension, text := range map[string]string{".csv": asCSV(runs), ".json": asJSON(runs)} {
+		if err := os.WriteFile(filepath.Join(filepath.Dir(file), rawFile(file, extension)), []byte(text), 0o644); err != nil {
+			return fmt.Errorf("writing the runs: %w", err)
+		}
 	}
 	if plot == "" {
 		return nil

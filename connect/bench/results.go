@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// results are what one run of the bench measured, or several.
+// results are the runs of the bench, of one call or of several.
 type results struct {
 	Runs    []runInfo
 	Samples samples
@@ -22,7 +22,7 @@ type runInfo struct {
 
 	Rounds  int
 	Seconds float64
-	Cut     bool // before all rounds were done
+	Cut     bool // the bench ended before all rounds were done
 }
 
 func readResults(file string) (r results, err error) {
@@ -47,7 +47,7 @@ func (r results) write(file string) error {
 	return nil
 }
 
-// code is the latest commit that changed what is measured.
+// code is the latest commit that changed the measured code.
 func code() string {
 	out, err := exec.Command("git", "log", "-1", "--format=%h", "--", ":/guard", ":/output", ":/go.mod").Output()
 	if err != nil {
@@ -56,8 +56,8 @@ func code() string {
 	return strings.TrimSpace(string(out))
 }
 
-// and joins results with newer ones. The rounds of the newer come after. Of a
-// table that both have, the older one counts only if the code was the same.
+// and joins results with newer ones, whose rounds are numbered after the older. If both
+// have a table, the older rounds count only if the code is the same.
 func (r results) and(newer results) results {
 	if len(r.Runs) == 0 {
 		return newer

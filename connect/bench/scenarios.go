@@ -4,34 +4,34 @@ package main
 
 import "slices"
 
-// load is what a run sends, and how.
+// load describes the messages of a run, and how they are sent.
 type load struct {
 	Size        int    // bytes of a message
 	Batch       int    // messages of a batch
 	InFlight    int    // batches
-	Topics      int    // the messages take turns
+	Topics      int    // messages take turns
 	Partitions  int    // of each topic
-	Compression string // as the outputs name it
+	Compression string // by its name in the outputs
 	Texts       int    // how many different messages there are
-	PoisonEvery int    // the topic refuses one in so many messages, 0 is none
+	PoisonEvery int    // one in so many messages is bad, 0 for none
 	TopicLimit  int    // the topics' max.message.bytes, 0 is the default
 	Compacted   bool   // the topics take no message without a key
-	NoKeys      bool   // poison has no key, and is not too large
-	RandomBytes int    // of poison that does not get smaller, 0 for text that does
+	NoKeys      bool   // a bad message has no key, instead of being too large
+	RandomBytes int    // size of a bad message of random bytes, 0 for text
 
-	// Rate is that of a schedule, in messages per second, 0 is as fast as it
-	// goes. HalfOfMost is half of what kafka_franz can do there.
+	// Rate is the rate of the schedule in messages per second, 0 for as fast as
+	// possible. HalfOfMost sets it to half of what kafka_franz can do there.
 	Rate        float64
 	HalfOfMost  bool
-	IgnoreRules bool // kafka_guarded does not ask for the topic's rules
+	IgnoreRules bool // kafka_guarded does not read topic configs
 	OwnLimit    int  // max_message_bytes, 0 for the topic's
 
-	// InARow has first writes to new topics follow each other at once.
+	// InARow makes first writes to new topics without a pause between.
 	InARow   bool
-	NoLinger bool // of kgo without an output
+	NoLinger bool // for kgo without an output
 
-	// SharedValues has the messages of a loop be the same memory, so that
-	// what it takes in all is what the client takes.
+	// SharedValues makes all messages of a loop share one value, so that the memory of
+	// the process is the memory of the client.
 	SharedValues bool
 }
 
@@ -48,9 +48,9 @@ func (l load) with(c change) load {
 }
 
 const (
-	poisonLimit = 20_000 // max.message.bytes where there is poison
+	poisonLimit = 20_000 // max.message.bytes if there are bad messages
 	poisonSize  = 30_000
-	tenthLimit  = 100_000 // a tenth of what topics and clients take by default
+	tenthLimit  = 100_000 // a tenth of the default limit of topics and clients
 )
 
 func poison(every int) change {
@@ -61,13 +61,13 @@ func withoutKeys(every int) change {
 	return func(l *load) { l.PoisonEvery, l.Compacted, l.NoKeys = every, true, true }
 }
 
-// randomPoison is half as large again as the topic takes, or a hundred times as large.
+// randomPoison makes bad messages of random bytes, of the given size.
 func randomPoison(every, bytes int) change {
 	return func(l *load) { l.PoisonEvery, l.TopicLimit, l.RandomBytes = every, tenthLimit, bytes }
 }
 
-// never is a PoisonEvery of which the stream takes as much trouble, and nothing
-// comes of it.
+// never is a PoisonEvery with which the stream does the same work, but makes no bad
+// message.
 const never = -1
 
 func clean(l *load) { l.PoisonEvery = never }
@@ -79,7 +79,7 @@ func unlimited(l *load) {
 
 func ignoringRules(l *load) { l.IgnoreRules = true }
 
-// So many are in flight that no batch waits for that.
+// With 64 in flight, no batch waits for an earlier one.
 func everyMs(l *load) { l.Rate, l.Batch, l.InFlight = 1000, 1, 64 }
 
 func tenThousandPerSecond(l *load) { l.Rate, l.Batch, l.InFlight = 10_000, 100, 64 }
@@ -87,11 +87,11 @@ func tenThousandPerSecond(l *load) { l.Rate, l.Batch, l.InFlight = 10_000, 100, 
 func oneInFlight(l *load) { l.InFlight = 1 }
 
 func compressed(codec string) change {
-	// A hundred different messages are more than a codec remembers.
+	// A hundred messages are more than the window of a codec.
 	return func(l *load) { l.Compression, l.Texts = codec, 100 }
 }
 
-// The runners: outputs of a stream, and loops without one.
+// The runners: outputs of a stream, and loops without a stream.
 const (
 	guarded     = "kafka_guarded"
 	franz       = "kafka_franz"
@@ -103,13 +103,13 @@ const (
 	guardWrite  = "guard.Write"
 )
 
-// row is one line of a table: a runner.
+// row is a line of a table.
 type row struct {
 	name   string // if it is not the runner's
 	runner string
-	change change // of the scenario's load
-	stock  bool   // the garbage collector is as Go has it, and not as our binaries do
-	bad    int    // records among those that are searched
+	change change // to the scenario's load
+	stock  bool   // with Go's default garbage collector, not with that of our binaries
+	bad    int    // number of bad records, if they are searched
 }
 
 func (r row) title() string {
@@ -157,7 +157,7 @@ var (
 		{runner: guarded, name: blindGuarded, change: ignoringRules},
 		{runner: franz},
 	}
-	// Without kafka_franz, which would write the key `null`, or fail batch after batch.
+	// Without kafka_franz: it would write the key `null`, or fail batch after batch.
 	keyless = []row{
 		{runner: guarded, name: cleanGuarded, change: clean},
 		{runner: guarded},
@@ -178,7 +178,7 @@ var (
 	}
 )
 
-// Longer names of scenarios.
+// Names of scenarios that are used elsewhere, too.
 const (
 	manyTopics   = "1,000 topics of 10 partitions, one message for each in a batch"
 	tenth        = "the topic's limit a tenth of the default, no poison"
@@ -203,16 +203,16 @@ const (
 	findLarge    = "so many oversize records of 1,000 in one partition, rules unknown"
 )
 
-// kind is what a run measures.
+// kind says what a run measures.
 type kind int
 
 const (
-	rates       kind = iota // what so many messages take, without the start of the stream
-	once                    // from the start of the process to its end, nothing is subtracted
-	finding                 // how many produce requests it takes to find the bad records
-	paced                   // by a schedule, after a second of it
-	recovering              // by a schedule in which the broker is away for a while
-	firstWrites             // to topics that the client does not know yet
+	rates       kind = iota // cost of the messages, without the start of the stream
+	once                    // the whole process, start included
+	finding                 // number of produce requests until the bad records are found
+	paced                   // delays by a schedule, after a second of warm-up
+	recovering              // delays by a schedule, with an outage of the broker
+	firstWrites             // writes to topics that the client does not know yet
 )
 
 // scenario is one table of the report for each target.
@@ -223,11 +223,11 @@ type scenario struct {
 	rows    []row
 	against string   // the row that others are compared with
 	targets []string // nil is blackhole and kafka
-	short   []string // those of the short form
+	short   []string // targets of the short form
 
-	count   int     // messages of a run that sends once
-	seconds float64 // about how long a run takes at least, if not what the flag says
-	rounds  int     // the most that there are, 0 is no limit
+	count   int     // number of messages of a run of kind once
+	seconds float64 // the least time of a run, if not that of the flag
+	rounds  int     // at most, 0 for no limit
 }
 
 // on are the targets of the scenario.

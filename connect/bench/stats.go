@@ -10,8 +10,8 @@ import (
 // metric is a figure of a run.
 type metric func(sample) float64
 
-// rate is the messages per second that arrived, of those that the topic takes.
-// Of what goes to no topic all counts.
+// rate is the number of good messages per second that arrived. For a runner without a
+// topic all messages count.
 func rate(s sample) float64 {
 	r := float64(s.Messages) / s.Seconds
 	if s.Row != drop {
@@ -20,18 +20,18 @@ func rate(s sample) float64 {
 	return r
 }
 
-// These are for each message, whether it arrives or not.
+// Per message, whether it arrives or not.
 func took(s sample) float64        { return s.Seconds / float64(s.Messages) }
 func cpu(s sample) float64         { return s.CPU / float64(s.Messages) }
 func brokersEach(s sample) float64 { return s.BrokersCPU / float64(s.Sent) }
 func allocs(s sample) float64      { return s.Allocs / float64(s.Messages) }
 func allocated(s sample) float64   { return s.Bytes / float64(s.Messages) }
 
-// These are for the whole process.
+// Of the whole process.
 func peak(s sample) float64 { return float64(s.PeakRSS) }
 func wall(s sample) float64 { return s.Wall }
 
-// These are delays in milliseconds, from when a message was due.
+// Delays in milliseconds, from the time a message was due.
 func ackedP50(s sample) float64     { return s.Acked.P50 }
 func ackedP99(s sample) float64     { return s.Acked.P99 }
 func ackedP999(s sample) float64    { return s.Acked.P999 }
@@ -39,17 +39,18 @@ func consumedP50(s sample) float64  { return s.Consumed.P50 }
 func consumedP99(s sample) float64  { return s.Consumed.P99 }
 func consumedP999(s sample) float64 { return s.Consumed.P999 }
 
-// These are seconds, after the broker was away and in all.
+// Seconds after an outage, and in all.
 func gone(s sample) float64    { return s.Gone }
 func silence(s sample) float64 { return s.Silence }
 
 func requests(s sample) float64    { return s.Requests }
 func connections(s sample) float64 { return s.Connections }
 
-// arrived is how many messages arrived for each that should.
+// arrived is the number of messages that arrived, divided by the number of those that
+// should have arrived.
 func arrived(s sample) float64 { return float64(s.Arrived) / float64(s.Good) }
 
-// stat is a figure of several runs.
+// stat summarises a figure over several runs.
 type stat struct{ median, min, max float64 }
 
 func statOf(values []float64) (stat, bool) {
@@ -65,10 +66,10 @@ func statOf(values []float64) (stat, bool) {
 	return stat{median, values[0], values[len(values)-1]}, true
 }
 
-// samples are all runs.
+// samples are the runs of all rounds.
 type samples []sample
 
-// rounds is how many rounds there were.
+// rounds is the number of rounds.
 func (all samples) rounds() (n int) {
 	for _, s := range all {
 		n = max(n, s.Round+1)
@@ -86,7 +87,7 @@ func (all samples) find(k key, round int) (sample, bool) {
 	return sample{}, false
 }
 
-// of is a figure of all runs of a key.
+// of summarises a figure over all runs of a key.
 func (all samples) of(k key, m metric) (stat, bool) {
 	var values []float64
 	for _, s := range all {
@@ -97,10 +98,9 @@ func (all samples) of(k key, m metric) (stat, bool) {
 	return statOf(values)
 }
 
-// ratio compares a figure of two keys, round by round: what else the machine
-// does changes from one round to the next. Of the figure of the former key that
-// of less is taken away before, and nothing if that has no row. Without a row in
-// to it is the figure itself.
+// ratio divides a figure of one key by that of another, round by round, since other
+// load of the machine changes from round to round. First the figure of less is
+// subtracted, if that key has a row. Without a row for to, it is the figure itself.
 func (all samples) ratio(of, less, to key, m metric) (stat, bool) {
 	var values []float64
 	for round := range all.rounds() {
@@ -122,7 +122,7 @@ func (all samples) ratio(of, less, to key, m metric) (stat, bool) {
 	return statOf(values)
 }
 
-// String is the line that is shown while the bench runs.
+// String is the line for a run while the bench goes on.
 func (s sample) String() string {
 	what := fmt.Sprintf("%.1f k msg/s, %.2f us CPU, %.0f MB, %.1f s", rate(s)/1e3, cpu(s)*1e6, peak(s)/1e6, s.Wall)
 	switch {

@@ -19,10 +19,10 @@ import (
 	_ "github.com/kafka-guarded/kafka-guarded/output"
 )
 
-// object is a YAML mapping. JSON is YAML, too.
+// object is a YAML mapping, written as JSON.
 type object = map[string]any
 
-// config is the stream that sends count messages to the output.
+// config is a stream that sends count messages to the output.
 func (j job) config(count int) (string, error) {
 	b, err := json.Marshal(object{
 		"http":    object{"enabled": false},
@@ -38,10 +38,10 @@ func (j job) config(count int) (string, error) {
 	return string(b), err
 }
 
-// firstKey makes all keys of the same length. It is poison where there is any.
+// firstKey makes all keys equally long. Its message is bad if the load has bad ones.
 const firstKey = 10_000_000
 
-// mapping makes the messages. It is as cheap as it can be.
+// mapping makes the messages, with as little CPU as possible.
 func (l load) mapping() string {
 	const id = "counter(min: %d)"
 	text := l.text()
@@ -74,10 +74,10 @@ func (l load) mapping() string {
 	return b.String()
 }
 
-// text has the contents of the messages, which take turns, one after another.
+// text has the contents of all different messages, one after the other.
 func (l load) text() string { return someText(l.Texts * l.Size) }
 
-// someText is like JSON, so that it can be compressed, but not to nothing.
+// someText is like JSON: it compresses, but not to nothing.
 func someText(size int) string {
 	random := rand.New(rand.NewPCG(1, 2))
 	var b strings.Builder
@@ -87,7 +87,7 @@ func someText(size int) string {
 	return b.String()[:size]
 }
 
-// poisonText is a message that is too large.
+// poisonText is the text of a message that is too large.
 func (l load) poisonText() string {
 	if l.RandomBytes == 0 {
 		return someText(poisonSize)
@@ -97,8 +97,7 @@ func (l load) poisonText() string {
 	return base64.StdEncoding.EncodeToString(random)[:l.RandomBytes]
 }
 
-// poison is how many of so many messages the topic refuses. The first one is
-// refused.
+// poison is how many of count messages are bad. The first one is.
 func (l load) poison(count int) int {
 	if l.PoisonEvery <= 0 {
 		return 0
@@ -106,7 +105,7 @@ func (l load) poison(count int) int {
 	return (count + l.PoisonEvery - 1) / l.PoisonEvery
 }
 
-// topics are the names of the topics, which begin with the prefix.
+// topics are the names of the topics, with a prefix.
 func (l load) topics(prefix string) []string {
 	topics := make([]string, l.Topics)
 	for i := range topics {
@@ -159,7 +158,7 @@ func (j job) output() object {
 			franzBody["topic_rules"] = object{"enabled": false}
 		}
 	case franz:
-		// Alone it tries again without end what the topic refuses.
+		// kafka_franz would send a rejected batch again without end.
 		if j.Load.TopicLimit > 0 {
 			return object{"fallback": []object{output, nowhere}}
 		}
@@ -167,7 +166,7 @@ func (j job) output() object {
 	return output
 }
 
-// build makes the stream, which lints the config.
+// build makes the stream, after linting its config.
 func build(env *service.Environment, config string) (*service.Stream, error) {
 	b := env.NewStreamBuilder()
 	b.SetLogger(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})))

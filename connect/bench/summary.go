@@ -4,6 +4,7 @@ package main
 
 import (
 	"encoding/csv"
+	"encoding/json"
 	"fmt"
 	"math"
 	"path/filepath"
@@ -11,8 +12,8 @@ import (
 	"strings"
 )
 
-// summary is the page for users: a chart, ten figures, and the goals that are not met. The
-// tables of all runs are in a file beside it, see raw.
+// summary is the page for users: a chart, ten figures, and the goals that are not met.
+// The raw runs are in files beside it, see rawTable.
 func (o options) summary(r results) string {
 	all := r.Samples
 	var b strings.Builder
@@ -24,7 +25,7 @@ func (o options) summary(r results) string {
 	for _, f := range figures {
 		b.WriteString(f.line(all))
 	}
-	fmt.Fprintf(&b, "\nThe median of all rounds. A ratio is of figures of the same round, with the least and the most in brackets. Every run is in [%s](%s).\n\n", rawFile(o.write), rawFile(o.write))
+	fmt.Fprintf(&b, "\nThe median of all rounds. A ratio is of figures of the same round, with the least and the most in brackets. Every run is in [%[1]s](%[1]s) and in [%[2]s](%[2]s).\n\n", rawFile(o.write, ".csv"), rawFile(o.write, ".json"))
 	met, missed := 0, ""
 	for _, g := range goals {
 		for _, p := range places {
@@ -89,7 +90,7 @@ func (f figure) line(all samples) string {
 	}
 	to := func(row string) string {
 		s, ok := all.ratio(key{f.scenario, on, guarded}, key{}, key{f.scenario, on, row}, f.metric)
-		if !ok || math.IsInf(s.median, 0) || math.IsNaN(s.median) { // the other one delivers nothing
+		if !ok || math.IsInf(s.median, 0) || math.IsNaN(s.median) { // the other delivers nothing
 			return "-"
 		}
 		return s.ratios()
@@ -97,45 +98,74 @@ func (f figure) line(all samples) string {
 	return fmt.Sprintf("| %s | %s | %s | %s |\n", f.what, f.show(ours.median), to(franz), to(sarama))
 }
 
-// rawFile is where every run is, beside the report.
-func rawFile(report string) string {
-	return strings.TrimSuffix(filepath.Base(plotFile(report)), ".svg") + ".csv"
+// rawFile is where every run is, beside the report: as .csv and as .json.
+func rawFile(report, extension string) string {
+	return strings.TrimSuffix(filepath.Base(plotFile(report)), ".svg") + extension
 }
 
-// raw has a line for each run.
-func raw(all samples) string {
-	var b strings.Builder
-	w := csv.NewWriter(&b)
-	columns := []struct {
-		head   string
-		metric metric
-	}{
-		{"messages per second", rate},
-		{"CPU us per message", func(s sample) float64 { return cpu(s) * 1e6 }},
-		{"brokers' CPU us per message", func(s sample) float64 { return brokersEach(s) * 1e6 }},
-		{"allocations per message", allocs},
-		{"peak RSS MB", peakMB},
-		{"consumed p50 ms", consumedP50},
-		{"consumed p99 ms", consumedP99},
-		{"acknowledged p50 ms", ackedP50},
-		{"acknowledged p99 ms", ackedP99},
-		{"produce requests", requests},
-		{"backlog gone after s", gone},
-		{"seconds in all", wall},
-		{"arrived of those that should", arrived},
-	}
+// runColumns are the figures of a run in the raw tables, after the names of the run.
+var runColumns = []struct {
+	head   string
+	metric metric
+}{
+	{"messages per second", rate},
+	{"CPU us per message", func(s sample) float64 { return cpu(s) * 1e6 }},
+	{"brokers' CPU us per message", func(s sample) float64 { return brokersEach(s) * 1e6 }},
+	{"allocations per message", allocs},
+	{"peak RSS MB", peakMB},
+	{"consumed p50 ms", consumedP50},
+	{"consumed p99 ms", consumedP99},
+	{"acknowledged p50 ms", ackedP50},
+	{"acknowledged p99 ms", ackedP99},
+	{"produce requests", requests},
+	{"backlog gone after s", gone},
+	{"seconds in all", wall},
+	{"arrived of those that should", arrived},
+}
+
+// rawTable has a line of names, and one for each run.
+func rawTable(all samples) [][]string {
 	head := []string{"scenario", "target", "row", "round"}
-	for _, c := range columns {
+	for _, c := range runColumns {
 		head = append(head, c.head)
 	}
-	_ = w.Write(head) // a strings.Builder takes all
+	table := [][]string{head}
 	for _, s := range all {
 		line := []string{s.Scenario, s.Target, s.Row, strconv.Itoa(s.Round + 1)}
-		for _, c := range columns {
+		for _, c := range runColumns {
 			line = append(line, strconv.FormatFloat(c.metric(s), 'g', 4, 64))
 		}
-		_ = w.Write(line)
+		table = append(table, line)
 	}
-	w.Flush()
+	return table
+}
+
+func asCSV(table [][]string) string {
+	var b strings.Builder
+	_ = csv.NewWriter(&b).WriteAll(table) // a strings.Builder takes all
 	return b.String()
+}
+
+// asJSON has the names once and a list for each run, so that it is no larger than
+// the CSV. pandas reads it with orient="split".
+func asJSON(table [][]string) string {
+	line := func(cells []string) string {
+		values := make([]any, len(cells))
+		for i, cell := range cells {
+			values[i] = cell
+			if n, err := strconv.ParseFloat(cell, 64); err == nil {
+				values[i] = json.Number(cell)
+				if math.IsNaN(n) || math.IsInf(n, 0) { // JSON has no such numbers
+					values[i] = nil
+				}
+			}
+		}
+		text, _ := json.Marshal(values) // there is nothing that it can't write
+		return string(text)
+	}
+	runs := make([]string, 0, len(table)-1)
+	for _, cells := range table[1:] {
+		runs = append(runs, line(cells))
+	}
+	return fmt.Sprintf("{\"columns\": %s,\n\"data\": [\n%s\n]}\n", line(table[0]), strings.Join(runs, ",\n"))
 }

@@ -15,33 +15,33 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
 )
 
-// The targets: what is sent to.
+// The targets to which messages are sent.
 const (
-	blackhole    = "blackhole"          // kfake in a process of its own, which stores nothing
-	fakeKafka    = "blackhole-kafka"    // the same, with what Kafka refuses
-	fakeRedpanda = "blackhole-redpanda" // the same, with what Redpanda refuses, and tells
-	fakeGateway  = "blackhole-growing"  // the same, behind what makes each record 142 bytes larger
+	blackhole    = "blackhole"          // kfake in a process of its own, storing nothing
+	fakeKafka    = "blackhole-kafka"    // the same, with Kafka's rejections
+	fakeRedpanda = "blackhole-redpanda" // the same, with Redpanda's rejections, whose text has the limit
+	fakeGateway  = "blackhole-growing"  // the same, behind a gateway that makes each record 142 bytes larger
 	kafka        = "kafka"              // Apache Kafka, one node
-	behindProxy  = "kafka-proxy"        // the same node behind a proxy that takes no time
-	near         = "kafka-1ms"          // the same, with so much round-trip time
+	behindProxy  = "kafka-proxy"        // the same node behind a proxy without delay
+	near         = "kafka-1ms"          // the same with a round trip of 1 ms
 	away         = "kafka-5ms"
 	far          = "kafka-20ms"
 	farthest     = "kafka-50ms"
-	slowNode     = "kafka-slow-node" // three nodes, of which one answers late
+	slowNode     = "kafka-slow-node" // three nodes, one of which answers late
 )
 
-// lateness is how late the slow one of three nodes answers.
+// lateness is the delay of the slow node.
 const lateness = 200 * time.Millisecond
 
-// place is a target that can be started.
+// place is a target that is not started yet.
 type place struct {
 	name    string
-	cluster string // the places of a cluster share it
+	cluster string // the same for all places of a cluster
 	trip    time.Duration
 	proxied bool
 }
 
-// The clusters that are no embedded brokers.
+// The clusters that are real.
 const (
 	oneNode    = "one node of Kafka"
 	threeNodes = "three nodes of Kafka"
@@ -62,7 +62,7 @@ var places = []place{
 	{name: slowNode, cluster: threeNodes, proxied: true},
 }
 
-// placeOf returns the place of a name.
+// placeOf returns the place with a name.
 func placeOf(name string) (place, error) {
 	for _, p := range places {
 		if p.name == name {
@@ -76,14 +76,14 @@ func placeOf(name string) (place, error) {
 	return place{}, fmt.Errorf("no target is named %q: there are%s", name, names)
 }
 
-// asKafkaStarts are the flags that Kafka's own script starts a broker with.
+// asKafkaStarts are the JVM flags of Kafka's own start script.
 var asKafkaStarts = []string{
 	"-Xms1g", "-Xmx1g",
 	"-XX:-UseSerialGC", "-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35",
 	"-XX:TieredStopAtLevel=4",
 }
 
-// cluster is what is started for one place or several.
+// cluster is a running cluster, for one place or several.
 type cluster struct {
 	direct  []string // the brokers' addresses
 	proxied []string // by the links
@@ -93,7 +93,7 @@ type cluster struct {
 	end     func()
 }
 
-// startCluster starts the cluster of the name.
+// startCluster starts the cluster with a name.
 func startCluster(ctx context.Context, name string) (c *cluster, err error) {
 	switch name {
 	case oneNode:
@@ -107,7 +107,7 @@ func startCluster(ctx context.Context, name string) (c *cluster, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting %s: %w", name, err)
 	}
-	// Topics come and go, and what is known of them must not be old.
+	// Topics are created and deleted for each run, so metadata must be new.
 	c.client, err = kgo.NewClient(kgo.SeedBrokers(c.direct...), kgo.MetadataMinAge(10*time.Millisecond))
 	if err != nil {
 		c.end()
@@ -117,7 +117,7 @@ func startCluster(ctx context.Context, name string) (c *cluster, err error) {
 	return c, nil
 }
 
-// startKafka starts nodes of Kafka, each with a link beside.
+// startKafka starts nodes of Kafka, each with a link.
 func startKafka(nodes int) (*cluster, error) {
 	c := &cluster{}
 	ports := map[int]int{}
@@ -134,7 +134,7 @@ func startKafka(nodes int) (*cluster, error) {
 		return nil, err
 	}
 	c.direct, c.proxied = running.Direct, running.Brokers
-	if len(running.Listeners) < nodes { // the user's own cluster
+	if len(running.Listeners) < nodes { // a cluster of the user's own, see kafkatest
 		c.links, c.proxied = nil, nil
 	}
 	for i, l := range c.links {
@@ -154,15 +154,15 @@ func (c *cluster) stop() {
 	c.end()
 }
 
-// target is a place that is there.
+// target is a place that is started.
 type target struct {
 	place
 	*cluster
-	brokers []string // as clients are told
+	brokers []string // the addresses for clients
 }
 
-// start starts the target of the name. Those that share a cluster with one that
-// is there already share it.
+// start starts the target with a name. It uses a running cluster if there is one for
+// it.
 func start(ctx context.Context, name string, running map[string]*cluster) (*target, error) {
 	p, err := placeOf(name)
 	if err != nil {
@@ -184,7 +184,7 @@ func start(ctx context.Context, name string, running map[string]*cluster) (*targ
 	return t, nil
 }
 
-// set has the links be those of this target.
+// set sets delay and addresses of the links to those of this target.
 func (t *target) set() {
 	for i, l := range t.links {
 		l.trip.Store(int64(t.trip))
@@ -238,7 +238,7 @@ func (t *target) remove(ctx context.Context, topics []string) error {
 	return nil
 }
 
-// arrived is how many messages are in the topics.
+// arrived is the number of messages in the topics.
 func (t *target) arrived(ctx context.Context, topics []string) (int, error) {
 	ends, err := t.admin.ListEndOffsets(ctx, topics...)
 	if err == nil {
@@ -255,7 +255,8 @@ func (t *target) arrived(ctx context.Context, topics []string) (int, error) {
 	return int(n), nil
 }
 
-// connections are the most that a node had through its link since the last call.
+// connections is the most that a node had at a time through its link since the last
+// call.
 func (t *target) connections() (most int) {
 	for _, l := range t.links {
 		most = max(most, l.mostOpen())

@@ -14,25 +14,25 @@ import (
 // key names what is measured.
 type key struct{ Scenario, Target, Row string }
 
-// sample is one run and what came of it.
+// sample is the result of one run.
 type sample struct {
 	key
 	Round int
 	measurement
 	Arrived     int     // messages
 	Wall        float64 // seconds from the start of the process to its end
-	Requests    float64 // to produce, if they were counted
-	Connections float64 // at most at a time and node, through a proxy
+	Requests    float64 // produce requests, if they were counted
+	Connections float64 // at most at a time to a node, through a proxy
 	BrokersCPU  float64 // seconds, from the start of the process to its end
 
-	// Of a schedule: the delays from when a message was due until it was
-	// consumed, and, where the broker was away, the seconds after its return
-	// until no message was late any more, and the longest without a message.
+	// Of a paced run: the delays from the time a message was due until it was consumed.
+	// After an outage: the seconds from the broker's return until messages were on time
+	// again, and the longest time without a message.
 	Consumed      percentiles `json:",omitzero"`
 	Gone, Silence float64     `json:",omitempty"`
 }
 
-// trial is a run to come.
+// trial is a run that is still to be done.
 type trial struct {
 	options
 	table
@@ -45,8 +45,8 @@ const childTimeout = 2 * time.Minute
 
 func (t trial) key() key { return key{t.scenario.name, t.target.name, t.row.title()} }
 
-// run measures once, with topics of its own. What is found out about counts
-// stays for later rounds.
+// run measures once, with new topics. counts keeps the calibrated numbers of messages
+// for later rounds.
 func (t trial) run(ctx context.Context, counts map[key]int) (s sample, err error) {
 	s = sample{key: t.key(), Round: t.round}
 	ctx, cancel := context.WithTimeout(ctx, childTimeout)
@@ -86,7 +86,7 @@ func (t trial) run(ctx context.Context, counts map[key]int) (s sample, err error
 	return s, t.complete(s, err)
 }
 
-// complete is an error if something is missing or twice that we wrote.
+// complete is an error if a message of ours is missing, or there twice.
 func (t trial) complete(s sample, err error) error {
 	if err == nil && s.Arrived != s.Good && (t.row.runner == guarded || t.row.runner == guardWrite) {
 		err = fmt.Errorf("of %d messages %d arrived, and not %d", s.Sent, s.Arrived, s.Good)
@@ -94,7 +94,7 @@ func (t trial) complete(s sample, err error) error {
 	return err
 }
 
-// bySchedule measures delays.
+// bySchedule does a paced run.
 func (t trial) bySchedule(ctx context.Context, j job, counts map[key]int) (s sample, err error) {
 	const warm = 1
 	j.Warm = warm
@@ -112,7 +112,7 @@ func (t trial) bySchedule(ctx context.Context, j job, counts map[key]int) (s sam
 	return s, t.complete(s, err)
 }
 
-// most is the rate of kafka_franz here, found out once.
+// most is the rate of kafka_franz on this target. It is measured once.
 func (t trial) most(ctx context.Context, counts map[key]int) (float64, error) {
 	const seconds = 1
 	k := key{t.scenario.name, t.target.name, "the most of " + franz}
@@ -127,7 +127,7 @@ func (t trial) most(ctx context.Context, counts map[key]int) (float64, error) {
 	return float64(counts[k]) / seconds, nil
 }
 
-// measure has a child do the job.
+// measure does the job in a child process.
 func (t trial) measure(ctx context.Context, j job) (s sample, err error) {
 	s = sample{key: t.key(), Round: t.round}
 	j.Topic = topicName()
@@ -152,7 +152,7 @@ func (t trial) measure(ctx context.Context, j job) (s sample, err error) {
 			go func() { back <- read.fail(failing, t.target) }()
 		}
 	}
-	t.target.connections() // from now on
+	t.target.connections() // count from here on
 	start, before := time.Now(), brokersCPU()
 	s.measurement, err = j.inChild(ctx, t.env)
 	s.BrokersCPU = brokersCPU() - before
@@ -160,7 +160,7 @@ func (t trial) measure(ctx context.Context, j job) (s sample, err error) {
 		all := read.finish(s.Good)
 		s.Consumed = delays(all, s.From, s.Until)
 		if j.Kind == recovering {
-			calmDown() // the links are to be mended before another run
+			calmDown() // mend the links before the next run
 			s.Gone, s.Silence = recovery(all, <-back)
 		}
 	}
@@ -173,7 +173,7 @@ func (t trial) measure(ctx context.Context, j job) (s sample, err error) {
 	return s, err
 }
 
-// inChild does the job in a process of its own.
+// inChild starts a process for the job.
 func (j job) inChild(ctx context.Context, env []string) (m measurement, err error) {
 	cmd, err := again(ctx, "child")
 	if err != nil {
@@ -198,7 +198,7 @@ func (j job) inChild(ctx context.Context, env []string) (m measurement, err erro
 	return m, nil
 }
 
-// tail is the end of what a process said.
+// tail is the end of a process' output.
 func tail(b []byte) []byte {
 	const most = 4000
 	return b[max(0, len(b)-most):]
