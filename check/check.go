@@ -47,7 +47,7 @@ func Run(ctx context.Context, w io.Writer, opts Options) error {
 		bad = bad || twice.failing()
 	}
 	if bad {
-		return errFailing // which of the two is meant is not known
+		return errFailing // --set does not say which config it means
 	}
 	for _, file := range opts.Templates {
 		if strings.Contains(file.YAML, errorrouting.Component) {
@@ -116,8 +116,8 @@ func (o *found) print(w *printer) {
 
 var variable = regexp.MustCompile(`\$\{([A-Za-z_][A-Za-z0-9_]*)\}`)
 
-// emptyVariables names the environment variables of a config that are empty and
-// have no default there.
+// emptyVariables lists the environment variables of a config that are empty and have no
+// default in it.
 func emptyVariables(file File) (f findings) {
 	var said []string
 	for _, match := range variable.FindAllStringSubmatch(file.YAML, -1) {

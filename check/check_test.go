@@ -22,7 +22,7 @@ import (
 
 const secret = "open-sesame"
 
-// secured is a cluster with a user that has the rights, besides a superuser.
+// secured is a cluster with a superuser, and a user with the given rights.
 func secured(t *testing.T, rights ...kfake.ACL) *kafkafake.Cluster {
 	t.Helper()
 	return kafkafake.New(t, kfake.EnableSASL(), kfake.EnableACLs(),
@@ -42,8 +42,8 @@ func clusterRight(op kmsg.ACLOperation) kfake.ACL {
 	return right(kmsg.ACLResourceTypeCluster, "kafka-cluster", op)
 }
 
-// tellRequestLimit has the brokers tell the largest request that they take,
-// which kfake does not.
+// tellRequestLimit makes the brokers report the largest request that they accept, which
+// kfake does not do.
 func tellRequestLimit(c *kafkafake.Cluster, limit string) {
 	c.ControlKey(int16(kmsg.DescribeConfigs), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
 		c.KeepControl()
@@ -76,7 +76,7 @@ func as(user, password string) string {
 	return fmt.Sprintf("sasl: [ { mechanism: SCRAM-SHA-256, username: %s, password: %s } ]", user, password)
 }
 
-// run returns what is printed, without the secret.
+// run returns the output of check, without the secret.
 func run(t *testing.T, config string, resources ...string) (string, error) {
 	t.Helper()
 	opts := Options{Configs: []File{{"config.yaml", config}}}
@@ -213,7 +213,7 @@ func TestCheckOfATopicThatDependsOnTheMessage(t *testing.T) {
 	require.Contains(t, out, "?     topic: it depends on the message")
 }
 
-// Kafka before 2.3 does not tell what a client may do.
+// Kafka before 2.3 does not report what a client may do.
 func TestCheckOnOldBrokers(t *testing.T) {
 	t.Parallel()
 	c := kafkafake.New(t, kfake.MaxVersions(kversion.V2_2_0()))

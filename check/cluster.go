@@ -18,7 +18,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/output"
 )
 
-// quickTimeout is how long the seed brokers may take if they are all that is asked.
+// quickTimeout is the time for the seed brokers with --quick.
 const quickTimeout = 2500 * time.Millisecond
 
 // answerTimeout is how long a broker may take to answer a request.
@@ -30,8 +30,8 @@ type checker struct {
 	view  output.View
 	wait  time.Duration // for the seed brokers
 	topic string        // empty where it depends on the message
-	// maxBatchBytes is the size of the largest batch that the topic takes, 0
-	// where it is not known.
+	// maxBatchBytes is the size of the largest batch that the topic accepts, 0 if
+	// unknown.
 	maxBatchBytes int
 
 	guard *guard.Guard
@@ -84,12 +84,12 @@ func inspect(ctx context.Context, conf *service.ParsedConfig, opts Options) *che
 	return k
 }
 
-// open makes clients of the seed brokers that answer. With the others, the clients
-// would wait for them.
+// open makes clients of the seed brokers that answer. Clients of the others would wait
+// for them.
 func (k *checker) open(seeds []string) (err error) {
 	opts := append(slices.Clone(k.view.Client), kgo.SeedBrokers(seeds...))
 	config := k.view.Guard
-	config.IgnoreRules = false // what the topic accepts is to be known here
+	config.IgnoreRules = false // to read the topic's limits
 	if k.guard, err = guard.New(config, opts...); err != nil {
 		return err
 	}
@@ -144,8 +144,8 @@ func (k *checker) connection(ctx context.Context) (answering []string) {
 	return answering
 }
 
-// brokers checks that all brokers of the cluster answer under the addresses
-// that they advertise. It returns false if no more can be found out.
+// brokers checks that all brokers of the cluster answer under the addresses that they
+// advertise. It returns false if nothing more can be checked.
 func (k *checker) brokers(ctx context.Context) (known bool) {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()

@@ -33,7 +33,7 @@ func (o *found) compareSize(source *found) {
 }
 
 // compareFields finds fields that depend on the message and are the same here and in
-// the source. A message that failed for such a field fails here, too.
+// the source. A message that failed because of such a field fails here, too.
 func (o *found) compareFields(source *found) {
 	for field, class := range map[string]guard.Class{
 		"topic": guard.Unroutable, "partition": guard.Unroutable,
@@ -58,8 +58,8 @@ func (o *found) handsOn(class guard.Class) bool {
 	return !ok || slices.Contains(classes, any(class.String()))
 }
 
-// onlyWay reports whether every dead letter of the source gets here as it is,
-// and has nowhere else to go.
+// onlyWay reports whether each dead letter of the source gets here unchanged, and has
+// no other output.
 func (o *found) onlyWay(source *found) bool {
 	_, further := o.fields["dead_letter"]
 	return o.path == source.path+"."+errorrouting.Component+".dead_letter" && !o.processed && !further

@@ -6,12 +6,12 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// duplicates finds keys that are in one object of a file twice. Benthos takes the
-// latter, and says nothing.
+// duplicates finds keys that an object of a file has twice. Benthos takes the last one
+// without a warning.
 func duplicates(file File) (f findings) {
 	var node yaml.Node
 	if yaml.Unmarshal([]byte(file.YAML), &node) != nil {
-		return nil // which is said by all that reads it
+		return nil // each reader of the file reports this
 	}
 	f.duplicates(file.Name, "", &node)
 	return f
@@ -37,6 +37,6 @@ func (f *findings) duplicates(file, path string, node *yaml.Node) {
 			first[key.Value] = key.Line
 			f.duplicates(file, path+key.Value+".", node.Content[i+1])
 		}
-	case yaml.ScalarNode, yaml.AliasNode: // have no keys of their own
+	case yaml.ScalarNode, yaml.AliasNode: // they have no keys of their own
 	}
 }

@@ -31,8 +31,8 @@ func setEnvironment(patterns []string) error {
 	return nil
 }
 
-// variableOf reads a line such as NAME=value, NAME="a value" # and a comment. Its
-// errors do not have the line, in which there may be a secret.
+// variableOf reads a line such as NAME=value, or NAME="a value" # and a comment. Its
+// errors do not quote the line, which may have a secret.
 func variableOf(line string) (name, value string, err error) {
 	line = strings.TrimSpace(line)
 	if line == "" || strings.HasPrefix(line, "#") {

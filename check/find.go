@@ -25,11 +25,10 @@ type found struct {
 	checked     *checker
 }
 
-// config is a config with its resources, as far as outputs are concerned.
+// config is the outputs of a config and its resources.
 type config struct {
 	outputs []*found
-	// users has the paths of the outputs that are resources used by another
-	// name, by label.
+	// users has the paths that use an output resource by its label.
 	users map[string][]string
 }
 
@@ -75,8 +74,8 @@ func find(main File, resources []File, set []string) (*config, error) {
 	return c, nil
 }
 
-// lint runs Benthos' linter on all of a config. A field that --set sets may be missing
-// in it, and is checked when it is set.
+// lint runs Benthos' linter on all of a config. With incomplete, required fields may be
+// missing: --set sets them later.
 func lint(main File, resources []File, incomplete bool) error {
 	b := service.NewStreamBuilder()
 	if !incomplete {
@@ -112,8 +111,8 @@ func schema() *service.ConfigSchema {
 	return service.GlobalEnvironment().FullConfigSchema("", "")
 }
 
-// parse returns the sections of a file. The stream builder could show its config
-// itself, but hides the secrets in it.
+// parse returns the sections of a file. The stream builder could return its config
+// itself, but without the secrets.
 func parse(file File) (map[string]any, error) {
 	query, err := schema().NewConfigQuerier().ParseYAML(file.YAML)
 	if err != nil {
@@ -136,8 +135,8 @@ func parse(file File) (map[string]any, error) {
 	return parsed, nil
 }
 
-// decoded returns a part of a config without the YAML nodes in it, and without
-// lists that are empty because they are not there.
+// decoded returns a part of a config without YAML nodes, and without the empty lists
+// that stand for missing ones.
 func decoded(v any) any {
 	switch v := v.(type) {
 	case interface{ Decode(any) error }: // a YAML node
@@ -203,8 +202,8 @@ func (c *config) place(outputs []errorrouting.Output) {
 	}
 }
 
-// samePlace reports whether two paths are of the same output. In one, resources have
-// their label, in the other their number.
+// samePlace reports whether two paths are paths of the same output. In one, resources
+// have their label, in the other their number.
 func samePlace(a, b string) bool {
 	const resources = "output_resources."
 	if strings.HasPrefix(a, resources) && strings.HasPrefix(b, resources) {
@@ -214,8 +213,8 @@ func samePlace(a, b string) bool {
 	return a == b
 }
 
-// sources returns the outputs whose failed messages get to o: those that it is the
-// dead_letter of, and those that are first in a fallback in which it comes later.
+// sources returns the outputs whose failed messages get to o: it is their dead_letter,
+// or it comes later in a fallback in which they are first.
 func (c *config) sources(o *found) []*found {
 	var all []*found
 	for _, path := range c.uses(o.path, o.label) {
@@ -239,8 +238,8 @@ func cutLast(text, sep string) (before, after string, ok bool) {
 	return text[:i], text[i+len(sep):], true
 }
 
-// uses returns the paths where an output is used: its own, or as a resource those
-// of its users.
+// uses returns the paths where an output is used: its own, or those of its users if it
+// is a resource.
 func (c *config) uses(path, label string) []string {
 	if !strings.HasPrefix(path, "output_resources.") || label == "" {
 		return []string{path}

@@ -14,8 +14,8 @@ type severity string
 
 const (
 	fine     severity = "ok"
-	notKnown severity = "?"    // the cluster does not tell
-	doubtful severity = "warn" // it works, but perhaps not as it is meant
+	notKnown severity = "?"    // the cluster does not say
+	doubtful severity = "warn" // it works, but perhaps not as intended
 	failing  severity = "fail" // messages would fail, or wait without end
 )
 

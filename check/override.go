@@ -22,7 +22,7 @@ func override(config map[string]any, set []string) error {
 		}
 		segments := strings.Split(path, ".")
 		if segments[0] != "output" && segments[0] != "output_resources" && segments[0] != "pipeline" {
-			continue // of no concern to an output
+			continue // not in an output
 		}
 		if _, err := assign(config, segments, value); err != nil {
 			return fmt.Errorf("setting %s: %w", path, err)
@@ -45,7 +45,7 @@ func assign(part any, path []string, value any) (any, error) {
 		part[path[0]] = inner
 		return part, err
 	case []any:
-		if path[0] == "-" { // one more
+		if path[0] == "-" { // append to the list
 			inner, err := assign(nil, path[1:], value)
 			return append(part, inner), err
 		}

@@ -17,8 +17,9 @@ var (
 	typeNames     = map[string]string{"int": "a whole number", "bool": "true or false", "float64": "a number"}
 )
 
-// wrongType says of a value that is of another type than its field where it stands.
-// Benthos' linter says nothing of it, and its parser knows the field alone here.
+// wrongType explains a value whose type is not that of its field, with file and line.
+// Benthos' linter accepts such a value, and its parser does not know the place of the
+// field.
 func (o *found) wrongType(err error, files []File) error {
 	var names []string
 	for _, m := range fieldsOfError.FindAllStringSubmatch(err.Error(), -1) {
@@ -42,8 +43,8 @@ func (o *found) wrongType(err error, files []File) error {
 	return fmt.Errorf("%s: %s is %s, it must be %s", where, path, value, typeNames[m[2]])
 }
 
-// unquoted says which secret is a number: Benthos hides secrets by a mapping that fails for
-// one, and does not start then, without naming the field.
+// unquoted names a secret that is a number. Benthos hides secrets by a mapping that
+// fails for a number, and then does not start and names no field.
 func (o *found) unquoted() error {
 	logins, _ := o.fields["sasl"].([]any)
 	for i, login := range logins {

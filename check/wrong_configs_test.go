@@ -15,7 +15,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/wrongconfigs"
 )
 
-// start makes the output of a config as a program does, without linting it.
+// start makes the output of a config as a program does, without the linter.
 func start(ctx context.Context, fields string) error {
 	b := service.NewResourceBuilder()
 	b.DisableLinting()
@@ -29,8 +29,8 @@ func start(ctx context.Context, fields string) error {
 	return stop(ctx)
 }
 
-// What stops the start is found by the linter, or else by check, and both take what
-// starts.
+// A config that stops the start is found by the linter or by check. A config that
+// starts passes both.
 func TestWhatStopsTheStartIsFoundBefore(t *testing.T) {
 	t.Parallel()
 	c := kafkafake.New(t)
@@ -47,13 +47,13 @@ func TestWhatStopsTheStartIsFoundBefore(t *testing.T) {
 			checked := Run(t.Context(), &said, Options{Configs: []File{{"a.yaml", config}}})
 			started := start(t.Context(), fields)
 			if started == nil {
-				return // what the linter says of it stops the start, too
+				return // the linter's finding stops the start, too
 			}
 			require.Error(t, checked, "%v: %s", started, said.String())
 			if len(lints) > 0 {
 				return
 			}
-			// Without a lint, check says what the start says.
+			// Without a finding of the linter, check has the text of the start.
 			_, why, _ := strings.Cut(started.Error(), "root.output_resources: ")
 			require.NotEmpty(t, why, started.Error())
 			if errors.Is(checked, errFailing) {
@@ -64,7 +64,7 @@ func TestWhatStopsTheStartIsFoundBefore(t *testing.T) {
 	}
 }
 
-// Of a value of another type, which the linter takes, check names the line and the field.
+// check names line and field of a value whose type is wrong, which the linter accepts.
 func TestCheckNamesWhereAWrongTypeIs(t *testing.T) {
 	t.Parallel()
 	c := kafkafake.New(t)
@@ -86,7 +86,7 @@ func TestCheckNamesWhereAWrongTypeIs(t *testing.T) {
 	}
 }
 
-// A config whose mistake is around the output.
+// The mistake is outside of the output.
 func TestCheckFindsWhatIsThereTwice(t *testing.T) {
 	t.Parallel()
 	c := kafkafake.New(t)

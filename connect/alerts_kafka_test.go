@@ -28,7 +28,7 @@ import (
 
 var update = flag.Bool("update", false, "rewrite docs/dashboard.svg from this run")
 
-// endpoint is an HTTP server that is down, until it is up.
+// endpoint is an HTTP server that can be down.
 type endpoint struct {
 	*httptest.Server
 	up atomic.Bool
@@ -49,12 +49,12 @@ func (s *endpoint) output() string {
 	return fmt.Sprintf("{ http_client: { url: %s, retries: 0 } }", s.URL)
 }
 
-// faulty is a stream with a fault, until it is mended.
+// faulty is a stream with a fault that can be mended.
 type faulty struct {
 	alert  string
 	fields string // of the output
 	mend   func()
-	next   string // YAML of the output that is next in a fallback around it, "" for none
+	next   string // YAML of the next output of a fallback around it, "" for none
 }
 
 // output returns the YAML of the output.
@@ -66,8 +66,8 @@ func (t faulty) output() string {
 	return fmt.Sprintf("output:\n  fallback:\n    - label: %s\n      kafka_guarded: { %s, compression: none }\n    - %s", label, t.fields, t.next)
 }
 
-// Each alert fires when there is reason to, and clears when it is gone; and each
-// query of the dashboard has something to show.
+// Each alert fires while there is a reason, and then clears. Each query of the
+// dashboard has a series to show.
 func TestAlertsFireAndClear(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -101,11 +101,11 @@ func TestAlertsFireAndClear(t *testing.T) {
 	fake.Topic("refused", 1)
 	refusal := fake.RefuseAll("refused", kerr.PolicyViolation)
 
-	later := freePort(t) // of a broker that comes later
+	later := freePort(t) // of a broker that starts later
 
 	p := newPrometheus(t)
 	resume := p.write("resume", "no")
-	source := p.write("source", "good") // what the sources send
+	source := p.write("source", "good") // the topic that the sources write to
 	letters, reports := newEndpoint(t), newEndpoint(t)
 	faults := []faulty{
 		{alert: "KafkaGuardedFailed", fields: connection + ", topic: known", next: "drop: {}"},
@@ -187,7 +187,7 @@ func alertsOf(faults []faulty) []string {
 	return names
 }
 
-// panel is one of the dashboard.
+// panel is a panel of the dashboard.
 type panel struct {
 	Title       string
 	Targets     []struct{ Expr, LegendFormat string }
@@ -218,7 +218,7 @@ func panels(t *testing.T) []panel {
 	return dashboard.Panels
 }
 
-// run starts a program, and ends it with the test.
+// run starts a program, and ends it when the test ends.
 func run(t *testing.T, cmd *exec.Cmd) {
 	var log strings.Builder
 	cmd.Stdout, cmd.Stderr = &log, &log

@@ -31,18 +31,18 @@ const patience = 4 * time.Minute
 type copying struct {
 	t    *testing.T
 	c    *kafkatest.Cluster
-	name string // of the test, which is part of all names of topics
+	name string // of the test; the names of all topics contain it
 	dir  string
-	sent map[string]*kgo.Record // by the header id
+	sent map[string]*kgo.Record // by their header "id"
 }
 
 func newCopying(t *testing.T, name string) *copying {
 	c := &copying{t: t, c: kafka(t), name: name, dir: t.TempDir(), sent: map[string]*kgo.Record{}}
 	const mebibyte = "1048576"
 	c.c.CreateTopic(c.topic("source"), 3, 1, map[string]string{"max.message.bytes": mebibyte})
-	// A topic that takes no record over 50 kB, and none without a key.
+	// The target takes no record over 50 kB, and none without a key.
 	c.c.CreateTopic(c.topic("target"), 3, 1, map[string]string{"max.message.bytes": "50000", "cleanup.policy": "compact"})
-	// Dead letters have more headers than what they were.
+	// Dead letters are larger than their records, since they have more headers.
 	c.c.CreateTopic(c.topic("dead"), 3, 1, map[string]string{"max.message.bytes": "1100000"})
 	c.c.CreateTopic(c.topic("parked"), 1, 1, map[string]string{"max.message.bytes": "1100000"})
 	return c
@@ -67,8 +67,8 @@ func (c *copying) env(config string) []string {
 func tooLarge(i int) bool { return i%50 == 7 }
 func noKey(i int) bool    { return i%50 == 23 }
 
-// fill writes n records to the source, of which one in 50 is too large for the
-// target and another one has no key.
+// fill writes n records to the source. One in 50 is too large for the target, and
+// another one has no key.
 func (c *copying) fill(n int) {
 	random := rand.NewChaCha8([32]byte([]byte(fmt.Sprintf("%-32s", c.name))))
 	start := time.Now().Add(-time.Hour).Truncate(time.Millisecond)
@@ -78,7 +78,7 @@ func (c *copying) fill(n int) {
 		if tooLarge(i) {
 			size = 60_000
 		}
-		value := make([]byte, size) // bytes that are no text and don't compress
+		value := make([]byte, size) // random bytes: no text, and they don't compress
 		_, _ = random.Read(value)
 		id := strconv.Itoa(i)
 		records[i] = &kgo.Record{
@@ -129,7 +129,7 @@ func (c *copying) start(config string) *exec.Cmd {
 	return cmd
 }
 
-// kill ends the program as a crash would, once the topic holds so many records.
+// kill kills the program once the topic has so many records.
 func (c *copying) kill(cmd *exec.Cmd, topic string, records int) {
 	c.wait(topic, records)
 	require.NoError(c.t, cmd.Process.Kill())
@@ -151,7 +151,7 @@ func (c *copying) wait(topic string, records int) {
 	}
 }
 
-// length is how many records there are in a topic.
+// length is the number of records in a topic.
 func (c *copying) length(topic string) (n int) {
 	ends, err := c.c.Admin().ListEndOffsets(context.Background(), c.topic(topic))
 	require.NoError(c.t, err)
@@ -161,7 +161,7 @@ func (c *copying) length(topic string) (n int) {
 	return n
 }
 
-// complete waits until the topics together hold each of the ids.
+// complete waits until the topics together have each of the ids.
 func (c *copying) complete(topics []string, ids []string) {
 	deadline := time.Now().Add(patience)
 	for {
@@ -180,7 +180,7 @@ func (c *copying) complete(topics []string, ids []string) {
 	}
 }
 
-// read returns the records of a topic by their header id, duplicates in order.
+// read returns the records of a topic by their header "id", duplicates in their order.
 func (c *copying) read(topic string) map[string][]*kgo.Record {
 	byID := map[string][]*kgo.Record{}
 	for _, r := range c.c.ReadAll(c.topic(topic)) {
@@ -208,8 +208,8 @@ func header(r *kgo.Record, key string) string {
 	return ""
 }
 
-// requireSame compares a record with the one that it is to be a copy of. Headers
-// that only the copy may have are given by their prefix.
+// requireSame compares a record with its copy. The copy may have further headers, with
+// these prefixes.
 func requireSame(t *testing.T, sent, got *kgo.Record, prefixes ...string) {
 	t.Helper()
 	id := header(sent, "id")
@@ -219,7 +219,7 @@ func requireSame(t *testing.T, sent, got *kgo.Record, prefixes ...string) {
 	requireSameHeaders(t, sent, got, prefixes...)
 	at := strconv.FormatInt(got.Timestamp.UnixMilli(), 10)
 	if failed := header(got, "kafka_guarded_timestamp_ms"); failed != "" {
-		at = failed // a dead letter's own is when it failed
+		at = failed // a dead letter has the time at which its record failed
 	}
 	require.Equal(t, strconv.FormatInt(sent.Timestamp.UnixMilli(), 10), at, "the timestamp of record %s", id)
 }
@@ -239,7 +239,8 @@ func requireSameHeaders(t *testing.T, sent, got *kgo.Record, prefixes ...string)
 	require.Equal(t, sent.Headers, headers)
 }
 
-// requireDead checks that the dead letters are what was sent, of one class.
+// requireDead checks that the dead letters are the records that were sent, and have the
+// class.
 func (c *copying) requireDead(topic, class string, ids []string, prefixes ...string) (duplicates int) {
 	dead := c.read(topic)
 	for _, id := range ids {
@@ -285,8 +286,8 @@ func TestKafkaToKafkaLosesNothingWhenKilled(t *testing.T) {
 	c.requireOrder("target")
 }
 
-// requireOrder checks that the records of each key came in the order in which
-// they were sent, up to what was written again.
+// requireOrder checks that the records of each key are in the order in which they were
+// sent, apart from those that were written again.
 func (c *copying) requireOrder(topic string) {
 	last := map[string]int{}
 	seen := map[string]bool{}
@@ -313,7 +314,7 @@ func TestRedriveRestoresWhatWasSentAndParksWhatFailsAgain(t *testing.T) {
 	c.stop(first)
 	delivered := c.length("target")
 
-	// Somebody else wrote to the topic of dead letters, too.
+	// A record that is no dead letter is in the topic of dead letters, too.
 	stranger := &kgo.Record{
 		Topic:     c.topic("dead"),
 		Key:       []byte("who"),
@@ -323,7 +324,7 @@ func TestRedriveRestoresWhatWasSentAndParksWhatFailsAgain(t *testing.T) {
 	}
 	c.produce(stranger)
 
-	// The operator allows for larger records. Those without a key stay refused.
+	// The operator raises the limit. Records without a key are still rejected.
 	c.c.SetTopicConfig(c.topic("target"), "max.message.bytes", "1048576")
 	c.kill(c.start("config/redrive.yaml"), "target", delivered+20)
 	last := c.start("config/redrive.yaml")
@@ -354,8 +355,8 @@ func TestRedriveRestoresWhatWasSentAndParksWhatFailsAgain(t *testing.T) {
 	t.Logf("of %d dead letters 0 were lost; %d were written again, and %d parked again", n/25, duplicates, parked)
 }
 
-// The dead letter of a tombstone has an empty value where the topic of letters is
-// written without the mapping tombstone. The recipe makes it a delete again.
+// The dead letter of a null value may have an empty value: the topic of letters is
+// written without the mapping tombstone. Redrive writes the null value nevertheless.
 func TestRedriveKeepsADelete(t *testing.T) {
 	const n = 200
 	c := newCopying(t, "deletes")

@@ -19,16 +19,16 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
 )
 
-// franzRun says how to run one of testdata/franz and what must be the same.
+// franzRun says how to run a config of testdata/franz, and which results must be equal.
 type franzRun struct {
 	name   string
-	topics []string // what the config adds to TOPIC; nil is nothing
-	count  int      // records in each topic, or in all if there are many
+	topics []string // suffixes that the config adds to TOPIC; nil for none
+	count  int      // records in each topic, or in all topics if there are several
 
-	anyPartition bool // it is chosen at random, or by load
-	timestamps   bool // the config sets them
-	ordered      bool // also what comes after what in a partition
-	codec        bool // how batches are compressed, which depends on their size, too
+	anyPartition bool // do not compare partitions: they are random, or depend on load
+	timestamps   bool // compare timestamps: the config sets them
+	ordered      bool // compare the order within a partition
+	codec        bool // compare the codec of batches; it depends on their size, too
 }
 
 func TestFranzConfigsWriteTheSameRecordsWithOneWordChanged(t *testing.T) {
@@ -77,9 +77,9 @@ func TestFranzConfigsWriteTheSameRecordsWithOneWordChanged(t *testing.T) {
 	}
 }
 
-// written is what is compared of a record.
+// written is the part of a record that is compared.
 type written struct {
-	topic     string // what the config adds to TOPIC
+	topic     string // the suffix of TOPIC
 	partition int32
 	key       []byte
 	value     []byte
@@ -88,9 +88,9 @@ type written struct {
 	codec     uint8
 }
 
-// records runs the config to its end, and returns what is in its topics then:
-// in the order of partitions and offsets, or if that is not to be compared,
-// sorted by content.
+// records runs the config to its end, and returns the records of its topics. They are
+// in the order of partitions and offsets. If the order is not compared, they are sorted
+// by content.
 func (run franzRun) records(t *testing.T, c *kafkatest.Cluster, with string, yaml []byte) (all []written) {
 	t.Helper()
 	prefix := with + "-" + run.name
@@ -108,7 +108,7 @@ func (run franzRun) records(t *testing.T, c *kafkatest.Cluster, with string, yam
 	})
 	var records []*kgo.Record
 	for deadline := time.Now().Add(patience); len(records) < run.count && time.Now().Before(deadline); {
-		records = nil // a record without an ack may not be there at once
+		records = nil // a record without an ack may appear later
 		for _, topic := range topics {
 			records = append(records, c.ReadAll(prefix+topic)...)
 		}

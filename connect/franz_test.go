@@ -25,7 +25,7 @@ func franzConfigs(t *testing.T) map[string][]byte {
 	return configs
 }
 
-// migrated is a config with the one word changed.
+// migrated is a config with kafka_franz replaced by kafka_guarded.
 func migrated(t *testing.T, yaml []byte) []byte {
 	t.Helper()
 	changed := bytes.ReplaceAll(yaml, []byte("kafka_franz:"), []byte("kafka_guarded:"))
@@ -39,8 +39,8 @@ func TestFranzConfigsPassTheLinterWithOneWordChanged(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			require.Empty(t, lint(t, yaml, false))
-			// kafka_franz finds at the start what we find before: the
-			// certificates of these configs are not on this machine.
+			// kafka_franz reads certificates at the start, kafka_guarded checks them
+			// before. These files do not exist on this machine.
 			absent := map[string][]string{
 				"28_tls":        {"(7,1) tls.root_cas_file can't be read: open ./ca.pem: no such file or directory"},
 				"29_sasl_scram": {"(10,1) tls.root_cas has no certificate in PEM (-----BEGIN CERTIFICATE-----)"},

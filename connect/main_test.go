@@ -46,7 +46,7 @@ func TestProgramHasTheComponents(t *testing.T) {
 	}
 }
 
-// A config with components that the lean binary has not is checked as any other.
+// A config with components that kafka-guarded lacks is checked as well.
 func TestProgramChecksConfigs(t *testing.T) {
 	t.Parallel()
 	out, err := program([]string{"KAFKA_BROKERS=127.0.0.1:1", "SOURCE_BROKERS=127.0.0.1:1"}, "check", "--quick", "config/kafka_to_kafka.yaml").CombinedOutput()

@@ -12,17 +12,17 @@ import (
 	"time"
 )
 
-// step is how far apart the points of a series are.
+// step is the time between two points of a series.
 const step = time.Second
 
-type point struct{ x, y float64 } // seconds, and what was measured
+type point struct{ x, y float64 } // seconds and value
 
 type drawnSeries struct {
 	name   string
 	points []point
 }
 
-// most is the largest of its values, ok if it has one that is a number.
+// most is the largest value, and false if no value is a number.
 func (s drawnSeries) most() (y float64, ok bool) {
 	for _, p := range s.points {
 		if !math.IsNaN(p.y) && !math.IsInf(p.y, 0) {
@@ -32,7 +32,7 @@ func (s drawnSeries) most() (y float64, ok bool) {
 	return y, ok
 }
 
-// moves reports whether it is ever above 0.
+// moves reports whether a value is above 0.
 func (s drawnSeries) moves() bool {
 	y, ok := s.most()
 	return ok && y > 0
@@ -40,8 +40,8 @@ func (s drawnSeries) moves() bool {
 
 type drawnPanel struct {
 	title  string
-	unit   string            // as Grafana names it
-	colors map[string]string // of series, by name
+	unit   string            // its name in Grafana
+	colors map[string]string // by the name of the series
 	series []drawnSeries
 }
 
@@ -52,11 +52,11 @@ const (
 	panelHeight  = 230
 	graphHeight  = 120
 	margin       = 56
-	mostSeries   = 6 // of a panel: those that rose highest
+	mostSeries   = 6 // in a panel: the ones with the largest values
 )
 
-// palette is for series without a color of their own: a name has the same in all
-// panels.
+// palette has the colors of series without a color of their own. A name has the same
+// color in all panels.
 type palette map[string]string
 
 func (p palette) of(name string, own map[string]string) string {
@@ -70,8 +70,8 @@ func (p palette) of(name string, own map[string]string) string {
 	return p[name]
 }
 
-// draw makes an SVG of panels as Grafana would lay them out. A legend has the
-// series that moved.
+// draw makes an SVG of panels, laid out as in Grafana. A legend has only series that
+// moved.
 func draw(panels []drawnPanel) string {
 	rows := (len(panels) + panelsPerRow - 1) / panelsPerRow
 	var b strings.Builder
@@ -138,7 +138,7 @@ func (p drawnPanel) draw(b *strings.Builder, colors palette) {
 	}
 }
 
-// rounded returns the next number above that has one digit which is 1, 2 or 5.
+// rounded returns the next larger number of the form 1, 2 or 5 times a power of ten.
 func rounded(y float64) float64 {
 	if y <= 0 {
 		return 1
@@ -152,7 +152,7 @@ func rounded(y float64) float64 {
 	return 10 * size
 }
 
-// inUnit is a number in a unit of Grafana's.
+// inUnit formats a number in one of Grafana's units.
 func inUnit(y float64, unit string) string {
 	switch {
 	case unit == "s" && y > 0 && y < 1:
@@ -169,7 +169,7 @@ func inUnit(y float64, unit string) string {
 	return short(y)
 }
 
-// short is a number with a prefix of its size.
+// short formats a number with the prefix for its size.
 func short(y float64) string {
 	for _, unit := range []struct {
 		of   float64

@@ -13,9 +13,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// intended has the differences between the fields of kafka_franz and those of
-// kafka_guarded that are meant to be, each with its reason. The test fails for
-// any other, and for one of these that is no longer there.
+// intended has the intended differences between the fields of kafka_franz and those of
+// kafka_guarded, each with its reason. The test fails for any other difference, and for
+// one of these that no longer exists.
 var intended = map[string]string{
 	"inject_tracing_map: new":  "carries the trace context, as other outputs of Benthos do",
 	"null_key: new":            "says which records have no key: an interpolated key is never null",
@@ -43,8 +43,8 @@ var intended = map[string]string{
 	"sasl.mechanism: option REDPANDA_CLOUD_SERVICE_ACCOUNT missing": "only Redpanda Cloud itself can provide for it",
 }
 
-// spec is the part of a field's spec that decides what a config may say and
-// what it means.
+// spec is the part of a field's spec that decides which values a config may have, and
+// what they mean.
 type spec struct {
 	Name             string          `json:"name"`
 	Type             string          `json:"type"`
@@ -93,9 +93,9 @@ func TestEveryFieldOfKafkaFranzIsThere(t *testing.T) {
 	}
 }
 
-// What kafka_franz refuses by a rule about several fields, we refuse, in words of
-// our own. TestWhatTheLinterRefusesOfFranzConfigsStaysRefused has a config for each
-// of its rules: a new one fails here.
+// kafka_guarded has each lint rule of kafka_franz about several fields, in its own
+// words. TestWhatTheLinterRefusesOfFranzConfigsStaysRefused has a config for each rule.
+// This test fails if kafka_franz gets a new rule.
 func TestTheLintRulesOfKafkaFranzAreKnown(t *testing.T) {
 	t.Parallel()
 	var said []string
@@ -111,7 +111,7 @@ func TestTheLintRulesOfKafkaFranzAreKnown(t *testing.T) {
 	}, said)
 }
 
-// compareChildren notes how the children of ours differ from those of theirs.
+// compareChildren enters the differences between the children of two fields.
 func compareChildren(path string, theirs, ours spec, found map[string]string) {
 	byName := map[string]spec{}
 	for _, child := range ours.Children {
@@ -152,8 +152,8 @@ func compareField(at string, theirs, ours spec, found map[string]string) {
 			found[at+": "+c.what] = fmt.Sprintf("kafka_franz has %v, kafka_guarded %v", c.theirs, c.ours)
 		}
 	}
-	// The linter of a field with options is made of these. One where
-	// kafka_franz has none says early what its constructor says late.
+	// Benthos makes a linter out of a field's options. If only our field has options,
+	// our linter rejects at once what kafka_franz rejects at its start.
 	if len(theirs.options()) == 0 && theirs.Linter != "" && theirs.Linter != ours.Linter {
 		found[at+": linter"] = fmt.Sprintf("kafka_franz has %q, kafka_guarded %q", theirs.Linter, ours.Linter)
 	}
@@ -169,8 +169,7 @@ func compareField(at string, theirs, ours spec, found map[string]string) {
 	}
 }
 
-// options returns the values that the field may have, or none if it may have
-// any.
+// options returns the allowed values of the field, none if any is allowed.
 func (s spec) options() []string {
 	values := slices.Clone(s.Options)
 	for _, option := range s.AnnotatedOptions {

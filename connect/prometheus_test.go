@@ -20,17 +20,17 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// prometheus is one that runs with the alerts of deploy/, at a pace at which a test
-// can wait for them.
+// prometheus is a Prometheus with the alerts of deploy/. It runs faster than in
+// production, so that a test can wait for them.
 type prometheus struct {
 	t       *testing.T
 	dir     string
 	address string
 	ports   []int
-	configs []string // of the streams that it watches
+	configs []string // of the streams whose metrics it reads
 }
 
-const window = "8s" // of rates and increases; instead of minutes
+const window = "8s" // window replaces the minutes of rates and increases.
 
 var (
 	forRE    = regexp.MustCompile(`for: \w+`)
@@ -110,7 +110,7 @@ func (p *prometheus) poll(what string, until func() bool) {
 	}
 }
 
-// ask puts a question to the API of Prometheus.
+// ask sends a query to the API of Prometheus.
 func (p *prometheus) ask(path string, query url.Values, data any) {
 	p.t.Helper()
 	resp, err := http.Get("http://" + p.address + "/api/v1/" + path + "?" + query.Encode())
@@ -139,7 +139,7 @@ func (p *prometheus) rules() []string {
 	return names
 }
 
-// waitFor waits until an alert fires for any stream, or for none.
+// waitFor waits until an alert fires for a stream, or until it fires for none.
 func (p *prometheus) waitFor(alert string, fires bool) {
 	p.t.Helper()
 	var data struct {
@@ -160,7 +160,7 @@ func (p *prometheus) waitFor(alert string, fires bool) {
 	})
 }
 
-// over returns what a query of the dashboard gave since a time, every second.
+// over returns the values of a dashboard query since a time, one for each second.
 func (p *prometheus) over(expr, legend string, since time.Time) []drawnSeries {
 	p.t.Helper()
 	var data struct {

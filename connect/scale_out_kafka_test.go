@@ -32,40 +32,40 @@ const (
 
 	scalePartitions = 12
 	scaleSize       = 500     // bytes of a message
-	scaleLarge      = 60_000  // bytes of one that the target does not take
-	scaleLag        = 100_000 // messages that the replicas are ahead of at most
+	scaleLarge      = 60_000  // bytes of a message that the target rejects
+	scaleLag        = 100_000 // how far the source may be ahead of the replicas, in messages
 )
 
-// scaling is a group of replicas of the program that copy a topic, from which more
-// comes as fast as they copy it.
+// scaling is a group of replicas of the program that copy a topic. The topic is filled
+// as fast as they copy it.
 type scaling struct {
 	t        *testing.T
 	c        *kafkatest.Cluster
 	replicas map[string]*exec.Cmd
 	members  map[string]string // the member IDs of the replicas
 	events   []scaleEvent
-	cpu      time.Duration // that replicas took which have ended
+	cpu      time.Duration // CPU time of replicas that have ended
 
 	filling sync.WaitGroup
 
 	mu   sync.Mutex
 	sent []place // by the number of the message
-	lost error   // what the source did not take
+	lost error   // error of a write to the source
 }
 
-// place is where a message is in the source.
+// place is the place of a message in the source.
 type place struct {
 	partition int32
 	offset    int64
 }
 
-// scaleEvent is a change of the group. The member that reads a partition after it begins
-// at the offset that was committed then, or at a later one.
+// scaleEvent is a change of the group. Afterwards a partition is read from the offset
+// that was committed at the time, or from a later one.
 type scaleEvent struct {
 	what      string
 	at        time.Time
 	committed kadm.OffsetResponses
-	again     int // messages that were written again before the next event
+	again     int // messages written again between this event and the next one
 }
 
 func isLarge(n int) bool { return n%1000 == 777 }
@@ -107,7 +107,7 @@ func (s *scaling) fill(ctx context.Context, client *kgo.Client) {
 	}
 }
 
-// length is how many records there are in a topic, as far as is known.
+// length is the number of records in a topic, 0 if it can't be read now.
 func (s *scaling) length(ctx context.Context, topic string) (n int) {
 	ends, err := s.c.Admin().ListEndOffsets(ctx, topic)
 	if err != nil {
@@ -119,7 +119,7 @@ func (s *scaling) length(ctx context.Context, topic string) (n int) {
 	return n
 }
 
-// add starts a replica, and waits until all that run share the topic.
+// add starts a replica, and waits until all running replicas have partitions.
 func (s *scaling) add(name string) {
 	s.t.Helper()
 	log, err := os.Create(filepath.Join(s.t.TempDir(), name))
@@ -153,7 +153,7 @@ func (s *scaling) add(name string) {
 			now[*m.InstanceID] = m.MemberID
 		}
 		if !slices.Equal(slices.Sorted(maps.Keys(now)), want) || now[name] == s.members[name] {
-			return false // a killed member stays one until its session ends, or it comes back
+			return false // a killed replica stays a member until its session times out, or until it comes back
 		}
 		s.members = now
 		return true
@@ -161,11 +161,11 @@ func (s *scaling) add(name string) {
 	s.note("shared by " + strings.Join(want, ", "))
 }
 
-// note enters a change of the group, with what is committed at the time.
+// note enters a change of the group, with the committed offsets of the time.
 func (s *scaling) note(what string) {
 	s.t.Helper()
 	var committed kadm.OffsetResponses
-	require.Eventually(s.t, func() (ok bool) { // the first group makes Kafka make a topic for its offsets
+	require.Eventually(s.t, func() (ok bool) { // the first consumer group makes Kafka create __consumer_offsets
 		var err error
 		committed, err = s.c.Admin().FetchOffsets(s.t.Context(), scaleGroup)
 		return err == nil
@@ -173,7 +173,7 @@ func (s *scaling) note(what string) {
 	s.events = append(s.events, scaleEvent{what: what, at: time.Now(), committed: committed})
 }
 
-// kill ends a replica as a crash would.
+// kill kills a replica.
 func (s *scaling) kill(name string) {
 	s.t.Helper()
 	require.NoError(s.t, s.replicas[name].Process.Kill())
@@ -184,20 +184,20 @@ func (s *scaling) kill(name string) {
 // gone waits for the end of a replica.
 func (s *scaling) gone(name string) {
 	cmd := s.replicas[name]
-	_ = cmd.Wait() // it was killed, or told to end
+	_ = cmd.Wait() // a killed program ends with an error
 	s.cpu += cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	delete(s.replicas, name)
 }
 
-// rate returns how many messages a second are written to the target.
+// rate returns the messages per second that arrive in the target.
 func (s *scaling) rate(within time.Duration) float64 {
 	from, began := s.length(s.t.Context(), scaleTarget), time.Now()
 	time.Sleep(within)
 	return float64(s.length(s.t.Context(), scaleTarget)-from) / time.Since(began).Seconds()
 }
 
-// read counts the messages of a topic, and enters those that were written again
-// into the latest event before that.
+// read counts the messages of a topic. A message that was written again belongs to the
+// last event before its second write.
 func (s *scaling) read(topic string) map[int]int {
 	counts := map[int]int{}
 	for _, r := range s.c.ReadAll(topic) {
@@ -223,9 +223,8 @@ func (s *scaling) read(topic string) map[int]int {
 	return counts
 }
 
-// Replicas of the program share a topic as members of a consumer group. One is
-// killed and comes back under its name; another is killed for good, and one of
-// another name takes its place.
+// Replicas of the program are members of one consumer group. One is killed and comes
+// back under its name. Another is killed for good, and a new name takes its place.
 func TestReplicasLoseNothingWhenKilledAndAdded(t *testing.T) {
 	s := &scaling{t: t, c: kafka(t), replicas: map[string]*exec.Cmd{}}
 	s.c.CreateTopic(scaleSource, scalePartitions, 1, nil)
@@ -247,7 +246,7 @@ func TestReplicasLoseNothingWhenKilledAndAdded(t *testing.T) {
 	}
 	s.kill("b")
 	s.add("b")
-	s.rate(time.Second) // what it writes again is its own
+	s.rate(time.Second) // a warm-up
 	s.kill("c")
 	s.add("d")
 	enough()

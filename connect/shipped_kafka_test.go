@@ -16,8 +16,8 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
 )
 
-// shippedTopics are the topics that the shipped configs name if nothing else is set, and
-// what they are to be created with. A dead-letter topic takes more than those whose dead
+// shippedTopics are the default topics of the shipped configs, with the configs that
+// these topics need. A dead-letter topic needs a larger limit than the topic whose dead
 // letters it gets.
 var shippedTopics = map[string]map[string]string{
 	"orders": nil, "orders-eu": nil, "orders-us": nil, "orders-copy": nil,
@@ -48,8 +48,8 @@ var (
 	tlsLine  = regexp.MustCompile(`(?m)^( *)tls: .*$`)
 )
 
-// withSASL returns a config with credentials wherever it has brokers, and the certificate of
-// their authority.
+// withSASL adds credentials to each list of brokers in a config, and the certificate of
+// the authority.
 func withSASL(config, caFile string) string {
 	tls := "${1}tls: { enabled: true, root_cas_file: '" + caFile + "' }"
 	if strings.Contains(config, "sasl:") {
@@ -58,8 +58,8 @@ func withSASL(config, caFile string) string {
 	return seedLine.ReplaceAllString(config, "$0\n"+tls+"\n"+`${1}sasl: [ { mechanism: SCRAM-SHA-512, username: "$${KAFKA_USER}", password: "$${KAFKA_PASSWORD}" } ]`)
 }
 
-// Every config that we ship passes the check against a real cluster, as it is and with no more
-// than credentials added.
+// Every shipped config passes the check on a real cluster, as it is and with only
+// credentials added.
 func TestEveryShippedConfigPassesTheCheck(t *testing.T) {
 	plain := kafka(t)
 	const user, password = "carol", "carol-81c3aa"
@@ -91,7 +91,7 @@ func TestEveryShippedConfigPassesTheCheck(t *testing.T) {
 			"sasl":  {secured, withSASL(string(shipped), caFile)},
 		} {
 			if name == "plain" && strings.Contains(on.config, "sasl:") {
-				continue // it is for clusters with credentials alone
+				continue // it is for clusters with credentials only
 			}
 			t.Run(path+" "+name, func(t *testing.T) {
 				file := filepath.Join(t.TempDir(), "config.yaml")
@@ -101,7 +101,7 @@ func TestEveryShippedConfigPassesTheCheck(t *testing.T) {
 					"SOURCE_TOPIC=orders", "TARGET_TOPIC=orders-copy", "DEAD_LETTER_TOPIC=orders-dead-letters", "CONSUMER_GROUP=copy",
 				}
 				cmd := program(env, "check", "--topic", "orders-eu", "--topic", "orders-us", file)
-				if strings.Contains(path, "custom-binary") { // it has a method of its own
+				if strings.Contains(path, "custom-binary") { // it sets its own mechanism
 					cmd = exec.Command(example, cmd.Args[1:]...)
 					cmd.Env = append(os.Environ(), env...)
 				}

@@ -13,9 +13,9 @@ import (
 
 const (
 	partitions = 4
-	// topicLimit is the max.message.bytes of the example's topics, less than
-	// the default of topics and clients: a client that does not ask for it
-	// has its batches refused.
+	// topicLimit is the max.message.bytes of the example's topics. It is below the
+	// default limit of topics and clients. A client that does not read it gets its
+	// batches rejected.
 	topicLimit = 100_000
 )
 
@@ -26,7 +26,7 @@ type broker struct {
 	admin   *kadm.Client
 }
 
-// newBroker starts a broker with the topics. Others are made when asked for.
+// newBroker starts a broker with the topics. It creates others when they are used.
 func newBroker(topics ...string) (*broker, error) {
 	c, err := kfake.NewCluster(kfake.AllowAutoTopicCreation(), kfake.DefaultNumPartitions(partitions))
 	if err != nil {
@@ -74,7 +74,7 @@ func (b *broker) ends(ctx context.Context) (kadm.ListedOffsets, error) {
 	return ends, nil
 }
 
-// count returns how many records there are.
+// count returns the number of records in all topics.
 func (b *broker) count(ctx context.Context) (int, error) {
 	ends, err := b.ends(ctx)
 	n := int64(0)
@@ -85,7 +85,7 @@ func (b *broker) count(ctx context.Context) (int, error) {
 // pollTimeout is how long the broker may take for the next records.
 const pollTimeout = 30 * time.Second
 
-// each reads all that is in the log, of every topic from begin to end.
+// each calls fn for each record of all topics.
 func (b *broker) each(ctx context.Context, fn func(*kgo.Record) error) error {
 	ends, err := b.ends(ctx)
 	if err != nil {

@@ -24,7 +24,7 @@ type deadLetter struct {
 	file    string
 }
 
-// files are files of dead letters, and how far their lines are counted.
+// files are files of dead letters.
 type files []*file
 
 type file struct {
@@ -37,7 +37,7 @@ func deadLetterFiles(dir string) files {
 	return files{{path: filepath.Join(dir, tooLargeFile)}, {path: filepath.Join(dir, rejectedFile)}}
 }
 
-// count returns how many lines there are so far.
+// count returns the number of lines so far.
 func (all files) count() int {
 	n := 0
 	for _, f := range all {
@@ -46,8 +46,7 @@ func (all files) count() int {
 	return n
 }
 
-// count reads on from where it was left. What it can't read it leaves to each,
-// which fails.
+// count goes on where it stopped. A line that it can't read is an error of each, later.
 func (f *file) count() int {
 	r, err := os.Open(f.path)
 	if err != nil {

@@ -23,7 +23,7 @@ import (
 type Options struct {
 	// Messages is how many messages the recipe makes.
 	Messages int
-	// Poison is the share of them that Kafka can't take, from 0 to 1.
+	// Poison is the share of bad messages, from 0 to 1.
 	Poison float64
 	// Recipe is one of Recipes. Empty is the first one.
 	Recipe string
@@ -125,8 +125,8 @@ func Example(ctx context.Context, o Options) (Tally, error) {
 	return t, t.Err()
 }
 
-// Own runs a config of the user, and then prints the topics.
-// The environment is added to that of the process.
+// Own runs a config of the user, and then prints the topics. env is added to the
+// environment of the process.
 func Own(ctx context.Context, o Options, path string, env map[string]string) error {
 	yaml, err := os.ReadFile(path)
 	if err != nil {
@@ -153,7 +153,7 @@ func Own(ctx context.Context, o Options, path string, env map[string]string) err
 	if err != nil && !errors.Is(err, errInterrupted) {
 		return fmt.Errorf("running %s: %w", path, err)
 	}
-	// A config without an end is interrupted: the records that it wrote count.
+	// A config without an end ends by Ctrl-C. Its records are read all the same.
 	reading, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 	defer cancel()
 	if err := b.printTopics(reading, o.Out); err != nil {

@@ -15,7 +15,7 @@ const (
 )
 
 // kindOf returns the kind of the order with the ID. It repeats the arithmetic of the
-// mapping in config/example.yaml, so that the messages need not have their kind.
+// mapping in config/example.yaml, so that messages need not carry their kind.
 func kindOf(id int, poison float64) kind {
 	if float64(id*7919%10000) >= poison*10000 {
 		return good
@@ -39,8 +39,8 @@ const (
 	unroutable   = "unroutable"
 )
 
-// class returns the class of the failure that an order of the kind should have,
-// none for a good one.
+// class returns the failure class that an order of the kind must have, and none for a
+// good one.
 func (k kind) class() string {
 	switch k {
 	case overTopic, overDefault:

@@ -17,15 +17,15 @@ const GatewayRecipe = "http"
 // gatewayTopic is the topic that the gateway's curl writes to.
 const gatewayTopic = "orders"
 
-// Gateway starts config/http_gateway.yaml, and says how to try it. When the context
-// ends it prints what is in the topics.
+// Gateway starts config/http_gateway.yaml, and prints how to try it. When the context
+// ends it prints the records of the topics.
 func Gateway(ctx context.Context, o Options) error {
 	b, err := newBroker(gatewayTopic)
 	if err != nil {
 		return err
 	}
 	defer b.close()
-	listener, err := net.Listen("tcp", "127.0.0.1:0") // for a port that is free
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // to find a free port
 	if err != nil {
 		return fmt.Errorf("looking for a port: %w", err)
 	}

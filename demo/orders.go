@@ -12,13 +12,13 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/deliverycheck"
 )
 
-// orders accounts for the orders of config/example.yaml, by their IDs.
+// orders knows the outcome of each order of config/example.yaml, by its ID.
 type orders struct {
 	deliverycheck.Checker
 }
 
-// newOrders enters the orders from 1 to sent of a stream that ended without an error:
-// all are acknowledged.
+// newOrders enters the orders from 1 to sent as acknowledged: the stream ended without
+// an error.
 func newOrders(sent int, poison float64) *orders {
 	l := &orders{}
 	for n := 1; n <= sent; n++ {
@@ -34,7 +34,7 @@ func newOrders(sent int, poison float64) *orders {
 	return l
 }
 
-// deliver enters a record that is in the log.
+// deliver enters a record of the log.
 func (l *orders) deliver(r *kgo.Record) error {
 	id, err := idOf(r.Value)
 	if err != nil {
@@ -44,8 +44,8 @@ func (l *orders) deliver(r *kgo.Record) error {
 	return nil
 }
 
-// deadLetter enters a dead letter. The message may be over a megabyte, and is
-// not kept.
+// deadLetter enters a dead letter. It does not keep the message, which may be over a
+// megabyte.
 func (l *orders) deadLetter(d deadLetter) error {
 	id, err := idOf([]byte(d.Message))
 	if err != nil {
@@ -68,7 +68,7 @@ type Tally struct {
 	texts [kinds]string
 }
 
-// tally compares where the messages are with where they should be.
+// tally compares the places of the messages with their right places.
 func (l *orders) tally(poison float64) Tally {
 	t := Tally{Tally: l.Tally()}
 	for i, f := range l.Fates() {

@@ -13,13 +13,13 @@ const (
 	sentPoison = 0.05
 )
 
-// found is where every message was found. Its zero value is nowhere.
+// found is the place where each message was found.
 type found struct {
 	log  map[int][]string
 	dead map[int][]deadLetter
 }
 
-// asItShould is where all of them should be.
+// asItShould is the right place for each message.
 func asItShould() found {
 	f := found{map[int][]string{}, map[int][]deadLetter{}}
 	for id := 1; id <= sentOrders; id++ {

@@ -35,7 +35,7 @@ func newProgress(out io.Writer, total int, plain bool, count func(context.Contex
 	return p
 }
 
-// start shows progress until stop is called, which waits for the last of it.
+// start shows progress until stop is called. stop waits for the last line.
 func (p *progress) start(ctx context.Context) (stop func()) {
 	interval := time.Second
 	if p.bar != nil {
@@ -53,7 +53,7 @@ func (p *progress) start(ctx context.Context) (stop func()) {
 				return
 			case <-ticker.C:
 			}
-			// What fails here fails in the end, and with a better error.
+			// An error is left to the end, where the text is better.
 			if n, err := p.count(ctx); err == nil {
 				p.show(n)
 			}

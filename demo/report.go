@@ -88,7 +88,7 @@ const (
 	valueLength = 100
 )
 
-// printTopics prints what is in the topics.
+// printTopics prints the records of the topics.
 func (b *broker) printTopics(ctx context.Context, w io.Writer) error {
 	ends, err := b.ends(ctx)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 	_ "github.com/kafka-guarded/kafka-guarded/output"
 )
 
-// envBrokers is the environment variable that configs find the broker in.
+// envBrokers is the environment variable from which configs take the brokers.
 const envBrokers = "KAFKA_BROKERS"
 
 // stopTimeout is how long a stream that is interrupted may take to end.

@@ -28,8 +28,8 @@ import (
 
 func init() { output.RegisterAWS(mechanism) }
 
-// mechanism makes the mechanism out of the fields of `sasl.aws`. Credentials are
-// fetched for each connection, and renewed when they are about to expire.
+// mechanism makes the mechanism from the fields of `sasl.aws`. Credentials are fetched
+// for each connection, and renewed before they expire.
 func mechanism(conf *service.ParsedConfig) (sasl.Mechanism, error) {
 	provider, err := provider(context.Background(), conf)
 	if err != nil {
@@ -48,8 +48,8 @@ func mechanism(conf *service.ParsedConfig) (sasl.Mechanism, error) {
 	}), nil
 }
 
-// provider returns where credentials come from: the fields, or else the SDK's
-// own chain. It has the order of preference of kafka_franz.
+// provider returns the source of credentials: the fields, or else the SDK's own chain.
+// The order of preference is that of kafka_franz.
 func provider(ctx context.Context, conf *service.ParsedConfig) (aws.CredentialsProvider, error) {
 	text := func(path ...string) string {
 		value, _ := conf.FieldString(path...) // optional

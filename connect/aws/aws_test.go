@@ -16,8 +16,8 @@ import (
 
 const broker = "b-1.orders.abc123.c2.kafka.eu-central-1.amazonaws.com:9098"
 
-// authenticate returns what a client with these fields of `sasl.aws` says first
-// to a broker of Amazon MSK.
+// authenticate returns the first message of a client with these fields of `sasl.aws` to
+// a broker of Amazon MSK.
 func authenticate(t *testing.T, fields string) (said map[string]string) {
 	t.Helper()
 	conf, err := output.Spec().ParseYAML(`
@@ -39,12 +39,12 @@ sasl: [ { mechanism: AWS_MSK_IAM`+fields+` } ]
 	return said
 }
 
-// withoutAWS hides what the machine of the test has of AWS.
+// withoutAWS hides the AWS settings of the machine.
 func withoutAWS(t *testing.T) (home string) {
 	home = t.TempDir()
 	for _, variable := range os.Environ() {
 		if name, value, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "AWS_") {
-			t.Setenv(name, value) // restores it
+			t.Setenv(name, value) // so that it is restored after the test
 			require.NoError(t, os.Unsetenv(name))
 		}
 	}

@@ -22,8 +22,8 @@ import (
 	_ "github.com/kafka-guarded/kafka-guarded/output"
 )
 
-// spans is a collector: it keeps the traces of the spans that it is sent, by the
-// name of the span, and the names of their services.
+// spans is a collector. It keeps the trace of each span, by the span's name, and the
+// names of their services.
 type spans struct {
 	mu       sync.Mutex
 	traces   map[string]map[string]bool

@@ -14,8 +14,8 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/output"
 )
 
-// Run runs the Benthos command line under a name, with what the linker set of
-// version and date, if anything.
+// Run runs the Benthos command line under a name. linkedVersion and linkedDate are the
+// values that the linker set, if any.
 func Run(name, linkedVersion, linkedDate string, opts ...service.CLIOptFunc) {
 	TuneGC()
 	helpWith(examples)
@@ -23,14 +23,15 @@ func Run(name, linkedVersion, linkedDate string, opts ...service.CLIOptFunc) {
 	service.RunCLI(context.Background(), append([]service.CLIOptFunc{
 		service.CLIOptSetBinaryName(name),
 		service.CLIOptSetProductName("Kafka Guarded"),
-		// The help texts put paths of Benthos' own guides behind it.
+		// The help texts add paths of Benthos' own guides to this URL.
 		service.CLIOptSetDocumentationURL("https://docs.redpanda.com/redpanda-connect"),
 		service.CLIOptSetVersion(version, date),
 		service.CLIOptOnConfigParse(output.OnConfigParse),
 	}, opts...)...)
 }
 
-// examples are what --help shows. Those of Benthos use components that are not linked.
+// examples are the examples of --help. Benthos' own ones use components that are not
+// linked.
 const examples = `Run a config with a stream, or choose a command:
 
    {{.Name}} list outputs
@@ -45,9 +46,8 @@ func helpWith(description string) {
 	cli.AppHelpTemplate = strings.Replace(cli.AppHelpTemplate, `{{template "descriptionTemplate" .}}`, description, 1)
 }
 
-// Stamps returns the version of the program and when it was built, or else when
-// its source was committed. What the linker set comes first, else the toolchain
-// knows.
+// Stamps returns the version of the program, and when it was built or else when its
+// source was committed. The linker's values come first, then the toolchain's.
 func Stamps(linkedVersion, linkedDate string) (version, date string) {
 	version, date = linkedVersion, linkedDate
 	revision := ""

@@ -91,7 +91,7 @@ func deletes(config any) bool {
 	return false
 }
 
-// batches reports whether fields have a batching that does anything.
+// batches reports whether fields have a batching that joins messages.
 func batches(fields object) bool {
 	b := asObject(fields["batching"])
 	return number(b["count"]) > 1 || number(b["byte_size"]) > 0 || text(b["check"]) != "" || text(b["period"]) != "" || len(asList(b["processors"])) > 0

@@ -166,8 +166,8 @@ func Read(config map[string]any) []Output {
 	return r.outputs
 }
 
-// Sections are the parts of a config that outputs may be in, or that decide what
-// becomes of their errors.
+// Sections are the parts of a config that have outputs, or that decide where their
+// errors go.
 var Sections = []string{"output", "output_resources", "pipeline", "processor_resources", "buffer", "input", "input_resources"}
 
 // byLabel returns resources by their labels.
@@ -278,7 +278,7 @@ func (r *reader) walk(output object, path []string, routing Routing) {
 	}
 }
 
-// forgetting notes a processor that drops resent messages, in a part of the config
+// forgetting enters a processor that drops resent messages, in a part of the config
 // that resent messages pass again.
 func (r *reader) forgetting(routing *Routing, config any, path []string) {
 	if at := r.forgets(config, strings.Join(path, ".")); at != "" && !routing.Routed {

@@ -21,7 +21,7 @@ func parse(t *testing.T, text string) map[string]any {
 func TestRead(t *testing.T) {
 	t.Parallel()
 	const (
-		routed     = 1 << iota // something takes what fails
+		routed     = 1 << iota // another component takes failed messages
 		takenApart             // by message
 		inFallback
 		exact = routed | takenApart | inFallback
@@ -114,7 +114,7 @@ func TestReadFindsWhatStallsOrLoses(t *testing.T) {
 	}
 }
 
-// What an input sends again, a processor that remembers messages drops.
+// A processor that remembers messages drops a message that is resent.
 func TestReadFindsWhatForgets(t *testing.T) {
 	t.Parallel()
 	const pipeline = "pipeline: { processors: [ { log: {} }, { dedupe: { cache: c } } ] }\n"

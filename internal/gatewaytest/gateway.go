@@ -23,9 +23,9 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/config"
 )
 
-// Gateway is config/http_gateway.yaml, as it runs.
+// Gateway is a running config/http_gateway.yaml.
 type Gateway struct {
-	// Address is where it listens.
+	// Address is its listening address.
 	Address string
 
 	url    string
@@ -51,11 +51,11 @@ func (l *lines) String() string {
 	return l.text.String()
 }
 
-// Log returns what the gateway has logged so far: of Start, a JSON object per line.
+// Log returns the gateway's log so far. After Start, each line is a JSON object.
 func (g *Gateway) Log() string { return g.log.String() }
 
-// Start runs the gateway until the test ends. More of its environment is NAME=VALUE; unless it
-// says otherwise, all topics that begin with a small letter may be written to.
+// Start runs the gateway until the test ends. environment has NAME=VALUE. Without
+// ALLOWED_TOPICS in it, all topics that begin with a small letter may be written to.
 func Start(t testing.TB, brokers string, timeout, giveUpAfter time.Duration, environment ...string) *Gateway {
 	t.Helper()
 	address := freeAddress(t)
@@ -82,12 +82,12 @@ func Start(t testing.TB, brokers string, timeout, giveUpAfter time.Duration, env
 	return g
 }
 
-// Run runs the recipe, or what a user has made of it, by the program until the test ends. Args
-// are those of the command run.
+// Run runs the program with the gateway's config, or with a user's copy of it, until
+// the test ends. args are the arguments of the command run.
 func Run(t testing.TB, program string, args []string, environment ...string) *Gateway {
 	t.Helper()
 	g := newGateway(freeAddress(t))
-	// The engine's own API would be at a port that others may have.
+	// The port of the engine's own API may be in use.
 	cmd := exec.Command(program, append([]string{"run", "--set", "http.enabled=false"}, args...)...)
 	cmd.Env = append(append(os.Environ(), "HTTP_ADDRESS="+g.Address), environment...)
 	cmd.Stdout, cmd.Stderr = &g.log, &g.log
@@ -97,8 +97,8 @@ func Run(t testing.TB, program string, args []string, environment ...string) *Ga
 	return g
 }
 
-// Proxy runs HAProxy in front of a gateway until the test ends, with one of the configs for it,
-// and returns its address.
+// Proxy runs HAProxy in front of a gateway until the test ends, with one of the configs
+// for it, and returns its address.
 func Proxy(t testing.TB, config, gateway string, environment ...string) string {
 	t.Helper()
 	program, err := exec.LookPath("haproxy")
@@ -144,7 +144,7 @@ func freeAddress(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// waitFor waits until something listens, or has ended.
+// waitFor waits until the address accepts connections, or the command has ended.
 func waitFor(t testing.TB, address string, ended chan struct{}) {
 	t.Helper()
 	require.Eventually(t, func() bool {
@@ -162,7 +162,7 @@ func newGateway(address string) *Gateway {
 	return &Gateway{Address: address, url: "http://" + address + "/topics/", client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, ExpectContinueTimeout: time.Minute}}}
 }
 
-// Result is what an answer says of one record.
+// Result is the result of one record in an answer.
 type Result struct {
 	Partition *int32
 	Offset    *int64
@@ -170,7 +170,7 @@ type Result struct {
 	Error     string
 }
 
-// At is where the record is, as partition/offset, empty if it was not taken.
+// At is the place of the record as partition/offset, empty if it was not written.
 func (r Result) At() string {
 	if r.Partition == nil || r.Offset == nil {
 		return ""
@@ -178,7 +178,7 @@ func (r Result) At() string {
 	return fmt.Sprintf("%d/%d", *r.Partition, *r.Offset)
 }
 
-// Post sends a request, with more headers as names and values, and returns its
+// Post sends a request, with further headers as names and values, and returns its
 // answer.
 func (g *Gateway) Post(ctx context.Context, topic, contentType, body string, headers ...string) (status int, results []Result, text string, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, g.url+topic, strings.NewReader(body))
@@ -203,7 +203,7 @@ func (g *Gateway) Post(ctx context.Context, topic, contentType, body string, hea
 	return resp.StatusCode, answer.Offsets, string(raw), err
 }
 
-// Incompressible is text that no codec makes much smaller.
+// Incompressible is text that codecs hardly make smaller.
 func Incompressible(n int) string {
 	random := rand.New(rand.NewPCG(1, 2))
 	var b strings.Builder
@@ -215,14 +215,14 @@ func Incompressible(n int) string {
 
 // Load has the answers to many requests.
 type Load struct {
-	Said          map[string]string // values, by where they are said to be
-	Gone, Refused int               // requests whose client went away, and records
+	Said          map[string]string // values, by the place in the answer
+	Gone, Refused int               // requests whose client disconnected; records that were rejected
 	Wrong         []string
-	Took          []time.Duration // of the requests that were answered
+	Took          []time.Duration // times of the requests that were answered
 }
 
-// Load has clients send requests of three records each: every tenth has one that is
-// too large in it, and of every fiftieth the client goes away.
+// Load makes clients send requests of three records each. Every tenth request has a
+// record that is too large. In every fiftieth the client disconnects.
 func (g *Gateway) Load(topic string, clients, requests, tooLarge int) *Load {
 	l := &Load{Said: map[string]string{}}
 	large := Incompressible(tooLarge)
@@ -277,9 +277,9 @@ func (l *Load) add(values []string, large string, status int, results []Result, 
 	}
 }
 
-// Check returns what is wrong with the answers, given the values that are in the
-// topic by partition/offset: a record that is not where it is said to be, or is
-// there more than once.
+// Check returns what is wrong with the answers. The topic's values are given by
+// partition/offset. A record is wrong if it is not at its place in the answer, or if it
+// is there more than once.
 func (l *Load) Check(topic map[string]string) []string {
 	wrong := l.Wrong
 	for at, value := range l.Said {
@@ -297,7 +297,7 @@ func (l *Load) Check(topic map[string]string) []string {
 	return wrong
 }
 
-// Through returns a client of the same gateway by way of a proxy, for example at
+// Through returns a client of the same gateway through a proxy, for example at
 // "https://127.0.0.1:8443". The transport may be nil.
 func (g *Gateway) Through(proxy string, transport *http.Transport) *Gateway {
 	if transport == nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// refuse refuses the partitions of a produce request that a fault covers.
+// refuse rejects the partitions of a produce request that the fault is about.
 func (e *exchange) refuse(req *kmsg.ProduceRequest, h *FaultHandle, code *kerr.Error) {
 	for i := range req.Topics {
 		for j, p := range req.Topics[i].Partitions {
@@ -26,8 +26,8 @@ func (e *exchange) refusePartition(p partitionOf, r *Refusal) {
 	e.refused[p] = r
 }
 
-// complete adds what was refused to kfake's answer, and rewrites what is to be
-// rewritten.
+// complete adds the rejected partitions to kfake's answer, and changes the codes that a
+// Rewrite changes.
 func (e *exchange) complete(resp *kmsg.ProduceResponse) {
 	req := e.req.(*kmsg.ProduceRequest)
 	for i := range resp.Topics {
@@ -67,24 +67,24 @@ func (e *exchange) complete(resp *kmsg.ProduceResponse) {
 	}
 }
 
-// correct has kfake's answer for a partition tell what Kafka's does: no offset and
-// no text with an error, and a time with a duplicate.
+// correct changes kfake's answer for a partition to that of Kafka: with an error no
+// offset and no text, with a duplicate a time.
 func (e *exchange) correct(p *kmsg.ProduceResponseTopicPartition) {
 	switch {
 	case p.ErrorCode != 0:
 		p.BaseOffset, p.LogStartOffset, p.ErrorMessage = -1, -1, nil
-	case p.LogStartOffset < 0 && e.req.GetVersion() >= 5: // so it is for a duplicate alone
+	case p.LogStartOffset < 0 && e.req.GetVersion() >= 5: // as for a duplicate only
 		p.LogStartOffset, p.LogAppendTime = 0, e.received.UnixMilli()
 	}
 }
 
-// tellsOffset reports whether Kafka tells the offset of what it has appended besides
-// an error: where it was while it waited for the replicas that something went wrong.
+// tellsOffset reports whether Kafka's answer with this code has the offset. It does if
+// the batch was appended, and the error came while Kafka waited for the replicas.
 func tellsOffset(code *kerr.Error) bool {
 	return code == kerr.NotLeaderForPartition || code == kerr.NotEnoughReplicasAfterAppend || code == kerr.RequestTimedOut
 }
 
-// topicOf returns the answer's entry for a topic of the request.
+// topicOf returns the entry of the answer for a topic of the request.
 func topicOf(resp *kmsg.ProduceResponse, t kmsg.ProduceRequestTopic) *kmsg.ProduceResponseTopic {
 	for i := range resp.Topics {
 		if of := &resp.Topics[i]; of.Topic == t.Topic && of.TopicID == t.TopicID {
@@ -97,7 +97,7 @@ func topicOf(resp *kmsg.ProduceResponse, t kmsg.ProduceRequestTopic) *kmsg.Produ
 	return &resp.Topics[len(resp.Topics)-1]
 }
 
-// refusal returns the answer that refuses a request of another kind.
+// refusal returns the answer that rejects a request of another kind.
 func refusal(req kmsg.Request, code *kerr.Error) kmsg.Response {
 	switch req := req.(type) {
 	case *kmsg.InitProducerIDRequest:
@@ -116,8 +116,8 @@ func refusal(req kmsg.Request, code *kerr.Error) kmsg.Response {
 	panic(fmt.Sprintf("no refusal of %s is made", kmsg.NameForKey(req.Key())))
 }
 
-// refuseTopics has metadata tell of no topic but that it is refused. Of the brokers
-// it tells as before: a client would close its connections to those it is not told of.
+// refuseTopics gives each topic of a metadata answer the error code. The brokers stay
+// in the answer, since a client closes its connections to brokers that are not.
 func refuseTopics(resp *kmsg.MetadataResponse, code *kerr.Error) {
 	for i := range resp.Topics {
 		t := &resp.Topics[i]
@@ -134,7 +134,7 @@ func asksForTopics(req kmsg.Request) bool {
 	return false
 }
 
-// tell has DescribeConfigs tell what the dialect does, and kfake does not.
+// tell changes kfake's answer to DescribeConfigs to that of the dialect.
 func (d *Dialect) tell(node int32, resp *kmsg.DescribeConfigsResponse) {
 	for i := range resp.Resources {
 		r := &resp.Resources[i]
@@ -144,7 +144,7 @@ func (d *Dialect) tell(node int32, resp *kmsg.DescribeConfigsResponse) {
 		for j := range r.Configs {
 			c := &r.Configs[j]
 			if c.Name == "segment.bytes" && c.Source == kmsg.ConfigSourceDefaultConfig {
-				c.Value = kmsg.StringPtr("1073741824") // kfake has another
+				c.Value = kmsg.StringPtr("1073741824") // kfake has another default
 			}
 			if c.Name == "max.message.bytes" && c.Source != kmsg.ConfigSourceDynamicTopicConfig && d.Limits != nil {
 				c.Value, c.Source = kmsg.StringPtr(fmt.Sprint(d.limit(node))), kmsg.ConfigSourceStaticBrokerConfig
@@ -179,7 +179,7 @@ func (d *Dialect) tell(node int32, resp *kmsg.DescribeConfigsResponse) {
 	}
 }
 
-// addConfig adds a config that is not told already.
+// addConfig adds a config, unless the answer has it.
 func addConfig(r *kmsg.DescribeConfigsResponseResource, name, value string, source kmsg.ConfigSource) {
 	for _, c := range r.Configs {
 		if c.Name == name {

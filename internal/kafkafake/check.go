@@ -15,24 +15,24 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Topic has the settings by which a broker checks a batch.
+// Topic is what a broker checks a batch by.
 type Topic struct {
 	Name    string
 	Configs map[string]string // the topic's own
 }
 
-// Refusal is why a batch is refused.
+// Refusal is the reason for which a batch is rejected.
 type Refusal struct {
 	Code *kerr.Error
-	// Message is the text of the answer, and Listed are its RecordErrors.
+	// Message is the text of the answer, Listed are its record errors.
 	Message string
 	Listed  []kmsg.ProduceResponseTopicPartitionErrorRecord
-	// FromZero is set for an answer with the base offset 0 instead of -1.
+	// FromZero is set if the answer has the base offset 0, not -1.
 	FromZero bool
 }
 
-// Check returns why a node that leads the partition rejects a batch of the v2
-// format, nil if it takes it. It does not look at sequence numbers.
+// Check returns why a node that leads the partition rejects a batch of the v2 format,
+// and nil if it accepts it. It does not check sequence numbers.
 func (d *Dialect) Check(topic Topic, partition, node int32, batch []byte) *Refusal {
 	if r := malformed(batch); r != nil {
 		return r
@@ -78,7 +78,7 @@ func (d *Dialect) Check(topic Topic, partition, node int32, batch []byte) *Refus
 	return nil
 }
 
-// measure returns the size of a batch as the broker gets it.
+// measure returns the size that the broker compares with its limit.
 func (d *Dialect) measure(batch []byte, b *parsedBatch) int64 {
 	if d.Grows > 0 {
 		return int64(batchHead + len(b.body) + d.Grows*len(b.records))
@@ -86,11 +86,11 @@ func (d *Dialect) measure(batch []byte, b *parsedBatch) int64 {
 	return int64(len(batch))
 }
 
-// maxDecompressed is the property of Kafka 4.4 for records of compressed batches.
+// maxDecompressed is the config of Kafka 4.4 about records of compressed batches.
 const maxDecompressed = "max.decompressed.message.bytes"
 
-// tooLongDecompressed reports whether a batch is compressed and has a record that
-// is too long. Kafka then checks nothing else of the batch, and lists no record.
+// tooLongDecompressed reports whether a compressed batch has a record that is too long.
+// Kafka then checks nothing else of the batch, and lists no record.
 func (d *Dialect) tooLongDecompressed(topic Topic, b *parsedBatch) bool {
 	limit := int64(forever)
 	if d.MaxDecompressed > 0 {
@@ -100,7 +100,7 @@ func (d *Dialect) tooLongDecompressed(topic Topic, b *parsedBatch) bool {
 	return b.codec != kgo.CodecNone && slices.ContainsFunc(b.records, func(r kmsg.Record) bool { return int64(r.Length) > limit })
 }
 
-// checkRecords checks the records one by one.
+// checkRecords checks each record.
 func (d *Dialect) checkRecords(topic Topic, partition, node int32, b *parsedBatch) *Refusal {
 	var listed []kmsg.ProduceResponseTopicPartitionErrorRecord
 	badTime := false
@@ -137,7 +137,7 @@ func (d *Dialect) checkRecords(topic Topic, partition, node int32, b *parsedBatc
 	return r
 }
 
-// summary is Kafka's text for the records that it lists.
+// summary is Kafka's text for the listed records.
 func summary(listed []kmsg.ProduceResponseTopicPartitionErrorRecord, badTime bool) string {
 	if badTime {
 		return "One or more records have been rejected due to invalid timestamp"
@@ -150,7 +150,7 @@ func summary(listed []kmsg.ProduceResponseTopicPartitionErrorRecord, badTime boo
 		len(listed), strings.Join(first, ", "))
 }
 
-// checkRecord checks one record of a batch: the key before the timestamp.
+// checkRecord checks one record: first the key, then the timestamp.
 func (d *Dialect) checkRecord(topic Topic, partition, node int32, b *parsedBatch, i int) (string, *kerr.Error) {
 	r := &b.records[i]
 	if !d.NullKeys && r.Key == nil && strings.Contains(topic.text("cleanup.policy", "delete"), "compact") {
@@ -169,8 +169,8 @@ func (d *Dialect) checkRecord(topic Topic, partition, node int32, b *parsedBatch
 	return "", nil
 }
 
-// Alone returns why a node rejects a record that a client with the compressor sends
-// alone in a batch, nil if it takes it.
+// Alone returns why a node rejects a record that is alone in its batch, and nil if it
+// accepts it.
 func (d *Dialect) Alone(topic Topic, partition, node int32, r *kgo.Record, c kgo.Compressor) *Refusal {
 	return d.Check(topic, partition, node, batchOf(r, c))
 }
@@ -181,7 +181,7 @@ func batchOf(r *kgo.Record, c kgo.Compressor) []byte {
 	for _, h := range r.Headers {
 		kr.Headers = append(kr.Headers, kmsg.Header{Key: h.Key, Value: h.Value})
 	}
-	body := kr.AppendTo(nil)[1:] // without the length, which is 0 and one byte
+	body := kr.AppendTo(nil)[1:] // without the length, which is 0 and takes one byte
 	kr.Length = int32(len(body))
 	records := kr.AppendTo(nil)
 	b := kmsg.RecordBatch{Magic: 2, FirstTimestamp: r.Timestamp.UnixMilli(), MaxTimestamp: r.Timestamp.UnixMilli(), NumRecords: 1, Records: records}
@@ -208,7 +208,7 @@ func (b *parsedBatch) timestamp(r *kmsg.Record) int64 { return b.first + r.Times
 
 var decompressor = sync.OnceValue(func() kgo.Decompressor { return kgo.DefaultDecompressor() })
 
-// parse decompresses a batch. What it has against the batch is nil for nothing.
+// parse decompresses a batch. The Refusal is nil for a valid batch.
 func parse(batch []byte) (*parsedBatch, *Refusal) {
 	p := &parsedBatch{}
 	var b kmsg.RecordBatch
@@ -247,7 +247,7 @@ var codecNames = map[kgo.CompressionCodecType]string{
 // batchHead is the size of a batch without its records.
 const batchHead = 61
 
-// recompressed returns the size of a batch in the topic's own codec.
+// recompressed returns the size of a batch in the topic's codec.
 func recompressed(b *parsedBatch, target string) int {
 	if target == "uncompressed" {
 		return batchHead + len(b.body)
@@ -260,7 +260,7 @@ func recompressed(b *parsedBatch, target string) int {
 	return batchHead + len(out)
 }
 
-// compressors are made once: each has coders of its own, some of a megabyte.
+// compressors are made once, since the coders of some take a megabyte.
 var compressors sync.Map
 
 func compressorOf(codec string) kgo.Compressor {

@@ -32,7 +32,7 @@ type Cluster struct {
 
 	t testing.TB
 
-	// Of a cluster with fronts.
+	// For a cluster with fronts.
 	dialect   Dialect
 	dial      []kgo.Opt
 	producers producers
@@ -43,8 +43,8 @@ type Cluster struct {
 	faults    []*FaultHandle
 }
 
-// New starts a cluster of one broker, if the options say nothing else. It is
-// plain kfake, without a dialect.
+// New starts a cluster of plain kfake, without a dialect. It has one broker unless the
+// options say otherwise.
 func New(t testing.TB, opts ...kfake.Opt) *Cluster {
 	t.Helper()
 	c := &Cluster{t: t}
@@ -67,8 +67,8 @@ func StartDialect(t testing.TB, d Dialect, n *Network, opts ...kfake.Opt) *Clust
 	return c
 }
 
-// Open is StartDialect for a program that is no test, which closes the cluster. Its
-// methods that fail a test must not be called.
+// Open is StartDialect for a program that is no test. The program must close the
+// cluster. It must not call methods that fail a test.
 func Open(d Dialect, opts ...kfake.Opt) (*Cluster, error) {
 	c := &Cluster{}
 	if err := c.startDialect(d, net.Listen, opts); err != nil {
@@ -82,7 +82,7 @@ func (c *Cluster) startDialect(d Dialect, listen func(network, address string) (
 	switch {
 	case d.Versions != nil:
 		opts = append(opts, kfake.MaxVersions(d.Versions))
-	case !d.FirstFromZero: // kfake goes by whether versions are capped
+	case !d.FirstFromZero: // kfake decides by whether versions are capped
 		opts = append(opts, kfake.MaxVersions(kversion.Stable()))
 	}
 	if d.Limits != nil {
@@ -91,8 +91,8 @@ func (c *Cluster) startDialect(d Dialect, listen func(network, address string) (
 	return c.start(append(opts, kfake.ListenFn(c.fronts(listen))))
 }
 
-// keepAll makes the brokers clean no log: tests hold what was written against the
-// log, and in virtual time an hour goes by, kfake's own interval, in some of them.
+// keepAll turns log cleaning off. Tests compare verdicts with the log, and some live
+// through hours of virtual time, while kfake cleans once an hour.
 var keepAll = map[string]string{"log.cleaner.backoff.ms": fmt.Sprint((10 * 365 * 24 * time.Hour).Milliseconds())}
 
 func (c *Cluster) start(opts []kfake.Opt) (err error) {
@@ -115,7 +115,7 @@ func (c *Cluster) Close() {
 	c.Cluster.Close()
 }
 
-// Opts are what a client needs to reach the cluster.
+// Opts are the options that a client needs to reach the cluster.
 func (c *Cluster) Opts() []kgo.Opt {
 	return append([]kgo.Opt{kgo.SeedBrokers(c.ListenAddrs()...)}, c.dial...)
 }
@@ -131,7 +131,7 @@ func (c *Cluster) Topic(name string, partitions int32, configs ...string) {
 	require.NoError(c.t, c.CreateTopic(name, partitions, m))
 }
 
-// Set changes a property of a topic.
+// Set sets a config of a topic.
 func (c *Cluster) Set(topic, name, value string) {
 	c.t.Helper()
 	res, err := c.Admin.AlterTopicConfigs(context.Background(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: name, Value: &value}}, topic)
@@ -141,12 +141,11 @@ func (c *Cluster) Set(topic, name, value string) {
 	}
 }
 
-// Mark is what Refuse looks for by convention.
+// Mark is the content that Refuse looks for by convention.
 const Mark = "POISON"
 
-// Refuse has the broker refuse, with err, every batch of the partition that holds
-// the mark anywhere in its bytes, until the fault is removed. Batches must not be
-// compressed.
+// Refuse makes the broker reject, with err, every batch of the partition that has the
+// mark in its bytes, until the fault is removed. Batches must not be compressed.
 func (c *Cluster) Refuse(topic string, partition int32, mark string, err *kerr.Error) *kfake.FaultHandle {
 	return c.Fault(kfake.Fault{
 		Keys: []kmsg.Key{kmsg.Produce}, Topic: topic, Partitions: []int32{partition}, Err: err, Count: -1,
@@ -163,7 +162,7 @@ func (c *Cluster) Refuse(topic string, partition int32, mark string, err *kerr.E
 	})
 }
 
-// RefuseAll has the broker refuse, with err, every batch of the topic, until the
+// RefuseAll makes the broker reject, with err, every batch of the topic, until the
 // fault is removed.
 func (c *Cluster) RefuseAll(topic string, err *kerr.Error) *kfake.FaultHandle {
 	return c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic, Err: err, Count: -1})
@@ -174,7 +173,7 @@ func (c *Cluster) Count(key kmsg.Key) *kfake.FaultHandle {
 	return c.Fault(kfake.Fault{Keys: []kmsg.Key{key}, Count: -1, Observe: true})
 }
 
-// Log reads all that is in a topic, by partition and offset.
+// Log returns the records of a topic, by partition and offset.
 func (c *Cluster) Log(topic string) []*kgo.Record {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
@@ -184,13 +183,13 @@ func (c *Cluster) Log(topic string) []*kgo.Record {
 	return log
 }
 
-// Read is Log, and returns the error.
+// Read is Log with an error.
 func (c *Cluster) Read(ctx context.Context, topic string) ([]*kgo.Record, error) {
 	return Read(ctx, c.Cluster, topic, append(c.dial, kgo.ClientID(observer))...)
 }
 
-// Read reads all that is in a topic of a cluster, by partition and
-// offset. The options are for the client that reads.
+// Read returns the records of a topic of a cluster, by partition and offset. The
+// options are for the client that reads.
 func Read(ctx context.Context, c *kfake.Cluster, topic string, opts ...kgo.Opt) ([]*kgo.Record, error) {
 	var want int64
 	at := map[int32]kgo.Offset{}
@@ -221,7 +220,7 @@ func Read(ctx context.Context, c *kfake.Cluster, topic string, opts ...kgo.Opt) 
 	return log, nil
 }
 
-// Values returns how often each value is in the topic.
+// Values returns how often the topic has each value.
 func (c *Cluster) Values(topic string) map[string]int {
 	c.t.Helper()
 	m := map[string]int{}

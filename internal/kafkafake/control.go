@@ -60,7 +60,7 @@ func (c *Cluster) disconnect(node int32, producing bool) {
 	}
 }
 
-// enter notes a connection, unless its node is away.
+// enter adds a connection, unless its node is away.
 func (c *Cluster) enter(f *front) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -91,7 +91,7 @@ func (c *Cluster) names(req *kmsg.ProduceRequest) []string {
 	return names
 }
 
-// topic returns the name and the configs by which brokers check a topic's batches.
+// topic returns a topic's name and configs for checking batches.
 func (c *Cluster) topic(name string) (Topic, bool) {
 	t := Topic{Name: name, Configs: map[string]string{}}
 	info := c.TopicInfo(name)
@@ -118,8 +118,8 @@ func (c *Cluster) leads(node int32, topic string, partition int32) bool {
 	return info != nil && info.Leader == node
 }
 
-// Rejects returns why the leader of the partition rejects a record that is alone in
-// its batch, by the topic configs as they are now. It is nil if the leader takes it.
+// Rejects returns why the leader of the partition rejects a record that is alone in its
+// batch, with the topic's current configs. It is nil if the leader accepts it.
 func (c *Cluster) Rejects(r *kgo.Record, partition int32, compressor kgo.Compressor) *Refusal {
 	topic, _ := c.topic(r.Topic)
 	leader := int32(0)

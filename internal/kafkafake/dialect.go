@@ -9,56 +9,55 @@ import (
 	"github.com/twmb/franz-go/pkg/kversion"
 )
 
-// Dialect is how a broker, or what stands in front of one, differs from others
-// in what it refuses and how it says so. Its zero value is Apache Kafka of
-// today.
+// Dialect describes how a broker, or a gateway in front of one, differs from others:
+// what it rejects, and how. The zero value is Apache Kafka of today.
 type Dialect struct {
 	Name string
 
-	// Versions are the newest versions of requests that it speaks, nil for all
-	// that kfake does.
+	// Versions are the newest versions of requests that it understands, nil for all
+	// versions of kfake.
 	Versions *kversion.Versions
 
-	// Listing says which records an answer names (KIP-467). An answer to produce
-	// before v8 has no room for it.
+	// Listing says which records an answer lists (KIP-467). Answers to produce before
+	// v8 can't list any.
 	Listing Listing
 
-	// WholeRequest has a refused record take along all partitions of its
-	// request, and not just its batch.
+	// WholeRequest rejects all partitions of a request for one bad record, and not just
+	// its batch.
 	WholeRequest bool
 
-	// Content has values refused that hold the Mark, as a schema check refuses
-	// them: INVALID_RECORD.
+	// Content rejects values that have the Mark in them, as a schema check does, with
+	// INVALID_RECORD.
 	Content bool
 
-	// LastDecides has the last record of a batch decide about the content of
-	// all, which is what Redpanda's schema check does.
+	// LastDecides checks the content of the last record of a batch only, as Redpanda's
+	// schema check does.
 	LastDecides bool
 
-	// NullKeys are taken on a compacted topic.
+	// NullKeys accepts null keys on a compacted topic.
 	NullKeys bool
 
-	// AnyTimestamp is taken.
+	// AnyTimestamp accepts any timestamp.
 	AnyTimestamp bool
 
-	// NeverRecompresses has batches stored as they are sent, whatever the
-	// topic's compression.type is.
+	// NeverRecompresses stores batches as they are sent, whatever the topic's
+	// compression.type is.
 	NeverRecompresses bool
 
-	// NullRecords is the answer to a partition of a produce request without
-	// records. Kafka gives none at all, and the connection stays mute.
+	// NullRecords is the answer for a partition of a produce request without records.
+	// Kafka never answers such a request.
 	NullRecords *kerr.Error
 
-	// MaxRequest is the largest request in bytes, 0 for any. Over it the
-	// connection is closed without an answer (socket.request.max.bytes).
+	// MaxRequest is the largest request in bytes, 0 for no limit. The broker closes the
+	// connection on a larger one without an answer (socket.request.max.bytes).
 	MaxRequest int
 
-	// Codecs are the compressions that are taken, nil for all. Others are
-	// refused with UNSUPPORTED_FOR_MESSAGE_FORMAT.
+	// Codecs are the accepted codecs, nil for all. Others are rejected with
+	// UNSUPPORTED_FOR_MESSAGE_FORMAT.
 	Codecs []kgo.CompressionCodecType
 
-	// Configs says how DescribeConfigs is answered, ExtraConfigs what is told
-	// of each topic besides.
+	// Configs says how DescribeConfigs is answered. ExtraConfigs are reported for each
+	// topic, too.
 	Configs      Configs
 	ExtraConfigs map[string]string
 
@@ -66,39 +65,38 @@ type Dialect struct {
 	// have no max.message.bytes. Nil is 1048588 for all.
 	Limits []int
 
-	// Ages are the brokers' own log.message.timestamp.before.max.ms, by node, for topics
-	// that have none. Nil is any for all.
+	// Ages are the brokers' own log.message.timestamp.before.max.ms, by node, for
+	// topics without that config. Nil is no bound.
 	Ages []time.Duration
 
-	// ClockAhead is by how much the brokers' clocks are ahead of ours, and Clocks by how
-	// much more each broker's is, by node. Nil is not at all.
+	// ClockAhead is by how much the brokers' clocks are ahead of the test's. Clocks
+	// adds to it for each broker, by node.
 	ClockAhead time.Duration
 	Clocks     []time.Duration
 
-	// ProducerExpiry is after how long an idle producer is forgotten
+	// ProducerExpiry is the time after which an idle producer is forgotten
 	// (producer.id.expiration.ms), 0 for never.
 	ProducerExpiry time.Duration
 
-	// Numbering says how sequence numbers are looked at. RaisedEpochs is the
-	// answer to an epoch that is higher than the one which InitProducerID gave,
-	// nil where it is taken.
+	// Numbering says how sequence numbers are checked. RaisedEpochs is the answer to an
+	// epoch that is higher than the one of InitProducerID, nil if it is accepted.
 	Numbering    Numbering
 	RaisedEpochs *kerr.Error
 
-	// FirstFromZero has a partition that was never written take only 0 as the
-	// first sequence number of a producer.
+	// FirstFromZero accepts only 0 as a producer's first sequence number in a partition
+	// that was never written to.
 	FirstFromZero bool
 
-	// AnySize is taken, up to MaxRequest.
+	// AnySize accepts any size up to MaxRequest.
 	AnySize bool
 
-	// Grows is by how many bytes each record grows before its batch is
-	// measured. It is encrypted then: a batch that came compressed is measured
-	// by its records as they were before.
+	// Grows is the number of bytes that encryption adds to each record before its batch
+	// is measured. A compressed batch is measured by its decompressed records, since
+	// the gateway does not compress again.
 	Grows int
 
-	// MaxDecompressed is the brokers' own max.decompressed.message.bytes, 0 for
-	// Kafka's default. The topic's own counts in any dialect.
+	// MaxDecompressed is the brokers' own max.decompressed.message.bytes, 0 for Kafka's
+	// default. A topic's own value counts in any dialect.
 	MaxDecompressed int
 
 	// SharedEpochs keeps one epoch per producer, as kfake does. Kafka keeps one
@@ -106,17 +104,17 @@ type Dialect struct {
 	SharedEpochs bool
 }
 
-// Listing is which failed records of a batch an answer lists.
+// Listing says which failed records of a batch an answer lists.
 type Listing uint8
 
 const (
-	// ListsAll is what Apache Kafka 2.5 and newer do.
+	// ListsAll lists all, as Apache Kafka 2.5 and newer do.
 	ListsAll Listing = iota
-	// ListsFirst is what Apache Kafka 2.4 does.
+	// ListsFirst lists the first one, as Apache Kafka 2.4 does.
 	ListsFirst
-	// ListsNone gives the code alone.
+	// ListsNone lists none: the answer has the code only.
 	ListsNone
-	// ListsFromOne counts from one, and so lists the record after the failed one.
+	// ListsFromOne counts records from one, and so lists the one after the failed one.
 	ListsFromOne
 )
 
@@ -124,15 +122,16 @@ const (
 type Configs uint8
 
 const (
-	// Told is the truth.
+	// Told reports the topic's configs.
 	Told Configs = iota
-	// Denied is TOPIC_AUTHORIZATION_FAILED for each topic.
+	// Denied answers TOPIC_AUTHORIZATION_FAILED for each topic.
 	Denied
-	// Silent is no answer at all.
+	// Silent never answers.
 	Silent
-	// OfAnother is what another topic has: compacted, and a limit of 600 bytes.
+	// OfAnother reports the configs of another topic: compacted, and a limit of 600
+	// bytes.
 	OfAnother
-	// OfNone is UNKNOWN_TOPIC_OR_PARTITION for each topic.
+	// OfNone answers UNKNOWN_TOPIC_OR_PARTITION for each topic.
 	OfNone
 )
 
@@ -144,7 +143,7 @@ func Dialects() []Dialect {
 // Kafka is Apache Kafka 2.5 and newer.
 func Kafka() Dialect { return Dialect{Name: "kafka"} }
 
-// Kafka24 is Apache Kafka 2.4, which names the first bad record alone.
+// Kafka24 is Apache Kafka 2.4, which lists only the first bad record.
 func Kafka24() Dialect {
 	return Dialect{Name: "kafka24", Versions: kversion.V2_4_0(), Listing: ListsFirst}
 }
@@ -162,25 +161,25 @@ func Redpanda() Dialect {
 	}
 }
 
-// RedpandaOfOld is Redpanda before 25.3: it takes any timestamp.
+// RedpandaOfOld is Redpanda before 25.3: it accepts any timestamp.
 func RedpandaOfOld() Dialect {
 	d := Redpanda()
 	d.Name, d.AnyTimestamp = "redpanda_of_old", true
 	return d
 }
 
-// Gateway refuses a whole request for a record that fails its check, and names
-// that record, as Kroxylicious 0.12.0 does. It tells 0 as base offset.
+// Gateway rejects a whole request for a record that fails its check, and lists that
+// record, as Kroxylicious 0.12.0 does. Its answers have the base offset 0.
 func Gateway() Dialect { return Dialect{Name: "gateway", Content: true, WholeRequest: true} }
 
-// BlurringGateway refuses a whole request for a record that fails its check, and
-// names none: all partitions bear INVALID_RECORD.
+// BlurringGateway rejects a whole request for a record that fails its check, and lists
+// none: all partitions get INVALID_RECORD.
 func BlurringGateway() Dialect {
 	return Dialect{Name: "blurring_gateway", Content: true, WholeRequest: true, Listing: ListsNone}
 }
 
-// EventHubs is Azure Event Hubs: a request over 1,046,528 bytes has the
-// connection closed, and the only compression is gzip.
+// EventHubs is Azure Event Hubs: it closes the connection on a request over 1,046,528
+// bytes, and its only codec is gzip.
 func EventHubs() Dialect {
 	return Dialect{
 		Name: "event_hubs", Versions: producingAtMost(7), Listing: ListsNone, NullKeys: true, AnyTimestamp: true, NeverRecompresses: true,
@@ -190,29 +189,27 @@ func EventHubs() Dialect {
 	}
 }
 
-// Unreadable is Kafka whose topics' configs the producer has no right to read.
+// Unreadable is Kafka where the producer has no right to read topic configs.
 func Unreadable() Dialect { return Dialect{Name: "unreadable", Configs: Denied} }
 
 // Hanging is Kafka that never answers DescribeConfigs.
 func Hanging() Dialect { return Dialect{Name: "hanging", Configs: Silent} }
 
-// Uneven is Kafka whose brokers have different limits of sizes and ages for topics
-// without their own.
+// Uneven is Kafka whose brokers have different default limits for size and age.
 func Uneven() Dialect {
 	return Dialect{Name: "uneven", Limits: []int{50_000, 20_000, 100_000}, Ages: []time.Duration{time.Hour, 90 * time.Minute, 3 * time.Hour}}
 }
 
-// SmallSockets is Kafka with a socket.request.max.bytes that is less than a batch
-// may have.
+// SmallSockets is Kafka with a socket.request.max.bytes below the largest batch.
 func SmallSockets() Dialect { return Dialect{Name: "small_sockets", MaxRequest: 200_000} }
 
-// Miscounting is Kafka behind a proxy with a check of its own, which counts the
-// records that it names from one.
+// Miscounting is Kafka behind a proxy with a check of its own. The proxy counts the
+// records that it lists from one.
 func Miscounting() Dialect {
 	return Dialect{Name: "miscounting", Content: true, Listing: ListsFromOne, Configs: Denied}
 }
 
-// producingAtMost is what kfake speaks, with produce up to the version.
+// producingAtMost is kfake's versions, with produce up to the given one.
 func producingAtMost(version int16) *kversion.Versions {
 	v := kversion.Stable()
 	v.SetMaxKeyVersion(0, version)
@@ -243,5 +240,5 @@ func (d *Dialect) limit(node int32) int {
 	return 1_048_588
 }
 
-// forever is a time bound that bounds nothing.
+// forever is a bound that is never reached.
 const forever = math.MaxInt64

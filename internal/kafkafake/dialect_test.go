@@ -55,9 +55,9 @@ func TestDialectsListTheFailedRecords(t *testing.T) {
 	for _, test := range []struct {
 		dialect Dialect
 		batch   []byte
-		code    *kerr.Error // nil: taken
+		code    *kerr.Error // nil if accepted
 		listed  []int32
-		text    string // of the last that is listed
+		text    string // of the last listed record
 	}{
 		{Kafka(), rawproduce.Batch(rawproduce.Good(), rawproduce.Good()), nil, nil, ""},
 		{Kafka(), rawproduce.Batch(rawproduce.Good(), keyless, rawproduce.Good(), keyless), kerr.InvalidRecord, []int32{1, 3}, noKey},
@@ -100,8 +100,8 @@ func TestDialectsListTheFailedRecords(t *testing.T) {
 	}
 }
 
-// A gateway rejects all partitions of a request for one bad record, where a broker
-// takes the others.
+// A gateway rejects all partitions of a request for one bad record. A broker accepts
+// the other partitions.
 func TestAGatewayRefusesTheWholeRequest(t *testing.T) {
 	t.Parallel()
 	marked := kmsg.Record{Value: []byte(Mark)}
@@ -194,7 +194,7 @@ func TestDialectsTellTheirRules(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// A producer's batches are numbered per partition, and so are its epochs.
+// Sequence numbers count per partition, and so do epochs.
 func TestKafkaKeepsOneEpochPerPartition(t *testing.T) {
 	t.Parallel()
 	from := func(epoch int16) []byte { return rawproduce.Numbered(rawproduce.Batch(rawproduce.Good()), 7, epoch, 0) }
@@ -253,7 +253,7 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// Rejects agrees with the answer of the broker to a client that sends the record alone.
+// Rejects returns what the broker answers to a client that sends the record alone.
 func TestRejectsIsWhatTheBrokerDoes(t *testing.T) {
 	t.Parallel()
 	c := StartDialect(t, Kafka(), nil)
@@ -286,7 +286,7 @@ func TestRejectsIsWhatTheBrokerDoes(t *testing.T) {
 	}
 }
 
-// What was written to a compacted topic is read hours later.
+// Hours later, the records of a compacted topic are still there.
 func TestNoRecordIsCleanedAway(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

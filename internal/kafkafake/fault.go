@@ -9,11 +9,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Fault is something that goes wrong with requests, or with their answers.
+// Fault is a fault of requests, or of their answers.
 type Fault struct {
-	// Keys are the kinds of requests that fail, nil for produce. Nodes are the
-	// brokers, nil for all. Partitions are those of a produce request, nil for
-	// all: Refuse and Rewrite do not change the other partitions.
+	// Keys are the kinds of requests that fail, nil for produce. Nodes are the brokers,
+	// nil for all. Partitions are those of a produce request, nil for all. Refuse and
+	// Rewrite leave other partitions of the request alone.
 	Keys       []kmsg.Key
 	Nodes      []int32
 	Topic      string
@@ -21,10 +21,10 @@ type Fault struct {
 	// When is called after all other conditions hold, nil for always.
 	When func(kmsg.Request) bool
 
-	// Skip is how many such requests pass first. Count is how many then fail: 0
-	// is one, and -1 all until Over.
+	// Skip is the number of such requests that pass first. Count is the number that
+	// fail then: 0 means one, -1 all until Over.
 	Skip, Count int
-	// For is how long requests fail, from the first one on, 0 for ever.
+	// For is the time for which requests fail, from the first one on, 0 for no end.
 	For time.Duration
 
 	Do Action
@@ -38,21 +38,22 @@ type Fault struct {
 type Action uint8
 
 const (
-	// Refuse answers with the code, and does nothing else.
+	// Refuse answers with the code. The broker does not get the request.
 	Refuse Action = iota
 	// Rewrite passes the request to the broker, and replaces the code in the answer.
 	Rewrite
 	// DisconnectBefore closes the connection before the broker sees the request.
 	DisconnectBefore
-	// DisconnectAfter closes it when the broker has carried out the request, before
-	// the answer.
+	// DisconnectAfter closes the connection after the broker has done the request, and
+	// before its answer.
 	DisconnectAfter
-	// DisconnectWithin closes it in the middle of the answer.
+	// DisconnectWithin closes the connection in the middle of the answer.
 	DisconnectWithin
-	// Swallow drops the request, and all that follow it on the connection, before
-	// the broker sees them.
+	// Swallow drops the request, and all later ones on the connection, before the
+	// broker gets them.
 	Swallow
-	// SwallowAnswer drops them after the broker has carried out this one.
+	// SwallowAnswer passes the request to the broker. It drops the answer, and all
+	// later requests on the connection.
 	SwallowAnswer
 	// Delay passes the request to the broker after the pause.
 	Delay
@@ -83,7 +84,7 @@ type FaultHandle struct {
 	over  bool
 }
 
-// Hits returns how many requests have failed by it.
+// Hits returns how many requests the fault has applied to.
 func (h *FaultHandle) Hits() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -97,7 +98,7 @@ func (h *FaultHandle) Over() {
 	h.over = true
 }
 
-// strikes reports whether a request to a node fails by it.
+// strikes reports whether the fault applies to a request to a node.
 func (h *FaultHandle) strikes(node int32, req kmsg.Request, names []string) bool {
 	keys := h.Keys
 	if keys == nil {
@@ -120,8 +121,8 @@ func (h *FaultHandle) strikes(node int32, req kmsg.Request, names []string) bool
 	return true
 }
 
-// concerns reports whether a produce request has a partition that fails by it.
-// Names are those of the request's topics.
+// concerns reports whether the fault applies to a partition of a produce request. names
+// are the names of the request's topics.
 func (h *FaultHandle) concerns(req kmsg.Request, names []string) bool {
 	produce, ok := req.(*kmsg.ProduceRequest)
 	if !ok {

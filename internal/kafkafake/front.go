@@ -12,9 +12,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// front is what stands between a client and kfake on each connection: it speaks
-// the dialect and makes the fault. As Kafka, it looks at a request when the one
-// before it is answered.
+// front stands between a client and kfake on each connection, for the dialect and the
+// faults. As Kafka does, it handles a request only when the one before it is answered.
 type front struct {
 	net.Conn
 	cluster *Cluster
@@ -22,33 +21,33 @@ type front struct {
 
 	mu      sync.Mutex
 	changed *sync.Cond
-	waiting *exchange // that kfake is to answer
+	waiting *exchange // passed to kfake, and not answered yet
 	closed  bool
 	gone    chan struct{} // closed with it
 
-	produced atomic.Bool // there was a produce request
+	produced atomic.Bool // whether there was a produce request
 
-	toKfake []byte // the rest of a request that kfake reads
+	toKfake []byte // the part of a request that kfake has not read yet
 }
 
 // exchange is a request and its answer.
 type exchange struct {
-	head  []byte // of the request, up to its body
+	head  []byte // of the request, up to the body
 	id    []byte // the correlation ID
 	req   kmsg.Request
 	names []string // of a produce request's topics
 
 	received time.Time
 
-	refused map[partitionOf]*Refusal // that kfake does not get to see
-	rewrite *FaultHandle             // of the answer
-	after   *FaultHandle             // what befalls the answer
+	refused map[partitionOf]*Refusal // not passed to kfake
+	rewrite *FaultHandle             // a Rewrite of the answer
+	after   *FaultHandle             // a fault of the answer
 }
 
-// partitionOf is a partition by its place in a produce request.
+// partitionOf is a partition by its indexes in a produce request.
 type partitionOf struct{ topic, partition int }
 
-// fronts has each listener's connections go through a front.
+// fronts puts a front on each connection of each listener.
 func (c *Cluster) fronts(listen func(network, address string) (net.Listener, error)) func(network, address string) (net.Listener, error) {
 	node := int32(-1)
 	return func(network, address string) (net.Listener, error) {
@@ -79,7 +78,7 @@ func (l frontListener) Accept() (net.Conn, error) {
 	}
 }
 
-// Read is what kfake reads requests with.
+// Read is called by kfake to read requests.
 func (f *front) Read(p []byte) (int, error) {
 	for len(f.toKfake) == 0 {
 		request, err := f.next()
@@ -93,7 +92,7 @@ func (f *front) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// next returns the next request that is for kfake to answer, with its length.
+// next returns the next request for kfake, with its length.
 func (f *front) next() ([]byte, error) {
 	f.mu.Lock()
 	for f.waiting != nil && !f.closed {
@@ -108,7 +107,7 @@ func (f *front) next() ([]byte, error) {
 	if _, err := io.ReadFull(f.Conn, size[:]); err != nil {
 		return nil, err
 	}
-	// A broker looks at the length alone, and reads no further.
+	// A broker decides by the length alone, before it reads the request.
 	if most := f.cluster.dialect.MaxRequest; most > 0 && int(binary.BigEndian.Uint32(size[:])) > most {
 		return nil, f.cut()
 	}
@@ -124,15 +123,15 @@ func (f *front) next() ([]byte, error) {
 	return f.treat(frame, e)
 }
 
-// observer is the client ID of clients that see no dialect and no fault.
+// observer is the client ID of clients without a dialect and faults.
 const observer = "kafkafake"
 
-// open reads a request, nil for one that is none of our business.
+// open parses a request. It returns nil for a request that passes unchanged.
 func open(frame []byte) *exchange {
 	const fixed = 4 + 2 + 2 + 4
 	key, version := int16(binary.BigEndian.Uint16(frame[4:])), int16(binary.BigEndian.Uint16(frame[6:]))
 	req := kmsg.RequestForKey(key)
-	if req == nil || kmsg.Key(key) == kmsg.ApiVersions { // which is answered in another version if it has to
+	if req == nil || kmsg.Key(key) == kmsg.ApiVersions { // whose version may be another one in the answer
 		return nil
 	}
 	req.SetVersion(version)
@@ -152,8 +151,8 @@ func open(frame []byte) *exchange {
 	return &exchange{head: frame[:at], id: frame[8:12], req: req, received: time.Now()}
 }
 
-// treat decides what becomes of a request. It returns what kfake is to see of it,
-// nothing if that is nothing.
+// treat applies faults and dialect to a request. It returns the bytes for kfake, which
+// may be none.
 func (f *front) treat(frame []byte, e *exchange) ([]byte, error) {
 	d := &f.cluster.dialect
 	produce, isProduce := e.req.(*kmsg.ProduceRequest)
@@ -198,14 +197,14 @@ func (f *front) treat(frame []byte, e *exchange) ([]byte, error) {
 	return frame, nil
 }
 
-// frameOf puts a request behind a head.
+// frameOf joins a head and a request.
 func frameOf(head []byte, req kmsg.Request) []byte {
 	frame := req.AppendTo(append([]byte(nil), head...))
 	binary.BigEndian.PutUint32(frame, uint32(len(frame)-4))
 	return frame
 }
 
-// Write is what kfake writes answers with, each in one go.
+// Write is called by kfake to write an answer, in one call each.
 func (f *front) Write(p []byte) (int, error) {
 	f.mu.Lock()
 	e := f.waiting
@@ -225,7 +224,7 @@ func (f *front) Write(p []byte) (int, error) {
 	return len(p), f.answer(e, resp)
 }
 
-// answer gives a request its answer.
+// answer sends the answer of a request, with its faults.
 func (f *front) answer(e *exchange, resp kmsg.Response) error {
 	resp.SetVersion(e.req.GetVersion())
 	switch resp := resp.(type) {
@@ -238,7 +237,7 @@ func (f *front) answer(e *exchange, resp kmsg.Response) error {
 	}
 	if h := e.rewrite; h != nil {
 		switch of := resp.(type) {
-		case *kmsg.ProduceResponse: // complete did
+		case *kmsg.ProduceResponse: // complete did it
 		case *kmsg.MetadataResponse:
 			refuseTopics(of, h.Code)
 		default:
@@ -271,7 +270,7 @@ func (f *front) answer(e *exchange, resp kmsg.Response) error {
 				f.pause(h.Pause)
 			}
 			frame = nil
-		default: // it befell the request
+		default: // a fault of the request
 		}
 	}
 	_, err := f.Conn.Write(frame)
@@ -279,7 +278,7 @@ func (f *front) answer(e *exchange, resp kmsg.Response) error {
 	return err
 }
 
-// wait has the front look at nothing more until kfake has answered.
+// wait lets the front handle the next request only after kfake's answer.
 func (f *front) wait(e *exchange) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -293,8 +292,8 @@ func (f *front) done() {
 	f.changed.Broadcast()
 }
 
-// mute is what a connection is on which no answer comes any more, until the
-// client or the cluster closes it.
+// mute answers nothing more on the connection, until the client or the cluster closes
+// it.
 func (f *front) mute() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -314,7 +313,7 @@ func (f *front) cut() error {
 	return net.ErrClosed
 }
 
-// pause takes its time, unless the connection ends.
+// pause sleeps, unless the connection ends before.
 func (f *front) pause(d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

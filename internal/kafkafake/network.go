@@ -15,14 +15,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// Network is a network in memory. Nothing on it takes a socket, so that it can
-// live in a testing/synctest bubble; what takes time there takes virtual time.
-// Its zero value is instant.
+// Network is a network in memory. It uses no socket, so it works in a testing/synctest
+// bubble, where its delays take virtual time. The zero value has no delays.
 type Network struct {
-	// Latency is how long bytes take, each way, and Jitter what may come on
-	// top, by Rand.
+	// Latency is the delay of bytes, each way. Jitter is the most that Rand adds to it.
 	Latency, Jitter time.Duration
-	// Rate is how many bytes a connection takes a second, each way, 0 for any.
+	// Rate is the bytes per second of a connection, each way, 0 for no bound.
 	Rate int
 	// Rand is nil for no jitter.
 	Rand *rand.Rand
@@ -34,25 +32,24 @@ type Network struct {
 	dialed    int
 }
 
-// Opts are what a client needs to dial on the network.
+// Opts are the options that a client needs to dial on the network.
 func (n *Network) Opts() []kgo.Opt { return []kgo.Opt{kgo.Dialer(n.Dial)} }
 
-// Open returns how many connections clients have now, Dialed how many they had
-// in all.
+// Open returns the number of connections that clients have now.
 func (n *Network) Open() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return len(n.open)
 }
 
-// Dialed returns how many connections clients have made in all.
+// Dialed returns the number of connections that clients have made.
 func (n *Network) Dialed() int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.dialed
 }
 
-// Listen is what kfake.ListenFn takes.
+// Listen is for kfake.ListenFn.
 func (n *Network) Listen(_, _ string) (net.Listener, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -67,10 +64,10 @@ func (n *Network) Listen(_, _ string) (net.Listener, error) {
 	return l, nil
 }
 
-// errRefused is what dialing to nowhere ends with.
+// errRefused is the error of dialling an address without a listener.
 var errRefused = errors.New("connection refused")
 
-// Dial is what kgo.Dialer takes.
+// Dial is for kgo.Dialer.
 func (n *Network) Dial(ctx context.Context, _, host string) (net.Conn, error) {
 	n.mu.Lock()
 	l := n.listeners[host]
@@ -99,10 +96,10 @@ func (n *Network) Dial(ctx context.Context, _, host string) (net.Conn, error) {
 	return client, nil
 }
 
-// Calm has nothing take time any more.
+// Calm removes all delays from now on.
 func (n *Network) Calm() { n.calm.Store(true) }
 
-// travel takes as long as bytes do, and reports whether it came to its end.
+// travel waits as long as the bytes take, and reports whether they arrived.
 func (n *Network) travel(size int, closed <-chan struct{}) bool {
 	if n.calm.Load() {
 		return true
@@ -152,8 +149,7 @@ func (l *listener) Close() error {
 
 func (l *listener) Addr() net.Addr { return l.at }
 
-// conn is one end of a connection. What it writes is buffered without a bound, as
-// by a kernel that has room.
+// conn is one end of a connection. Its writes are buffered without a bound.
 type conn struct {
 	network       *Network
 	in, out       *stream
@@ -192,14 +188,14 @@ func (c *conn) SetDeadline(t time.Time) error {
 	return nil
 }
 func (c *conn) SetReadDeadline(t time.Time) error { return c.SetDeadline(t) }
-func (c *conn) SetWriteDeadline(time.Time) error  { return nil } // a write takes no longer than its bytes
+func (c *conn) SetWriteDeadline(time.Time) error  { return nil } // a write never blocks
 
 // stream is one direction of a connection.
 type stream struct {
 	mu       sync.Mutex
 	changed  *sync.Cond
 	bytes    []byte
-	end      error // what reading ends with
+	end      error // the error of reads after the last byte
 	deadline time.Time
 	alarm    *time.Timer
 }

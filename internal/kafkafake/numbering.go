@@ -9,27 +9,27 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Numbering says how a broker looks at the sequence numbers of batches.
+// Numbering says how a broker checks the sequence numbers of batches.
 type Numbering uint8
 
 const (
-	// NumbersAppended is Apache Kafka: only a batch that is appended counts.
+	// NumbersAppended counts batches that were appended, as Apache Kafka does.
 	NumbersAppended Numbering = iota
-	// NumbersSeen counts a batch before it is checked, whether it is rejected
-	// then or not. A number that was seen gets DUPLICATE_SEQUENCE_NUMBER, also
-	// where its batch was appended; a gap gets OUT_OF_ORDER_SEQUENCE_NUMBER,
-	// a producer ID that InitProducerID did not give UNKNOWN_PRODUCER_ID.
+	// NumbersSeen counts a batch before it is checked, even if it is rejected then. It
+	// answers DUPLICATE_SEQUENCE_NUMBER to a number that it has seen, even if that
+	// batch was appended. It answers OUT_OF_ORDER_SEQUENCE_NUMBER to a gap, and
+	// UNKNOWN_PRODUCER_ID to a producer ID that InitProducerID did not give.
 	NumbersSeen
-	// NumbersIgnored looks at no number.
+	// NumbersIgnored checks no numbers.
 	NumbersIgnored
 )
 
-// numbers is what the dialects that number otherwise than kfake know of
-// producers. These are never forgotten.
+// numbers is the state of producers for the dialects that do not number as kfake does.
+// It is never forgotten.
 type numbers struct {
 	mu    sync.Mutex
-	given map[int64]int16         // the epochs, by producer ID
-	next  map[producerOf]position // that follows what was seen
+	given map[int64]int16         // epochs by producer ID
+	next  map[producerOf]position // the next number after those that were seen
 }
 
 type position struct {
@@ -37,7 +37,7 @@ type position struct {
 	sequence int32
 }
 
-// give notes what InitProducerID has answered.
+// give enters an answer of InitProducerID.
 func (n *numbers) give(resp *kmsg.InitProducerIDResponse) {
 	if resp.ErrorCode != 0 {
 		return
@@ -50,8 +50,8 @@ func (n *numbers) give(resp *kmsg.InitProducerIDResponse) {
 	n.given[resp.ProducerID] = resp.ProducerEpoch
 }
 
-// check returns what the dialect has against the producer of a batch and its
-// sequence number, nil for nothing, and counts the batch.
+// check returns why the dialect rejects the producer of a batch or its sequence number,
+// and nil if it does not. It counts the batch.
 func (n *numbers) check(d *Dialect, topic [16]byte, partition int32, batch []byte) *Refusal {
 	if len(batch) < batchHead {
 		return nil
@@ -92,10 +92,11 @@ func (n *numbers) check(d *Dialect, topic [16]byte, partition int32, batch []byt
 	return nil
 }
 
-// noProducer is the producer ID, epoch and sequence number of a batch without.
+// noProducer is the producer ID, epoch and sequence number of a batch without a
+// producer.
 var noProducer = bytes.Repeat([]byte{0xff}, 8+2+4)
 
-// unnumber takes the producer out of a batch, for kfake not to look at it.
+// unnumber removes the producer from a batch, so that kfake does not check it.
 func unnumber(batch []byte) {
 	if len(batch) < batchHead {
 		return

@@ -4,8 +4,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
-// OtherDialects returns dialects of brokers and gateways that differ from Apache
-// Kafka in how they number batches, report configs or measure records.
+// OtherDialects returns dialects that differ from Apache Kafka in how they number
+// batches, report configs or measure records.
 func OtherDialects() []Dialect {
 	return []Dialect{
 		CountingRejected(), FencingEpochs(), Tansu(), Unnumbered(),
@@ -23,23 +23,22 @@ func DialectByName(name string) (Dialect, bool) {
 	return Dialect{}, false
 }
 
-// CountingRejected is a broker with a schema check that counts the sequence
-// numbers of rejected batches as seen, as Tansu does. The next batch must follow
-// the rejected one, and the number of the rejected one, sent again with good
-// records, is answered DUPLICATE_SEQUENCE_NUMBER.
+// CountingRejected is a broker with a schema check that counts rejected batches, as
+// Tansu does. It expects the number after the rejected batch. If the rejected number
+// comes again with good records, it answers DUPLICATE_SEQUENCE_NUMBER.
 func CountingRejected() Dialect {
 	return Dialect{Name: "counting_rejected", Content: true, Listing: ListsNone, Numbering: NumbersSeen}
 }
 
-// FencingEpochs is Kafka that rejects an epoch which InitProducerID did not give,
-// with INVALID_PRODUCER_EPOCH. Apache Kafka takes an epoch that the client raised
-// by itself (KIP-360).
+// FencingEpochs is Kafka that answers INVALID_PRODUCER_EPOCH to an epoch which
+// InitProducerID did not give. Apache Kafka accepts an epoch that the client raised by
+// itself (KIP-360).
 func FencingEpochs() Dialect {
 	return Dialect{Name: "fencing_epochs", RaisedEpochs: kerr.InvalidProducerEpoch}
 }
 
-// Tansu is Tansu 0.6.0 with a JSON schema: it takes records of any size, key and
-// time, counts rejected batches as seen, and fences epochs that the client raised.
+// Tansu is Tansu 0.6.0 with a JSON schema. It accepts any size, key and time, counts
+// rejected batches, and rejects epochs that the client raised.
 func Tansu() Dialect {
 	d := CountingRejected()
 	d.Name, d.RaisedEpochs = "tansu", kerr.ProducerFenced
@@ -47,8 +46,8 @@ func Tansu() Dialect {
 	return d
 }
 
-// Unnumbered is Kafka that looks at no sequence number: a batch that is sent again
-// is appended again.
+// Unnumbered is Kafka that ignores sequence numbers: a batch that is sent again is
+// appended again.
 func Unnumbered() Dialect { return Dialect{Name: "unnumbered", Numbering: NumbersIgnored} }
 
 // ConfigsOfAnotherTopic is Kafka behind a proxy that reports the configs of another

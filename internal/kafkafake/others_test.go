@@ -25,8 +25,8 @@ func newProducer(t *testing.T, c *Cluster) int64 {
 	return resp.ProducerID
 }
 
-// What the dialects answer to the same batches of one producer, one after the
-// other, and how many records are in the log then.
+// The dialects get the same batches of one producer, one after the other. The test
+// compares their answers, and the length of the log.
 func TestDialectsNumberBatches(t *testing.T) {
 	t.Parallel()
 	type sent struct {
@@ -46,7 +46,7 @@ func TestDialectsNumberBatches(t *testing.T) {
 			{false, 0, 2, kerr.OutOfOrderSequenceNumber},
 			{false, 0, 1, nil},
 			{false, 0, 1, nil}, // a duplicate is acked, and not appended
-			{false, 1, 0, nil}, // as is an epoch that the client raised
+			{false, 1, 0, nil}, // so is an epoch that the client raised
 		}, 3},
 		{CountingRejected(), []sent{
 			{false, 0, 0, nil},
@@ -110,7 +110,7 @@ func TestCountingRejectedKnowsOnlyItsOwnProducers(t *testing.T) {
 	require.Equal(t, kerr.UnknownProducerID.Code, answers[0].ErrorCode)
 }
 
-// A batch that a fault keeps from the broker was not seen.
+// A batch that a fault keeps from the broker is not counted.
 func TestCountingRejectedDoesNotCountWhatItNeverSaw(t *testing.T) {
 	t.Parallel()
 	c := StartDialect(t, CountingRejected(), nil)
@@ -152,7 +152,7 @@ func TestProxiesReportOtherConfigs(t *testing.T) {
 	}
 }
 
-// describe asks for a topic's configs.
+// describe reads a topic's configs.
 func describe(t *testing.T, c *Cluster, topic string) kmsg.DescribeConfigsResponseResource {
 	t.Helper()
 	cl, err := kgo.NewClient(c.Opts()...)
@@ -168,8 +168,8 @@ func describe(t *testing.T, c *Cluster, topic string) kmsg.DescribeConfigsRespon
 	return resp.Resources[0]
 }
 
-// Encryption adds to each record, so that a batch may be too large that is smaller
-// than a record which is not.
+// Encryption adds bytes to each record. So a batch of many records may be too large,
+// while a larger batch of one record is not.
 func TestEncryptingMeasuresWhatItMakes(t *testing.T) {
 	t.Parallel()
 	c := StartDialect(t, Encrypting(), nil)
@@ -194,7 +194,7 @@ func TestEncryptingMeasuresWhatItMakes(t *testing.T) {
 	require.Less(t, len(rawproduce.Batch(append(many, rawproduce.Good())...)), 1000-142)
 }
 
-// sized makes a batch of one record that is as large.
+// sized makes a batch of one record with the given size.
 func sized(bytes int) []byte {
 	for n := bytes - batchHead; ; n-- {
 		if b := rawproduce.Batch(kmsg.Record{Key: []byte("k"), Value: make([]byte, n)}); len(b) == bytes {
@@ -203,8 +203,8 @@ func sized(bytes int) []byte {
 	}
 }
 
-// A record over max.decompressed.message.bytes is rejected in a compressed batch
-// alone, and neither it nor one without a key is listed then.
+// A record over max.decompressed.message.bytes is rejected in a compressed batch only.
+// Neither it nor a record without a key is listed then.
 func TestKafkaLimitsDecompressedRecords(t *testing.T) {
 	t.Parallel()
 	keyless := kmsg.Record{Value: []byte("v")}

@@ -7,7 +7,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// produce checks a produce request, and leaves kfake what is not refused.
+// produce checks a produce request, and leaves kfake the partitions that are not
+// rejected.
 func (f *front) produce(e *exchange, req *kmsg.ProduceRequest) ([]byte, error) {
 	d := &f.cluster.dialect
 	var worst *Refusal
@@ -20,9 +21,9 @@ func (f *front) produce(e *exchange, req *kmsg.ProduceRequest) ([]byte, error) {
 				return nil, f.mute()
 			case p.Records == nil:
 				e.refusePartition(partitionOf{i, j}, &Refusal{Code: d.NullRecords})
-			case len(p.Records) == 0: // which Kafka does answer
+			case len(p.Records) == 0: // Kafka answers these, unlike null records
 				e.refusePartition(partitionOf{i, j}, &Refusal{Code: kerr.InvalidRecord})
-			case e.refused[partitionOf{i, j}] == nil: // by no fault
+			case e.refused[partitionOf{i, j}] == nil: // no fault rejects it
 				if r, content := f.check(e.names[i], p); r != nil {
 					e.refusePartition(partitionOf{i, j}, r)
 					if content {
@@ -46,7 +47,7 @@ func (f *front) produce(e *exchange, req *kmsg.ProduceRequest) ([]byte, error) {
 	rest := f.without(req, e)
 	if len(rest.Topics) == 0 {
 		if req.Acks == 0 {
-			return nil, f.cut() // Kafka has no other way to say so
+			return nil, f.cut() // Kafka can't answer, since acks is 0
 		}
 		return nil, f.answer(e, req.ResponseKind())
 	}
@@ -58,7 +59,8 @@ func (f *front) produce(e *exchange, req *kmsg.ProduceRequest) ([]byte, error) {
 	return frameOf(e.head, rest), nil
 }
 
-// aboutAnother is the text for a partition whose request was rejected for another.
+// aboutAnother is the text for a partition that is rejected for another partition's
+// record.
 func (d *Dialect) aboutAnother() string {
 	if d.Listing == ListsNone {
 		return ""
@@ -66,8 +68,8 @@ func (d *Dialect) aboutAnother() string {
 	return "Invalid record in another topic-partition caused whole ProduceRequest to be invalidated"
 }
 
-// lastOfEach returns the partitions of a topic without those that come again:
-// Kafka appends the last, kfake each.
+// lastOfEach returns the partitions of a topic without repeated ones: Kafka appends the
+// last one, kfake each of them.
 func lastOfEach(all []kmsg.ProduceRequestTopicPartition) []kmsg.ProduceRequestTopicPartition {
 	seen := map[int32]bool{}
 	var kept []kmsg.ProduceRequestTopicPartition

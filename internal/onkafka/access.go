@@ -27,7 +27,7 @@ func As(t *testing.T, c *kafkatest.Cluster, mechanism, user, password string) Fi
 	})
 }
 
-// PemFile writes a file for the time of the test, and returns its path.
+// PemFile writes a file that is deleted after the test, and returns its path.
 func PemFile(t *testing.T, content []byte) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "file.pem")

@@ -24,18 +24,18 @@ type Checker struct {
 	deliverycheck.Checker
 	t        *testing.T
 	Scenario string
-	// Ordered demands that messages with the same key are in the log in the
-	// order they were sent in. It takes a max_in_flight of 1.
+	// Ordered demands that messages with the same key are in the log in the order in
+	// which they were sent. That takes a max_in_flight of 1.
 	Ordered bool
 	// Uncertain allows good messages among the dead letters if their text says
 	// that they may have been written.
 	Uncertain bool
 
 	mu   sync.Mutex
-	down bool // the output for dead letters takes nothing
+	down bool // the dead-letter output fails
 	sent map[string]Message
 	acks int            // of batches
-	dead map[string]int // by the class that was said
+	dead map[string]int // by class
 }
 
 // NewChecker returns a checker for a scenario. Its counts are printed under that
@@ -66,7 +66,7 @@ func (l *Checker) send(messages []Message) service.MessageBatch {
 	return batch
 }
 
-// answer enters what was said of a batch.
+// answer enters the answers for a batch.
 func (l *Checker) answer(messages []Message, said []deliverycheck.Answer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -119,14 +119,14 @@ func (l *Checker) find(value []byte) (Message, bool) {
 	return m, ok && bytes.Equal(value, m.Value)
 }
 
-// Acknowledged returns how many batches are done with.
+// Acknowledged returns the number of acknowledged batches.
 func (l *Checker) Acknowledged() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.acks
 }
 
-// deadAs returns how many dead letters of a class there are.
+// deadAs returns the number of dead letters of a class.
 func (l *Checker) deadAs(class string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()

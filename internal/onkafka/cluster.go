@@ -18,7 +18,7 @@ func OneNode(t *testing.T) *kafkatest.Cluster {
 	return Shared(t, kafkatest.Options{})
 }
 
-// The users of the secured cluster. What they may do is up to each test.
+// The users of the secured cluster. Each test grants them rights.
 const (
 	Alice         = "alice"
 	AlicePassword = "alice-4f1d0c"
@@ -52,7 +52,8 @@ func SkipShort(t *testing.T) {
 	}
 }
 
-// SpeedOptions are those of a cluster on which alice may do what a test grants her.
+// SpeedOptions are the options of a cluster on which alice has only the rights that a
+// test grants.
 func SpeedOptions(version string, nodes int) kafkatest.Options {
 	return kafkatest.Options{
 		Version: version,
@@ -63,7 +64,7 @@ func SpeedOptions(version string, nodes int) kafkatest.Options {
 	}
 }
 
-// NewGuard returns a guard of the cluster that is closed with the test.
+// NewGuard returns a guard of the cluster. It is closed after the test.
 func NewGuard(t *testing.T, c *kafkatest.Cluster, config guard.Config, opts ...kgo.Opt) *guard.Guard {
 	t.Helper()
 	g, err := guard.New(config, append([]kgo.Opt{kgo.SeedBrokers(c.Brokers()...)}, opts...)...)

@@ -36,7 +36,7 @@ func ThreeNodes(t *testing.T) (*kafkatest.Cluster, *proxytest.Proxy) {
 	return c, theProxy
 }
 
-// Faults is what a test of faults does them with.
+// Faults causes faults in a test.
 type Faults struct {
 	*kafkatest.Cluster
 	T     *testing.T
@@ -45,7 +45,7 @@ type Faults struct {
 	Loads []*Stream
 }
 
-// GoOn waits until every load has got on since.
+// GoOn waits until every load has made progress.
 func (f *Faults) GoOn() {
 	f.T.Helper()
 	for _, s := range f.Loads {
@@ -53,15 +53,14 @@ func (f *Faults) GoOn() {
 	}
 }
 
-// Settle waits until all replicas are in sync and every load has got on since.
+// Settle waits until all replicas are in sync and every load has made progress.
 func (f *Faults) Settle() {
 	f.T.Helper()
 	f.WaitInSync()
 	f.GoOn()
 }
 
-// Poisoned is a feed of batches of which every other has a message that is over
-// the limit.
+// Poisoned is a feed of batches. Every other batch has a message that is too large.
 func Poisoned(topic string) Feed {
 	const size = 50
 	n := 0
@@ -79,7 +78,7 @@ func Poisoned(topic string) Feed {
 	})
 }
 
-// Last lets the fault last, and sees to it that nothing is given up meanwhile.
+// Last sleeps while the fault lasts, and checks that no message is given up meanwhile.
 func (f *Faults) Last(d time.Duration) {
 	f.T.Helper()
 	require.Never(f.T, func() bool {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Channel is a feed of what is sent on the channel.
+// Channel is a feed of the batches that come from the channel.
 func Channel(all <-chan []Message) Feed {
 	return func(ctx context.Context) []Message {
 		select {
@@ -33,7 +33,7 @@ func Steady(topic, prefix string) Feed {
 	})
 }
 
-// Paced is a feed at a rate that leaves the cluster some of the machine.
+// Paced is a feed at a rate that leaves CPU for the cluster.
 func Paced(next func() []Message) Feed {
 	tick := time.NewTicker(20 * time.Millisecond)
 	return func(ctx context.Context) []Message {

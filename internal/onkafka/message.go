@@ -22,21 +22,20 @@ const (
 // Message is a message of a test, and its right outcome.
 type Message struct {
 	ID string // the first word of its value, unique in the test
-	// Metadata that the fields of the output go by. Where they are empty, the
-	// message does not have them.
+	// Metadata for the fields of the output. The message does not have the ones that
+	// are empty.
 	Topic, Partition, timestamp string
 	Key                         *string
 	Value                       []byte
-	// class begins the text of the dead letter that is to come of the
-	// message. It is empty for one that is to be delivered.
+	// class is the beginning of the expected dead letter's text. It is empty for a good
+	// message.
 	class string
-	// Doomed says that the message may be gone together with its topic, which
-	// is deleted at about the time that it is sent.
+	// Doomed is set for a message whose topic is deleted at about the same time: it may
+	// be gone with it.
 	Doomed bool
 }
 
-// Good makes a message that is to be delivered, with a short value and one of a
-// few keys.
+// Good makes a good message with a short value and one of a few keys.
 func Good(topic, id string) Message {
 	h := fnv.New32a()
 	h.Write([]byte(id))
@@ -44,20 +43,20 @@ func Good(topic, id string) Message {
 	return Message{ID: id, Topic: topic, Key: &key, Value: []byte(id + " good")}
 }
 
-// Padded gives the message a value of that many bytes.
+// Padded gives the message a value of size bytes.
 func (m Message) Padded(size int, with Padding) Message {
 	m.Value = append([]byte(m.ID+" "), with(size-len(m.ID)-1)...)
 	return m
 }
 
-// Bad says that the message is to be a dead letter of the class.
+// Bad makes the message one that must be dead-lettered with the class.
 func (m Message) Bad(class string) Message {
 	m.class = class
 	return m
 }
 
-// Sized pads the message so that a batch with it alone has exactly that many
-// bytes: 61 of header, then the record behind its length.
+// Sized pads the message so that a batch of it alone has exactly that many bytes: 61
+// for the header, then the record with its length before it.
 func (m Message) Sized(batch int) Message {
 	key := 0
 	if m.Key != nil {
@@ -84,7 +83,7 @@ func varint(n int) int {
 // Padding makes bytes to fill a message with.
 type Padding func(size int) []byte
 
-// Zeros are bytes that every codec makes small.
+// Zeros are bytes that every codec makes much smaller.
 func Zeros(size int) []byte { return bytes.Repeat([]byte("0"), size) }
 
 // Noise is bytes that no codec makes smaller.
@@ -96,10 +95,10 @@ func Noise(size int) []byte {
 	return b
 }
 
-// age is a timestamp for the field timestamp_ms, as of now.
+// age is the timestamp_ms of a time d ago.
 func age(d time.Duration) string { return strconv.FormatInt(time.Now().Add(-d).UnixMilli(), 10) }
 
-// Aged gives the message a timestamp that lies that long back.
+// Aged gives the message a timestamp d ago.
 func (m Message) Aged(d time.Duration) Message {
 	m.timestamp = age(d)
 	return m
@@ -111,7 +110,7 @@ func (m Message) Keyless() Message {
 	return m
 }
 
-// Around returns n good messages with the given ones in their midst.
+// Around returns n good messages with the given ones in the middle.
 func Around(topic, prefix string, n int, midst ...Message) []Message {
 	var all []Message
 	for i := range n {

@@ -15,32 +15,33 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
 )
 
-// Relay is a network between clients and a node that knows the requests and
-// answers of Produce, and may change them. It takes a node without TLS.
+// Relay is a network between clients and a node. It parses produce requests and their
+// answers, and may change them. The node must have no TLS.
 type Relay struct {
 	listener net.Listener
 
 	Mu sync.Mutex
-	to string // address of the node, empty for no way to it
+	to string // address of the node, empty if it can't be reached
 	Rules
 	conns    map[net.Conn]struct{}
 	Accepted int // connections so far
 	Most     int // connections at a time
 }
 
-// Rules are what a relay does with what passes. The zero value changes nothing.
+// Rules are what a relay does with requests and answers. The zero value changes
+// nothing.
 type Rules struct {
-	// Request may change a produce request. If it returns false, the
-	// connection ends before any of it has reached the node. May be nil.
+	// Request may change a produce request. If it returns false, the connection ends
+	// before any byte of the request reaches the node. May be nil.
 	Request func(*kmsg.ProduceRequest) bool
-	// Refuse returns the code to answer a produce request with, in place of
-	// the node, which never sees it. 0 is to let it pass. May be nil.
+	// Refuse returns the code with which a produce request is answered in place of the
+	// node. The node does not get the request. With 0 the request passes. May be nil.
 	Refuse func(*kmsg.ProduceRequest) int16
-	// Answer may change the answer to a produce request. If it returns false,
-	// the connection ends and the client hears nothing. May be nil.
+	// Answer may change the answer to a produce request. If it returns false, the
+	// connection ends without the answer. May be nil.
 	Answer func(*kmsg.ProduceRequest, *kmsg.ProduceResponse) bool
-	// largest is the size in bytes from which on a request of any kind ends
-	// the connection, 0 for any size.
+	// largest is the size in bytes above which a request of any kind ends the
+	// connection, 0 for no limit.
 	largest int
 }
 
@@ -54,7 +55,7 @@ func newRelay(t *testing.T) *Relay {
 	return r
 }
 
-// Relayed starts a cluster of a node that clients reach by way of a relay.
+// Relayed starts a cluster of one node that clients reach through a relay.
 func Relayed(t *testing.T, opts kafkatest.Options) (*kafkatest.Cluster, *Relay) {
 	t.Helper()
 	SkipShort(t)
@@ -67,7 +68,7 @@ func Relayed(t *testing.T, opts kafkatest.Options) (*kafkatest.Cluster, *Relay) 
 
 func (r *Relay) port() int { return r.listener.Addr().(*net.TCPAddr).Port }
 
-// Open returns how many connections there are.
+// Open returns the number of connections.
 func (r *Relay) Open() int {
 	r.Mu.Lock()
 	defer r.Mu.Unlock()
@@ -81,7 +82,7 @@ func (r *Relay) Connect(node string) {
 	r.to = node
 }
 
-// Cut ends all connections, and each new one as soon as it is accepted.
+// Cut ends all connections, and each new one at once.
 func (r *Relay) Cut() {
 	r.Mu.Lock()
 	defer r.Mu.Unlock()
@@ -91,7 +92,7 @@ func (r *Relay) Cut() {
 	}
 }
 
-// Follow makes the relay follow other rules from the next request on.
+// Follow sets the rules from the next request on.
 func (r *Relay) Follow(now Rules) {
 	r.Mu.Lock()
 	defer r.Mu.Unlock()
@@ -138,17 +139,17 @@ type relayedConn struct {
 	client, node net.Conn
 
 	mu   sync.Mutex
-	open map[uint32]produced // that wait for an answer, by correlation ID
+	open map[uint32]produced // unanswered ones, by correlation ID
 }
 
 // produced is a produce request.
 type produced struct {
 	*kmsg.ProduceRequest
-	refused int16 // the code that it is refused with, if not 0
+	refused int16 // the code of the answer, 0 if the node answers
 }
 
 func (c *relayedConn) run(way func() error) {
-	_ = way() // that the connection has ended is all there is to know
+	_ = way() // either direction ends the connection
 	c.client.Close()
 	c.node.Close()
 	c.relay.Mu.Lock()
@@ -156,7 +157,7 @@ func (c *relayedConn) run(way func() error) {
 	delete(c.relay.conns, c.client)
 }
 
-// frame reads the length of a request or an answer, and what it is of.
+// frame reads a request or an answer, after its length.
 func frame(from io.Reader, largest int) ([]byte, error) {
 	var size [4]byte
 	if _, err := io.ReadFull(from, size[:]); err != nil {
@@ -193,7 +194,7 @@ func (c *relayedConn) requests() error {
 	}
 }
 
-// request reads a produce request, and returns it as it is to be passed on.
+// request reads a produce request, and returns the bytes for the node.
 func (c *relayedConn) request(p []byte) ([]byte, error) {
 	req := new(kmsg.ProduceRequest)
 	req.SetVersion(int16(binary.BigEndian.Uint16(p[2:])))
@@ -214,7 +215,8 @@ func (c *relayedConn) request(p []byte) ([]byte, error) {
 	c.mu.Unlock()
 	switch {
 	case of.refused != 0:
-		// A node answers in order. It is asked for something else meanwhile.
+		// A node answers in order. A request of another kind takes this one's place in
+		// it.
 		binary.BigEndian.PutUint32(p, uint32(kmsg.ApiVersions)<<16)
 		if req.IsFlexible() {
 			head--
@@ -228,7 +230,7 @@ func (c *relayedConn) request(p []byte) ([]byte, error) {
 	return req.AppendTo(p[:head:head]), nil
 }
 
-// refusal is the answer to a request whose partitions are all refused.
+// refusal is the answer that rejects all partitions of a request.
 func (p produced) refusal() *kmsg.ProduceResponse {
 	resp := p.ResponseKind().(*kmsg.ProduceResponse)
 	for _, t := range p.Topics {
@@ -266,8 +268,7 @@ func (c *relayedConn) answers() error {
 	}
 }
 
-// answer reads the answer to a produce request, and returns it as it is to be
-// passed on.
+// answer reads the answer to a produce request, and returns the bytes for the client.
 func (c *relayedConn) answer(req produced, p []byte) ([]byte, error) {
 	resp := req.ResponseKind().(*kmsg.ProduceResponse)
 	head := 4

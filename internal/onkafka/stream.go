@@ -20,15 +20,15 @@ import (
 	_ "github.com/kafka-guarded/kafka-guarded/output"
 )
 
-// Patience is how long a test waits for what must happen before it gives up: only
-// a hang takes so long, however busy the machine is.
+// Patience is how long a test waits before it fails. Only a hang takes that long, even
+// on a busy machine.
 const Patience = 4 * time.Minute
 
 // Fields are those of the kafka_guarded output.
 type Fields map[string]any
 
-// Defaults are the fields that streams to the cluster have in common: topic and
-// key are what the metadata says, and a message without key has none.
+// Defaults are the fields that streams to the cluster share: topic and key come from
+// metadata, and a message without a key has a null key.
 func Defaults(c *kafkatest.Cluster) Fields {
 	return Fields{
 		"seed_brokers":  c.Brokers(),
@@ -39,8 +39,7 @@ func Defaults(c *kafkatest.Cluster) Fields {
 	}
 }
 
-// Permanently returns the fields with a class that is handed on at once, which
-// would be held otherwise.
+// Permanently returns the fields with a further class in permanent.
 func (f Fields) Permanently(class string) Fields {
 	return f.With(Fields{"permanent": []string{SizeExceeded, InvalidRecord, Unroutable, class}})
 }
@@ -55,19 +54,19 @@ func (f Fields) With(more Fields) Fields {
 // DeadLetters gives the output a dead_letter, in place of the fallback around it.
 var DeadLetters = Fields{"dead_letter": Fields{"dead_letters": Fields{}}}
 
-// Stream is a running stream: batches, kafka_guarded and, in a fallback behind
-// it or in its dead_letter, an output that enters dead letters into the checker.
+// Stream is a running stream with kafka_guarded. An output in a fallback behind it, or
+// in its dead_letter, enters dead letters into the checker.
 type Stream struct {
 	t       *testing.T
 	Checker *Checker
 	Built   *service.Stream
 	Log     *streamtest.Log
 	End     context.CancelFunc // of the input
-	ended   chan error         // has what Run returned
+	ended   chan error         // receives the result of Run
 	done    bool
 }
 
-// Feed gives the next batch of an input, nil at the end of the input.
+// Feed returns the next batch of an input, and nil at its end.
 type Feed func(ctx context.Context) []Message
 
 // Batches is a feed of these.
@@ -82,13 +81,13 @@ func Batches(all ...[]Message) Feed {
 	}
 }
 
-// Start starts a stream. It ends with the test, if not before.
+// Start starts a stream that ends with the test at the latest.
 func Start(l *Checker, f Fields, input Feed) *Stream {
 	l.t.Helper()
 	return StartAt(l, f, input, slog.LevelInfo)
 }
 
-// StartAt starts a stream that logs what is of that level or above.
+// StartAt starts a stream with a log level.
 func StartAt(l *Checker, f Fields, input Feed, level slog.Level) *Stream {
 	t := l.t
 	t.Helper()
@@ -128,7 +127,7 @@ func StartAt(l *Checker, f Fields, input Feed, level slog.Level) *Stream {
 	return s
 }
 
-// InYAML writes a config, as JSON, which is YAML as well.
+// InYAML writes a config as JSON, which is YAML, too.
 func InYAML(t *testing.T, f Fields) string {
 	t.Helper()
 	b, err := json.Marshal(f)
@@ -136,7 +135,7 @@ func InYAML(t *testing.T, f Fields) string {
 	return string(b)
 }
 
-// Run runs a stream of these batches to its end.
+// Run runs a stream of batches to its end.
 func Run(l *Checker, f Fields, all ...[]Message) *Stream {
 	l.t.Helper()
 	s := Start(l, f, Batches(all...))
@@ -144,14 +143,14 @@ func Run(l *Checker, f Fields, all ...[]Message) *Stream {
 	return s
 }
 
-// Finish ends the input and waits until all is done with.
+// Finish ends the input and waits until every batch is acknowledged.
 func (s *Stream) Finish() {
 	s.t.Helper()
 	s.End()
 	s.Wait()
 }
 
-// Wait waits until the input has ended and all is done with.
+// Wait waits until the input has ended and every batch is acknowledged.
 func (s *Stream) Wait() {
 	s.t.Helper()
 	select {
@@ -163,21 +162,21 @@ func (s *Stream) Wait() {
 	}
 }
 
-// GoOn waits until the stream is done with that many more batches.
+// GoOn waits until so many more batches are acknowledged.
 func (s *Stream) GoOn(more int) {
 	s.t.Helper()
 	want := s.Checker.Acknowledged() + more
 	Eventually(s.t, func() bool { return s.Checker.Acknowledged() >= want }, "%s: %d more batches", s.Checker.Scenario, more)
 }
 
-// Held waits until the stream has said that often that it holds messages, for a
-// failure of that class.
+// Held waits until the stream has logged so often that it holds messages of a class.
 func (s *Stream) Held(class string, times int) {
 	s.t.Helper()
 	Eventually(s.t, func() bool { return s.Log.Count("are held", class+":") >= times }, "messages to be held as %s", class)
 }
 
-// Staleness is for how long a message may fail by the limits before a change: the limits that reject are at most a second old.
+// Staleness bounds how long a message may fail by the limits before a change: limits
+// that reject are at most a second old.
 const Staleness = 1100 * time.Millisecond
 
 // Eventually waits until the condition holds.

@@ -1,4 +1,4 @@
-// Package proxytest is a network that tests can disturb.
+// Package proxytest is a network with faults, for tests.
 package proxytest
 
 import (
@@ -13,14 +13,14 @@ type Proxy struct {
 	listener net.Listener
 
 	mu   sync.Mutex
-	node string // address, empty while there is no way to it
+	node string // address, empty if the node can't be reached
 	open map[net.Conn]struct{}
 
 	mute              atomic.Bool
 	swallowed, denied atomic.Int64
 }
 
-// New returns a proxy that leads nowhere yet. It lives as long as the process.
+// New returns a proxy without a node. It lives as long as the process.
 func New() (*Proxy, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -34,7 +34,7 @@ func New() (*Proxy, error) {
 // Port is where clients find the node.
 func (p *Proxy) Port() int { return p.listener.Addr().(*net.TCPAddr).Port }
 
-// Connect lets clients reach the node, and hear its answers.
+// Connect lets clients reach the node, and get its answers.
 func (p *Proxy) Connect(node string) {
 	p.mute.Store(false)
 	p.mu.Lock()
@@ -42,7 +42,7 @@ func (p *Proxy) Connect(node string) {
 	p.node = node
 }
 
-// Silence lets requests pass and no answers.
+// Silence passes requests, and drops answers.
 func (p *Proxy) Silence() {
 	p.swallowed.Store(0)
 	p.mute.Store(true)
@@ -60,11 +60,10 @@ func (p *Proxy) Cut() {
 	clear(p.open)
 }
 
-// Swallowed returns how many bytes of answers were kept from clients since the
-// latest Silence.
+// Swallowed returns the bytes of answers that were dropped since the latest Silence.
 func (p *Proxy) Swallowed() int64 { return p.swallowed.Load() }
 
-// Denied returns how many connections were ended since the latest Cut.
+// Denied returns the connections that were ended since the latest Cut.
 func (p *Proxy) Denied() int64 { return p.denied.Load() }
 
 func (p *Proxy) accept() {
@@ -98,7 +97,7 @@ func (p *Proxy) accept() {
 	}
 }
 
-// forward passes on what it reads, but what it reads while muted.
+// forward copies bytes, but drops those that it reads while mute is set.
 func (p *Proxy) forward(to, from net.Conn, mute *atomic.Bool) {
 	defer func() {
 		to.Close()

@@ -13,7 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Places in a batch of the v2 format.
+// Offsets in a batch of the v2 format.
 const (
 	AtLength     = 8
 	AtMagic      = 16
@@ -25,7 +25,7 @@ const (
 	HeadSize     = 61
 )
 
-// Good is a record that nothing is wrong with.
+// Good is a record that every topic accepts.
 func Good() kmsg.Record { return kmsg.Record{Key: []byte("k"), Value: []byte("good")} }
 
 // Batch makes an uncompressed batch, with timestamps of now and no producer.
@@ -43,14 +43,14 @@ func Batch(records ...kmsg.Record) []byte {
 	return Sealed(b.AppendTo(nil))
 }
 
-// Sealed sets the length and the checksum of a batch to what they should be.
+// Sealed sets the length and the checksum of a batch.
 func Sealed(batch []byte) []byte {
 	binary.BigEndian.PutUint32(batch[AtLength:], uint32(len(batch)-AtLength-4))
 	binary.BigEndian.PutUint32(batch[AtCRC:], crc32.Checksum(batch[AtAttributes:], crc32.MakeTable(crc32.Castagnoli)))
 	return batch
 }
 
-// Changed returns a sealed copy of a batch that was changed.
+// Changed returns a sealed copy of a batch after a change.
 func Changed(batch []byte, change func(batch []byte)) []byte {
 	batch = bytes.Clone(batch)
 	change(batch)
