@@ -12,8 +12,8 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/guard"
 )
 
-// breakerConfig says when failed messages are too many to be dead letters. Then a
-// wrong deploy upstream is the likely cause, or a limit that was lowered by mistake.
+// breakerConfig says when too many messages fail to be dead-lettered. The cause is then
+// probably a wrong deploy upstream, or a limit that was lowered by mistake.
 type breakerConfig struct {
 	enabled  bool
 	share    float64 // of the last messages for a topic that may fail for good
@@ -34,7 +34,7 @@ type breaker struct {
 	topics map[string]*outcomes
 }
 
-// outcomes are the last ones of a topic: a ring of whether each was a failure.
+// outcomes are the latest outcomes of a topic, as a ring. true is a failure.
 type outcomes struct {
 	ring         []bool
 	next, failed int
@@ -53,8 +53,8 @@ func newBreaker(c clientConfig, n *notices, m *metrics) *breaker {
 	}
 }
 
-// hold holds the failed messages of such topics. It returns the messages that it
-// still holds when ctx ends. They must not be dead-lettered.
+// hold holds the failed messages of such topics. It returns the messages that it still
+// holds when ctx ends. They must not be dead-lettered.
 func (b *breaker) hold(ctx context.Context, write writeFunc, records []*kgo.Record, verdicts []guard.Verdict) (held []int) {
 	return b.holder.hold(ctx, write, records, verdicts, func(again []int) []int {
 		b.count(records, verdicts, again)
@@ -75,7 +75,7 @@ func (b *breaker) failed(v *guard.Verdict) bool {
 	return v.Outcome == guard.NotWritten && slices.Contains(b.classes, v.Class)
 }
 
-// count adds the outcomes of a batch, or of those of it that were written again and
+// count adds the outcomes of a batch, or of held messages that were written again and
 // have passed.
 func (b *breaker) count(records []*kgo.Record, verdicts []guard.Verdict, again []int) {
 	b.mu.Lock()
@@ -118,7 +118,7 @@ func (o *outcomes) add(failed bool) {
 	}
 }
 
-// held returns the failed messages of a batch whose topic is held, and says so.
+// held returns the failed messages whose topic is held, and logs the hold.
 func (b *breaker) held(records []*kgo.Record, verdicts []guard.Verdict) (held []int) {
 	resumed := b.resumed()
 	b.mu.Lock()
@@ -163,7 +163,7 @@ func (b *breaker) open(topic string, resumed bool, last *guard.Failure) bool {
 	return tooMany
 }
 
-// resumed reports whether an operator wants to go on.
+// resumed reports whether the query resume is true.
 func (b *breaker) resumed() bool {
 	if b.resume == nil {
 		return false

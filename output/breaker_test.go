@@ -13,7 +13,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
-// when has f called once the stream has said something.
+// when calls f once the log of the stream has a text.
 func when(s *streamtest.Stream, said string, f func()) {
 	var once sync.Once
 	s.Hear = func(line string) {
@@ -27,8 +27,8 @@ func breakerConfigOf(fields string) string {
 	return "dead_letter_breaker: { enabled: true, messages: 20, max_failed_share: 0.5, " + fields + " }"
 }
 
-// manyBatches has batches of five messages, of which all but the first fail as long
-// as what is bad fails.
+// manyBatches has batches of five messages. Only the first of each batch is good while
+// the limit is low.
 func manyBatches(n int) (batches [][]string, all []string) {
 	for i := range n {
 		batch := []string{fmt.Sprintf("m%d", i)}
@@ -40,8 +40,8 @@ func manyBatches(n int) (batches [][]string, all []string) {
 	return batches, all
 }
 
-// A limit that was lowered by a slip, and is raised again: what failed before the
-// breaker opened is in the dead letters, and all else is delivered, once each.
+// A limit is lowered by mistake, and raised again. Messages that failed before the
+// breaker opened are in the dead letters. All others are delivered once.
 func TestTheBreakerHoldsAMassFailure(t *testing.T) {
 	t.Parallel()
 	for _, inFlight := range []int{1, 10} {
@@ -87,7 +87,7 @@ func TestTheBreakerGoesOn(t *testing.T) {
 	}
 }
 
-// Messages without a topic are held together, and so are records that can't be made.
+// Messages without a topic count together, and so do those that make no record.
 func TestTheBreakerHoldsWhatHasNoTopic(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -104,7 +104,7 @@ func TestTheBreakerHoldsWhatHasNoTopic(t *testing.T) {
 	require.LessOrEqual(t, len(s.DeadLetters(t)), 20)
 }
 
-// What is held when the stream is shut down is not dead-lettered, but reported.
+// Messages that the breaker holds at a shutdown are reported, and not dead-lettered.
 func TestTheBreakerReportsWhatItHoldsAtAShutdown(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)

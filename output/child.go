@@ -30,8 +30,8 @@ type child struct {
 	// keepsPositions is set where no processor is between here and the outputs
 	// of the child. Then a BatchError lists the failed messages.
 	keepsPositions bool
-	// whole is set where the batch must stay together: after an error all of it
-	// is sent again.
+	// whole is set if the batch must stay together: after an error all of it is sent
+	// again.
 	whole   bool
 	retry   guard.Retry // MaxElapsedTime is how long to try, 0 for ever
 	notices *notices
@@ -43,8 +43,8 @@ type child struct {
 
 	mu      sync.Mutex
 	waiting map[*childWrite]struct{}
-	told    time.Time // when it was last said that some wait
-	said    bool      // it was said that some wait, and not yet that none does
+	told    time.Time // time of the latest log line about waiting messages
+	said    bool      // logged that messages wait, and not yet that none does
 }
 
 func childFrom(conf *service.ParsedConfig, field string, retry guard.Retry, n *notices, m *metrics) (*child, error) {
@@ -80,14 +80,14 @@ func (c *child) open() (err error) {
 	return nil
 }
 
-// closeWait bounds the wait for the end of the child: one that never got a connection
-// does not end. By then the child has acknowledged its messages, or they are
-// reported as open, after lastChance.
+// closeWait bounds the wait for the end of the child. A child that never got a
+// connection does not end. When the wait begins, the child has acknowledged its
+// messages, or lastChance is over and they are reported as not delivered.
 const closeWait = 2 * time.Second
 
 func (c *child) close(ctx context.Context) error {
 	if !c.primed {
-		return nil // it would wait for the end of what never began
+		return nil // a child that never began does not end
 	}
 	ctx, cancel := context.WithTimeout(ctx, closeWait)
 	defer cancel()
@@ -98,7 +98,7 @@ func (c *child) close(ctx context.Context) error {
 // not connected does not answer at all.
 const slow = 10 * time.Second
 
-// errNoAnswer is why messages wait for a child that does not answer.
+// errNoAnswer is the reason for messages that wait for a child which does not answer.
 var errNoAnswer = errors.New("it does not answer")
 
 // write writes the messages until the child has taken them all, and calls took
@@ -143,25 +143,25 @@ func (c *child) write(ctx context.Context, batch service.MessageBatch, took func
 // shut down. Without it, messages might be both in the child and reported as failed.
 const lastChance = 5 * time.Second
 
-// patientOf returns a context for the writes to the child. It outlives a shutdown for
-// a while, so that a running write ends with a known result.
+// patientOf returns a context for writes to the child. It ends a while after a shutdown
+// began, so that a running write ends with a known result.
 func patientOf(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
 	patient, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(lastChance, cancel) })
 	return patient, func() { stop(); cancel() }
 }
 
-// childWrite is a batch on its way to the child.
+// childWrite is the write of a batch to the child.
 type childWrite struct {
 	*child
-	limited context.Context // no try waits for its turn once it has ended
-	ctx     context.Context // of a try
+	limited context.Context // ends the wait for a turn
+	ctx     context.Context // for a try
 	batch   service.MessageBatch
 	took    func(i int)
 
 	// Under the child's lock:
-	open int  // how many messages of it wait, while it is among child.waiting
-	over bool // it does not wait any more
+	open int  // messages that wait, while the write is in child.waiting
+	over bool // it waits no more
 }
 
 // first writes the messages for the first time, and returns which are still open.
@@ -228,12 +228,12 @@ func failedOf(err error, index *service.Indexer, messages int) map[int]error {
 	return failed
 }
 
-// enough is how many messages in a row may fail, if none was taken, before the rest
-// is left for later: the child is probably down.
+// enough is how many messages in a row may fail, if none was taken, before the others
+// are left for later: the child is probably down.
 const enough = 3
 
-// alone writes each of the open messages by itself. It returns the messages that are
-// still open, first those that were not tried.
+// alone sends each of the open messages alone. It returns the messages that are still
+// open, first those that were not tried.
 func (w *childWrite) alone(ctx context.Context, open []int) (rest []int, err error) {
 	took := false
 	for n, i := range open {
@@ -253,7 +253,7 @@ func (w *childWrite) alone(ctx context.Context, open []int) (rest []int, err err
 func (w *childWrite) send(batch service.MessageBatch) error {
 	return w.turns.try(w.limited, func() error {
 		if w.ctx.Err() != nil {
-			return cmp.Or(w.turns.latest(), w.ctx.Err()) // its time is up
+			return cmp.Or(w.turns.latest(), w.ctx.Err()) // the time for retries is over
 		}
 		err := w.out.WriteBatch(w.ctx, batch)
 		if err != nil {
@@ -267,10 +267,10 @@ func (w *childWrite) send(batch service.MessageBatch) error {
 // one.
 const longest = time.Minute
 
-// pausesOf returns a function that returns the pause before the next try, and whether
-// there is time for one. Pauses grow to the configured one, and if a batch fails for
-// long, further: to a tenth of the time since its first failure, a minute at most. So
-// a message that the child never takes costs little.
+// pausesOf returns a function that returns the next pause, and whether there is time
+// for another try. Pauses grow to the configured one. If a batch fails for long they
+// grow further, to a tenth of the time since its first failure, but at most a minute.
+// So a message that the child never takes costs little.
 func pausesOf(retry guard.Retry) func() (time.Duration, bool) {
 	first := time.Now()
 	b := backoff.NewExponentialBackOff(
@@ -285,15 +285,15 @@ func pausesOf(retry guard.Retry) func() (time.Duration, bool) {
 	}
 }
 
-// turnsOf returns the turns of a child: they have pauses for as long as it fails, however
-// long a single batch may be tried.
+// turnsOf returns the turns of a child. Their pauses go on as long as the child fails,
+// whatever the time limit of a single batch.
 func turnsOf(retry guard.Retry) *turns {
 	retry.MaxElapsedTime = 0
 	return newTurns(func() func() (time.Duration, bool) { return pausesOf(retry) })
 }
 
-// hold counts the messages of a batch that wait, and says so at most once a
-// minute over all batches.
+// hold counts the messages of a batch that wait. It logs this at most once a minute for
+// all batches together.
 func (c *child) hold(w *childWrite, messages int, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -310,8 +310,8 @@ func (c *child) hold(w *childWrite, messages int, err error) {
 	c.notices.childFails(c.field, all, err)
 }
 
-// release ends what hold began, and says so if no other batch waits. It does not
-// if the batch was given up.
+// release ends the hold of a batch. It logs this if no other batch waits, unless the
+// batch was given up.
 func (c *child) release(w *childWrite, done bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -324,7 +324,7 @@ func (c *child) release(w *childWrite, done bool) {
 	}
 }
 
-// count returns how many messages wait, and sets the metric.
+// count returns the number of waiting messages, and sets the metric.
 func (c *child) count() (all int) {
 	for w := range c.waiting {
 		all += w.open

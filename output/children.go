@@ -32,7 +32,7 @@ func (p *parser) child(field string, config any) {
 		}
 	}
 	if p.linting {
-		return // a config may be linted elsewhere than it runs
+		return // the config may be linted on another machine
 	}
 	for _, f := range files {
 		if f.Name == "" {
@@ -44,9 +44,9 @@ func (p *parser) child(field string, config any) {
 	}
 }
 
-// checkFile reports whether a file could be written to, which the output file tries
-// with its first message only. It makes neither the file nor its folders. A name
-// that depends on the message passes.
+// checkFile reports whether a file can be written, which the output file itself tries
+// only with its first message. It creates neither the file nor its folders. A name that
+// depends on the message passes.
 func checkFile(name string) error {
 	if strings.Contains(name, "${") {
 		return nil
@@ -60,7 +60,7 @@ func checkFile(name string) error {
 	case info.Mode().IsRegular():
 		return writable(name)
 	default:
-		return nil // a pipe would wait for its reader
+		return nil // opening a pipe would wait for its reader
 	}
 	for dir := filepath.Dir(name); ; dir = filepath.Dir(dir) {
 		switch info, err := os.Stat(dir); {

@@ -22,8 +22,8 @@ type clientLine struct {
 	text  string
 }
 
-// clientLines are the fields of the latest line of a kind, and what all of them
-// were about.
+// clientLines are the fields of the latest line of a kind, and the partitions and
+// brokers of all of them.
 type clientLines struct {
 	fields              []any
 	partitions, brokers map[string]struct{}
@@ -99,10 +99,12 @@ func (l clientLog) close() { l.lines.close() }
 
 func (clientLog) Level() kgo.LogLevel { return kgo.LogLevelInfo }
 
-// noProducerIDs is routine to kgo, but without producer IDs a retry may duplicate.
+// noProducerIDs is logged by kgo at a low level. But without producer IDs a retry may
+// duplicate.
 const noProducerIDs = "unable to initialize a producer id because the broker is too old or the client is pinned to an old version, continuing without a producer id"
 
-// Log logs what is routine to kgo a level lower, as kafka_franz does.
+// Log logs kgo's info lines at debug level, as kafka_franz does. It bounds warnings and
+// errors.
 func (l clientLog) Log(level kgo.LogLevel, text string, fields ...any) {
 	if err, ok := fieldOf(fields, "err").(error); ok && level == kgo.LogLevelError && refusesCredentials(err) {
 		l.failures.add(reasonCredentials)

@@ -13,35 +13,34 @@ import (
 // composition is a way to put the output into a config: a row of the table.
 type composition struct {
 	name string
-	// wrap puts what belongs around the output around its YAML.
+	// wrap returns the YAML around the YAML of the output.
 	wrap func(guarded string) string
-	// lines are added to the output's own.
+	// lines are further fields of the output.
 	lines []string
 	// batches override the default of compositionBatches.
 	batches [][]string
-	// input is YAML, overriding the default of the plain source.
+	// input is YAML. It replaces the plain source.
 	input string
-	// enough is how many failed writes it takes to see that there is no end
-	// to them.
+	// enough is the number of failed writes after which a stream counts as one that
+	// never ends.
 	enough int
-	// enoughOf is what the log says of them, other than Benthos' own line.
+	// enoughOf is the log line that counts a failed write, if it is not Benthos' own.
 	enoughOf string
-	// Without dead_letter, for transactions of one message and of many, when
-	// the input sends again what is nacked, and when it does not.
+	// The outcomes without dead_letter, for transactions of one message and of many.
+	// The input resends nacked messages, or is only told of them.
 	one, oneTold, many, manyTold string
-	// with is what becomes of transactions of many in a variant, where that is
-	// something else.
+	// with has other outcomes of transactions of many, by variant.
 	with map[string]string
 }
 
-// none is for compositions that do not change the output's YAML.
+// none leaves the output's YAML as it is.
 func none(guarded string) string { return guarded }
 
-// oneInFlight has the failures come from one message, where they are few.
+// oneInFlight makes the failures come from one message, if there are few.
 var oneInFlight = []string{"max_in_flight: 1"}
 
-// twoBad has two messages to fail, each with good ones in its transaction: of
-// three failures, one is of a message that was sent again.
+// twoBad has two bad messages, each in a transaction with good ones. Of three failures,
+// one is then of a message that was sent again.
 var twoBad = [][]string{{"m0", big + "1", "m2"}, {"m3", "bad"}, {"m5"}}
 
 // compositions is the table of docs/compositions.md.
@@ -135,8 +134,8 @@ var compositions = []composition{
 	},
 }
 
-// compositionBatches has the good messages, which begin with an m, and the bad
-// ones: three too large, and one without a legal topic.
+// compositionBatches has good messages, which begin with an m, and bad ones: three are
+// too large, and one has no legal topic.
 var compositionBatches = [][]string{
 	{"m0", big + "1", "m2"}, {"m3", "bad", "m5", big + "6"}, {big + "7"}, {"m8", "m9"},
 }
@@ -146,7 +145,7 @@ func TestCompositions(t *testing.T) {
 	for _, comp := range compositions {
 		for _, v := range variants {
 			if v.resource && comp.enoughOf != "" {
-				continue // its path does not tell it what it is in
+				continue // its path does not show that it is in the fallback
 			}
 			for _, many := range []bool{false, true} {
 				for _, replay := range []bool{true, false} {
@@ -178,9 +177,9 @@ func transactions(many bool) string {
 	return "1-message transactions"
 }
 
-// want returns what the table says of a row.
+// want returns the outcome in the table.
 func (comp *composition) want(v variant, many, replay, dead bool) string {
-	// What the multiplier makes of one message are many.
+	// The multiplier makes many messages of one.
 	many = many || v.name == "with a multiplier"
 	switch {
 	case dead:

@@ -46,7 +46,7 @@ func (c *clientConfig) reach(ctx context.Context) ([]string, error) {
 	}
 	var reached []string
 	failed := map[string]error{}
-	var enough <-chan time.Time // once one was reached
+	var enough <-chan time.Time // set when one was reached
 	for len(reached)+len(failed) < len(c.seeds) {
 		select {
 		case a := <-answers:
@@ -77,7 +77,7 @@ type answer struct {
 	err  error
 }
 
-// call tries a seed broker until it answers, or there is no use in trying.
+// call tries a seed broker until it answers, or until no further try can help.
 func (c *clientConfig) call(ctx context.Context, seed string, answers chan<- answer) {
 	for {
 		err := c.ping(ctx, seed)
@@ -86,7 +86,7 @@ func (c *clientConfig) call(ctx context.Context, seed string, answers chan<- ans
 		case <-ctx.Done():
 			return
 		}
-		if err == nil || turnedAway(err) { // each try may count as one of an intruder
+		if err == nil || turnedAway(err) { // the broker may count each try as an attack
 			return
 		}
 		select {
@@ -147,9 +147,8 @@ func turnedAway(err error) bool {
 	return refusesCredentials(err) || errors.As(err, &certificate)
 }
 
-// ConnectionTest reports whether any broker answers and takes the credentials,
-// and the same of the outputs that this one writes to, as far as they can tell. It writes
-// nothing.
+// ConnectionTest reports whether a broker answers and takes the credentials. It tests
+// the child outputs, too, as far as they can be tested. It writes nothing.
 func (o *output) ConnectionTest(ctx context.Context) service.ConnectionTestResults {
 	result := service.ConnectionTestSucceeded()
 	if _, err := o.client.reach(ctx); err != nil {

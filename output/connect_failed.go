@@ -13,13 +13,13 @@ import (
 // connectReason is why a connection could not be made.
 type connectReason string
 
-// The reasons. Each has something else to look at.
+// The reasons. Each calls for another remedy.
 const (
 	reasonCredentials connectReason = "credentials"  // the broker refuses user, password, token or mechanism
 	reasonNoListener  connectReason = "no_listener"  // nothing listens at the address
 	reasonNoRoute     connectReason = "no_route"     // no answer in time, or no way there
 	reasonUnknownHost connectReason = "unknown_host" // DNS does not know the name
-	reasonTLS         connectReason = "tls"          // the handshake failed: no certificate that is trusted, or a listener without TLS
+	reasonTLS         connectReason = "tls"          // the handshake failed: the certificate is not trusted, or the listener has no TLS
 	reasonOther       connectReason = "other"
 )
 
@@ -50,8 +50,8 @@ func refusesCredentials(err error) bool {
 	return errors.Is(err, kerr.SaslAuthenticationFailed) || errors.Is(err, kerr.UnsupportedSaslMechanism) || errors.Is(err, kerr.IllegalSaslState)
 }
 
-// connectFailures counts connections that could not be made. Its metric is there once the
-// output is.
+// connectFailures counts connections that could not be made. The metric exists as soon
+// as the output does.
 type connectFailures struct{ metric *service.MetricCounter }
 
 func (f *connectFailures) add(reason connectReason) {
@@ -60,7 +60,7 @@ func (f *connectFailures) add(reason connectReason) {
 	}
 }
 
-// counted counts what can't be opened. That a caller gives up is no failure.
+// counted counts failed dials, except those that the caller gave up.
 func (f *connectFailures) counted(dial dialFunc) dialFunc {
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		conn, err := dial(ctx, network, address)

@@ -40,7 +40,7 @@ func TestConnectionsThatFailAreCountedByReason(t *testing.T) {
 	}{
 		{"wrong password", broker, []string{"sasl: [ { mechanism: PLAIN, username: alice, password: wrong } ]"}, "credentials"},
 		{"no listener", closed, nil, "no_listener"},
-		// In no time is an answer of the host there.
+		// No host answers within a nanosecond.
 		{"no route", broker, []string{"tcp: { connect_timeout: 1ns }"}, "no_route"},
 		{"no such host", "kafka.invalid:9092", nil, "unknown_host"},
 		{"no answer to the handshake", silent.Addr().String(), []string{"tls: { enabled: true }", "tcp: { connect_timeout: 2s }"}, "tls"},

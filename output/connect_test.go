@@ -24,7 +24,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
-// connectionTest has the engine test the connection of an output.
+// connectionTest makes the engine test the connection of an output.
 func connectionTest(t *testing.T, yaml string) service.ConnectionTestResults {
 	t.Helper()
 	b := service.NewResourceBuilder()
@@ -32,7 +32,7 @@ func connectionTest(t *testing.T, yaml string) service.ConnectionTestResults {
 	resources, stop, err := b.BuildSuspended()
 	require.NoError(t, err)
 	defer func() {
-		// What never began to run has no end to wait for.
+		// An output that was never started does not end.
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		_ = stop(ctx)
@@ -42,7 +42,7 @@ func connectionTest(t *testing.T, yaml string) service.ConnectionTestResults {
 	return results
 }
 
-// refuseAuthentication has the brokers refuse all credentials, as Kafka does. kfake
+// refuseAuthentication makes the brokers reject all credentials, as Kafka does. kfake
 // itself closes the connection without an answer.
 func refuseAuthentication(c *cluster) {
 	c.ControlKey(int16(kmsg.SASLAuthenticate), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
@@ -94,7 +94,7 @@ func TestConnectionTestNamesTheMechanismAndNoSecret(t *testing.T) {
 	require.NotContains(t, results[0].Err.Error(), secret)
 }
 
-// outputOf makes an output of YAML that has connected to nothing yet.
+// outputOf makes an output from YAML, without connecting it.
 func outputOf(t *testing.T, yaml string) *output {
 	t.Helper()
 	conf, err := Spec().ParseYAML(yaml, nil)
@@ -105,7 +105,7 @@ func outputOf(t *testing.T, yaml string) *output {
 	return o
 }
 
-// deaf is an address where connections are taken, and nothing is ever answered.
+// deaf is an address that accepts connections and never answers.
 func deaf(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -123,8 +123,8 @@ func TestASeedThatDoesNotAnswerKeepsNoOtherWaiting(t *testing.T) {
 	require.NoError(t, o.WriteBatch(t.Context(), streamtest.Batch("a")), "the first client does not go to that seed either")
 }
 
-// A dial without a time-out would take as long as the operating system
-// lets it: two minutes and more.
+// Without its own time-out, a dial would take as long as the operating system lets it:
+// two minutes and more.
 func TestDialsHaveATimeOut(t *testing.T) {
 	t.Parallel()
 	for field, want := range map[string]time.Duration{"": dialTimeout, "tcp: { tcp_user_timeout: 1s }": dialTimeout, "tcp: { connect_timeout: 3s }": 3 * time.Second} {
@@ -147,8 +147,8 @@ func serverTLS(t *testing.T) *tls.Config {
 	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
 }
 
-// Kafka that is not there yet is tried again soon, and one that turns us away is
-// not, since each try may count as one of an intruder.
+// A Kafka that does not answer is tried again soon. One that rejects the connection is
+// not, since it may count each try as an attack.
 func TestOnlyRejectedConnectionsWait(t *testing.T) {
 	t.Parallel()
 	gone := newCluster(t)
@@ -168,8 +168,8 @@ func TestOnlyRejectedConnectionsWait(t *testing.T) {
 	require.ErrorAs(t, err, &backOff)
 }
 
-// offer has the brokers refuse all mechanisms but these, as Kafka does: with a
-// list of what they offer, and no further word on that connection.
+// offer makes the brokers reject all mechanisms but these, as Kafka does: the answer
+// lists them, and is the last on that connection.
 func offer(c *cluster, mechanisms ...string) {
 	c.ControlKey(int16(kmsg.SASLHandshake), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
 		c.KeepControl()
@@ -217,7 +217,7 @@ func TestSASLToAListenerWithoutIsSaid(t *testing.T) {
 	require.ErrorContains(t, o.Connect(t.Context()), "the listener is one without SASL: leave out the field sasl, or name a listener with SASL in seed_brokers")
 }
 
-// Kafka that comes up after the stream is found by itself.
+// A Kafka that starts after the stream is found.
 func TestKafkaThatComesUpLaterIsFound(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -24,13 +24,13 @@ const (
 	metaLimit     = "kafka_guarded_limit"     // where size decided, and it is known
 	metaFailedAt  = "kafka_guarded_failed_at" // RFC 3339
 
-	// What it takes, besides topic, key and content, to make the record again.
+	// With topic, key and content, these are enough to make the record again.
 	metaNull      = "kafka_guarded_null"         // "true" if the value is null
 	metaTimestamp = "kafka_guarded_timestamp_ms" // if the config sets one
 	metaHeaders   = "kafka_guarded_headers"      // the names of its headers, a JSON array
 
-	// What a dead letter failed with on its way into a dead_letter that is a
-	// kafka_guarded with a dead_letter of its own.
+	// The error of a dead letter in another kafka_guarded, which is the dead_letter
+	// here and has a dead_letter of its own.
 	metaLetterError = "kafka_guarded_dead_letter_error"
 )
 
@@ -47,7 +47,7 @@ func deadLettersFrom(conf *service.ParsedConfig, config guard.Config, format let
 		return nil, nil
 	}
 	retry := config.Retry
-	retry.MaxElapsedTime = 0 // it bounds the writes to Kafka alone
+	retry.MaxElapsedTime = 0 // its limit is for writes to Kafka only
 	c, err := childFrom(conf, fieldDeadLetter, retry, n, m)
 	if err != nil {
 		return nil, err
@@ -60,9 +60,9 @@ func deadLettersFrom(conf *service.ParsedConfig, config guard.Config, format let
 	return &deadLetters{child: c, classes: config.Permanent, format: format, records: records}, nil
 }
 
-// deliver writes the messages of the batch that failed for good to the child, except
-// those in except, and returns which it has taken. It tries again until all are taken
-// or ctx ends.
+// deliver writes the messages that failed for good to the child, except those in
+// except. It returns the messages that the child took. It tries again until all are
+// taken or ctx ends.
 func (d *deadLetters) deliver(ctx context.Context, batch service.MessageBatch, records []*kgo.Record, verdicts []guard.Verdict, except []int) map[int]bool {
 	var failed []int
 	var letters service.MessageBatch
@@ -72,7 +72,7 @@ func (d *deadLetters) deliver(ctx context.Context, batch service.MessageBatch, r
 		if v.Outcome != guard.NotWritten || !slices.Contains(d.classes, v.Class) || slices.Contains(except, i) {
 			continue
 		}
-		// A letter of this output that came back to it would go round for ever.
+		// This output's own dead letter came back to it, and would go round for ever.
 		// The write that brought it fails, and its caller reports that.
 		if slices.Contains(lettersOf(batch[i]), d) {
 			continue

@@ -70,14 +70,14 @@ func TestAFailingDeadLetterOutputLosesAndDuplicatesNothing(t *testing.T) {
 	}
 }
 
-// A child that says which messages it did not take is sent these alone.
+// If a child lists the messages that it did not take, only these are sent again.
 func TestADeadLetterOutputMayTakeAPart(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	c.Topic("t", 1, limited)
 	c.Topic("dlq", 1, "max.message.bytes=35000")
-	// The child is the same kind of output: what is over 35000 bytes goes to
-	// its own dead letters, and the broker of the rest is down for a while.
+	// The child is a kafka_guarded output, too. Its own dead letters are messages over
+	// 35000 bytes. Its topic rejects all batches for a while.
 	down := c.RefuseAll("dlq", kerr.NotEnoughReplicas)
 	s := &streamtest.Stream{Batches: [][]string{{"m0", big + "1", huge, "m3"}}}
 	go func() {
@@ -218,8 +218,8 @@ func TestShutdownReportsUndeliveredDeadLetters(t *testing.T) {
 	require.Equal(t, once("m0", "m2"), c.Values("t"))
 }
 
-// A dead-letter output that can't be reached must not keep a stream from its end,
-// when there is nothing for it.
+// A dead-letter output that can't connect must not delay the end of a stream that has
+// no dead letters.
 func TestADeadLetterOutputThatNeverConnectsDoesNotHoldUpTheEnd(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -230,8 +230,7 @@ func TestADeadLetterOutputThatNeverConnectsDoesNotHoldUpTheEnd(t *testing.T) {
 	require.Equal(t, once("m0"), c.Values("t"))
 }
 
-// A class that permanent does not name is held, also one that no retry of Kafka's
-// can help.
+// A class that permanent does not list is held, even if no retry can help.
 func TestClassesThatAreNotPermanentAreHeld(t *testing.T) {
 	t.Parallel()
 	for _, permanent := range []string{"[]", "[ unknown_topic ]"} {
@@ -251,7 +250,7 @@ func TestClassesThatAreNotPermanentAreHeld(t *testing.T) {
 	}
 }
 
-// What is held for its class is handed on when the time for retries is up.
+// Messages held for their class are reported when the time for retries is over.
 func TestClassesThatAreNotPermanentAreGivenUp(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

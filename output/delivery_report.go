@@ -38,7 +38,7 @@ func deliveryReportsFrom(conf *service.ParsedConfig, client clientConfig, n *not
 		return nil, err
 	}
 	_, file := errorrouting.PlainFile(config)
-	c.whole = !file // which gets one message after the other anyway
+	c.whole = !file // a file gets one message after the other in any case
 	return &deliveryReports{c}, nil
 }
 

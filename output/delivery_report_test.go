@@ -28,7 +28,7 @@ func TestADeliveryReportTellsEveryFate(t *testing.T) {
 				require.Equal(t, map[int]error{0: nil, 1: nil}, s.Acked())
 			}
 			var order []string
-			at := map[string]string{} // where each message is said to be
+			at := map[string]string{} // values by the place in the report
 			for _, m := range s.Captured() {
 				order = append(order, m.Content)
 				switch m.Content {
@@ -54,8 +54,8 @@ func TestADeliveryReportTellsEveryFate(t *testing.T) {
 	}
 }
 
-// A report that fails is tried again as a whole, and given up after its own time.
-// Neither changes what becomes of the messages.
+// A report that fails is sent again as a whole, and given up after its own time. The
+// outcome of the messages stays the same.
 func TestAFailingDeliveryReportChangesNoFate(t *testing.T) {
 	t.Parallel()
 	for name, tries := range map[string]int{"for a while": 3, "for ever": -1} {
@@ -85,7 +85,7 @@ func TestAFailingDeliveryReportChangesNoFate(t *testing.T) {
 	}
 }
 
-// A message that gets here from a report has nothing left of that.
+// A message that comes from a delivery report keeps no metadata of that report.
 func TestADeliveryReportForgetsAnEarlierOne(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -119,7 +119,7 @@ func TestShutdownReportsOpenMessagesAsSuch(t *testing.T) {
 	require.NotEqual(t, "delivered", got[0].Meta[metaOutcome])
 }
 
-// Without a delivery_report there is nothing to pay for it.
+// Without delivery_report, it costs nothing.
 func BenchmarkDeliveryReport(b *testing.B) {
 	c := newCluster(b)
 	c.Topic("t", 1)
@@ -141,7 +141,7 @@ func BenchmarkDeliveryReport(b *testing.B) {
 	}
 }
 
-// A child that never connects does not answer at all: no error comes from it.
+// A child that never connects gives no answer and no error.
 func TestAReportToASilentChildIsGivenUp(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)

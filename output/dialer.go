@@ -100,8 +100,8 @@ func handshake(ctx context.Context, conn net.Conn, conf *tls.Config, address str
 	return secure, nil
 }
 
-// tls returns nil if TLS is not enabled. Benthos takes a file for certificates that
-// has none, and all brokers are then of an unknown authority.
+// tls returns nil if TLS is not enabled. A certificate file without certificates is a
+// mistake: Benthos takes it, and then no broker is trusted.
 func (p *parser) tls() *tls.Config {
 	in := p.in(fieldTLS)
 	if !in.bool("enabled") {

@@ -11,8 +11,8 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
-// The composition drop_on with back_pressure: what takes longer counts as
-// dropped, while it is still under way, and whatever becomes of it.
+// drop_on with back_pressure drops a message that takes longer, while it is still being
+// written.
 func TestDropOnBackPressureLoses(t *testing.T) {
 	t.Parallel()
 	for _, dead := range []bool{false, true} {
@@ -33,8 +33,8 @@ func TestDropOnBackPressureLoses(t *testing.T) {
 	}
 }
 
-// The composition drop_on with error_patterns: one text decides on all that
-// failed of a batch, and so drops what failed for another reason.
+// drop_on with error_patterns matches one text for all failed messages of a batch. So
+// it also drops messages that failed for another reason.
 func TestDropOnErrorPatternsLoses(t *testing.T) {
 	t.Parallel()
 	for _, dead := range []bool{false, true} {

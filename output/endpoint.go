@@ -29,10 +29,10 @@ func (c *clientConfig) endpoint() endpoint {
 	return e
 }
 
-// Right is a right in Kafka, as ACLs name it.
+// Right is a right in Kafka, by its name in ACLs.
 type Right string
 
-// The rights that texts name.
+// The rights in texts.
 const (
 	WriteTopic      Right = "WRITE on the topic"
 	WriteIdempotent Right = "IDEMPOTENT_WRITE on the cluster"
@@ -56,7 +56,8 @@ func (e endpoint) name(r Right) string {
 	return string(r)
 }
 
-// advice says what to do about what messages are held for, empty if there is nothing to say.
+// advice says what to do about the reason for which messages wait, empty if there is
+// nothing to add.
 func (e endpoint) advice(cause error) string {
 	grant := "Grant "
 	if e.iam {

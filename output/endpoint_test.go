@@ -31,7 +31,8 @@ func TestAdviceOfServices(t *testing.T) {
 	}
 }
 
-// Event Hubs throttles with POLICY_VIOLATION: what it refuses is held, and goes out.
+// Event Hubs throttles with POLICY_VIOLATION. The rejected messages are held, and
+// delivered later.
 func TestEventHubsThrottlingIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)

@@ -74,7 +74,7 @@ func pack(l *service.Message, r *kgo.Record) {
 		return nil
 	})
 	null := r != nil && r.Value == nil
-	body, _ := l.AsBytes() // what can't be serialised is empty
+	body, _ := l.AsBytes() // content that can't be serialised is empty
 	var line any = &e
 	switch {
 	case null:
@@ -87,6 +87,6 @@ func pack(l *service.Message, r *kgo.Record) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	_ = enc.Encode(line) // of texts and bytes: there is nothing to fail
+	_ = enc.Encode(line) // a line of texts and bytes can't fail
 	l.SetBytes(bytes.TrimSuffix(b.Bytes(), []byte("\n")))
 }

@@ -20,16 +20,16 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
-// notRun are the fields whose examples name what only their reader has: brokers,
-// certificates, credentials. docs holds them against the linter.
+// notRun are the fields whose examples need brokers, certificates or credentials. A
+// test in docs runs the linter on them.
 var notRun = regexp.MustCompile(`^(seed_brokers|tls\.|sasl)`)
 
 var batchCount = regexp.MustCompile(`(?m)^ *count: \d+\n`)
 
 var validTraceparent = regexp.MustCompile(`^00-[0-9a-f]{32}-[0-9a-f]{16}-01$`)
 
-// The examples of the reference run: a message that came with a trace context, and
-// other metadata, is delivered with headers that are valid.
+// The examples of the reference run. A message with a trace context and other metadata
+// is delivered, and its headers are valid.
 func TestExamplesOfTheReferenceRun(t *testing.T) {
 	t.Parallel()
 	view, ok := service.GlobalEnvironment().GetOutputConfig(name)
@@ -52,8 +52,8 @@ func TestExamplesOfTheReferenceRun(t *testing.T) {
 	require.Greater(t, ran, 15)
 }
 
-// The example with SASL and TLS writes to a broker that takes nothing else. The
-// others are run by TestConfigsRun in docs/.
+// The example with SASL and TLS writes to a broker that requires both. TestConfigsRun
+// in docs/ runs the others.
 func TestTheExampleWithSASLAndTLSRuns(t *testing.T) {
 	t.Parallel()
 	server := serverTLS(t)
@@ -73,7 +73,7 @@ func TestTheExampleWithSASLAndTLSRuns(t *testing.T) {
 	require.Positive(t, seen.Hits())
 }
 
-// underItsObjects puts the YAML of a field under the objects that it is in.
+// underItsObjects puts the YAML of a field under its parent objects.
 func underItsObjects(field, yaml string) string {
 	path := strings.Split(field, ".")
 	for i := len(path) - 2; i >= 0; i-- {
@@ -87,8 +87,8 @@ func runExample(t *testing.T, field, example string) {
 	c := newCluster(t)
 	c.Topic("t", 1)
 	if strings.HasPrefix(field, "batching") {
-		// The input ends when both messages are acknowledged, and not before: the
-		// batch is to be full then.
+		// The input ends only when both messages are acknowledged, so a batch of more
+		// would wait for ever.
 		example = batchCount.ReplaceAllString(example, "") + "\n"
 		if field == "batching" {
 			example = strings.TrimSpace(example) + "\n  count: 2\n"

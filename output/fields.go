@@ -123,7 +123,7 @@ func (p *parser) batching() (b batching) {
 	return batching{on: !policy.IsNoop(), processors: errorrouting.Processed(config)}
 }
 
-// option is a value that an enum field may have, and what it stands for.
+// option is a value of an enum field, and its meaning.
 type option[T any] struct {
 	name, meaning string
 	value         T

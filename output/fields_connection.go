@@ -114,7 +114,7 @@ func (c *clientConfig) read(p *parser, log *service.Logger) {
 	probe.Close()
 }
 
-// connection reads how to reach the brokers.
+// connection reads the settings for connections.
 func (c *clientConfig) connection(p *parser) {
 	c.readSeeds(p)
 	c.sasl = p.sasl()
@@ -139,7 +139,7 @@ func (c *clientConfig) connection(p *parser) {
 	c.opts = append(c.opts, kgo.Dialer(c.sasl.listen(c.failures.counted(c.dialer.dial))))
 }
 
-// readSeeds reads the seed brokers, of which several may be in one item.
+// readSeeds reads the seed brokers. An item may have several of them.
 func (c *clientConfig) readSeeds(p *parser) {
 	const wanted = "name each broker as host:port"
 	for i, item := range p.strings(fieldSeedBrokers) {

@@ -36,7 +36,7 @@ const (
 	fieldDeliveryReportMaxElapsedTime = "delivery_report_max_elapsed_time"
 )
 
-// reporting is how failures are reported.
+// reporting says how failures are reported.
 type reporting int
 
 const (

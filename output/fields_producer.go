@@ -122,7 +122,7 @@ func (c *clientConfig) producer(p *parser) {
 	c.opts = append(c.opts,
 		kgo.ProduceRequestTimeout(p.duration(fieldTimeout, 100*time.Millisecond, 24*time.Hour)),
 		kgo.BrokerMaxWriteBytes(int32(c.maxRequestBytes)),
-		kgo.ProducerBatchMaxBytes(int32(min(c.maxRequestBytes, 1<<20))), // guard sets it anew, but kgo's default has to fit into a request
+		kgo.ProducerBatchMaxBytes(int32(min(c.maxRequestBytes, 1<<20))), // guard sets it anew, but kgo compares its default with the limit of a request
 		kgo.MaxBufferedBytes(p.bytes(fieldMaxBufferedBytes, 0, math.MaxInt)),
 		kgo.MaxBufferedRecords(p.int(fieldMaxBufferedRecords, 1)),
 		kgo.RequiredAcks(pick(p, fieldAcks, acks)),

@@ -141,7 +141,7 @@ func (p *parser) sasl() *mechanisms {
 	return newMechanisms(all)
 }
 
-// mechanism returns nil if there is none, or it is wrong.
+// mechanism returns nil if there is none, or if it is wrong.
 func (p *parser) mechanism() sasl.Mechanism {
 	needs := func(field, mechanism, needs string) string {
 		value := p.string(field)
@@ -172,7 +172,7 @@ func (p *parser) mechanism() sasl.Mechanism {
 			return nil
 		}
 		if p.linting {
-			return nil // it might look for credentials in the network
+			return nil // the constructor might look for credentials in the network
 		}
 		m, err := awsMechanism(p.conf.Namespace(fieldSASLAWS))
 		if err != nil {

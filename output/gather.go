@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// gather bounds the log lines about events that may happen thousands of times a
-// second. The first event of a kind is logged at once, and the following ones once a
-// minute together.
+// gather bounds log lines about events that may happen thousands of times a second. The
+// first event of a kind is logged at once. Later ones are logged together, once a
+// minute.
 type gather[K comparable, E any] struct {
-	// say says that there were n events, all of which events is about.
+	// say logs n events. events joins what they are about.
 	say func(kind K, n int, events E)
-	and func(events, next E) E // takes them together
-	// rest is the kind that a kind goes to of which there are too many, where they are made
-	// of messages. nil where they are not.
+	and func(events, next E) E // joins two events
+	// rest is the kind for all others once there are too many kinds. It is nil if kinds
+	// can't become many: they do if they are made of messages.
 	rest func(kind K) K
 
 	mu     sync.Mutex
@@ -22,7 +22,7 @@ type gather[K comparable, E any] struct {
 	closed bool
 }
 
-// mostKinds is how many kinds are told apart within a minute.
+// mostKinds is how many kinds have lines of their own within a minute.
 const mostKinds = 20
 
 // gathered are the events of a kind since its last log line.
@@ -93,23 +93,23 @@ func (g *gather[K, E]) close() {
 	}
 }
 
-// names bounds how many topics the log tells apart: topics may be made of messages.
+// names bounds how many topics the log names, since topics may be made of messages.
 type names struct {
 	mu    sync.Mutex
 	named map[topicAbout]*named
 }
 
-// topicAbout is a topic and what is said of it.
+// topicAbout is a topic and what a line says about it.
 type topicAbout struct{ topic, about string }
 
 // named is a topic that the log names.
 type named struct {
 	said  time.Time
-	lasts bool // what is said of it, and so it keeps its place
+	lasts bool // the state that the line reports lasts, so the topic keeps its place
 }
 
-// mayName reports whether the log names a topic: twenty at a time, and each for a minute at
-// least.
+// mayName reports whether the log may name a topic. It names twenty at a time, each for
+// at least a minute.
 func (n *names) mayName(topic, about string, lasts bool) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -127,7 +127,7 @@ func (n *names) mayName(topic, about string, lasts bool) bool {
 	return true
 }
 
-// ends reports whether the log tells the end of what lasted: of what it has named.
+// ends reports whether to log the end of a state: only if the log named the topic.
 func (n *names) ends(topic, about string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -16,7 +16,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
-// TestMain runs more tests at a time than there are CPUs: they mostly wait.
+// TestMain runs more tests at a time than there are CPUs, since most of them wait.
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if err := flag.Set("test.parallel", "16"); err != nil {
@@ -36,7 +36,7 @@ func newCluster(t testing.TB, opts ...kfake.Opt) *cluster {
 	return &cluster{kafkafake.New(t, opts...), t}
 }
 
-// raiseWhenWritten raises the limit of a topic once so many messages are in it.
+// raiseWhenWritten raises the limit of a topic once it has so many messages.
 func (c *cluster) raiseWhenWritten(topic string, messages int) {
 	for {
 		there, err := c.Read(c.t.Context(), topic)
@@ -52,7 +52,7 @@ func (c *cluster) raiseWhenWritten(topic string, messages int) {
 	}
 }
 
-// once is what Values returns if each of these is there exactly once.
+// once is the result of Values if each of these is there exactly once.
 func once(values ...string) map[string]int {
 	m := map[string]int{}
 	for _, v := range values {
@@ -66,7 +66,7 @@ func (c *cluster) config(lines ...string) string {
 	return "seed_brokers: [ " + strings.Join(c.ListenAddrs(), ",") + " ]\ncompression: none\n" + strings.Join(lines, "\n") + "\n"
 }
 
-// output makes a connected output out of the YAML lines.
+// output makes a connected output from lines of YAML.
 func (c *cluster) output(lines ...string) *output {
 	c.t.Helper()
 	conf, err := Spec().ParseYAML(c.config(append(lines, "report_failures: per_message")...), nil)
@@ -78,7 +78,7 @@ func (c *cluster) output(lines ...string) *output {
 	return o
 }
 
-// refusal returns what an output has against its config.
+// refusal returns the error of making an output.
 func refusal(yaml string) error {
 	conf, err := Spec().ParseYAML(yaml, nil)
 	if err == nil {
@@ -87,8 +87,8 @@ func refusal(yaml string) error {
 	return err
 }
 
-// failures writes the batch and returns the error text of each message that the
-// error says failed. An error that is not about single messages is returned.
+// failures writes the batch. It returns the error text of each message that a
+// BatchError lists, or an error that lists none.
 func failures(t *testing.T, o *output, batch service.MessageBatch) (map[int]string, error) {
 	t.Helper()
 	index := batch.Index()

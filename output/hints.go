@@ -12,8 +12,8 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/errorrouting"
 )
 
-// hints returns what a config that works may not be meant to do: what the linter
-// would say, if there were a way to say it and let the stream start.
+// hints returns warnings about settings that work, but may not be meant so. A finding
+// of the linter would stop the start.
 func (p *parser) hints(c clientConfig) []string {
 	var texts []string
 	hint := func(text string, args ...any) { texts = append(texts, fmt.Sprintf(text, args...)) }
@@ -111,7 +111,8 @@ func (p *parser) toItsOwnTopic(field string) bool {
 	return err == nil && fields[fieldTopic] == p.string(fieldTopic) && fields[fieldDeadLetter] == nil
 }
 
-// textHints says which texts are taken as they are, and look like something else.
+// textHints returns warnings about plain texts that look like an interpolation or a
+// variable.
 func (p *parser) textHints() (texts []string) {
 	hint := func(format string, args ...any) { texts = append(texts, fmt.Sprintf(format, args...)) }
 	for _, field := range []string{fieldClientID, fieldRackID} {
@@ -148,7 +149,8 @@ func (p *parser) textHints() (texts []string) {
 	return texts
 }
 
-// interpolationHints says which interpolations may give something else than is meant.
+// interpolationHints returns warnings about interpolations whose result may be
+// unexpected.
 func (p *parser) interpolationHints(field, text string) (texts []string) {
 	hint := func(format string, args ...any) {
 		texts = append(texts, fmt.Sprintf("%s is %s: ", field, text)+fmt.Sprintf(format, args...))
@@ -184,19 +186,19 @@ func (p *parser) interpolationHints(field, text string) (texts []string) {
 }
 
 var (
-	// pathAlone matches interpolations that are a path and nothing else, which give
-	// the text null where there is nothing at the path.
+	// pathAlone matches interpolations that are just a path. They give the text null
+	// for a path that does not exist.
 	pathAlone = regexp.MustCompile(`^\$\{!\s*(json\("[^"]*"\)|@[\w.-]+|(?:meta|metadata)\("[^"]*"\)|[A-Za-z_]\w*(?:\.[\w-]+)*)\s*\}$`)
-	// withoutQuotes matches a path that is given as one of the message.
+	// withoutQuotes matches a path without its quotes.
 	withoutQuotes = regexp.MustCompile(`\b(json|meta|metadata)\(\s*([A-Za-z_][\w.]*)\s*\)`)
 	// These match the units of time that an interpolation ends with.
 	inSeconds = regexp.MustCompile(`\b(timestamp_unix|ts_unix)\(\)\s*\}$`)
 	inMillis  = regexp.MustCompile(`\b(timestamp_unix|ts_unix)_milli\(\)\s*\}$`)
-	// inText matches what gives a time as text.
+	// inText matches expressions that give a time as text.
 	inText = regexp.MustCompile(`(\bnow\(\)|\.(ts_format|ts_strftime|format_timestamp\w*)\([^)]*\))\s*\}$`)
-	// looksComputed matches what other languages compute for each message.
+	// looksComputed matches texts that other languages would evaluate for each message.
 	looksComputed = regexp.MustCompile(`^(this|root)\.\w|^\w+\(.*\)|^@\w|\{\{.*\}\}|%\{.*\}|^\$[A-Za-z(]`)
-	// looksLikeVariable matches a variable as a shell writes it.
+	// looksLikeVariable matches a variable in the syntax of a shell.
 	looksLikeVariable = regexp.MustCompile(`^\$[A-Z_][A-Z0-9_]*$|^\$\(.*\)$|^%[A-Z_]+%$`)
 	inOther           = regexp.MustCompile(`\b(timestamp_unix|ts_unix)_(micro|nano)\(\)\s*\}$`)
 )

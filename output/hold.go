@@ -11,9 +11,9 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/guard"
 )
 
-// holder holds failed messages: it does not hand them on, and writes them again.
+// holder holds failed messages: it writes them again, and does not report them.
 type holder struct {
-	why     string      // as metrics name it
+	why     string      // its name in metrics
 	retry   guard.Retry // MaxElapsedTime is how long to hold, 0 for ever
 	metrics *metrics
 
@@ -21,7 +21,7 @@ type holder struct {
 	waiting int
 }
 
-// newHolder returns a holder that holds without end.
+// newHolder returns a holder without a time limit.
 func newHolder(why string, retry guard.Retry, m *metrics) *holder {
 	retry.MaxElapsedTime = 0
 	return &holder{why: why, retry: retry, metrics: m}
@@ -29,9 +29,9 @@ func newHolder(why string, retry guard.Retry, m *metrics) *holder {
 
 type writeFunc func(context.Context, []*kgo.Record) []guard.Verdict
 
-// hold writes the messages that pick returns again, until it returns none. It calls
-// pick with the messages that were written last. It returns the messages that are
-// still held when ctx ends.
+// hold writes messages again until pick returns none. pick gets the messages that were
+// written last, and returns those to write again. hold returns the messages that it
+// still holds when ctx ends.
 func (h *holder) hold(ctx context.Context, write writeFunc, records []*kgo.Record, verdicts []guard.Verdict, pick func(again []int) []int) (held []int) {
 	if held = pick(nil); len(held) == 0 {
 		return nil
@@ -65,7 +65,7 @@ func (h *holder) hold(ctx context.Context, write writeFunc, records []*kgo.Recor
 		again := []int{}
 		var part []*kgo.Record
 		for _, i := range held {
-			if records[i] != nil { // else no record can be made of the message, ever
+			if records[i] != nil { // else the message can't become a record
 				again, part = append(again, i), append(part, records[i])
 			}
 		}

@@ -110,7 +110,7 @@ func newOutput(conf *service.ParsedConfig, mgr *service.Resources) (*output, err
 	})
 	if !slices.Contains(mgr.Path(), "output_resources") {
 		o.reporter()
-	} // else with the first batch: Benthos makes resources before it reads the config around them
+	} // else at the first batch: Benthos makes resources before it reads the config around them
 	o.client.guard.Observer = observer{o.metrics, o.notices, client.guard.MaxMessageBytes}
 	return o, nil
 }
@@ -150,7 +150,7 @@ func useAllSeeds(ctx context.Context, g *guard.Guard, seeds []string) {
 	}
 }
 
-// requestLimitWait bounds how long to wait for the brokers' own limit.
+// requestLimitWait bounds the wait for the brokers' limit.
 const requestLimitWait = 10 * time.Second
 
 // checkRequestLimit asks the brokers how large a request may be. Without the right
@@ -222,7 +222,7 @@ func (o *output) Close(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// children returns the outputs that this one writes to.
+// children returns the child outputs.
 func (o *output) children() (all []*child) {
 	if o.letters != nil {
 		all = append(all, o.letters.child)

@@ -75,7 +75,8 @@ func TestAMessageThatMakesNoRecordFailsAlone(t *testing.T) {
 	}
 }
 
-// A topic that is made of the message is part of the message, unless it is legal.
+// A topic that is made of the message is a part of the message. Only a legal one is
+// shown.
 func TestIllegalTopicsShowNoContent(t *testing.T) {
 	t.Parallel()
 	for name, content := range map[string]string{"a space": "SECRET content", "too long": strings.Repeat("SECRET", 100), "of two dots": ".."} {
@@ -178,10 +179,10 @@ func TestWithoutFallbackNothingIsLost(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
 	c.Topic("t", 1, limited)
-	// At the places 1 and 4 of the batch: an input that is handed a BatchError
-	// for both, and for both again, loses the former.
+	// The bad messages are at positions 1 and 4. An input that gets a BatchError for
+	// both twice in a row would lose the first.
 	s := &streamtest.Stream{Config: streamtest.Config{Replay: true}, Batches: [][]string{{"m0", big + "1", "m2", "m3", big + "4", "m5"}, {"m6", "m7"}}}
-	// What is too large is sent again and again, until it is not.
+	// The large message is sent again and again, until the limit is raised.
 	requests := c.Count(kmsg.Produce)
 	go func() {
 		_ = requests.Wait(t.Context(), 8)

@@ -90,7 +90,7 @@ func lintFields(fields map[string]any) []mistake {
 		}
 	}
 	if _, ok := fields[fieldTopic]; !ok {
-		fields[fieldTopic] = "missing" // which Benthos' own linter says
+		fields[fieldTopic] = "missing" // Benthos' own linter reports that it is missing
 	}
 	topic := fields[fieldTopic]
 	fields = set(fields).(map[string]any)
@@ -108,7 +108,7 @@ func lintFields(fields map[string]any) []mistake {
 // for it.
 var lintSpec = sync.OnceValue(Spec)
 
-// mistakesIn returns what the parser says of the fields of an output, nothing if
+// mistakesIn returns the parser's mistakes in the fields of an output, and none if
 // Benthos can't parse them.
 func mistakesIn(fields map[string]any) []mistake {
 	if batching, ok := fields[fieldBatching].(map[string]any); ok {
@@ -170,7 +170,7 @@ func set(v any) any {
 	return v
 }
 
-// config reads all fields. Of the child outputs it makes none.
+// config reads all fields. It does not make the child outputs.
 func (p *parser) config(log *service.Logger) (client clientConfig, records recordConfig) {
 	p.int(fieldMaxInFlight, 1)
 	records.read(p)

@@ -12,7 +12,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/wrongconfigs"
 )
 
-// lints returns what the linter says of an output with these lines.
+// lints returns the linter's findings for an output with these lines.
 func lints(t *testing.T, yaml string) []string {
 	t.Helper()
 	yaml = wrongconfigs.Whole(yaml)
@@ -26,7 +26,7 @@ func lints(t *testing.T, yaml string) []string {
 	return texts
 }
 
-// A linter that warned of what works would be switched off.
+// Configs that work have no findings. Else users would switch the linter off.
 func TestLintsLeaveAloneWhatWorks(t *testing.T) {
 	t.Parallel()
 	for _, yaml := range []string{
@@ -58,8 +58,8 @@ func TestLintsLeaveAloneWhatWorks(t *testing.T) {
 	}
 }
 
-// What is wrong with a field is at its line. What is wrong with several fields, or
-// for want of one, is at that of the output.
+// A mistake in a field is reported at its line. A mistake in several fields, or a
+// missing field, is reported at the line of the output.
 func TestLintsAreAtTheLineOfTheField(t *testing.T) {
 	t.Parallel()
 	found, err := service.GlobalEnvironment().FullConfigSchema("", "").NewStreamConfigLinter().LintYAML([]byte(`

@@ -17,22 +17,22 @@ type metrics struct {
 	uncertain        *service.MetricCounter
 	retried          *service.MetricCounter // by class
 	deadLettered     *service.MetricCounter // by class
-	deadLetterFailed *service.MetricCounter // tries
-	reportFailed     *service.MetricCounter // tries
+	deadLetterFailed *service.MetricCounter // per try
+	reportFailed     *service.MetricCounter // per try
 	reportGivenUp    *service.MetricCounter
-	waiting          *service.MetricGauge   // by class, or by what else they wait for
+	waiting          *service.MetricGauge   // by class, or by another reason to wait
 	topicMaxBytes    *service.MetricGauge   // by topic, of the first mostTopicLabels
 	topicsWithout    *service.MetricCounter // topics that have no label
 	throttled        *service.MetricCounter // milliseconds
 	connectFailed    *service.MetricCounter // connections, by reason
-	latency          *service.MetricTimer   // of batches, until Kafka is done with them
+	latency          *service.MetricTimer   // of batches, until the last ack or failure
 
 	mu     sync.Mutex
-	topics map[string]bool // whether they have a label
+	topics map[string]bool // whether a topic has a label
 }
 
-// mostTopicLabels is how many topics have a series of their own. Benthos' exporters never
-// forget one, and names of topics may be made of messages.
+// mostTopicLabels is how many topics have a series of their own. Benthos' exporters
+// never drop a series, and names of topics may be made of messages.
 const mostTopicLabels = 1000
 
 // newMetrics makes the metrics, each with a value from the start. A metric that
@@ -76,11 +76,11 @@ func newMetrics(m *service.Metrics) *metrics {
 	return all
 }
 
-// waitingForRoom is why messages wait that do not fit into the buffer yet: see
+// waitingForRoom is the reason of messages that do not fit into the buffer yet, see
 // guard.Waiting.
 const waitingForRoom = "buffer"
 
-// childFailed counts messages that a child output did not take, per try.
+// childFailed counts messages that a child output did not take, for each try.
 func (m *metrics) childFailed(field string, messages int) {
 	if field == fieldDeadLetter {
 		m.deadLetterFailed.Incr(int64(messages))
@@ -89,7 +89,7 @@ func (m *metrics) childFailed(field string, messages int) {
 	}
 }
 
-// childGaveUp counts messages that are not offered to a child output any more.
+// childGaveUp counts messages that a child output will never get.
 func (m *metrics) childGaveUp(_ string, messages int) { m.reportGivenUp.Incr(int64(messages)) }
 
 func (m *metrics) count(verdicts []guard.Verdict) {
@@ -136,7 +136,7 @@ func (m *metrics) onRetry(class guard.Class, records int) {
 
 func (m *metrics) onWaits(why string, records int) { m.waiting.Set(int64(records), why) }
 
-// onRules sets what a topic accepts, 0 for one that is out of use.
+// onRules sets the largest batch that a topic accepts, 0 for a topic out of use.
 func (m *metrics) onRules(old, now *guard.Rules) {
 	switch {
 	case now == nil && old.Known && m.labelled(old.Topic):
@@ -158,7 +158,7 @@ func (m *metrics) labelled(topic string) bool {
 		m.topics[topic] = true
 	default:
 		m.topicsWithout.Incr(1)
-		if len(m.topics) < 10*mostTopicLabels { // those after them are counted again
+		if len(m.topics) < 10*mostTopicLabels { // later ones may be counted twice
 			m.topics[topic] = false
 		}
 	}

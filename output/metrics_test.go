@@ -17,7 +17,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
-// A label for each topic is a series that no exporter forgets.
+// Each topic with a label is a series that an exporter never drops.
 func TestTopicsBeyondAThousandHaveNoLabel(t *testing.T) {
 	t.Parallel()
 	const without = 5
@@ -41,8 +41,8 @@ func TestTopicsBeyondAThousandHaveNoLabel(t *testing.T) {
 	require.EqualValues(t, without, m.own()["kafka_guarded_topics_without_label"])
 }
 
-// counted is an exporter of Benthos' metrics that keeps their values. The labels
-// that Benthos itself adds are left out.
+// counted is an exporter of Benthos' metrics that keeps their values, without the
+// labels that Benthos adds.
 type counted struct {
 	mu     sync.Mutex
 	values map[string]int64
@@ -51,7 +51,7 @@ type counted struct {
 
 func newCounted() *counted { return &counted{values: map[string]int64{}, timed: map[string]int{}} }
 
-// series names a metric with the labels that are its own, as in
+// series is the name of a metric with the output's own labels, as in
 // "kafka_guarded_failed{class=transient}".
 func series(name string, keys, values []string) string {
 	var labels []string
@@ -82,7 +82,7 @@ func (c *counted) NewTimerCtor(name string, keys ...string) service.MetricsExpor
 
 func (c *counted) Close(context.Context) error { return nil }
 
-// value is one series.
+// value is the value of a series.
 type value struct {
 	of     *counted
 	series string
@@ -122,9 +122,9 @@ func TestMetrics(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		batches [][]string
-		// faults installs what the broker refuses, before the stream starts.
+		// faults adds faults to the broker before the stream starts.
 		faults func(*cluster)
-		refuse func(*int) error // what the dead-letter output refuses
+		refuse func(*int) error // the error of the dead-letter output, by call
 		lines  []string
 		want   map[string]int64
 	}{
@@ -198,7 +198,7 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// A write that a shutdown ends while it is under way is counted as uncertain.
+// A write that ends with a shutdown while its batch is in flight counts as uncertain.
 func TestMetricsCountTheUncertain(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -220,8 +220,8 @@ func TestMetricsCountTheUncertain(t *testing.T) {
 	require.Equal(t, once("m0", "m1"), c.Values("t"), "it may have been written, and was")
 }
 
-// What appears with its first event can't be told from what is not there: an
-// alert on its rise would miss the first.
+// A metric that appears with its first event can't be told from a missing one. An alert
+// on its increase would miss that event.
 func TestMetricsAreThereFromTheStart(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)

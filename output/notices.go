@@ -14,26 +14,26 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/errorrouting"
 )
 
-// notices writes the log lines of the output. No line has a part of a message, and
-// none comes more often than once a minute per cause.
+// notices writes the log lines of the output. No line has a part of a message. Each
+// kind of line comes at most once a minute.
 type notices struct {
 	log      *service.Logger
 	endpoint endpoint
-	// deadLetter is set where there is one, so that nothing says to set it.
+	// deadLetter is set if there is one. Then no line advises to set one.
 	deadLetter bool
 	letters    *gather[failureKind, *guard.Failure]
 	held       *gather[failureKind, *guard.Failure]
 	others     *gather[failureKind, *guard.Failure]
 
 	waits, topics              names
-	furtherWait, furtherTopics *gather[string, struct{}] // of those that have no line of their own
+	furtherWait, furtherTopics *gather[string, struct{}] // waits and topics without a line of their own
 }
 
-// failureKind is what failures have in common that share a log line.
+// failureKind is the kind of failures that share a log line.
 type failureKind struct {
-	topic string // empty if it is no legal one: then it may be any part of a message
+	topic string // empty if the name is illegal: it may be a part of a message
 	class guard.Class
-	rest  bool // of many topics, without their names
+	rest  bool // of many topics, which the line does not name
 }
 
 func (k failureKind) together() failureKind { return failureKind{class: k.class, rest: true} }
@@ -59,8 +59,8 @@ func (n *notices) close() {
 	n.furtherTopics.close()
 }
 
-// mayName reports whether a line about a topic is said that comes when something changes, and
-// counts it if not.
+// mayName reports whether a line about a change of a topic may be logged. If not, it
+// counts the line.
 func (n *notices) mayName(topic, about string) bool {
 	if n.topics.mayName(topic, about, false) {
 		return true
@@ -77,17 +77,17 @@ func (n *notices) sayFurtherWait(why string, messages int, _ struct{}) {
 	n.log.Warnf("%d messages for further topics wait, or are held and tried again until it passes: %s", messages, why)
 }
 
-// What lines about a topic are about.
+// The subjects of lines about a topic.
 const (
 	aboutLimits  = "limits"
 	aboutBreaker = fieldBreaker
 )
 
-// noticeInterval is how often what lasts is said again.
+// noticeInterval is the time between two lines about a state that lasts.
 const noticeInterval = time.Minute
 
-// start warns of what can go wrong with a config that works. Where it is not obvious,
-// it also says which message goes where.
+// start logs warnings about a config that works. If it is not obvious, it also logs
+// which messages go where.
 func (n *notices) start(c clientConfig, around position, policy batching, deadLetter bool) {
 	for _, text := range warnings(c, around.Output, policy, deadLetter) {
 		n.log.Warn(text)
@@ -97,7 +97,7 @@ func (n *notices) start(c clientConfig, around position, policy batching, deadLe
 	}
 }
 
-// warnings returns what can go wrong with a config that works.
+// warnings returns warnings about a config that works.
 func warnings(c clientConfig, around errorrouting.Output, policy batching, deadLetter bool) (texts []string) {
 	warn := func(text string, args ...any) { texts = append(texts, fmt.Sprintf(text, args...)) }
 	switch c.acks {
@@ -128,9 +128,9 @@ func warnings(c clientConfig, around errorrouting.Output, policy batching, deadL
 	return texts
 }
 
-// rules logs the limits of a topic when they are read first, and when they changed.
+// rules logs the limits of a topic, when they are first read and when they change.
 func (n *notices) rules(old, now *guard.Rules, maxMessageBytes int) {
-	if now == nil || errors.Is(now.Unknown, kgo.ErrClientClosed) { // forgotten, out of use for long; or not read at a shutdown
+	if now == nil || errors.Is(now.Unknown, kgo.ErrClientClosed) { // forgotten after an hour without use, or not read because of a shutdown
 		return
 	}
 	changed, unknown := old != nil && (old.Known || now.Known), !now.Known && !now.Missing()
@@ -185,8 +185,8 @@ func (n *notices) requestLimit(own, limit int) {
 	}
 }
 
-// learned warns that a topic, whose configs can't be read, rejects messages from a size
-// on.
+// learned warns that a topic rejects messages above a size, while its configs can't be
+// read.
 func (n *notices) learned(topic string, bytes int) {
 	if !n.mayName(topic, aboutLimits) {
 		return
@@ -194,13 +194,14 @@ func (n *notices) learned(topic string, bytes int) {
 	n.log.Warnf("Topic %s rejects messages from %d bytes on, as its rejections show: larger ones are sent alone, so that no other message is rejected with them", topic, bytes)
 }
 
-// refusesNewest says that brokers close the connection on the newest ApiVersions request.
+// refusesNewest logs that brokers close the connection on the newest ApiVersions
+// request.
 func (n *notices) refusesNewest() {
 	n.log.Errorf("Brokers close the connection on an ApiVersions request of version 5 (KIP-1242), and answer to older ones: set %s to %s", fieldMaxVersions, OlderVersions)
 }
 
-// waiting logs why messages wait: when it begins, once a minute while it lasts, and
-// when it is over or given up.
+// waiting logs the reason why messages wait: at its beginning, once a minute while it
+// lasts, and at its end or when messages are given up.
 func (n *notices) waiting(w guard.Waiting) {
 	switch {
 	case w.Over:
@@ -232,7 +233,8 @@ func (n *notices) waiting(w guard.Waiting) {
 	}
 }
 
-// because returns a cause as the end of a line, without a full stop: more may follow.
+// because returns a cause as the end of a line. It removes the full stop, since more
+// text may follow.
 func because(cause error) string {
 	if cause == nil {
 		return ""
@@ -240,12 +242,12 @@ func because(cause error) string {
 	return ": " + strings.TrimSuffix(cause.Error(), ".")
 }
 
-// uncertain warns of messages that are reported with an unknown outcome.
+// uncertain warns of messages that may have been written.
 func (n *notices) uncertain(unknown, all int) {
 	n.log.Warnf("%d of the %d messages of a batch may have been written or not: sending them again may duplicate them", unknown, all)
 }
 
-// childFails says that messages wait for a child output.
+// childFails logs that messages wait for a child output.
 func (n *notices) childFails(field string, messages int, err error) {
 	n.log.Warnf("The output of %s did not take %d messages, which are tried again while their batches wait: %v", field, messages, err)
 }
@@ -254,7 +256,7 @@ func (n *notices) childTakes(field string) {
 	n.log.Infof("The output of %s takes messages again", field)
 }
 
-// childGaveUp says that messages are missing in a child output.
+// childGaveUp logs that messages are missing in a child output.
 func (n *notices) childGaveUp(field string, messages int, err error) {
 	n.log.Errorf("The output of %s did not take %d messages for too long, and they are missing there: %v", field, messages, err)
 }
@@ -272,7 +274,7 @@ func kindOf(f *guard.Failure) failureKind {
 	return failureKind{topic: f.Topic, class: f.Class}
 }
 
-// deadLettered says that the dead-letter output took a message.
+// deadLettered logs that the dead-letter output took a message.
 func (n *notices) deadLettered(f *guard.Failure) { n.letters.add(kindOf(f), 1, f) }
 
 func (n *notices) sayDeadLettered(kind failureKind, messages int, last *guard.Failure) {
@@ -287,7 +289,7 @@ func (n *notices) sayDeadLettered(kind failureKind, messages int, last *guard.Fa
 	n.log.Warnf("%d messages for topic %s failed for good, and are in the output of %s: %v", messages, kind.topic, fieldDeadLetter, last)
 }
 
-// breakerHolds says that a topic is held because too many messages for it fail.
+// breakerHolds logs that a topic is held because too many messages for it fail.
 func (n *notices) breakerHolds(topic string, failed, of int, last *guard.Failure) {
 	if topic == "" {
 		n.log.Errorf("%d of the last %d messages have no legal topic. The failed ones are held, and do not go to %s: see %s", failed, of, fieldDeadLetter, fieldBreaker)
@@ -310,7 +312,7 @@ func (n *notices) breakerCloses(topic string) {
 	n.log.Infof("Messages for topic %s are not held any more by %s", topic, fieldBreaker)
 }
 
-// unreportable says that a message is held that can't be reported.
+// unreportable logs that a message is held since it can't be reported.
 func (n *notices) unreportable(f *guard.Failure) { n.held.add(kindOf(f), 1, f) }
 
 func (n *notices) sayUnreportable(kind failureKind, tries int, last *guard.Failure) {
@@ -325,7 +327,7 @@ func (n *notices) sayUnreportable(kind failureKind, tries int, last *guard.Failu
 	n.log.Errorf("Messages failed that can't be reported without a loss, and are held and tried again until they pass (%d times since the last such line). %s: %s", tries, advice, text)
 }
 
-// notPermanent says that a message is held because its class is not permanent.
+// notPermanent logs that a message is held since its class is not permanent.
 func (n *notices) notPermanent(f *guard.Failure) { n.others.add(kindOf(f), 1, f) }
 
 func (n *notices) sayNotPermanent(kind failureKind, tries int, last *guard.Failure) {

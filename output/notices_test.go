@@ -21,7 +21,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
-// lines is a logger, and what it wrote.
+// lines is a logger, and its lines.
 func lines() (*service.Logger, *streamtest.Log) {
 	log := &streamtest.Log{}
 	return service.NewLoggerFromSlog(slog.New(slog.NewTextHandler(log, nil))), log
@@ -54,7 +54,7 @@ func TestDeadLettersAreSaidAtABoundedRate(t *testing.T) {
 	})
 }
 
-// Names of topics that are made of messages have no bound.
+// If topics are made of messages, their number has no bound.
 func TestFailuresOfManyTopicsAreSaidTogether(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -74,8 +74,8 @@ func TestFailuresOfManyTopicsAreSaidTogether(t *testing.T) {
 	})
 }
 
-// What waits for many topics, and what changes of many, is said of twenty, and of the others
-// together, once a minute. What was named is named to its end, and gives its place away then.
+// Lines name twenty topics that wait or change. The others share a line once a minute.
+// A named topic keeps its place until its state ends.
 func TestNoticesOfManyTopicsAreBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -174,7 +174,7 @@ func TestAClusterWithoutProducerIDsIsSaid(t *testing.T) {
 	require.Equal(t, 1, text.Count("level=WARN", "The cluster has no producer IDs, so that idempotent_write has no effect"))
 }
 
-// Which right is missing is said only where one is.
+// The text names a missing right only if a right is missing.
 func TestWhyLimitsAreNotKnown(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -192,7 +192,7 @@ func TestWhyLimitsAreNotKnown(t *testing.T) {
 	}
 }
 
-// At a shutdown the client ends while it reads limits: that is no news.
+// A shutdown may end the client while it reads limits. That is not logged.
 func TestALimitThatIsNotReadAtAShutdownIsNotSaid(t *testing.T) {
 	t.Parallel()
 	log, text := lines()

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// FuzzDeadLetterIsOneLine has topics, keys and headers of any kind. Each dead letter in a
-// file is one line of JSON, and each error is one of printable characters.
+// FuzzDeadLetterIsOneLine writes messages with any topic, key and headers. Each dead
+// letter in a file is one line of JSON. Each error is one line of printable characters.
 func FuzzDeadLetterIsOneLine(f *testing.F) {
 	for _, text := range []string{"", "t", "a\nb", "a\r\n{}", "\x1b[31m", "\u2028", "\xff\xfe", "\x00", `"`, "${! content() }", strings.Repeat("t", 300)} {
 		f.Add(text, text, text)

@@ -9,40 +9,39 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
-// What a user of a composition gets, in the words of docs/compositions.md.
+// The outcomes for a user of a composition, in the words of docs/compositions.md.
 const (
 	// exact: each good message is in the topic once, each bad one is in the
 	// dead letters once, and the input has an acknowledgement for all.
 	exact = "exact"
-	// told: the input hears exactly which messages failed. The rest is exact.
+	// told: the input is told which messages failed. The rest is exact.
 	told = "the input is told of exactly the failed"
-	// toldAll: the input hears that whole transactions failed, of which the
-	// good messages are delivered: sent again, these are duplicates.
+	// toldAll: the input is told that whole transactions failed, though their good
+	// messages are delivered. If it sends them again, they are duplicates.
 	toldAll = "the input is told that good messages failed, too"
-	// forEver: the failed messages, and they alone, are sent again for ever.
-	// What comes after them may wait as long, since these are sent
-	// first.
+	// forEver: only the failed messages are sent again, for ever. Later messages may
+	// wait for them.
 	forEver = "exactly the failed are sent again for ever"
-	// duplicates: the same, but good messages are sent again along with them.
+	// duplicates: the same, but good messages are sent again with them.
 	duplicates = "duplicates, for ever"
-	// mayDuplicate is duplicates or forEver, as it comes: which messages are in
-	// one batch depends on when the input has them.
+	// mayDuplicate: duplicates or forEver. That depends on which messages the input
+	// puts into one batch.
 	mayDuplicate = may + duplicates
 	may          = "perhaps "
 	// diverted: good messages are in the dead letters as well as in the topic.
 	diverted = "good messages are dead-lettered, too"
 	// dropped: the failed messages are gone, on purpose. The rest is exact.
 	dropped = "exactly the failed are dropped"
-	// lost: a message is acknowledged that is nowhere.
+	// lost: an acknowledged message is nowhere.
 	lost = "lost"
 )
 
-// variant is what else a config has, besides a composition: a column of the table.
+// variant is a further part of a config: a column of the table.
 type variant struct {
 	name       string
-	processors []string // of the pipeline
-	// batches makes of the composition's batches those that have the same in
-	// them once they are processed. Without many, each is of one message.
+	processors []string // in the pipeline
+	// batches changes the batches of the composition so that they are the original ones
+	// once they are processed. Without many, each has one message.
 	batches  func(batches [][]string, many bool) [][]string
 	resource bool // the output is a resource
 }
@@ -67,7 +66,7 @@ func asTheyAre(batches [][]string, many bool) [][]string {
 	return ones
 }
 
-// withDropped has a message for the filter before the others of each batch.
+// withDropped adds a message for the filter before the others of each batch.
 func withDropped(batches [][]string, many bool) [][]string {
 	var all [][]string
 	for i, b := range batches {
@@ -76,7 +75,7 @@ func withDropped(batches [][]string, many bool) [][]string {
 	return asTheyAre(all, many)
 }
 
-// inLines has the first two messages of each batch in one, or all of them.
+// inLines joins the first two messages of each batch, or all of them, into one.
 func inLines(batches [][]string, many bool) [][]string {
 	var all [][]string
 	for _, b := range batches {
@@ -89,7 +88,7 @@ func inLines(batches [][]string, many bool) [][]string {
 	return all
 }
 
-// messages is what becomes of a content, in any variant.
+// messages returns the messages that a content becomes, in any variant.
 func messages(content string) []deliverycheck.Message {
 	var all []deliverycheck.Message
 	for _, line := range strings.Split(content, "\n") {
@@ -106,8 +105,8 @@ func messages(content string) []deliverycheck.Message {
 	return all
 }
 
-// run runs a stream in the composition, until it ends or has seen enough, and
-// returns what became of its messages.
+// run runs a stream in the composition until it ends, or until it has failed often
+// enough. It returns the outcome of its messages.
 func (comp *composition) run(t *testing.T, v variant, many, replay, dead bool) (got, detail string) {
 	t.Helper()
 	c := newCluster(t)
@@ -133,8 +132,8 @@ func (comp *composition) run(t *testing.T, v variant, many, replay, dead bool) (
 	return outcome(s, c.Values("t"), ended)
 }
 
-// outcome says what became of the messages of a stream, given what is in the
-// topic, and whether the stream came to its end.
+// outcome returns the outcome of a stream from the values of the topic, and whether the
+// stream ended.
 func outcome(s *streamtest.Stream, topic map[string]int, ended bool) (got, detail string) {
 	l := s.Checker(topic, messages)
 	n := l.Tally()
@@ -193,7 +192,7 @@ func btoi(b bool) int {
 	return 0
 }
 
-// short cuts the runs of filler out of a text.
+// short shortens runs of filler in a text.
 func short(text string) string {
 	for _, filler := range []string{big, strings.Repeat("B", 100)} {
 		text = strings.ReplaceAll(text, filler, "B..")

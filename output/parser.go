@@ -11,26 +11,26 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 )
 
-// parser reads fields, and notes all mistakes in them.
+// parser reads fields, and collects all mistakes in them.
 type parser struct {
 	conf   *service.ParsedConfig
-	prefix string // of the fields' names in errors
+	prefix string // before the names of fields in errors
 	found  *mistakes
 	// linting is set for the linter, which runs together with Benthos' own.
 	linting bool
 }
 
-// mistakes is what parsers of one config have found.
+// mistakes are the mistakes that all parsers of a config have found.
 type mistakes struct {
 	all    []mistake
-	fields map[string]struct{} // that they are in
+	fields map[string]struct{} // fields with a mistake
 }
 
-// mistake is one of them.
+// mistake is one mistake.
 type mistake struct {
-	field string // of the output, empty where none is known
+	field string // of the output, empty if unknown
 	text  string
-	// across is set if two fields exclude each other, and each may be right.
+	// across is set if two fields exclude each other, while each alone may be right.
 	across bool
 }
 
@@ -40,7 +40,7 @@ func newParser(conf *service.ParsedConfig) *parser {
 	return &parser{conf: conf, found: &mistakes{fields: map[string]struct{}{}}}
 }
 
-// in returns the parser of an object field's fields.
+// in returns the parser of the fields of an object.
 func (p *parser) in(field string) *parser { return p.of(p.conf.Namespace(field), field) }
 
 // of returns the parser of an object, which is the value of field.
@@ -48,7 +48,7 @@ func (p *parser) of(conf *service.ParsedConfig, field string) *parser {
 	return &parser{conf: conf, prefix: p.prefix + field + ".", found: p.found, linting: p.linting}
 }
 
-// fail notes a mistake in a field. The text goes on where the field's name ends.
+// fail adds a mistake in a field. The text follows the name of the field.
 func (p *parser) fail(field, text string, args ...any) {
 	p.note(false, field, text, args...)
 }
@@ -64,8 +64,8 @@ func (p *parser) note(across bool, field, text string, args ...any) {
 	p.found.all = append(p.found.all, mistake{topField(name), name + " " + fmt.Sprintf(text, args...), across})
 }
 
-// topField returns the field of the output that a name such as sasl[0].mechanism
-// is in.
+// topField returns the field of the output that contains a field such as
+// sasl[0].mechanism.
 func topField(name string) string {
 	if i := strings.IndexAny(name, ".["); i >= 0 {
 		return name[:i]
@@ -117,8 +117,8 @@ func parse[T any](p *parser, field string, get func(...string) (T, error)) T {
 	return v
 }
 
-// around matches what the config parser adds to a mistake: the field, which the text
-// already has, and a position in a text that the user does not see.
+// around matches text that the config parser adds to a mistake: the field, which the
+// text already has, and a position in a text that the user does not see.
 var around = regexp.MustCompile(`^field '[^']*': |yaml: unmarshal errors:\s*|line \d+: |^\(\d+,\d+\) |failed to parse (interpolated field|bloblang mapping) '[^']*': `)
 
 func plain(err error) string { return around.ReplaceAllString(err.Error(), "") }
@@ -131,9 +131,9 @@ func optional[T any](p *parser, field string, get func(...string) (T, error)) (v
 	return v
 }
 
-// mapping is optional for a field with a mapping or an interpolation in it. Benthos'
-// own linter looks at these, too, and knows the functions and methods of the
-// environment, which ours does not.
+// mapping is optional for a field with a mapping or an interpolation. When linting, it
+// leaves mistakes to Benthos' own linter, which knows the functions and methods of the
+// environment.
 func mapping[T any](p *parser, field string, get func(...string) (T, error)) (v T) {
 	if !p.has(field) {
 		return v
@@ -153,7 +153,7 @@ func (p *parser) string(field string) string    { return parse(p, field, p.conf.
 func (p *parser) strings(field string) []string { return parse(p, field, p.conf.FieldStringList) }
 func (p *parser) bool(field string) bool        { return parse(p, field, p.conf.FieldBool) }
 
-// duration reads a duration that must be within bounds.
+// duration reads a duration within bounds.
 func (p *parser) duration(field string, least, most time.Duration) time.Duration {
 	d := p.durationOf(field, p.string(field))
 	if p.fine(field) && (d < least || d > most) {
@@ -170,7 +170,7 @@ func (p *parser) durationOf(field, text string) time.Duration {
 	return d
 }
 
-// brief is 15m instead of 15m0s.
+// brief returns 15m in place of 15m0s.
 func brief(d time.Duration) string {
 	text := strings.TrimSuffix(d.String(), "m0s")
 	if text != d.String() {
@@ -179,7 +179,7 @@ func brief(d time.Duration) string {
 	return strings.TrimSuffix(text, "h0m") + map[bool]string{true: "h"}[strings.HasSuffix(text, "h0m")]
 }
 
-// moreThanZero reads a duration that must be.
+// moreThanZero reads a duration above 0.
 func (p *parser) moreThanZero(field string) time.Duration {
 	d := p.durationOf(field, p.string(field))
 	if p.fine(field) && d <= 0 {
@@ -197,7 +197,7 @@ func (p *parser) orZero(field string) time.Duration {
 	return d
 }
 
-// int reads a number that must be at least least.
+// int reads a number of at least least.
 func (p *parser) int(field string, least int) int {
 	n := parse(p, field, p.conf.FieldInt)
 	if p.fine(field) && n < least {
@@ -215,7 +215,7 @@ func (p *parser) share(field string) float64 {
 	return f
 }
 
-// bytes reads a size such as "1MiB" that must be within bounds.
+// bytes reads a size such as "1MiB" within bounds.
 func (p *parser) bytes(field string, least, most uint64) int {
 	text := p.string(field)
 	n, err := humanize.ParseBytes(text)

@@ -11,13 +11,11 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/guard"
 )
 
-// lasting are the classes that are permanent by default. Package guard does not
-// retry some of their failures, whatever the config says: those that it finds
-// without sending the record.
+// lasting are the classes that are permanent by default. Package guard never retries a
+// failure of these that it finds without sending the record, whatever the config says.
 var lasting = []guard.Class{guard.SizeExceeded, guard.InvalidRecord, guard.Unroutable}
 
-// notPermanent returns those of the lasting classes that the config leaves out of
-// permanent.
+// notPermanent returns the lasting classes that the config's permanent lacks.
 func notPermanent(permanent []guard.Class) (out []guard.Class) {
 	for _, c := range lasting {
 		if !slices.Contains(permanent, c) {

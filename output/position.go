@@ -37,7 +37,7 @@ func OnConfigParse(conf *service.ParsedConfig) error {
 	return nil
 }
 
-// stalls is the error for a batching in a child output without a period.
+// stalls is the error about a batching without a period in a child output.
 func stalls(path string) error {
 	return fmt.Errorf("%s waits for a number of messages, of which there may never be enough while their batch waits for it: set its period", path)
 }
@@ -48,7 +48,7 @@ var parsed struct {
 	outputs []errorrouting.Output
 }
 
-// position is where an output is in the config.
+// position is the position of an output in the config.
 type position struct {
 	errorrouting.Output
 	whole bool // the config was read, else only the path is known

@@ -15,8 +15,8 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
-// What works and yet loses something is not for the linter to refuse, but for
-// the log to say.
+// A config that works but loses something passes the linter. The log warns of it at the
+// start.
 func TestTheLogSaysWhatAConfigLosesAtTheStart(t *testing.T) {
 	t.Parallel()
 	const (
@@ -73,8 +73,8 @@ func TestTheLogSaysWhatAConfigLosesAtTheStart(t *testing.T) {
 	}
 }
 
-// parsedAs has the outputs of a stream find the config that they are in, as those
-// of a program do. The labels of the outputs must be those of no other test.
+// parsedAs makes the outputs of a stream know their position in the config, as in a
+// program. No other test may use the same labels.
 func parsedAs(t *testing.T, output, resources string) {
 	t.Helper()
 	spec := service.NewConfigSpec().Fields(service.NewAnyField("output"), service.NewAnyListField("output_resources").Optional(), service.NewAnyField("pipeline").Optional())
@@ -83,8 +83,8 @@ func parsedAs(t *testing.T, output, resources string) {
 	require.NoError(t, OnConfigParse(conf))
 }
 
-// In a fallback, wherever the output is in it: each failed message goes on alone,
-// with its own text, or the log says at the start that it does not.
+// In a fallback, each failed message goes to the next output alone, with its own text.
+// Where that can't be, the log says so at the start.
 func TestFailuresInAFallback(t *testing.T) { //nolint:paralleltest // what OnConfigParse learns is of the program
 	const notExact = "When a message fails, the fallback around this output may get its whole batch"
 	guarded := func(c *cluster, label string, more ...string) string {
@@ -92,13 +92,13 @@ func TestFailuresInAFallback(t *testing.T) { //nolint:paralleltest // what OnCon
 	}
 	for _, test := range []struct {
 		name string
-		// output and resources have GUARDED where the output goes, with an
-		// indent of 4.
+		// output and resources have GUARDED in the place of the output, with an indent
+		// of 4.
 		output, resources string
 		lines             []string
 		template          bool // the output is in the template "guarded"
-		parsed            bool // the output finds its place in the config
-		said              bool // that it is not exact
+		parsed            bool // the output knows its position in the config
+		said              bool // the log says that it is not exact
 		exact             bool
 	}{
 		{name: "first", output: "fallback:\n  -GUARDED\n  - capture: {}", exact: true},
@@ -172,9 +172,8 @@ func TestUnroutedFailuresArePaced(t *testing.T) {
 	require.Less(t, time.Until(p.until), time.Minute, "and are short again after a quiet time")
 }
 
-// A switch makes of an error for a batch one that names messages, and Benthos finds
-// them by position: what fails there is held until it passes, and nothing is lost
-// or duplicated.
+// A switch turns an error for a batch into one that lists messages, by position. So
+// failed messages are held there until they pass, and none is lost or duplicated.
 func TestWhatCantBeReportedIsHeld(t *testing.T) {
 	t.Parallel()
 	for _, replay := range []bool{false, true} {
@@ -197,8 +196,8 @@ func TestWhatCantBeReportedIsHeld(t *testing.T) {
 	}
 }
 
-// What fails behind a dedupe of the pipeline is dropped by it when the input sends
-// it again. With a dead_letter that is what is given up.
+// A dedupe in the pipeline drops a failed message that the input sends again. With
+// dead_letter, that can happen only to messages that are given up.
 func TestNothingIsLostBehindADedupe(t *testing.T) { //nolint:paralleltest // what OnConfigParse learns is of the program
 	const dedupe = "dedupe: { cache: seen, key: '${! content() }' }"
 	for name, lines := range map[string][]string{
@@ -218,7 +217,7 @@ func TestNothingIsLostBehindADedupe(t *testing.T) { //nolint:paralleltest // wha
 			if name == "given up" {
 				told = "dead_letter gets the classes that permanent names, and nothing that may have been written: size_exceeded: "
 			}
-			when(s, told, func() { // the topic takes it once its limit is raised
+			when(s, told, func() { // the topic takes it when its limit is raised
 				_, _ = c.Admin.AlterTopicConfigs(t.Context(), setConfig("max.message.bytes", "1000000"), "t")
 			})
 			require.True(t, s.Run(t, t.Context(), output))

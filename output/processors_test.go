@@ -14,8 +14,8 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
-// Processors that change what is where in a batch: after each, Benthos has for a
-// message the tags of another one.
+// Processors that change the positions of messages in a batch. After each, a message
+// may have the tags of another one.
 const (
 	drops      = `mapping: 'root = if content().has_prefix("drop") { deleted() }'`
 	multiplies = `unarchive: { format: lines }`
@@ -23,9 +23,9 @@ const (
 
 const quickRetry = "retry: { initial_interval: 1ms, max_interval: 10ms }"
 
-// Without a fallback and a dead_letter, what fails comes again until it passes.
-// Whatever the pipeline did to the batch, nothing of it may be acknowledged that
-// is not in the topic.
+// Without fallback and dead_letter, a failed message comes again until it passes.
+// Whatever the pipeline did to its batch, no message may be acknowledged before it is
+// in the topic.
 func TestProcessorsInThePipelineLoseNothing(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -47,7 +47,7 @@ func TestProcessorsInThePipelineLoseNothing(t *testing.T) {
 				if twice {
 					processors = append(processors, test.processor)
 				}
-				// The topic of what is bad is illegal at first.
+				// The topic of the bad messages is illegal at first.
 				s := &streamtest.Stream{Config: streamtest.Config{Replay: true, Processors: append(processors, "mapping: 'meta try = counter()'")}, Batches: [][]string{test.batch}}
 				topic := `topic: '${! if content().has_prefix("bad") && @try.number() < 12 { "a b" } else { "t" } }'`
 				require.True(t, s.Run(t, t.Context(), c.alone(topic, quickRetry)))
@@ -61,7 +61,7 @@ func TestProcessorsInThePipelineLoseNothing(t *testing.T) {
 	}
 }
 
-// The same for what is held and given up, though there is a dead_letter.
+// The same for messages that are held and given up, although there is a dead_letter.
 func TestAGivenUpMessageIsNotLostBehindAFilter(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -80,15 +80,15 @@ func TestAGivenUpMessageIsNotLostBehindAFilter(t *testing.T) {
 	require.Empty(t, s.Captured())
 }
 
-// A child takes letters through processors of its own, and fails for a while, for
-// one message or for all, saying which or not.
+// A child with processors of its own fails for a while, for one message or for all. Its
+// error may list the messages or not.
 func TestDeadLettersAreNotLostToTheChildsProcessors(t *testing.T) {
 	t.Parallel()
 	batch := []string{"m0", "bad-a", "bad-b", "bad-c", "m1", "bad-d"}
 	bad := []string{"bad-a", "bad-b", "bad-c", "bad-d"}
 	for _, child := range []struct {
 		name, yaml string
-		want       []string // what must have arrived, whole or as a part of a message
+		want       []string // contents that must arrive, whole or as a part of a message
 	}{
 		{"none", "capture: {}", bad},
 		{"a filter", "capture: {}\nprocessors: [ { mapping: 'root = if content() == \"bad-a\" { deleted() }' } ]", bad[1:]},
@@ -127,7 +127,7 @@ func TestDeadLettersAreNotLostToTheChildsProcessors(t *testing.T) {
 	}
 }
 
-// failing is a child that fails as often as left says.
+// failing is a child that fails so often.
 type failing struct {
 	how  string
 	mu   sync.Mutex
@@ -151,8 +151,8 @@ func (f *failing) refuse(batch service.MessageBatch) error {
 	return down
 }
 
-// A letter that the child refuses for good holds up its own batch, and no other
-// letter; there are few lines about it.
+// A letter that the child always rejects delays only its own batch. There are few log
+// lines about it.
 func TestALetterThatIsRefusedForGoodDoesNotHoldUpOthers(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -224,8 +224,8 @@ func TestAChildThatMayWaitForEverIsRefused(t *testing.T) {
 	}
 }
 
-// A dead_letter that leads back to its own output: the letter goes round once, and
-// then is held like one that its output never takes. Nothing else waits for it.
+// A dead_letter leads back to its own output. The letter comes back once, and is then
+// held like one that its output never takes. No other message waits for it.
 func TestALetterThatComesBackIsHeld(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
@@ -245,9 +245,8 @@ func TestALetterThatComesBackIsHeld(t *testing.T) {
 	require.NotContains(t, s.Acked(), 0)
 }
 
-// A processor of the child that remembers what it has seen takes a letter that is
-// tried again for another one of the same, and drops it. The log says so at the
-// start.
+// A dedupe in the child drops a letter that passed it, failed, and is tried again. The
+// log warns of it at the start.
 func TestADedupeInTheChildLosesWhatIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)

@@ -14,8 +14,8 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
-// A broker that answers REBOOTSTRAP_REQUIRED (KIP-1102) is left for what the seed
-// address leads to by then, which is another cluster.
+// A broker answers REBOOTSTRAP_REQUIRED (KIP-1102). The output then goes to the seed
+// address, which leads to another cluster by now.
 func TestRebootstrapGoesToTheSeedsAnew(t *testing.T) {
 	t.Parallel()
 	before, after := newCluster(t, kfake.ClusterID("before")), newCluster(t, kfake.ClusterID("after"))

@@ -69,7 +69,7 @@ func (c *recordConfig) fill(r *kgo.Record, i int, msg *service.Message, nullKey,
 			return invalid(failed, fieldKey)
 		}
 		if r.Key == nil {
-			r.Key = []byte{} // null is for null_key to say
+			r.Key = []byte{} // only null_key makes it null
 		}
 	}
 	if null, f := nullKey.isTrue(i); f != nil {
@@ -122,8 +122,8 @@ func newCheck(field string, mapping *bloblang.Executor, batch service.MessageBat
 	return c
 }
 
-// isTrue runs the check on a message of the batch. Its errors have no part of
-// the message in them.
+// isTrue runs the check on a message of the batch. Its errors quote no part of the
+// message.
 func (c check) isTrue(i int) (bool, *guard.Failure) {
 	if c.run == nil {
 		return false, nil

@@ -18,7 +18,7 @@ var update = flag.Bool("update", false, "rewrite docs/reference.md")
 
 const referenceFile = "../docs/reference.md"
 
-// docs/reference.md is generated from the spec, and from it alone.
+// docs/reference.md is generated from the spec alone.
 func TestReferenceIsUpToDate(t *testing.T) {
 	t.Parallel()
 	want := reference(t)
@@ -30,8 +30,8 @@ func TestReferenceIsUpToDate(t *testing.T) {
 	require.Equal(t, string(want), string(have), "docs/reference.md is not what the spec says. Run: go test ./output -run TestReferenceIsUpToDate -update")
 }
 
-// specField is a field as Benthos describes it in JSON, which has what the
-// template data has not: whether it is optional, advanced or deprecated.
+// specField is a field, as Benthos describes it in JSON. The template data lacks some
+// of it: whether a field is optional, advanced or deprecated.
 type specField struct {
 	Name         string
 	Type         string
@@ -98,7 +98,7 @@ type fieldGroup struct {
 	fields []specField
 }
 
-// grouped returns the fields by what they are about. The spec has them in that order.
+// grouped returns the fields by group. The spec has them in that order.
 func grouped(t *testing.T, fields []specField) (groups []fieldGroup) {
 	begins := map[string]string{fieldSeedBrokers: "Connection", fieldTopic: "Record", fieldMaxInFlight: "Producer", fieldTopicRules: "Failures"}
 	for _, f := range fields {
@@ -126,12 +126,11 @@ func walkReference(fields []specField, prefix string, do func(string, specField)
 	}
 }
 
-// crossReference is a link into a documentation that is not this one, in the
-// fields that come with Benthos.
+// crossReference is a link into another documentation, in the fields that come with
+// Benthos.
 var crossReference = regexp.MustCompile(`(?:xref|https?):[^\s\[\]]*\[([^\]^]*)\^?\]`)
 
-// allOptional reports whether a field is an object that need not be given, since
-// nothing in it need be.
+// allOptional reports whether an object may be left out, since each field in it may be.
 func allOptional(f specField) bool {
 	for _, child := range f.Children {
 		if child.Default == nil && !child.IsOptional {

@@ -8,11 +8,11 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 )
 
-// resource is the resource that an output is: the streams API may replace it by
-// another one, also while messages are held.
+// resource is the resource that the output is. The streams API may replace it, even
+// while messages are held.
 type resource struct {
 	mgr   *service.Resources
-	label string // empty for an output that is no resource
+	label string // empty if the output is no resource
 }
 
 func resourceOf(mgr *service.Resources) resource {

@@ -29,7 +29,7 @@ type reporter struct {
 	// unreportable holds failed messages where any error would lose some. It is
 	// nil elsewhere.
 	unreportable *holder
-	letters      []guard.Class // that dead_letter takes, which are not held
+	letters      []guard.Class // that dead_letter takes; these are not held
 }
 
 func newReporter(c clientConfig, around position, policy batching, deadLetter bool, n *notices, m *metrics) *reporter {
@@ -137,12 +137,12 @@ func headline(verdicts []guard.Verdict, failed []int, all int) error {
 	return fmt.Errorf("%w (%d of %d messages failed: %s)", first, len(failed), all, text)
 }
 
-// pacer has growing pauses between repetitions. The pause is short again after a quiet
+// pacer makes pauses between repetitions. They grow, and are short again after a quiet
 // time.
 type pacer struct {
 	mu      sync.Mutex
 	backOff *backoff.ExponentialBackOff
-	until   time.Time // the end of the latest pause
+	until   time.Time // end of the latest pause
 }
 
 func newPacer(retry guard.Retry) *pacer {

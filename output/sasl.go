@@ -28,7 +28,7 @@ type mechanisms struct {
 
 	mu      sync.Mutex
 	current sasl.Mechanism
-	offered []string // by the broker that refused the last one
+	offered []string // by the broker that rejected the last mechanism
 }
 
 // newMechanisms returns nil if there are none.
@@ -59,9 +59,8 @@ func (m *mechanisms) use() sasl.Mechanism {
 // Name implements sasl.Mechanism.
 func (m *mechanisms) Name() string { return m.use().Name() }
 
-// Authenticate implements sasl.Mechanism. Its errors name the mechanism: that of
-// OAUTHBEARER for a refused token says no more than that the broker's answer was
-// unexpected.
+// Authenticate implements sasl.Mechanism. Its errors name the mechanism, since the text
+// for a rejected OAUTHBEARER token says only that the answer was unexpected.
 func (m *mechanisms) Authenticate(ctx context.Context, host string) (sasl.Session, []byte, error) {
 	one := m.use()
 	session, write, err := one.Authenticate(ctx, host)
@@ -85,8 +84,8 @@ func nameMechanism(name string, err error) error {
 	return fmt.Errorf("authenticating with SASL mechanism %s: check the credentials: %w", name, err)
 }
 
-// refused chooses a mechanism that the broker offers for the next connection, if one
-// of these is configured.
+// refused chooses the mechanism for the next connection: the first configured one that
+// the broker offers.
 func (m *mechanisms) refused(offered []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -99,8 +98,8 @@ func (m *mechanisms) refused(offered []string) {
 	}
 }
 
-// explain adds to the error of a rejected authentication what was tried, and what to
-// do.
+// explain adds to the error of a rejected authentication which mechanisms were tried,
+// and what to do.
 func (m *mechanisms) explain(err error) error {
 	if m == nil {
 		return err
@@ -140,7 +139,7 @@ type handshakeConn struct {
 	refused func(offered []string)
 
 	state  handshakeState
-	answer []byte // what has been read of it
+	answer []byte // the part that was read
 }
 
 type handshakeState int
@@ -155,7 +154,7 @@ func (c *handshakeConn) Write(request []byte) (int, error) {
 	// A request begins with its length in four bytes and its key in two.
 	if c.state == handshakeToCome && len(request) >= 6 {
 		switch kmsg.Key(binary.BigEndian.Uint16(request[4:])) {
-		case kmsg.ApiVersions: // comes before
+		case kmsg.ApiVersions: // it comes before the handshake
 		case kmsg.SASLHandshake:
 			c.state = handshakeAsked
 		default:
@@ -173,8 +172,8 @@ func (c *handshakeConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// hear takes a part of the answer to the handshake: its length in four bytes, the
-// request's number in four, and the answer itself.
+// hear reads a part of the answer to the handshake. The answer has four bytes with its
+// length, four with the number of its request, and the content.
 func (c *handshakeConn) hear(part []byte) {
 	c.answer = append(c.answer, part...)
 	if len(c.answer) < 4 {

@@ -12,7 +12,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 )
 
-// fieldTree is a field as Benthos describes it in JSON.
+// fieldTree is a field, as Benthos describes it in JSON.
 type fieldTree struct {
 	Name     string
 	Type     string
@@ -21,8 +21,8 @@ type fieldTree struct {
 	Children []fieldTree
 }
 
-// fieldTrees returns the fields of the output. They are parsed out of Benthos'
-// description of it, since a spec shows its fields in no other way.
+// fieldTrees returns the fields of the output, parsed from Benthos' JSON. A spec has no
+// other way to list its fields.
 var fieldTrees = sync.OnceValue(func() []fieldTree {
 	var spec struct {
 		Config struct{ Children []fieldTree }
@@ -48,7 +48,7 @@ func hasRule(field string) bool {
 	return f != nil && f.Linter == lintsOf(field)
 }
 
-// misspelt returns which fields may be meant by those that there are not.
+// misspelt returns the fields that were probably meant by unknown ones.
 func misspelt(fields map[string]any) []mistake { return misspeltIn(fieldTrees(), fields, "") }
 
 func misspeltIn(spec []fieldTree, fields map[string]any, prefix string) (found []mistake) {
@@ -77,7 +77,7 @@ func misspeltIn(spec []fieldTree, fields map[string]any, prefix string) (found [
 	return found
 }
 
-// elsewhere has the names that fields have in other software: the Java producer, librdkafka
+// elsewhere has the names of fields in other software: the Java producer, librdkafka
 // and Benthos' other Kafka outputs. Dots are underscores here.
 var elsewhere = map[string]string{
 	"addresses": fieldSeedBrokers, "brokers": fieldSeedBrokers, "bootstrap_servers": fieldSeedBrokers, "metadata_broker_list": fieldSeedBrokers,
@@ -91,8 +91,8 @@ var elsewhere = map[string]string{
 	"sasl_mechanism": fieldSASL, "sasl_username": fieldSASL, "sasl_password": fieldSASL, "sasl_jaas_config": fieldSASL,
 }
 
-// likeliest returns the field that a name is a letter off from, or the beginning of,
-// empty if there is none.
+// likeliest returns the field that an unknown name is closest to: one letter off, or
+// its beginning. It is empty if there is none.
 func likeliest(fields []fieldTree, name string) string {
 	for _, f := range fields {
 		if oneOff(name, f.Name) {
@@ -107,9 +107,8 @@ func likeliest(fields []fieldTree, name string) string {
 	return ""
 }
 
-// oneOff reports whether one name is the other with a letter more, a letter less,
-// another letter, or two that have changed places. Case does not count, and nor do
-// the hyphens and dots that other software has in the place of underscores.
+// oneOff reports whether two names differ by one letter more, less or changed, or by
+// two letters swapped. It ignores case, and takes hyphens and dots for underscores.
 func oneOff(a, b string) bool {
 	plain := strings.NewReplacer("-", "_", ".", "_")
 	a, b = plain.Replace(strings.ToLower(a)), plain.Replace(strings.ToLower(b))
@@ -120,7 +119,7 @@ func oneOff(a, b string) bool {
 	for i < len(a) && a[i] == b[i] {
 		i++
 	}
-	x, y := a[i:], b[i:] // where they begin to differ
+	x, y := a[i:], b[i:] // from the first difference on
 	switch {
 	case x == "":
 		return len(y) <= 1

@@ -27,8 +27,8 @@ func TestThrottlingIsLoggedAndCounted(t *testing.T) {
 	require.EqualValues(t, 1000, m.own()["kafka_guarded_throttled_ms"])
 }
 
-// throttle makes the broker impose a throttle with its next answer to a produce
-// request, which is one that the client retries.
+// throttle makes the broker throttle with its next answer to a produce request. That
+// request is rejected, and the client retries it.
 func (c *cluster) throttle(d time.Duration) {
 	c.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		resp := req.ResponseKind().(*kmsg.ProduceResponse)

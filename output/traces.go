@@ -27,11 +27,11 @@ func (t traces) into(ctx context.Context, batch service.MessageBatch) service.Me
 		return batch
 	}
 	traced := batch.Copy()
-	_ = t.wrapped.WriteBatch(ctx, traced) // it replaces them in place, and logs what fails
+	_ = t.wrapped.WriteBatch(ctx, traced) // it changes the messages in place, and logs errors
 	return traced
 }
 
-// noOutput is an output that takes all and does nothing.
+// noOutput is an output that takes all messages and drops them.
 type noOutput struct{}
 
 func (noOutput) Connect(context.Context) error                          { return nil }

@@ -12,7 +12,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
-// tracedBatch is a batch of which each message has a span of its own.
+// tracedBatch is a batch with a span for each message.
 func tracedBatch(contents ...string) service.MessageBatch {
 	batch := streamtest.Batch(contents...)
 	for i, m := range batch {
@@ -56,7 +56,7 @@ func TestTraceContextInTheContent(t *testing.T) {
 	c.Topic("t", 1)
 	o := c.output("topic: t", "inject_tracing_map: 'root.meta.span = this'")
 	batch := tracedBatch(`{"meta":{"id":1}}`)
-	_, err := batch[0].AsStructured() // it is parsed, and shared with the copy
+	_, err := batch[0].AsStructured() // parsed, and then shared with the copy
 	require.NoError(t, err)
 	require.NoError(t, o.WriteBatch(t.Context(), batch))
 	require.JSONEq(t, `{"meta":{"id":1,"span":{"traceparent":"`+traceparent0+`"}}}`, string(c.Log("t")[0].Value))

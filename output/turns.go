@@ -6,16 +6,17 @@ import (
 	"time"
 )
 
-// turns bounds how often a child that fails is tried: Benthos logs each write that fails,
-// and with many batches there may be thousands a minute. Until the child has taken a
-// write, and again once one has failed, writes go one at a time, with pauses. The first
-// that is taken ends that for all.
+// turns bounds how often a failing child is tried. Benthos logs each failed write, and
+// with many batches there may be thousands a minute.
+// So there are two modes. While the child takes writes, they run at the same time.
+// After one failed, and before the first one succeeded, writes go one at a time, with
+// pauses.
 type turns struct {
 	pauses func() func() (time.Duration, bool)
-	turn   chan struct{} // of capacity 1, filled while a write has its turn
+	turn   chan struct{} // of capacity 1, full while a write has its turn
 
 	mu    sync.Mutex
-	takes chan struct{} // closed while the child takes what it gets
+	takes chan struct{} // closed while the child takes writes
 	pause func() (time.Duration, bool)
 	next  time.Time // not before this time
 	err   error     // of the latest try
@@ -25,8 +26,8 @@ func newTurns(pauses func() func() (time.Duration, bool)) *turns {
 	return &turns{pauses: pauses, turn: make(chan struct{}, 1), takes: make(chan struct{})}
 }
 
-// try calls write in its turn, or as soon as ctx ends: what is under way at a shutdown
-// has one more try.
+// try calls write in its turn. When ctx ends it calls write at once: a batch that waits
+// at a shutdown has one more try.
 func (t *turns) try(ctx context.Context, write func() error) error {
 	t.mu.Lock()
 	takes := t.takes
@@ -53,8 +54,8 @@ func (t *turns) try(ctx context.Context, write func() error) error {
 	return err
 }
 
-// done notes how a write ended. Of those that began while the child took messages, and
-// fail together, the first alone sets a pause.
+// done enters the end of a write. If several writes that ran at the same time fail
+// together, only the first of them sets a pause.
 func (t *turns) done(err error, own bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -79,7 +80,7 @@ func (t *turns) done(err error, own bool) {
 	t.next = time.Now().Add(wait)
 }
 
-// latest returns the error of the latest try, nil if that was taken.
+// latest returns the error of the latest try, nil if it succeeded.
 func (t *turns) latest() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

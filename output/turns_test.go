@@ -15,8 +15,8 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
-// However many batches wait with a message that the child never takes, another batch
-// gets its turn.
+// Many batches may wait with a message that the child never takes. Another batch has
+// its turn all the same.
 func TestWhatAChildNeverTakesHoldsUpNothingElse(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -57,7 +57,7 @@ func (c *clientConfig) refusesNewest(ctx context.Context, seeds []string) bool {
 		c.callBrokers(ctx, seeds, kgo.MaxVersions(kversion.FromString(OlderVersions))) == nil
 }
 
-// callBrokers asks each broker of the cluster for something that takes no rights.
+// callBrokers sends each broker of the cluster a request that takes no rights.
 func (c *clientConfig) callBrokers(ctx context.Context, seeds []string, more ...kgo.Opt) error {
 	kafka, err := kgo.NewClient(slices.Concat(c.opts, []kgo.Opt{kgo.SeedBrokers(seeds...), kgo.WithLogger(nil)}, more)...)
 	if err != nil {

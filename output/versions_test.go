@@ -15,8 +15,8 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
-// closesOnNewest has the brokers close the connection on an ApiVersions request with the
-// cluster and the broker in it, as Azure Event Hubs and Tansu do, until it is mended.
+// closesOnNewest makes the brokers close the connection on the newest ApiVersions
+// request, as Azure Event Hubs and Tansu do, until mend is called.
 func closesOnNewest(c *kafkafake.Cluster) (mend func()) {
 	var mended atomic.Bool
 	c.ControlKey(int16(kmsg.ApiVersions), func(req kmsg.Request) (kmsg.Response, error, bool) {
@@ -49,7 +49,7 @@ func TestBrokersThatCloseOnTheNewestVersions(t *testing.T) {
 	s = &streamtest.Stream{Batches: [][]string{{"b"}}}
 	require.True(t, s.Run(t, t.Context(), c.alone("topic: t", "dead_letter: { drop: {} }", "max_versions: "+OlderVersions)))
 	require.Zero(t, s.Log.Count("KIP-1242"))
-	mend() // the reader is a client as any
+	mend() // else the reader's connection is closed, too
 	require.Equal(t, once("b"), c.Values("t"))
 }
 

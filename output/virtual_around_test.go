@@ -14,26 +14,26 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
-// surround decides on what surrounds the output. It was thought of later, and has
-// numbers of its own.
+// surround draws the outputs around the output. Its random numbers are its own, so that
+// older seeds still give the same plan.
 func (w *virtualStream) surround(r *rand.Rand) {
 	if r.IntN(3) == 0 {
 		w.report = []string{"takes", "fails", "hangs"}[r.IntN(3)]
 	}
-	if r.IntN(4) == 0 && w.shape != "fallback" { // of which its place would be guessed
+	if r.IntN(4) == 0 && w.shape != "fallback" { // in a fallback its position would be guessed
 		w.around = "switch"
 	}
 	if (w.shape == "dead_letter" || w.shape == "batching") && w.child != "takes a part" && r.IntN(3) == 0 {
 		w.onChild = []string{
 			", processors: [ split: { size: 1 } ]",
 			", processors: [ mapping: 'root = if content().length() == 0 { deleted() }' ]",
-			// An archive has the metadata of its first message alone.
+			// An archive has only the metadata of its first message.
 			", processors: [ split: { size: 1 }, archive: { format: lines }, unarchive: { format: lines } ]",
 		}[r.IntN(3)]
 	}
 	if w.shape == "dead_letter" && r.IntN(3) == 0 {
-		// The output "spy" has no write end with the shutdown, so that none may be
-		// for ever.
+		// A write to the output "spy" does not end with a shutdown. So no outage may
+		// last for ever.
 		w.outage, w.stops = 0, 1+r.IntN(3)
 		w.stopped = time.Duration(1+r.IntN(2000)) * []time.Duration{time.Millisecond, 30 * time.Millisecond}[r.IntN(2)]
 	}
@@ -69,7 +69,7 @@ func (w *virtualStream) run(config streamtest.Config) error {
 			return err
 		}
 		w.books.Lock()
-		for _, letters := range w.open { // no answer comes for them any more
+		for _, letters := range w.open { // they will not be answered any more
 			w.batch = append(w.batch, letters)
 		}
 		clear(w.open)
@@ -77,8 +77,8 @@ func (w *virtualStream) run(config streamtest.Config) error {
 	}
 }
 
-// take returns a batch to send: a new one, or one that is not done with. While
-// others are under way, and may come back, it waits.
+// take returns a new batch, or one that was not acknowledged. If there is none, it
+// waits while others are unanswered, since they may come back.
 func (w *virtualStream) take(ctx context.Context) (letters []letter, nth int, err error) {
 	for {
 		w.books.Lock()
@@ -110,7 +110,7 @@ func (w *virtualStream) take(ctx context.Context) (letters []letter, nth int, er
 	}
 }
 
-// answered takes the answer to a batch.
+// answered enters the answer to a batch.
 func (w *virtualStream) answered(nth int, err error) {
 	w.books.Lock()
 	defer w.books.Unlock()
@@ -128,7 +128,7 @@ func (w *virtualStream) answered(nth int, err error) {
 	}
 }
 
-// hear is the child of delivery_report.
+// hear is the output of delivery_report.
 func (w *virtualStream) hear(ctx context.Context, batch service.MessageBatch) error {
 	w.books.Lock()
 	w.told++
@@ -156,14 +156,14 @@ func (w *virtualStream) hear(ctx context.Context, batch service.MessageBatch) er
 		}
 		id, _, _ := strings.Cut(string(content), ".")
 		outcome, _ := m.MetaGet(metaOutcome)
-		if before := w.reports[id]; before != "delivered" { // what was sent again may fare otherwise
+		if before := w.reports[id]; before != "delivered" { // a message that was sent again may have another outcome
 			w.reports[id] = outcome
 		}
 	}
 	return nil
 }
 
-// checkReports holds the delivery reports against the log.
+// checkReports compares the delivery reports with the log.
 func (w *virtualStream) checkReports(log []*kgo.Record) error {
 	if w.report == "" {
 		return nil
@@ -184,7 +184,7 @@ func (w *virtualStream) checkReports(log []*kgo.Record) error {
 		}
 	}
 	for id := range there {
-		if w.report != "takes" || w.stopped > 0 { // whose reports may be given up
+		if w.report != "takes" || w.stopped > 0 { // reports may be given up
 			break
 		}
 		if w.reports[id] == "" {

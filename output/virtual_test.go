@@ -28,26 +28,26 @@ import (
 )
 
 var (
-	virtualSeed   = flag.Uint64("virtual-seed", 0, "run the one stream in virtual time of this seed")
-	virtualWorlds = flag.Int("virtual-worlds", 0, "how many streams in virtual time, 0 for what CI can afford")
-	virtualFirst  = flag.Uint64("virtual-first", 1, "the seed of the first of these streams")
-	virtualOutage = flag.Duration("virtual-outage", 6*time.Hour, "longest outage of a stream in virtual time; seeds draw up to 72h")
+	virtualSeed    = flag.Uint64("virtual-seed", 0, "run the one stream in virtual time of this seed")
+	virtualStreams = flag.Int("virtual-streams", 0, "how many streams in virtual time, 0 for what CI can afford")
+	virtualFirst   = flag.Uint64("virtual-first", 1, "the seed of the first of these streams")
+	virtualOutage  = flag.Duration("virtual-outage", 6*time.Hour, "longest outage of a stream in virtual time; seeds draw up to 72h")
 )
 
 const (
-	// standstill is how long the virtual clock may stand still, in real time: that
-	// of a machine with no CPU to spare does for seconds.
+	// standstill is how long the virtual clock may stand still, in real time. On a busy
+	// machine it stands still for seconds.
 	standstill = 5 * time.Minute
 
-	// dialsPerSecond is how often the client of a stream may dial in a second of
-	// virtual time, on average. In an outage it dials 2.18 times: a metadata request
-	// and the connection to a leader are each tried again about once a second.
+	// dialsPerSecond is how often a stream's client may dial per second of virtual
+	// time, on average. In an outage it dials 2.18 times: about once a second for
+	// metadata, and once for the leader.
 	dialsPerSecond = 2.5
 )
 
-// TestVirtualStreams runs the whole engine in virtual time: only the dialer of the
-// output is not its own. Package sim has guard alone, and more of what may befall
-// it; here is what surrounds it.
+// TestVirtualStreams runs the whole engine in virtual time, with a network in memory.
+// Package sim has more faults, but only for guard. This test has outputs around and
+// inside.
 func TestVirtualStreams(t *testing.T) {
 	if *virtualSeed != 0 {
 		for range 20 {
@@ -55,18 +55,18 @@ func TestVirtualStreams(t *testing.T) {
 		}
 		return
 	}
-	worlds := *virtualWorlds
-	if worlds == 0 {
-		worlds = 150
+	streams := *virtualStreams
+	if streams == 0 {
+		streams = 150
 		if testing.Short() {
-			worlds = 20
+			streams = 20
 		}
 	}
 	begin, virtual, failed := time.Now(), time.Duration(0), 0
-	took := make([]time.Duration, worlds) // each stream, of real time
+	took := make([]time.Duration, streams) // real time of each stream
 	var at atomic.Uint64
-	defer progress.Lines(func() string { return fmt.Sprintf("stream %d of %d", at.Load(), worlds) })()
-	for n := range worlds {
+	defer progress.Lines(func() string { return fmt.Sprintf("stream %d of %d", at.Load(), streams) })()
+	for n := range streams {
 		seed := *virtualFirst + uint64(n)
 		at.Store(uint64(n))
 		began := time.Now()
@@ -80,8 +80,8 @@ func TestVirtualStreams(t *testing.T) {
 			}
 		}
 	}
-	all, median := time.Since(begin), slices.Sorted(slices.Values(took))[worlds/2]
-	t.Logf("%d streams in %s, %.0f virtual hours per real minute", worlds, all.Round(time.Millisecond), virtual.Hours()/all.Minutes())
+	all, median := time.Since(begin), slices.Sorted(slices.Values(took))[streams/2]
+	t.Logf("%d streams in %s, %.0f virtual hours per real minute", streams, all.Round(time.Millisecond), virtual.Hours()/all.Minutes())
 	for n, d := range took {
 		if d > 10*median {
 			t.Logf("-virtual-seed %d took %s, the median is %s", *virtualFirst+uint64(n), d, median)
@@ -99,19 +99,19 @@ type virtualStream struct {
 	seed     uint64
 	rnd      *rand.Rand
 	dialect  kafkafake.Dialect
-	shape    string // of the outputs
+	shape    string // the outputs around
 	lines    []string
-	child    string // what the child does
+	child    string // the behaviour of the child
 	inFlight string
 	batches  int
 	doubtful bool
 	faults   []kafkafake.Fault
 	outage   time.Duration
-	around   string        // the outputs, an output with one that is not taken
+	around   string        // "switch" for a switch around, with a case that no message takes
 	onChild  string        // processors of dead_letter
-	report   string        // what the child of delivery_report does, "" for no such child
-	stops    int           // how often the stream is shut down, and starts anew
-	stopped  time.Duration // after this time
+	report   string        // the behaviour of the output of delivery_report, "" for none
+	stops    int           // number of shutdowns, each with a new start
+	stopped  time.Duration // time until a shutdown
 
 	checker deliverycheck.Checker
 	next    int
@@ -119,12 +119,12 @@ type virtualStream struct {
 	letters int
 	took    time.Duration
 	dialed  int
-	books   sync.Mutex // of what follows; mu is locked while the child hangs
-	batch   [][]letter // that were nacked, or not answered before a shutdown
+	books   sync.Mutex // for the fields below; mu is locked while the child hangs
+	batch   [][]letter // nacked, or not answered before a shutdown
 	open    map[int][]letter
 	sent    int
 	reports map[string]string // outcome by message
-	told    int               // batches of reports
+	told    int               // number of batches of reports
 }
 
 // letter is a message of the source.
@@ -208,10 +208,10 @@ func liveStreamOf(t *testing.T, seed uint64) (w *virtualStream, err error) {
 	return w, err
 }
 
-// watch panics with the stacks of all goroutines when the virtual clock has not
-// moved for a long time: code spins, or all of it waits for a mutex, for which
-// virtual time stands still. It counts no time in which the clock moves, however
-// slowly: a machine may be busy.
+// watch panics with the stacks of all goroutines when the virtual clock has stood still
+// for too long: code runs without end, or all goroutines wait for a mutex, which stops
+// virtual time. While the clock moves, however slowly, no time counts: the machine may
+// be busy.
 func watch(clock *atomic.Int64, what string) (stop func()) {
 	stopped := make(chan struct{})
 	go func() {
@@ -332,14 +332,14 @@ func (w *virtualStream) live(t *testing.T) error {
 		Uncertain: w.doubtful || w.stopped > 0,
 		Ordered:   w.inFlight == "1" && w.shape != "retry" && w.shape != "batching" && !w.doubtful && w.stopped == 0,
 	}
-	if strings.Contains(w.onChild, "split") && w.child != "takes" { // it fails in part: letters come again
+	if strings.Contains(w.onChild, "split") && w.child != "takes" { // it fails for a part, so letters come again
 		promise.Again = 1000
 	}
 	return w.checker.Check(promise)
 }
 
-// source makes the batches, and gives those again that were not acknowledged. All
-// messages are good if nothing takes the bad ones.
+// source returns new batches, and again those that were not acknowledged. All messages
+// are good if no output takes the bad ones.
 func (w *virtualStream) source(ctx context.Context) (service.MessageBatch, streamtest.Answer, error) {
 	letters, nth, err := w.take(ctx)
 	if err != nil {
@@ -392,13 +392,13 @@ func noise(r *rand.Rand, n int) string {
 	return string(b)
 }
 
-// capture is the child, or what takes what fails.
+// capture is the child output, or the next output of a fallback.
 func (w *virtualStream) capture(ctx context.Context, batch service.MessageBatch) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.letters++
 	switch {
-	case w.shape == "fallback": // the last of them, or the whole batch is sent again
+	case w.shape == "fallback": // it is the last output; if it fails, the whole batch is sent again
 	case w.child == "fails" && w.letters%3 != 0:
 		return errors.New("the child is not well")
 	case w.child == "hangs" && w.letters%3 == 1:

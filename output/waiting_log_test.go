@@ -24,11 +24,11 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
-// virtualCluster is a cluster in a bubble, and streams to it.
+// virtualCluster is a cluster in a synctest bubble, and streams to it.
 type virtualCluster struct {
 	*kafkafake.Cluster
 	network *kafkafake.Network
-	refuses atomic.Bool // each new connection
+	refuses atomic.Bool // whether new connections are refused
 }
 
 func newVirtualCluster(t *testing.T) *virtualCluster {
@@ -36,12 +36,12 @@ func newVirtualCluster(t *testing.T) *virtualCluster {
 	return &virtualCluster{Cluster: kafkafake.StartDialect(t, kafkafake.Kafka(), network, kfake.NumBrokers(1)), network: network}
 }
 
-// alone is the output by itself, in the cluster's environment.
+// alone is the output without others, in the cluster's environment.
 func (c *virtualCluster) alone(lines ...string) string {
 	return "virtual:" + streamtest.Indent("seed_brokers: [ '"+c.ListenAddrs()[0]+"' ]\n"+strings.Join(lines, "\n"), 2)
 }
 
-// environment has the output that connects by the network of the cluster.
+// environment adds the output, with the network of the cluster.
 func (c *virtualCluster) environment(env *service.Environment) error {
 	return env.RegisterBatchOutput("virtual", Spec(), func(conf *service.ParsedConfig, mgr *service.Resources) (service.BatchOutput, service.BatchPolicy, int, error) {
 		o, err := newOutput(conf, mgr)
@@ -57,14 +57,14 @@ func (c *virtualCluster) environment(env *service.Environment) error {
 	})
 }
 
-// stream is one of these batches, in virtual time: what it waits for passes at once, however
-// busy the machine.
+// stream is a stream of these batches in virtual time: waits pass at once, even on a
+// busy machine.
 func (c *virtualCluster) stream(batches ...[]string) *streamtest.Stream {
 	return &streamtest.Stream{Config: streamtest.Config{Environment: c.environment}, Batches: batches}
 }
 
-// run starts a stream of these batches to an output with these lines. It returns the log, and
-// the answer to each batch once the stream has ended.
+// run runs a stream of these batches to an output with these lines. It returns the log,
+// and the answer to each batch.
 func (c *virtualCluster) run(t *testing.T, batches []service.MessageBatch, lines ...string) (log *streamtest.Log, answers func() []error) {
 	t.Helper()
 	log, ended := &streamtest.Log{}, make(chan error, 1)
@@ -72,7 +72,7 @@ func (c *virtualCluster) run(t *testing.T, batches []service.MessageBatch, lines
 	stream, err := streamtest.Config{
 		Log: log,
 		Source: func(context.Context) (service.MessageBatch, streamtest.Answer, error) {
-			time.Sleep(time.Second) // the output is connected
+			time.Sleep(time.Second) // until the output is connected
 			n := next
 			if next++; n >= len(batches) {
 				return nil, nil, service.ErrEndOfInput
@@ -90,7 +90,7 @@ func (c *virtualCluster) run(t *testing.T, batches []service.MessageBatch, lines
 	}
 }
 
-// of is a batch of n messages for a topic, which is their content.
+// of is a batch of n messages whose content is their topic.
 func of(topic string, n int) (batch service.MessageBatch) {
 	for range n {
 		batch = append(batch, service.NewMessage([]byte(topic)))
@@ -98,7 +98,7 @@ func of(topic string, n int) (batch service.MessageBatch) {
 	return batch
 }
 
-// said returns the lines of a log about a topic, each without its time.
+// said returns the lines about a topic, without their times.
 func said(log *streamtest.Log, topic string) (lines []string) {
 	for line := range strings.Lines(log.String()) {
 		if strings.Contains(line, topic) && strings.Contains(line, "essages for topic ") {
@@ -110,11 +110,11 @@ func said(log *streamtest.Log, topic string) (lines []string) {
 	return lines
 }
 
-// minutes is how many minutes and ten seconds the waits of these tests last.
+// minutes is the length of the waits in these tests.
 const minutes = 3*time.Minute + 10*time.Second
 
-// What waits is said once a minute for each topic and cause: its number, its topic, its cause
-// and what to do.
+// A line comes once a minute for each topic and cause. It has the number of messages,
+// the topic, the cause, and what to do.
 func TestTheLogOfMessagesForTopicsThatDoNotExist(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -152,7 +152,7 @@ func TestTheLogOfMessagesForTopicsThatDoNotExist(t *testing.T) {
 	})
 }
 
-// Messages for a thousand topics that do not exist make as many lines as those for twenty.
+// Messages for a thousand missing topics make as many lines as those for twenty.
 func TestTheLogOfMessagesForManyTopics(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -202,8 +202,7 @@ func TestTheLogOfMessagesForWhichARightIsMissing(t *testing.T) {
 	})
 }
 
-// While brokers are away the line has the error of the connection, and not that an answer
-// is waited for.
+// While brokers are away, the line has the error of the connection.
 func TestTheLogOfMessagesWhileNoBrokerAnswers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -228,7 +227,8 @@ func TestTheLogOfMessagesWhileNoBrokerAnswers(t *testing.T) {
 	})
 }
 
-// After its budget a message fails with the error of the connection, and with what ended it.
+// A message that is given up has the error of the connection, and the limit that ended
+// it.
 func TestTheErrorOfMessagesThatAreGivenUp(t *testing.T) {
 	t.Parallel()
 	every := []kmsg.Key{kmsg.ApiVersions, kmsg.Metadata, kmsg.Produce, kmsg.InitProducerID, kmsg.DescribeConfigs}
@@ -265,8 +265,9 @@ func TestTheErrorOfMessagesThatAreGivenUp(t *testing.T) {
 	}
 }
 
-// While dead_letter fails, our log has at most one line a minute. Benthos logs each write to
-// it that fails. However many batches wait, these become rarer from the first second on.
+// While dead_letter fails, our log has at most one line a minute. Benthos logs each
+// failed write to it. These lines become rarer from the first second on, however many
+// batches wait.
 func TestTheLogOfADeadLetterFileThatCannotBeWritten(t *testing.T) {
 	t.Parallel()
 	folder := filepath.Join(t.TempDir(), "letters")
@@ -279,9 +280,9 @@ func TestTheLogOfADeadLetterFileThatCannotBeWritten(t *testing.T) {
 			batches = append(batches, of(strings.Repeat("x", 2000), 20))
 		}
 		log, answers := c.run(t, batches, "topic: small", "compression: none", "dead_letter: { file: { path: '"+folder+"/letters.jsonl', codec: lines } }")
-		time.Sleep(500 * time.Millisecond) // the output has begun, and the first batch is yet to come
+		time.Sleep(500 * time.Millisecond) // the output has started, and the first batch has not come yet
 		require.NoError(t, os.RemoveAll(folder))
-		require.NoError(t, os.WriteFile(folder, nil, 0o600)) // in the place of the folder
+		require.NoError(t, os.WriteFile(folder, nil, 0o600)) // a file in the place of the folder
 		failed := func() int { return log.Count("Failed to send message to file") }
 		begin, before := time.Now(), 0
 		for _, test := range []struct {

@@ -2,5 +2,5 @@
 
 package output
 
-// writable is not found out on systems whose rights are in lists.
+// writable is not checked on systems without Unix file modes.
 func writable(string) error { return nil }

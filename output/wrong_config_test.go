@@ -35,7 +35,7 @@ func TestWrongConfigsAreToldWhatIsWrong(t *testing.T) {
 	}
 }
 
-// The limit of a request may be below the size of a batch that kgo has by default.
+// broker_write_max_bytes may be below kgo's default size of a batch.
 func TestRequestsMayBeSmall(t *testing.T) {
 	t.Parallel()
 	for _, limit := range []string{"1024", "10kB", "1MB"} {
@@ -52,8 +52,7 @@ func TestRequestsMayBeSmall(t *testing.T) {
 	}
 }
 
-// A program may give its streams functions of their own, which only their
-// environment knows.
+// A program's environment may have functions of its own. The linter must know them.
 func TestLintsGoByTheEnvironment(t *testing.T) {
 	t.Parallel()
 	own := bloblang.NewEnvironment()
