@@ -265,6 +265,69 @@ func TestCommandsRun(t *testing.T) {
 		}
 	}
 	require.GreaterOrEqual(t, ran, 6)
+	requireInlineCommands(t, program)
+}
+
+// requireInlineCommands requires that the program has the commands and flags that the
+// documents name in their text.
+func requireInlineCommands(t *testing.T, program string) {
+	t.Helper()
+	helps, all := map[string]string{}, ""
+	help := func(command string) string {
+		if helps[command] == "" {
+			out, err := exec.Command(program, append(strings.Fields(command), "--help")...).CombinedOutput()
+			require.NoError(t, err, "%s: %s", command, out)
+			helps[command] = string(out)
+			all += string(out)
+		}
+		return helps[command]
+	}
+	for _, command := range []string{"run", "streams", "lint", "test", "check", "dead-letters", "dead-letters show", "dead-letters redrive", "demo"} {
+		help(command)
+	}
+	flags := regexp.MustCompile(`(?:^| )--[a-z][a-z-]+`)
+	inline := 0
+	for path, text := range documents(t) {
+		for _, match := range regexp.MustCompile("`(kafka-guarded |go run \\. |)((?:[a-z-]+ ?)*)[^`\n]*`").FindAllStringSubmatch(text, -1) {
+			called, command := match[1], strings.TrimSpace(match[2])
+			if strings.Contains(match[0], "--resource-pattern-type") || called == "" && !strings.HasPrefix(command, "--") {
+				continue // kafka-acls.sh, or no command
+			}
+			within := all
+			if called != "" {
+				words := strings.Fields(command)
+				command = words[0]
+				if command == "dead-letters" && len(words) > 1 && words[1] != "--config" {
+					command += " " + words[1]
+				}
+				within = help(command)
+			}
+			for _, flag := range flags.FindAllString(" "+match[0][1:len(match[0])-1], -1) {
+				inline++
+				require.True(t, strings.Contains(within, strings.TrimSpace(flag)), "%s: there is no flag %s: %s", path, flag, match[0])
+			}
+		}
+	}
+	require.Greater(t, inline, 15)
+}
+
+// Each page of docs/ is linked from another page, so that a reader finds it.
+func TestEachPageIsLinked(t *testing.T) {
+	t.Parallel()
+	texts := documents(t)
+	linked := map[string]bool{}
+	for path, text := range texts {
+		for _, match := range link.FindAllStringSubmatch(text, -1) {
+			if to := filepath.Join(filepath.Dir(path), match[1]); match[1] != "" && to != path {
+				linked[strings.TrimPrefix(to, "../docs/")] = true
+			}
+		}
+	}
+	for path := range texts {
+		if !strings.HasPrefix(path, "../") {
+			require.True(t, linked[path], "no page links to %s", path)
+		}
+	}
 }
 
 func TestTargetsAreThere(t *testing.T) {
