@@ -215,6 +215,26 @@ func TestPreflightRefusesWithoutARequest(t *testing.T) {
 	}
 }
 
+// A record over the limit of its topic, which is to be confirmed, is not sent for that if it
+// is over a larger limit of the client, too: it would wait for ever until the buffer has room.
+func TestALimitIsNotConfirmedByWhatTheClientCannotSend(t *testing.T) {
+	for name, opt := range map[string]kgo.Opt{"the buffer": kgo.MaxBufferedBytes(1_500_000), "a request": kgo.BrokerMaxWriteBytes(1_500_000)} {
+		t.Run(name, func(t *testing.T) {
+			inVirtualTime(t, func(t *testing.T) {
+				c := kafkafake.StartDialect(t, kafkafake.Kafka(), &kafkafake.Network{Latency: time.Millisecond})
+				c.Topic("t", 1, "max.message.bytes=100000")
+				g := newGuard(t, c, Config{Retry: Retry{InitialInterval: time.Second, MaxElapsedTime: time.Hour}}, append(c.Opts(), opt)...)
+				rs := records("t", "r", 3, 10)
+				rs[1] = record("t", "big", 2<<20)
+				vs := g.Write(t.Context(), rs)
+				require.Equal(t, map[int]Class{1: SizeExceeded}, classes(vs))
+				require.Equal(t, "size_exceeded: topic t: 2097226 bytes exceed the topic's max.message.bytes (100000)", vs[1].Err().Error())
+				account(t, c, rs, vs)
+			})
+		})
+	}
+}
+
 func TestARecordExactlyAtTheLimitPasses(t *testing.T) {
 	t.Parallel()
 	const limit = 4096

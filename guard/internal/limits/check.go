@@ -50,7 +50,7 @@ type Record struct {
 type Violation struct {
 	code.Reason
 	Kind Kind
-	Own  bool // a limit of the client, which needs no word of the cluster
+	Own  bool // a limit of the client rejects the record, which needs no word of the cluster
 
 	topic, config string
 	claims        *claims
@@ -116,9 +116,15 @@ func (l *Limits) Harmless(topic string) func(r *kgo.Record, size int) bool {
 func (l *Limits) checkSize(r Record, rules *Rules) *Violation {
 	v := l.checkReportedSize(r, rules)
 	own := func(bytes, limit int, name string) {
-		// When several limits are exceeded, the lowest is the one to raise first.
-		if limit > 0 && bytes > limit && (v == nil || limit < v.Limit) {
+		switch {
+		case limit <= 0 || bytes <= limit:
+		case v == nil || limit < v.Limit:
 			v = ownLimit(bytes, limit, name)
+		default:
+			// When several limits are exceeded, the text has the lowest, which is the one to raise
+			// first. If that is the topic's, the record is not sent to confirm it: the client
+			// can't send it, and would wait for ever until the buffer has room.
+			v.Own = true
 		}
 	}
 	// Requests are made by sizes before compression.
