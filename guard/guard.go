@@ -194,7 +194,7 @@ func (g *Guard) Close() {
 // when the broker rejects some and the others are sent again. So do records
 // without a key that go to the same partition, unless one of them is retried by
 // itself. A record must not be in two writes at a time. Write sets its
-// Timestamp, if zero, and its Partition.
+// Partition and, if zero and it is delivered, its Timestamp.
 func (g *Guard) Write(ctx context.Context, records []*kgo.Record) []Verdict {
 	w := g.begin(ctx, records)
 	for open := w.prepare(); len(open) > 0; {

@@ -363,6 +363,9 @@ func (s *slot) settle() {
 		_, rejected := s.Reason.(*code.Reason) //nolint:errorlint // the very value that isolation put there
 		s.write.guard.waits.release(s, s.Outcome() != producer.Acked && !rejected)
 	}
+	if s.Unstamped && s.Outcome() != producer.Acked {
+		s.record().Timestamp = time.Time{} // the caller set none, and another write stamps it anew
+	}
 	switch s.Outcome() {
 	case producer.Acked:
 		v, r := s.verdict(), s.record()

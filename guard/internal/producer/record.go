@@ -61,7 +61,7 @@ func (r *Record) Prepare() {
 	r.part.Store(nil)
 	r.Offset, r.Appended, r.Reason, r.doubt, r.Single, r.Alone, r.Questioned, r.Apart = -1, -1, nil, false, false, false, false, false
 	if r.Unstamped = r.Timestamp.IsZero(); !r.Unstamped {
-		r.Timestamp = time.UnixMilli(r.Timestamp.UnixMilli()) // as it is in the log
+		r.Timestamp = r.Timestamp.Truncate(time.Millisecond).Local() // as it is in the log
 	}
 }
 
