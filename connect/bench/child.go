@@ -117,22 +117,32 @@ func (j job) few() int { return max(2*j.Load.Batch, 4*j.Load.Topics*j.Load.Parti
 // maxCount is the most messages of a run.
 const maxCount = 5_000_000
 
-// calibrate finds how many messages take the wanted time. It sends more and more of
-// them, after a start.
+// calibrate finds how many messages take the wanted time. A start may take longer than
+// they do, so it sends more and more until they take long besides one.
 func (j job) calibrate(ctx context.Context) (m measurement, err error) {
-	if err := j.send(ctx, j.few()); err != nil {
-		return m, fmt.Errorf("starting: %w", err)
-	}
-	for n := j.few(); ; n *= 4 {
+	took := func(n int) (float64, error) {
 		before := now()
 		if err := j.send(ctx, n); err != nil {
-			return m, fmt.Errorf("sending %d messages: %w", n, err)
+			return 0, fmt.Errorf("sending %d messages: %w", n, err)
 		}
-		took := now().minus(before).seconds
-		if took < j.Seconds/3 && n < maxCount {
+		return now().minus(before).seconds, nil
+	}
+	if _, err := took(j.few()); err != nil { // the first start is the longest
+		return m, err
+	}
+	start, err := took(j.few())
+	if err != nil {
+		return m, err
+	}
+	for n := 4 * j.few(); ; n *= 4 {
+		all, err := took(n)
+		if err != nil {
+			return m, err
+		}
+		if all-start < j.Seconds/3 && n < maxCount {
 			continue
 		}
-		batches := math.Ceil(float64(n) * j.Seconds / took / float64(j.Load.Batch))
+		batches := math.Ceil(float64(n-j.few()) * j.Seconds / (all - start) / float64(j.Load.Batch))
 		m.Messages = max(min(int(batches)*j.Load.Batch, maxCount), 3*j.few())
 		return m, nil
 	}

@@ -84,6 +84,9 @@ func everyMs(l *load) { l.Rate, l.Batch, l.InFlight = 1000, 1, 64 }
 
 func tenThousandPerSecond(l *load) { l.Rate, l.Batch, l.InFlight = 10_000, 100, 64 }
 
+// A loop that copies a value for each record takes as much CPU for that as the client.
+func sharingValues(l *load) { l.SharedValues = true }
+
 func oneInFlight(l *load) { l.InFlight = 1 }
 
 func compressed(codec string) change {
@@ -138,16 +141,16 @@ var (
 		{runner: redpanda},
 		{runner: sarama},
 		{runner: asFranz},
-		{runner: produceSync},
-		{runner: guardWrite},
+		{runner: produceSync, change: sharingValues},
+		{runner: guardWrite, change: sharingValues},
 		{runner: drop},
 	}
 	few = []row{
 		{runner: guarded},
 		{runner: franz},
 		{runner: franz, name: franzAgain},
-		{runner: produceSync},
-		{runner: guardWrite},
+		{runner: produceSync, change: sharingValues},
+		{runner: guardWrite, change: sharingValues},
 	}
 	outputs  = []row{{runner: guarded}, {runner: franz}, {runner: sarama}}
 	poisoned = []row{
