@@ -115,9 +115,7 @@ func (p *partition) ask(b *Batch, a Answer) {
 	}
 	if b.abandoned() {
 		p.mayForget()
-		if to := p.list(); to != nil {
-			go to.kick()
-		}
+		p.sendSoon()
 		return
 	}
 	b.Attempts++

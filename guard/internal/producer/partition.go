@@ -136,6 +136,13 @@ func (p *partition) goOn() {
 	}
 }
 
+// sendSoon has the partition's node send what is ready. The partition stays locked.
+func (p *partition) sendSoon() {
+	if n := p.list(); n != nil {
+		go n.kick()
+	}
+}
+
 // busy reports whether nothing may be sent now: a partition has one batch in flight.
 func (p *partition) busy() bool {
 	return p.inFlight != nil || p.asking != nil || p.paused || p.asksID || p.gone

@@ -24,9 +24,7 @@ func (p *partition) take(n *node, room int, first bool) (*Batch, taking) {
 	}
 	if p.node != n {
 		p.listed = false
-		if to := p.list(); to != nil {
-			go to.kick()
-		}
+		p.sendSoon()
 		return nil, nothing
 	}
 	if p.busy() || p.topic.all.cfg.Idempotent && !p.hasID {
@@ -51,22 +49,11 @@ func (p *partition) take(n *node, room int, first bool) (*Batch, taking) {
 		p.list()
 		return nil, nothing
 	}
-	if b.unanswered && b.producer != p.producer { // its numbers are of no use any more
-		p.resend = slices.Insert(p.resend, 0, b)
-		p.loseTrack(errInFlight)
-		if to := p.list(); to != nil {
-			go to.kick()
-		}
-		return nil, nothing
-	}
 	switch free := p.freeCount(b); {
+	case b.unanswered && b.producer != p.producer: // its numbers are of no use any more
+		return nil, p.beginAnew(b, errInFlight)
 	case free == 0:
-		p.resend = slices.Insert(p.resend, 0, b)
-		p.loseTrack(nil)
-		if to := p.list(); to != nil {
-			go to.kick()
-		}
-		return nil, nothing
+		return nil, p.beginAnew(b, nil)
 	case free < len(b.Records):
 		p.resend = slices.Insert(p.resend, 0, p.partOf(b, b.Records[free:]))
 		b.mu.Lock()
@@ -81,6 +68,15 @@ func (p *partition) take(n *node, room int, first bool) (*Batch, taking) {
 	b.Leader, b.Acks, b.Started = n.id, p.acks.Load(), time.Now()
 	p.inFlight = b
 	return b, taken
+}
+
+// beginAnew gives the sequence up, since a batch can't take the next number. It is sent with
+// another producer ID.
+func (p *partition) beginAnew(b *Batch, why error) taking {
+	p.resend = slices.Insert(p.resend, 0, b)
+	p.loseTrack(why)
+	p.sendSoon()
+	return nothing
 }
 
 // leastRoom is what the next batch takes of a request, at least.

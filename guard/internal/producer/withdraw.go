@@ -123,9 +123,7 @@ func (p *partition) withdraw(records []*Record, which Withdrawal, why func(r *Re
 		p.forgets = true
 	}
 	p.mayForget()
-	if to := p.list(); to != nil {
-		go to.kick()
-	}
+	p.sendSoon()
 	return moved
 }
 

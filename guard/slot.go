@@ -1,0 +1,116 @@
+package guard
+
+import (
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/isolate"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
+)
+
+// slot is the place of one record in a write.
+type slot struct {
+	producer.Record
+	write *write
+	index int32
+
+	isolation isolate.State
+	// probed tells that this record has its answer, where it was sent to find out
+	// whether a limit holds.
+	probed func()
+
+	// Under waits.mu: what the record waits for, and why it is held.
+	waitsFor waitKey
+	held     *Failure
+}
+
+// Isolation returns what isolation keeps of the record.
+func (s *slot) Isolation() *isolate.State { return &s.isolation }
+
+func (s *slot) record() *kgo.Record { return s.Record.Record }
+func (s *slot) verdict() *Verdict   { return &s.write.verdicts[s.index] }
+
+// slotOf returns the slot of a record, nil for one that nothing waits for any more.
+func slotOf(r *producer.Record) *slot {
+	s, _ := r.Owner.(*slot)
+	return s
+}
+
+// unsettled returns those of the slots that have no verdict yet.
+func unsettled(slots []*slot) (open []*slot) {
+	for _, s := range slots {
+		if s.verdict().Outcome != Delivered && s.verdict().Failure == nil {
+			open = append(open, s)
+		}
+	}
+	return open
+}
+
+// partition returns the partition of a record, -1 if it has none yet.
+func (s *slot) partition() int32 {
+	if s.Partitioned() {
+		return s.record().Partition
+	}
+	return -1
+}
+
+// settle gives the slot its verdict by what became of the record.
+func (s *slot) settle() {
+	if s.waitsFor != (waitKey{}) {
+		_, rejected := s.Reason.(*code.Reason) //nolint:errorlint // the very value that isolation put there
+		s.write.guard.waits.release(s, s.Outcome() != producer.Acked && !rejected)
+	}
+	if s.Unstamped && s.Outcome() != producer.Acked {
+		s.record().Timestamp = time.Time{} // the caller set none, and another write stamps it anew
+	}
+	switch s.Outcome() {
+	case producer.Acked:
+		v, r := s.verdict(), s.record()
+		v.Outcome, v.Class, v.BatchRejected = Delivered, None, s.isolation.BatchRejected
+		v.Partition, v.Offset, v.Timestamp = r.Partition, s.Offset, r.Timestamp
+		if s.Appended >= 0 {
+			v.Timestamp = time.UnixMilli(s.Appended)
+		}
+	case producer.NotWritten:
+		switch s.Reason.(type) { //nolint:errorlint // the very values that guard and isolation put there
+		case *Failure, *code.Reason:
+		default:
+			if s.held != nil {
+				s.Reason = s.held // the end of the write says less
+			}
+		}
+		s.fail(s.failure(), NotWritten)
+	default:
+		s.fail(s.failure(), Unknown)
+	}
+}
+
+// failure returns why the record failed.
+func (s *slot) failure() *Failure {
+	f := &Failure{Topic: s.record().Topic, Partition: s.partition(), Class: Transient, Cause: s.Reason}
+	if why, ok := s.Reason.(*code.Reason); ok { //nolint:errorlint // the very value that isolation put there
+		f = failureOf(why)
+		f.Topic, f.Partition = s.record().Topic, s.partition()
+	} else if given, ok := s.Reason.(*Failure); ok { //nolint:errorlint // the very value that guard put there
+		if *f = *given; s.Partitioned() || f.Topic == "" {
+			f.Topic, f.Partition = s.record().Topic, s.partition()
+		}
+	} else if m := code.OfError(s.Reason); s.Reason != nil && m.Class != code.None && m.Scope != code.OfBatch {
+		f.Class = Class(m.Class)
+	}
+	return f
+}
+
+func (s *slot) fail(f *Failure, outcome Outcome) {
+	f.Outcome = outcome
+	v := s.verdict()
+	v.Outcome, v.Class, v.BatchRejected = outcome, f.Class, s.isolation.BatchRejected
+	v.Partition, v.Offset, v.Failure = f.Partition, -1, f
+}
+
+// failFor settles the slot with an error.
+func (s *slot) failFor(class Class, outcome Outcome, problem string, cause error) {
+	s.fail(&Failure{Class: class, Topic: s.record().Topic, Partition: s.partition(), Problem: problem, Cause: cause}, outcome)
+}
