@@ -92,12 +92,9 @@ func (c *cache) learn(ctx context.Context, topics []string) {
 // refresh waits for rules that are no older than a second, and of all leaders
 // of the topics.
 func (c *cache) refresh(ctx context.Context, topics []string) {
-	if !c.disabled {
-		c.renew(ctx, topics)
+	if c.disabled {
+		return
 	}
-}
-
-func (c *cache) renew(ctx context.Context, topics []string) {
 	now := time.Now()
 	var old []string
 	for _, topic := range topics {

@@ -1,7 +1,6 @@
 package limits
 
 import (
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,23 +36,27 @@ type claims struct {
 	refuted atomic.Uint32 // a bit for each Kind that is not believed
 
 	mu     sync.Mutex
-	byKind [kinds]claim
+	byKind [kinds]*claim // nil: no record was in question
 }
 
 // claim is a reported limit that would reject a record.
 type claim struct {
 	bound int64 // the limit
 	// from is the least measure of a record that the broker rejected for it, and at
-	// is when. One that is farther over the limit is rejected without being sent.
+	// is when, zero for never. One that is farther over the limit is rejected without being
+	// sent.
 	from  int64
 	at    time.Time
 	probe chan struct{} // closed when the record has its answer that is sent to find out
 }
 
-// never is the measure of a claim that nothing has confirmed.
-const never = math.MaxInt64
-
-func (k *claim) isSet() bool { return k.from != 0 || !k.at.IsZero() }
+// endProbe has those go on that wait for the answer to a record.
+func (k *claim) endProbe() {
+	if k.probe != nil {
+		close(k.probe)
+		k.probe = nil
+	}
+}
 
 // claimAge is for how long a confirmation counts: a limit can change without a word of what
 // reports it.
@@ -66,20 +69,21 @@ const timeSlack = time.Minute
 // get returns the claim that a violation is about. It is a new one if the limit has another
 // value by now.
 func (c *claims) get(v *Violation) *claim {
-	k := &c.byKind[v.Kind]
-	if k.bound != v.bound || !k.isSet() {
+	k := c.byKind[v.Kind]
+	if k == nil || k.bound != v.bound {
 		c.reset(v.Kind)
-		k.bound, k.from = v.bound, never
+		k = &claim{bound: v.bound}
+		c.byKind[v.Kind] = k
 	}
 	return k
 }
 
 // reset forgets what is known of a kind of limit.
 func (c *claims) reset(kind Kind) {
-	if probe := c.byKind[kind].probe; probe != nil {
-		close(probe)
+	if k := c.byKind[kind]; k != nil {
+		k.endProbe()
 	}
-	c.byKind[kind] = claim{}
+	c.byKind[kind] = nil
 	c.refuted.And(^(uint32(1) << kind))
 }
 
@@ -103,7 +107,7 @@ func (c *claims) confirmed(v *Violation) bool {
 	if v.Kind == Older || v.Kind == Newer {
 		slack = timeSlack.Milliseconds()
 	}
-	return k.from != never && k.from-slack <= v.measure && time.Since(k.at) < claimAge
+	return k.from-slack <= v.measure && time.Since(k.at) < claimAge
 }
 
 // Confirm notes that the broker rejected the record, alone.
@@ -133,15 +137,11 @@ func (v *Violation) Probe() (done func(), wait <-chan struct{}) {
 	case k.probe != nil:
 		return nil, k.probe
 	}
-	probe := make(chan struct{})
-	k.probe = probe
+	k.probe = make(chan struct{})
 	return func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if k.probe == probe { // else the limit has changed
-			close(probe)
-			k.probe = nil
-		}
+		k.endProbe()
 	}, nil
 }
 
@@ -160,7 +160,7 @@ func (l *Limits) Refute(v *Violation) {
 func (c *claims) refute(v *Violation) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if k := &c.byKind[v.Kind]; k.isSet() && k.bound != v.bound || !c.believes(v.Kind) {
+	if k := c.byKind[v.Kind]; k != nil && k.bound != v.bound || !c.believes(v.Kind) {
 		return false
 	}
 	c.get(v)
@@ -181,9 +181,9 @@ func (l *Limits) reportDifference(v *Violation) {
 func (c *claims) sync(now *Rules) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for k := range kinds {
-		if !c.believes(k) && now.strict().bound(k) != c.byKind[k].bound {
-			c.reset(k)
+	for i, k := range c.byKind {
+		if kind := Kind(i); !c.believes(kind) && now.strict().bound(kind) != k.bound {
+			c.reset(kind)
 		}
 	}
 }

@@ -43,7 +43,7 @@ func (l *learned) batch() (batch, single int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	single = math.MaxInt32
-	if l.rejected == 0 && l.alone == 0 || l.old() {
+	if l.old() {
 		return 0, single
 	}
 	if l.alone > 0 {
@@ -60,10 +60,10 @@ func (l *learned) acked(bytes, raw int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.taken = max(l.taken, bytes)
-	if l.rejected > 0 && bytes >= l.rejected {
+	if bytes >= l.rejected {
 		l.rejected = 0
 	}
-	if l.alone > 0 && raw >= l.alone {
+	if raw >= l.alone {
 		l.alone = 0
 	}
 }
@@ -129,9 +129,6 @@ func (a *allLearned) of(topic string, leader int32) *learned {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.topics == nil {
-		a.topics, a.keyless = map[string]map[int32]*learned{}, map[string]time.Time{}
-	}
 	if a.topics[topic] == nil {
 		a.topics[topic] = map[int32]*learned{}
 	}
@@ -176,9 +173,6 @@ func (a *allLearned) needsKey(topic string) bool {
 func (a *allLearned) setKeyless(topic string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.keyless == nil {
-		a.topics, a.keyless = map[string]map[int32]*learned{}, map[string]time.Time{}
-	}
 	a.keyless[topic] = time.Now()
 	a.any.Store(true)
 }

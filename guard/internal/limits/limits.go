@@ -73,6 +73,7 @@ type Limits struct {
 // New returns Limits that know of no topic.
 func New(c Config) *Limits {
 	l := &Limits{own: c.Own, differs: c.Differs}
+	l.learned.topics, l.learned.keyless = map[string]map[int32]*learned{}, map[string]time.Time{}
 	l.reported = cache{
 		client: c.Client, life: c.Life, maxAge: c.MaxAge, disabled: c.Ignore, changed: c.Changed, metadata: c.Metadata,
 		forget: func(topic string) bool {

@@ -54,8 +54,8 @@ type Rules struct {
 	leaders []int32       // of the partitions, -1 where there is none
 
 	// What is not set for the topic is each broker's own default, and the leader
-	// of a partition judges by its own. The fields above are then of any broker,
-	// and the sizes the least of those that were asked: batches are made by them.
+	// of a partition judges by its own. The fields above are then the strictest of the
+	// brokers that were asked: batches are made by them.
 	from   int32   // the broker that told
 	others []int32 // leaders of partitions that did not
 	fixed  *Rules  // what is set for the topic, and so is the same for all leaders
@@ -119,10 +119,13 @@ func (r *Rules) join(o *Rules) {
 	m.Before, m.After = max(m.Before, o.Before), max(m.After, o.After)
 	m.DecompressedBytes = max(m.DecompressedBytes, o.DecompressedBytes)
 	m.Compacted = m.Compacted && o.Compacted
-	if m.Compression != o.Compression {
-		m.Compression = "" // then nothing follows from it
-	}
 	r.MaxMessageBytes, r.SegmentBytes = min(r.MaxMessageBytes, o.MaxMessageBytes), min(r.SegmentBytes, o.SegmentBytes)
+	r.Before, r.After = min(r.Before, o.Before), min(r.After, o.After)
+	r.DecompressedBytes = min(r.DecompressedBytes, o.DecompressedBytes)
+	r.Compacted = r.Compacted || o.Compacted
+	if r.Compression != o.Compression {
+		r.Compression, m.Compression = "", "" // then nothing follows from it
+	}
 	r.others = slices.DeleteFunc(r.others, func(id int32) bool { return id == o.from })
 }
 
