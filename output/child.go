@@ -272,16 +272,12 @@ const longest = time.Minute
 // grow further, to a tenth of the time since its first failure, but at most a minute.
 // So a message that the child never takes costs little.
 func pausesOf(retry guard.Retry) func() (time.Duration, bool) {
-	first := time.Now()
-	b := backoff.NewExponentialBackOff(
-		backoff.WithInitialInterval(retry.InitialInterval),
-		backoff.WithMaxInterval(max(retry.MaxInterval, retry.InitialInterval, longest)),
-		backoff.WithMultiplier(2),
-		backoff.WithMaxElapsedTime(retry.MaxElapsedTime),
-	)
+	first, configured := time.Now(), retry.MaxInterval
+	retry.MaxInterval = max(configured, longest)
+	b := backOffOf(retry)
 	return func() (time.Duration, bool) {
 		pause := b.NextBackOff()
-		return min(pause, max(retry.MaxInterval, retry.InitialInterval, time.Since(first)/10)), pause != backoff.Stop
+		return min(pause, max(configured, time.Since(first)/10)), pause != backoff.Stop
 	}
 }
 

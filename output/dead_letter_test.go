@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -13,7 +14,9 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/kafka-guarded/kafka-guarded/guard"
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
@@ -262,5 +265,140 @@ func TestClassesThatAreNotPermanentAreGivenUp(t *testing.T) {
 		require.Equal(t, once("m0", "m2"), c.Values("t"))
 		require.Len(t, s.Captured(), 1)
 		require.Contains(t, s.Captured()[0].Meta["fallback_error"], "size_exceeded: ")
+	})
+}
+
+// What a dead letter says of its failure, and what it takes to make its record again. It says
+// nothing that an earlier failure left.
+func TestWhatADeadLetterSays(t *testing.T) {
+	t.Parallel()
+	const at = "2030-01-02T03:04:05Z"
+	field := func() *service.InterpolatedString {
+		f, err := service.NewInterpolatedString("0")
+		require.NoError(t, err)
+		return f
+	}
+	size := guard.Failure{Class: guard.SizeExceeded, Outcome: guard.NotWritten, Topic: "t", Partition: 3, Bytes: 2, Limit: 1, LimitName: "the limit"}
+	noLimit, ofContent := size, size
+	noLimit.Limit = 0
+	ofContent.Class, ofContent.LimitName, ofContent.Partition = guard.InvalidRecord, "", -1
+	time42 := time.UnixMilli(42)
+	for _, test := range []struct {
+		name    string
+		config  recordConfig
+		record  *kgo.Record
+		failure guard.Failure
+		want    map[string]string
+	}{
+		{"no record", recordConfig{timestamp: field(), partition: field()}, nil, ofContent, map[string]string{}},
+		{"a null key", recordConfig{}, &kgo.Record{Value: []byte("v"), Timestamp: time42}, ofContent, map[string]string{metaHeaders: "[]"}},
+		{"an empty key", recordConfig{}, &kgo.Record{Key: []byte{}, Value: []byte{}}, ofContent, map[string]string{metaHeaders: "[]", metaKey: ""}},
+		{"a null value", recordConfig{}, &kgo.Record{Key: []byte("k")}, ofContent, map[string]string{metaHeaders: "[]", metaKey: "k", metaNull: "true"}},
+		{
+			"headers", recordConfig{}, &kgo.Record{Value: []byte("v"), Headers: []kgo.RecordHeader{{Key: "b"}, {Key: "a\""}, {Key: "b"}}}, ofContent,
+			map[string]string{metaHeaders: `["b","a\"","b"]`},
+		},
+		{"a timestamp", recordConfig{timestamp: field()}, &kgo.Record{Value: []byte("v"), Timestamp: time42}, ofContent, map[string]string{metaHeaders: "[]", metaTimestamp: "42"}},
+		{"a partition of the config", recordConfig{partition: field()}, &kgo.Record{Value: []byte("v")}, ofContent, map[string]string{metaHeaders: "[]", metaPartition: "0"}},
+		{"a size", recordConfig{}, &kgo.Record{Value: []byte("v")}, size, map[string]string{metaHeaders: "[]", metaPartition: "3", metaBytes: "2", metaLimit: "1"}},
+		{"a size and no limit", recordConfig{}, &kgo.Record{Value: []byte("v")}, noLimit, map[string]string{metaHeaders: "[]", metaPartition: "3", metaBytes: "2"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			d, other := &deadLetters{records: test.config}, &deadLetters{}
+			msg := service.NewMessage([]byte("v"))
+			for _, name := range []string{metaClass, metaError, metaTopic, metaFailedAt, metaKey, metaPartition, metaBytes, metaLimit, metaNull, metaTimestamp, metaHeaders, metaLetterError} {
+				msg.MetaSetMut(name, "of an earlier failure")
+			}
+			msg.MetaSetMut("its own", "kept")
+			letter := d.letter(msg, test.record, &test.failure, at)
+			want := map[string]string{"its own": "kept", metaClass: test.failure.Class.String(), metaError: test.failure.Error(), metaTopic: "t", metaFailedAt: at}
+			maps.Copy(want, test.want)
+			require.Equal(t, want, metaOf(letter))
+			require.Equal(t, []*deadLetters{d}, lettersOf(letter))
+			require.Empty(t, lettersOf(msg))
+
+			// As the dead letter of another output it keeps what was said first.
+			again := other.letter(letter, nil, &guard.Failure{Class: guard.Unauthorized, Outcome: guard.NotWritten, Topic: "letters", Partition: 1, Problem: "no right"}, "later")
+			want[metaLetterError] = "unauthorized: topic letters partition 1: no right"
+			require.Equal(t, want, metaOf(again))
+			require.Equal(t, []*deadLetters{d, other}, lettersOf(again))
+		})
+	}
+}
+
+func metaOf(m *service.Message) map[string]string {
+	all := map[string]string{}
+	_ = m.MetaWalk(func(name, value string) error {
+		all[name] = value
+		return nil
+	})
+	return all
+}
+
+// What is dead-lettered: what was not written, for a class that is permanent, unless the
+// breaker holds it, or it is a letter of this output.
+func TestWhatIsDeadLettered(t *testing.T) {
+	t.Parallel()
+	conf, err := service.NewConfigSpec().ParseYAML("", nil)
+	require.NoError(t, err)
+	var got []string
+	down := false
+	out, err := conf.Resources().ManagedBatchOutput("letters", 1, streamtest.Sink(func(_ context.Context, batch service.MessageBatch) error {
+		if down {
+			return errors.New("down")
+		}
+		for _, m := range batch {
+			content, _ := m.AsBytes()
+			got = append(got, string(content))
+		}
+		return nil
+	}))
+	require.NoError(t, err)
+	log, text := lines()
+	retry := guard.Retry{InitialInterval: time.Millisecond, MaxInterval: time.Millisecond}
+	n, m := newNotices(log, endpoint{}), metricsOfTest(t)
+	d := &deadLetters{
+		child:   &child{field: fieldDeadLetter, out: out, waiting: map[*childWrite]struct{}{}, notices: n, metrics: m, retry: retry, turns: turnsOf(retry)},
+		classes: []guard.Class{guard.SizeExceeded, guard.Unroutable},
+	}
+	batch := streamtest.Batch("delivered", "large", "in doubt", "denied", "held by the breaker", "a letter of this output", "a letter of another", "illegal")
+	batch[5] = d.letter(batch[5], nil, &guard.Failure{}, "")
+	batch[6] = (&deadLetters{}).letter(batch[6], nil, &guard.Failure{}, "")
+	large, illegal := failed(guard.SizeExceeded, guard.NotWritten), failed(guard.Unroutable, guard.NotWritten)
+	verdicts := []guard.Verdict{delivered, large, failed(guard.SizeExceeded, guard.Unknown), failed(guard.Unauthorized, guard.NotWritten), large, large, large, illegal}
+	records := make([]*kgo.Record, len(batch))
+	require.Equal(t, map[int]bool{1: true, 6: true, 7: true}, d.deliver(t.Context(), batch, records, verdicts, []int{4}))
+	require.Equal(t, []string{"large", "a letter of another", "illegal"}, got)
+	require.Equal(t, 2, text.Count("messages for topic t failed for good"), text)
+
+	require.Nil(t, d.deliver(t.Context(), batch[:1], records, verdicts[:1], nil))
+	require.Len(t, got, 3, "nothing more came")
+
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	down = true
+	require.Empty(t, d.deliver(ended, batch, records, verdicts, nil), "nothing is taken")
+	require.NoError(t, out.Close(t.Context()))
+}
+
+// max_elapsed_time bounds the tries at Kafka. A dead letter is tried for as long as it takes.
+func TestDeadLettersAreNotGivenUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newVirtualCluster(t)
+		c.Topic("t", 1, limited)
+		s := c.stream([]string{"m0", big, "m2"})
+		began := time.Now()
+		s.Refuse = func(service.MessageBatch) error {
+			if time.Since(began) < 2*time.Minute {
+				return errors.New("down")
+			}
+			return nil
+		}
+		require.True(t, s.Run(t, t.Context(), c.alone("topic: t", "compression: none", "retry: { max_elapsed_time: 20s }", "dead_letter: { capture: {} }")))
+		require.Equal(t, map[int]error{0: nil}, s.Acked())
+		require.Equal(t, once("m0", "m2"), c.Values("t"))
+		require.Len(t, s.Captured(), 1)
 	})
 }

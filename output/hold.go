@@ -27,6 +27,16 @@ func newHolder(why string, retry guard.Retry, m *metrics) *holder {
 	return &holder{why: why, retry: retry, metrics: m}
 }
 
+// backOffOf has pauses that double, from the first one of the config to the longest.
+func backOffOf(retry guard.Retry) *backoff.ExponentialBackOff {
+	return backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(retry.InitialInterval),
+		backoff.WithMaxInterval(retry.MaxInterval),
+		backoff.WithMultiplier(2),
+		backoff.WithMaxElapsedTime(retry.MaxElapsedTime),
+	)
+}
+
 type writeFunc func(context.Context, []*kgo.Record) []guard.Verdict
 
 // hold writes messages again until pick returns none. pick gets the messages that were
@@ -36,12 +46,7 @@ func (h *holder) hold(ctx context.Context, write writeFunc, records []*kgo.Recor
 	if held = pick(nil); len(held) == 0 {
 		return nil
 	}
-	pauses := backoff.NewExponentialBackOff(
-		backoff.WithInitialInterval(h.retry.InitialInterval),
-		backoff.WithMaxInterval(max(h.retry.MaxInterval, h.retry.InitialInterval)),
-		backoff.WithMultiplier(2),
-		backoff.WithMaxElapsedTime(h.retry.MaxElapsedTime),
-	)
+	pauses := backOffOf(h.retry)
 	shown := 0
 	show := func(n int) {
 		h.mu.Lock()

@@ -1,17 +1,14 @@
 package output
 
 import (
-	"context"
 	"fmt"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
 
-	"github.com/kafka-guarded/kafka-guarded/guard"
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
@@ -155,21 +152,6 @@ func TestAStallingChildInAResourceIsRefusedAtTheStart(t *testing.T) { //nolint:p
 	conf, err := spec.ParseYAML("output: { kafka_guarded: { dead_letter: { resource: a } } }\noutput_resources: [ { label: a, broker: { outputs: [ { drop: {} } ], batching: { count: 2 } } } ]", nil)
 	require.NoError(t, err)
 	require.ErrorContains(t, OnConfigParse(conf), "output_resources.a.broker.batching waits for a number of messages")
-}
-
-// Failures that no component takes are reported at growing intervals.
-func TestUnroutedFailuresArePaced(t *testing.T) {
-	t.Parallel()
-	p := newPacer(guard.Retry{InitialInterval: time.Millisecond, MaxInterval: time.Hour})
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	for range 30 {
-		p.wait(ctx)
-	}
-	require.Greater(t, time.Until(p.until), 10*time.Minute, "the pauses grow")
-	p.until = time.Now().Add(-2 * quiet)
-	p.wait(ctx)
-	require.Less(t, time.Until(p.until), time.Minute, "and are short again after a quiet time")
 }
 
 // A switch turns an error for a batch into one that lists messages, by position. So

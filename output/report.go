@@ -33,26 +33,20 @@ type reporter struct {
 }
 
 func newReporter(c clientConfig, around position, policy batching, deadLetter bool, n *notices, m *metrics) *reporter {
-	r := &reporter{notices: n}
-	switch c.reports {
-	case reportPerMessage:
-		r.perMessage = true
-	case reportPerBatch:
-	case reportAuto:
-		// The batcher of the output's own batching is next to it. It turns a
-		// BatchError into an error for each transaction with a failed message.
-		r.perMessage = around.PerMessage || policy.on
-		if policy.processors {
-			r.perMessage = false
-		}
-		if !around.Routed && !deadLetter {
-			r.unrouted = newPacer(c.guard.Retry)
-		}
-		if around.Loses != "" || around.Forgets != "" {
-			r.unreportable = newHolder(fieldReportFailures, c.guard.Retry, m)
-			if deadLetter {
-				r.letters = c.guard.Permanent
-			}
+	r := &reporter{notices: n, perMessage: c.reports == reportPerMessage}
+	if c.reports != reportAuto {
+		return r
+	}
+	// The batcher of the output's own batching is next to it. It turns a BatchError into
+	// an error for each transaction with a failed message.
+	r.perMessage = (around.PerMessage || policy.on) && !policy.processors
+	if !around.Routed && !deadLetter {
+		r.unrouted = newPacer(c.guard.Retry)
+	}
+	if around.Loses != "" || around.Forgets != "" {
+		r.unreportable = newHolder(fieldReportFailures, c.guard.Retry, m)
+		if deadLetter {
+			r.letters = c.guard.Permanent
 		}
 	}
 	return r
@@ -146,12 +140,8 @@ type pacer struct {
 }
 
 func newPacer(retry guard.Retry) *pacer {
-	return &pacer{backOff: backoff.NewExponentialBackOff(
-		backoff.WithInitialInterval(retry.InitialInterval),
-		backoff.WithMaxInterval(max(retry.MaxInterval, retry.InitialInterval)),
-		backoff.WithMultiplier(2),
-		backoff.WithMaxElapsedTime(0),
-	)}
+	retry.MaxElapsedTime = 0 // the input sends the batch again for ever
+	return &pacer{backOff: backOffOf(retry)}
 }
 
 // quiet is the time without a repetition after which the pause is short again.
