@@ -54,7 +54,7 @@ func newProducer(t *testing.T, c *kafkafake.Cluster, policy Policy, change ...fu
 	t.Helper()
 	hook := &Hook{}
 	backoff := func(int) time.Duration { return time.Millisecond }
-	cl, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...), kgo.WithHooks(hook), kgo.RetryBackoffFn(backoff))
+	cl, err := kgo.NewClient(append(c.Opts(), kgo.WithHooks(hook), kgo.RetryBackoffFn(backoff))...)
 	require.NoError(t, err)
 	cfg := Config{
 		Client: cl, Acks: -1, Timeout: time.Second, Idempotent: true, Partitioner: kgo.ManualPartitioner(), MaxRequest: 100 << 20, InFlight: 5,
