@@ -4,6 +4,7 @@
 //	go run ./tools/mutants                       # all: prints the survivors. Takes hours
 //	go run ./tools/mutants -sample 30 -seed 7    # some of them: the same ones as long as the code is
 //	go run ./tools/mutants -match 'learned.go'   # those whose name matches
+//	go run ./tools/mutants -tests 'TestHeld'     # against some of the tests alone: fast, while one writes them
 //	go run ./tools/mutants -write                # writes the figures into docs/testing.md
 //
 // Of a mutant, a condition is turned round, a comparison has another bound, a constant
@@ -62,6 +63,7 @@ var (
 	sample = flag.Int("sample", 0, "run so many mutants, drawn by -seed; 0 is all")
 	seed   = flag.Uint64("seed", 1, "draws the sample")
 	match  = flag.String("match", "", "run the mutants whose name matches this regular expression")
+	tests  = flag.String("tests", "", "run the tests alone whose name matches this regular expression")
 	own    = flag.Bool("own", false, "run the tests of the package alone")
 	least  = flag.Int("least", 100, "fail if fewer percent are noticed, of those without a reason to survive")
 	write  = flag.Bool("write", false, "write the figures of the packages that were run into docs/testing.md")
@@ -254,6 +256,10 @@ func build(ctx context.Context, dir, of string) (*suite, error) {
 	if err != nil {
 		return nil, fmt.Errorf("building the tests of %s: %w\n%s", of, err, out)
 	}
+	some, err := regexp.Compile(*tests)
+	if err != nil {
+		return nil, err
+	}
 	list := exec.CommandContext(ctx, s.binary, "-test.list", "^(Test|Fuzz|Example)") //nolint:gosec // our own path
 	list.Dir = of
 	names, err := list.Output()
@@ -262,7 +268,7 @@ func build(ctx context.Context, dir, of string) (*suite, error) {
 	}
 	var broken []string
 	atOnce(strings.Fields(string(names)), func(name string) {
-		if skipped.MatchString(name) {
+		if skipped.MatchString(name) || !some.MatchString(name) {
 			return
 		}
 		trace := filepath.Join(dir, strings.ReplaceAll(of, "/", "_")+name)
