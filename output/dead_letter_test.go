@@ -389,6 +389,8 @@ func TestDeadLettersAreNotGivenUp(t *testing.T) {
 		c := newVirtualCluster(t)
 		c.Topic("t", 1, limited)
 		s := c.stream([]string{"m0", big, "m2"})
+		m := newCounted()
+		s.Metrics = m
 		began := time.Now()
 		s.Refuse = func(service.MessageBatch) error {
 			if time.Since(began) < 2*time.Minute {
@@ -400,5 +402,6 @@ func TestDeadLettersAreNotGivenUp(t *testing.T) {
 		require.Equal(t, map[int]error{0: nil}, s.Acked())
 		require.Equal(t, once("m0", "m2"), c.Values("t"))
 		require.Len(t, s.Captured(), 1)
+		require.EqualValues(t, 1, m.own()["kafka_guarded_dead_lettered{class=size_exceeded}"])
 	})
 }

@@ -113,6 +113,9 @@ func writeFigures(found []result, reasons map[string]string, mutants []mutant) e
 			if *sample > 0 {
 				drawn = fmt.Sprintf("-sample %d -seed %d", *sample, *seed)
 			}
+			if *tests != "" {
+				drawn = strings.TrimSpace(drawn + " some of its tests")
+			}
 			if *own {
 				drawn = strings.TrimSpace(drawn + " -own")
 			}
