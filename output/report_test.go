@@ -32,7 +32,7 @@ func metricsOfTest(t *testing.T) *metrics {
 	return newMetrics(conf.Resources().Metrics())
 }
 
-// The position of the output and its fields decide who hears of a failure, after a pause or
+// The position of the output and its fields decide what hears of a failure, after a pause or
 // not, and what is held in place of a report.
 func TestHowFailuresAreReported(t *testing.T) {
 	t.Parallel()

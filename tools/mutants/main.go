@@ -45,6 +45,7 @@ type target struct {
 	dir   string
 	files []string // nil: all
 	tests []string // the packages whose tests run
+	own   string   // matches those of its own tests that -own runs; "" for all
 }
 
 var targets = []target{
@@ -53,7 +54,7 @@ var targets = []target{
 	{dir: "guard/internal/isolate", tests: []string{"guard/internal/isolate", "guard", "sim"}},
 	{dir: "guard", tests: []string{"guard", "sim"}},
 	{dir: "guard/internal/producer", tests: []string{"guard/internal/producer", "guard", "sim"}},
-	{dir: "output", files: []string{"report.go", "dead_letter.go", "hold.go"}, tests: []string{"output"}},
+	{dir: "output", files: []string{"report.go", "dead_letter.go", "hold.go"}, tests: []string{"output"}, own: "^Test(HowFailuresAreReported|TheErrorOfABatch|UnroutedFailuresArePaced|WhatIsHeldIs.*|WhatADeadLetterSays|WhatIsDeadLettered|DeadLettersAreNotGivenUp|AFileOfDeadLettersKeepsTheReason)$"},
 }
 
 // without are tests that do not run: they take long for what they notice.
@@ -64,7 +65,7 @@ var (
 	seed   = flag.Uint64("seed", 1, "draws the sample")
 	match  = flag.String("match", "", "run the mutants whose name matches this regular expression")
 	tests  = flag.String("tests", "", "run the tests alone whose name matches this regular expression")
-	own    = flag.Bool("own", false, "run the tests of the package alone")
+	own    = flag.Bool("own", false, "run the tests of the package alone, of output the fast ones")
 	least  = flag.Int("least", 100, "fail if fewer percent are noticed, of those without a reason to survive")
 	write  = flag.Bool("write", false, "write the figures of the packages that were run into docs/testing.md")
 )
@@ -113,7 +114,11 @@ func run(ctx context.Context) error {
 				break
 			}
 			if suites[d] == nil {
-				if suites[d], err = build(ctx, dir, d); err != nil {
+				some := *tests
+				if *own && some == "" {
+					some = t.own
+				}
+				if suites[d], err = build(ctx, dir, d, some); err != nil {
 					return err
 				}
 			}
@@ -248,15 +253,15 @@ type suite struct {
 	notes map[string]int // how many mutants a test has noticed
 }
 
-// build compiles the tests of a package, and finds out which reach which mutant.
-func build(ctx context.Context, dir, of string) (*suite, error) {
+// build compiles the tests of a package, and finds out which of some reach which mutant.
+func build(ctx context.Context, dir, of, tests string) (*suite, error) {
 	start := time.Now()
 	s := &suite{dir: of, binary: filepath.Join(dir, strings.ReplaceAll(of, "/", "_")+".test"), reach: map[int][]string{}, took: map[string]time.Duration{}, notes: map[string]int{}}
 	out, err := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-overlay", filepath.Join(dir, "overlay.json"), "-o", s.binary, "./"+of).CombinedOutput() //nolint:gosec // our own paths
 	if err != nil {
 		return nil, fmt.Errorf("building the tests of %s: %w\n%s", of, err, out)
 	}
-	some, err := regexp.Compile(*tests)
+	some, err := regexp.Compile(tests)
 	if err != nil {
 		return nil, err
 	}
