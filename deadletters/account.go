@@ -12,20 +12,19 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 )
 
-// account says what became of the letters that were chosen. Each is in one of the
-// last four.
+// account has the outcome of the chosen letters. Each is in one of the last four
+// numbers.
 type account struct {
 	Chosen      int64 `json:"chosen"`
 	Delivered   int64 `json:"delivered"`
-	FailedAgain int64 `json:"failed_again"` // they are letters again
-	Dropped     int64 `json:"dropped"`      // the mapping has deleted them
-	Left        int64 `json:"left"`         // they were not sent, or it is not known
+	FailedAgain int64 `json:"failed_again"` // letters again
+	Dropped     int64 `json:"dropped"`      // deleted by the mapping
+	Left        int64 `json:"left"`         // not sent, or not known whether they were
 
-	// Perhaps is how many copies more there may be, at most: runs that were
-	// killed were at these letters.
+	// Perhaps is how many further copies there may be, at most: runs that were killed
+	// may have sent these letters.
 	Perhaps int64 `json:"perhaps_more"`
-	// Doubt counts those among the ones that failed again that may have been
-	// written.
+	// Doubt is how many of the letters that failed again may have been written.
 	Doubt int64 `json:"in_doubt"`
 }
 
@@ -43,8 +42,8 @@ func (a *account) balances() bool {
 	return a.Chosen == a.Delivered+a.FailedAgain+a.Dropped+a.Left
 }
 
-// print writes the account, with what was checked of what was delivered, and with
-// where the letters are that failed again.
+// print writes the account, with what was checked and where letters that failed again
+// are.
 func (a *account) print(w io.Writer, checked, again string) {
 	line := func(name string, n int64, notes ...string) {
 		notes = slices.DeleteFunc(notes, func(note string) bool { return note == "" })
@@ -71,14 +70,13 @@ func (a *account) print(w io.Writer, checked, again string) {
 	line("left", a.Left)
 }
 
-// stretch is a number of offsets in a row, the end excluded.
+// stretch is a range of offsets, without its end.
 type stretch struct{ from, to int64 }
 
-// offsets are those that the cluster has given to letters, in as many stretches as
-// it takes.
+// offsets are the offsets of delivered letters, as few stretches as possible.
 type offsets struct {
 	all map[topicPartition][]stretch
-	// untold counts the letters that were acknowledged without an offset.
+	// untold counts letters that were acked without an offset.
 	untold int64
 }
 
@@ -97,7 +95,7 @@ func (o *offsets) add(topic string, partition int32, offset int64) {
 	}
 	tp := topicPartition{topic, partition}
 	all := o.all[tp]
-	// Mostly it is the next one.
+	// Mostly it is the next offset.
 	if n := len(all); n > 0 && all[n-1].to == offset {
 		all[n-1].to++
 		return
@@ -112,7 +110,7 @@ func (o *offsets) add(topic string, partition int32, offset int64) {
 		return 0
 	})
 	if found {
-		return // twice the same: the count will show it
+		return // the same offset twice: the count shows it
 	}
 	all = slices.Insert(all, i, stretch{offset, offset + 1})
 	if i+1 < len(all) && all[i].to == all[i+1].from {
@@ -126,7 +124,7 @@ func (o *offsets) add(topic string, partition int32, offset int64) {
 	o.all[tp] = all
 }
 
-// count is how many different offsets there are.
+// count is the number of different offsets.
 func (o *offsets) count() (n int64) {
 	for _, all := range o.all {
 		for _, s := range all {
@@ -144,8 +142,8 @@ func (o *offsets) topics() []string {
 	return slices.Sorted(maps.Keys(m))
 }
 
-// check holds the offsets against the logs of their topics: there are as many as
-// letters were delivered, and each log reaches beyond them.
+// check compares the offsets with the logs of their topics. There must be as many as
+// delivered letters, and each log must reach beyond them.
 func (o *offsets) check(ctx context.Context, admin *kadm.Client, delivered int64) (said string, err error) {
 	if delivered == 0 {
 		return "", nil

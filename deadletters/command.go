@@ -49,12 +49,12 @@ func Command() *cli.Command {
 	summary := summaryCommand()
 	return &cli.Command{
 		Name:      "dead-letters",
-		Usage:     "Say what became dead letters and why, show them, and send them again to where they belong",
+		Usage:     "Count dead letters by cause, show them, and send them again to their topics",
 		ArgsUsage: "[TOPIC|FILE|FOLDER...]",
 		Description: `
 Reads the dead letters of the kafka_guarded output from a topic, a file or a
-folder of files. Without an argument it reads those that --config sends its dead
-letters to.
+folder of files. Without an argument it reads the topic or files that the config
+of --config writes its dead letters to.
 
   kafka-guarded dead-letters --config stream.yaml
   kafka-guarded dead-letters --brokers HOST:9092 TOPIC
@@ -66,9 +66,9 @@ letters to.
   show      letters with headers and payload
   redrive   sends letters again, with an account of each
 
-Nothing but redrive writes anything, and redrive takes no letter out of its topic
-or file: it marks what is done. summary and show have all letters, whatever is
-marked: redrive --dry-run says what is left.`[1:],
+Only redrive writes. It removes no letter from its topic or file, but marks the
+letters that are done. summary and show have all letters, also those that are
+done. redrive --dry-run says which are left.`[1:],
 		Flags:       summary.Flags,
 		Action:      summary.Action,
 		Subcommands: []*cli.Command{summary, showCommand(), redriveCommand()},
@@ -85,7 +85,7 @@ func commonFlags() []cli.Flag {
 		&cli.StringSliceFlag{Category: whereLetters, Name: flagSet, Aliases: []string{"s"}, Usage: "set a field of the config, as for run: path=value"},
 		&cli.StringSliceFlag{Category: whereLetters, Name: flagEnvFile, Aliases: []string{"e"}, Usage: "the path of a file with environment variables, as for run; may be a pattern"},
 
-		&cli.StringSliceFlag{Category: whichLetters, Name: flagClass, Usage: "their class, such as size_exceeded; \"" + noClass + "\" is for what is no dead letter of kafka_guarded"},
+		&cli.StringSliceFlag{Category: whichLetters, Name: flagClass, Usage: "their class, such as size_exceeded; \"" + noClass + "\" is for records that are no dead letters of kafka_guarded"},
 		&cli.StringSliceFlag{Category: whichLetters, Name: flagTopic, Usage: "the topic that they were for"},
 		&cli.StringFlag{Category: whichLetters, Name: flagReason, Usage: "a part of their reason, as summary has it, or of their error"},
 		&cli.StringFlag{Category: whichLetters, Name: flagSince, Usage: "they failed then or later: a time such as 2026-11-30T02:00:00Z, or how long ago, such as 2h"},
@@ -119,14 +119,14 @@ func filterOf(c *cli.Context) (*filter, error) {
 // session is a run of the command.
 type session struct {
 	ctx    context.Context
-	out    io.Writer // what was asked for
-	err    io.Writer // what is said besides
+	out    io.Writer // results
+	err    io.Writer // notes and progress
 	filter *filter
 	found  found
 	opened []opened
 }
 
-// opened is a source, and the connection settings that it was opened with.
+// opened is a source, and the settings of its connection.
 type opened struct {
 	source
 	topic    string // empty for files
@@ -134,8 +134,8 @@ type opened struct {
 	settings settings
 }
 
-// memory is what the garbage collector aims at, unless GOMEMLIMIT says otherwise.
-// Letters that are larger than that take more all the same.
+// memory is the garbage collector's limit, unless GOMEMLIMIT is set. Letters that are
+// larger take more.
 const memory = 200 << 20
 
 // open reads the command line, and opens the sources.
@@ -246,14 +246,14 @@ func (s *session) each(what string, each func(*Letter) error) error {
 	return nil
 }
 
-// note says what the reader of a result has to know of it.
+// note prints what a reader of the result must know about it.
 func (s *session) note() {
 	if s.filter.failed > 0 {
 		fmt.Fprintf(s.err, "--where: the mapping fails, or gives no boolean, for %d letters, which are not chosen\n", s.filter.failed)
 	}
 }
 
-// ended makes of an error what the command ends with.
+// ended turns an error into the error of the command.
 func (s *session) ended(err error) error {
 	if err != nil && s.ctx.Err() != nil {
 		return cli.Exit("interrupted", exitInterrupted)
@@ -320,7 +320,7 @@ func summaryCommand() *cli.Command {
 		Flags: append(commonFlags(),
 			&cli.BoolFlag{Name: asJSON, Usage: "as JSON, for scripts"},
 			&cli.StringFlag{Name: html, Usage: "write a report to the path, one page of HTML that needs no other file"},
-			&cli.BoolFlag{Name: unredacted, Usage: "have samples in the report with their content. By default it has only their form"},
+			&cli.BoolFlag{Name: unredacted, Usage: "show the content of samples in the report. By default it shows only their form"},
 		),
 		Action: func(c *cli.Context) error {
 			s, closeAll, err := open(c)

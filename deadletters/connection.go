@@ -17,18 +17,18 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/output"
 )
 
-// settings are fields of a kafka_guarded output: how to connect, and how to write.
+// settings are fields of a kafka_guarded output, for the connection and for writing.
 type settings map[string]any
 
-// byMessage are the fields that say what is made of a message, and what becomes of
-// it. A letter says that itself.
+// byMessage are the fields that depend on the message. A letter has its own values for
+// them.
 var byMessage = []string{
 	"topic", "key", "null_key", "tombstone", "partition", "partitioner", "metadata", "timestamp", "timestamp_ms",
 	"inject_tracing_map", "batching", "dead_letter", "dead_letter_breaker", "delivery_report",
 	"delivery_report_max_elapsed_time", "report_failures", "max_in_flight", "record_delivery_timeout",
 }
 
-// connection returns what is left without these.
+// connection returns the settings without byMessage.
 func (s settings) connection() settings {
 	c := maps.Clone(s)
 	for _, field := range byMessage {
@@ -37,7 +37,8 @@ func (s settings) connection() settings {
 	return c
 }
 
-// partitioner is that of the config, unless it takes a partition for each message.
+// partitioner is the config's partitioner, unless it takes a partition from each
+// message.
 func (s settings) partitioner() string {
 	if p, _ := s["partitioner"].(string); p != "" && p != "manual" {
 		return p
@@ -45,7 +46,7 @@ func (s settings) partitioner() string {
 	return ""
 }
 
-// view is how the output would connect.
+// view is the view of the output's config.
 func (s settings) view() (output.View, error) {
 	none := output.View{}
 	if len(s) == 0 {
@@ -75,7 +76,7 @@ func (s settings) view() (output.View, error) {
 	return view, nil
 }
 
-// opts are those of a client that connects as the output does.
+// opts are kgo's options for a client that connects as the output does.
 func (s settings) opts() ([]kgo.Opt, error) {
 	view, err := s.view()
 	if err != nil {
@@ -84,8 +85,7 @@ func (s settings) opts() ([]kgo.Opt, error) {
 	return append(slices.Clone(view.Client), kgo.SeedBrokers(view.Seeds...)), nil
 }
 
-// where is what the command line says of the place of letters, and of where they
-// belong.
+// where says where letters are and where their topics are, by the command line.
 type where struct {
 	config    string
 	resources []string
@@ -96,20 +96,19 @@ type where struct {
 	fields    []string
 }
 
-// found is what is known of the connection: of the output that the letters were
-// for, and of where its letters are.
+// found is the output for whose messages the letters are, and where its letters are.
 type found struct {
 	target  settings
 	letters []lettersAt // in the dead_letter of the config
 }
 
-// lettersAt is where a config has letters go.
+// lettersAt is a place where a config puts letters.
 type lettersAt struct {
-	arg      string   // as in the command line
-	settings settings // of the output to a topic
+	arg      string   // as on the command line
+	settings settings // of the output that writes the topic
 }
 
-// find reads the config, and sets the fields of the command line.
+// find reads the config, and applies the fields of the command line.
 func (w where) find() (found, error) {
 	f := found{target: settings{}}
 	if w.config != "" {
@@ -145,7 +144,7 @@ func (w where) choose(outputs []check.Output) (check.Output, error) {
 			}
 		}
 	} else if len(outputs) > 0 {
-		// One with a dead_letter comes first, then the outermost.
+		// An output with a dead_letter comes first, then the outermost.
 		for _, o := range outputs {
 			if o.Fields["dead_letter"] != nil {
 				return o, nil
@@ -163,7 +162,7 @@ func (w where) choose(outputs []check.Output) (check.Output, error) {
 	return check.Output{}, fmt.Errorf("the config %s has no %s output", w.config, errorrouting.Component)
 }
 
-// override sets what the command line says of the fields.
+// override applies the fields of the command line.
 func (w where) override(s settings) error {
 	if len(w.brokers) > 0 {
 		var all []any
@@ -178,7 +177,7 @@ func (w where) override(s settings) error {
 			return fmt.Errorf("--field %s: it takes the form field=value, such as tls.enabled=true", path)
 		}
 		var parsed any = value
-		_ = json.Unmarshal([]byte(value), &parsed) // else it is text
+		_ = json.Unmarshal([]byte(value), &parsed) // otherwise it is text
 		at := map[string]any(s)
 		segments := strings.Split(path, ".")
 		for _, name := range segments[:len(segments)-1] {
@@ -221,7 +220,7 @@ func whereTo(config any) (all []lettersAt) {
 	return all
 }
 
-// folder is the folder of the files whose path depends on the message.
+// folder is the folder of files whose path depends on the message.
 func folder(path string) string {
 	fixed, _, interpolated := strings.Cut(path, "${!")
 	if !interpolated {
@@ -233,8 +232,7 @@ func folder(path string) string {
 	return "."
 }
 
-// joined undoes what the command line does to a value with commas in it: it takes
-// them for several.
+// joined undoes the splitting of values at commas, which the command line does.
 func joined(assignments []string) (all []string) {
 	for _, a := range assignments {
 		if !assignment.MatchString(a) && len(all) > 0 {

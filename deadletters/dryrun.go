@@ -14,7 +14,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/guard"
 )
 
-// limits holds letters against what their topics take, without writing any.
+// limits compares letters with the limits of their topics, and writes none.
 type limits struct {
 	guard      *guard.Guard
 	own        int // max_message_bytes of the config, 0 for none
@@ -55,8 +55,8 @@ func newLimits(s settings, opts []kgo.Opt) (*limits, error) {
 	return l, nil
 }
 
-// check gives an item a fate: that which it would have, as far as that can be told.
-// It reports whether the topic tells what it takes.
+// check gives an item the fate that it would probably have. It reports whether the
+// topic's limits are known.
 func (l *limits) check(ctx context.Context, it *item) (known bool) {
 	if it.fate.kind != unknown {
 		return true
@@ -105,7 +105,7 @@ func (l *limits) check(ctx context.Context, it *item) (known bool) {
 	return true
 }
 
-// size is that of a batch with the item alone, as it would be sent.
+// size is the size of a batch with the item alone, as sent.
 func (l *limits) size(it *item) int {
 	record := kmsg.Record{Key: it.record.key, Value: it.content}
 	if it.record.null {
@@ -126,7 +126,7 @@ func (l *limits) size(it *item) int {
 	return batchOverhead + len(body)
 }
 
-// dryRun says what would become of the letters.
+// dryRun prints what would happen to the letters.
 func (r *redrive) dryRun(ctx context.Context, s settings, opts []kgo.Opt) (account, error) {
 	if err := r.begin(ctx); err != nil {
 		return account{}, err

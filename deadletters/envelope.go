@@ -13,8 +13,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// envelope is a letter in a file, one JSON object a line. A value of the metadata
-// that is no text is in metadata_base64, and so is a body in body_base64.
+// envelope is a letter in a file, a line of JSON. Metadata that is no text is in
+// metadata_base64, and such a body in body_base64.
 type envelope struct {
 	Metadata       map[string]json.RawMessage `json:"metadata"`
 	MetadataBase64 map[string]string          `json:"metadata_base64"`
@@ -22,7 +22,7 @@ type envelope struct {
 	BodyBase64     *string                    `json:"body_base64"`
 }
 
-// recipe is a letter as config/example.yaml has had it in its files.
+// recipe is a letter in the former format of config/example.yaml.
 type recipe struct {
 	Error    *string `json:"error"`
 	Topic    *string `json:"topic"`
@@ -31,8 +31,8 @@ type recipe struct {
 	Message  *string `json:"message"`
 }
 
-// letterOf reads a line of a file. What is no envelope is a letter without
-// metadata, with the line as its content.
+// letterOf reads a line of a file. A line that is no envelope is a letter without
+// metadata.
 func letterOf(at place, line []byte) Letter {
 	if len(line) > 0 && line[0] == '{' {
 		switch {
@@ -58,7 +58,7 @@ func unpack(at place, line []byte) (Letter, bool) {
 	for name, raw := range e.Metadata {
 		var value string
 		if json.Unmarshal(raw, &value) != nil {
-			value = string(raw) // a number, or what else a mapping has put there
+			value = string(raw) // a number, or another value of a mapping
 		}
 		if name == metaKey+"_base64" {
 			key, err := base64.StdEncoding.DecodeString(value)
@@ -89,7 +89,7 @@ func unpack(at place, line []byte) (Letter, bool) {
 		if json.Unmarshal(e.Body, &s) == nil {
 			body = append([]byte{}, s...)
 		} else {
-			body = e.Body // JSON by itself
+			body = e.Body // the body is JSON
 		}
 	}
 	return newLetter(at, meta, body, time.Time{}), true

@@ -12,23 +12,22 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/guard"
 )
 
-// filter says which letters are chosen: those for which all of it holds. Its zero
-// value chooses all.
+// filter chooses letters for which all of its conditions hold. The zero value chooses
+// all.
 type filter struct {
 	Classes []string   `json:"class,omitempty"`
 	Topics  []string   `json:"topic,omitempty"`
 	Since   *time.Time `json:"since,omitempty"`
 	Until   *time.Time `json:"until,omitempty"`
-	Reason  string     `json:"reason,omitempty"` // a part of the reason, folded or not
-	Where   string     `json:"where,omitempty"`  // a Bloblang mapping that gives a boolean
+	Reason  string     `json:"reason,omitempty"` // a part of the reason, as summary prints it or as it is
+	Where   string     `json:"where,omitempty"`  // a Bloblang mapping with a boolean result
 
-	// MaxAttempts leaves out what redrive has sent so often in vain, 0 for
-	// nothing.
+	// MaxAttempts leaves out letters that redrive has sent this often without success,
+	// 0 for none.
 	MaxAttempts int `json:"max_attempts,omitempty"`
 
 	where *bloblang.Executor
-	// failed counts the letters for which the mapping fails. They are not
-	// chosen.
+	// failed counts letters for which the mapping fails. They are not chosen.
 	failed int64
 }
 
@@ -36,7 +35,7 @@ type filter struct {
 func (f *filter) compile() (err error) {
 	for _, name := range f.Classes {
 		if _, err := guard.ParseClass(name); err != nil && name != noClass {
-			return fmt.Errorf("--class %s: there is no such class: it takes size_exceeded, invalid_record, unroutable, unknown_topic, unauthorized, refused, or %s for what is no dead letter of kafka_guarded", name, noClass)
+			return fmt.Errorf("--class %s: there is no such class: it takes size_exceeded, invalid_record, unroutable, unknown_topic, unauthorized, refused, or %s for records that are no dead letters of kafka_guarded", name, noClass)
 		}
 	}
 	slices.Sort(f.Classes)
@@ -76,8 +75,9 @@ func (f *filter) matches(l *Letter) bool {
 	return is
 }
 
-// ask returns what a mapping gives for a message, and false if that is no boolean.
-// QueryValue would be shorter, but it runs mappings without this.
+// ask returns the boolean that a mapping gives for a message, and false if it gives
+// none. QueryValue would be shorter, but it runs
+// mappings without this.
 func ask(mapping *bloblang.Executor, m *service.Message) (is, ok bool) {
 	result, err := service.MessageBatch{m}.BloblangExecutor(mapping).Query(0)
 	if err != nil || result == nil {

@@ -20,7 +20,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
-// result is what a run of the command gave.
+// result is the output of a run.
 type result struct {
 	out, err string
 	code     int
@@ -50,7 +50,7 @@ func runContext(ctx context.Context, args ...string) result {
 	return r
 }
 
-// withoutHelp takes out the flag --help, which all programs of a process share.
+// withoutHelp removes the flag --help, which all programs of a process share.
 func withoutHelp(c *cli.Command) {
 	c.HideHelp = true
 	for _, sub := range c.Subcommands {
@@ -70,10 +70,10 @@ func header(name, value string) kgo.RecordHeader {
 	return kgo.RecordHeader{Key: name, Value: []byte(value)}
 }
 
-// failedAt is when the first letter failed.
+// failedAt is the time of the first letter.
 var failedAt = time.Date(2026, 11, 30, 2, 0, 0, 0, time.UTC)
 
-// tooLarge is a letter for a topic, the i-th.
+// tooLarge is letter number i for a topic.
 func tooLarge(topic string, i int) *kgo.Record {
 	return &kgo.Record{
 		Key:       []byte(fmt.Sprintf("customer-%d", i)),
@@ -106,7 +106,7 @@ func noKey(topic string, i int) *kgo.Record {
 	return r
 }
 
-// produce writes records to a topic as they are.
+// produce writes records to a topic unchanged.
 func produce(t *testing.T, c *kafkafake.Cluster, topic string, records ...*kgo.Record) {
 	t.Helper()
 	cl, err := kgo.NewClient(append(c.Opts(), kgo.RecordPartitioner(kgo.RoundRobinPartitioner()), kgo.ProducerBatchMaxBytes(100<<20), kgo.BrokerMaxWriteBytes(200<<20))...)

@@ -31,8 +31,8 @@ var reportTemplate = template.Must(template.New("report").Funcs(template.FuncMap
 	"int64":   func(n int) int64 { return int64(n) },
 }).Parse(reportHTML))
 
-// colors of the classes. They differ in brightness, too, for print and for
-// readers that see few colours.
+// colors are the colors of classes. They differ in brightness, too, for print and for
+// readers who see few colors.
 var colors = map[string]string{
 	guard.SizeExceeded.String():  "#1f5fa8",
 	guard.InvalidRecord.String(): "#e08a1e",
@@ -50,7 +50,7 @@ func color(class string) string {
 	return "#8a8f98"
 }
 
-// report is what the page shows.
+// report is the data of the page.
 type report struct {
 	*summary
 	Made       time.Time
@@ -97,7 +97,7 @@ type shownSample struct {
 // maxShown is how many rows a table has.
 const maxShown = 40
 
-// report writes the page. With content only if it is asked for.
+// report writes the page. It shows content only if unredacted.
 func (s *summary) report(path string, unredacted bool) error {
 	r := report{
 		summary: s, Made: time.Now().UTC(), Redacted: !unredacted,
@@ -138,7 +138,7 @@ func (s *summary) report(path string, unredacted bool) error {
 	return nil
 }
 
-// line lays out the time line, with the classes of a column one above the other.
+// line lays out the time line. A column stacks its classes.
 func (s *summary) line() line {
 	columns, width := s.time.columns(60)
 	if len(columns) == 0 {

@@ -11,8 +11,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// Metadata that says what to make of a message. The names begin with a byte that
-// no header's name does, so that no header is taken for one.
+// Metadata for the output that writes items. The names begin with a byte that no
+// header's name begins with, so no header is mistaken for one.
 const (
 	control          = "\x00"
 	controlID        = control + "id"
@@ -24,46 +24,46 @@ const (
 	controlTimestamp = control + "timestamp"
 )
 
-// item is a letter on its way.
+// item is a letter that is being sent.
 type item struct {
 	letter  *Letter
-	perhaps int64 // how often runs that were killed may have sent it
+	perhaps int64 // how often killed runs may have sent it
 	content []byte
 	record  recordOf
 	fate    fate
 }
 
-// recordOf is what a letter is to be, besides its content.
+// recordOf is the record that a letter becomes, without its content.
 type recordOf struct {
 	topic     string
 	key       []byte // nil for none
 	null      bool
-	partition int32 // -1 to have it chosen
+	partition int32 // -1 for the partitioner to choose
 	timestamp int64 // -1 for now
 	headers   []kgo.RecordHeader
 }
 
-// fate is what became of a letter.
+// fate is the outcome of a letter.
 type fate struct {
 	kind         kind
 	topic        string
 	partition    int32
 	offset       int64
 	class, err   string
-	bytes, limit string // of a failure for its size
+	bytes, limit string // of a failure for size
 }
 
 type kind int
 
 const (
-	unknown     kind = iota // as long as nothing is heard of it
+	unknown     kind = iota // no outcome yet
 	delivered               // acknowledged
-	failedAgain             // not written, and known to be so
+	failedAgain             // not written for certain
 	dropped                 // by the mapping
 )
 
-// prepare makes an item of a letter. A mapping that fails for it is its failure:
-// the error is left out, since it may quote the content.
+// prepare makes an item of a letter. If the mapping fails for it, that is its failure,
+// without the error, which may quote the content.
 func prepare(l *Letter, mapping *bloblang.Executor) *item {
 	it := &item{letter: l, fate: fate{partition: -1, offset: -1}}
 	m := l.message()
@@ -90,7 +90,7 @@ func prepare(l *Letter, mapping *bloblang.Executor) *item {
 		it.fate.kind, it.fate.class, it.fate.err = failedAgain, "unroutable", "unroutable: the letter does not say which topic it was for: have --mapping set kafka_guarded_topic"
 		return it
 	}
-	// The partition is that of the topic and key that the letter had.
+	// The letter's partition belongs to its old topic and key.
 	if r := &it.record; r.partition == l.partition && (r.topic != string(l.topic) || string(r.key) != string(l.key)) {
 		r.partition = -1
 	}
@@ -100,8 +100,8 @@ func prepare(l *Letter, mapping *bloblang.Executor) *item {
 	return it
 }
 
-// isHeader returns what tells which metadata of the letter, after a mapping, are
-// headers: those of the record, and what the mapping has added.
+// isHeader returns a function that tells which metadata of the letter are headers,
+// after a mapping: those of the record, and new ones of the mapping.
 func (l *Letter) isHeader() func(name string) bool {
 	headers, before := l.headers(), map[string]bool{}
 	for _, h := range l.meta {
@@ -112,7 +112,7 @@ func (l *Letter) isHeader() func(name string) bool {
 	}
 }
 
-// read returns what the metadata of a letter says of its record.
+// read returns the record that the metadata of a letter describe.
 func read(m *service.Message, content []byte, isHeader func(string) bool) recordOf {
 	r := recordOf{partition: -1, timestamp: -1}
 	_ = m.MetaWalk(func(name, value string) error {
@@ -141,7 +141,7 @@ func read(m *service.Message, content []byte, isHeader func(string) bool) record
 	return r
 }
 
-// message is what the output makes the record of.
+// message is the message that the output makes the record of.
 func (r *recordOf) message(id int, content []byte) *service.Message {
 	m := service.NewMessage(content)
 	for _, h := range r.headers {
@@ -163,8 +163,7 @@ func (r *recordOf) message(id int, content []byte) *service.Message {
 	return m
 }
 
-// again is the letter that an item becomes which has failed: that which it was,
-// with the reason for which it failed now.
+// again is the letter that a failed item becomes: the old one, with the new reason.
 func (it *item) again(now time.Time) []kgo.RecordHeader {
 	l, f := it.letter, it.fate
 	replaced := map[string]string{

@@ -9,16 +9,15 @@ import (
 	"time"
 )
 
-// leftovers is where letters go that failed again: they are letters of their source
-// as before, at its end.
+// leftovers keeps letters that failed again, at the end of their source.
 type leftovers interface {
 	String() string
-	// append returns once all of the items are there.
+	// append returns when all items are kept.
 	append(ctx context.Context, items []*item) error
 	close()
 }
 
-// fileLeftovers appends letters to the file beside the one that they came from.
+// fileLeftovers appends letters to a file beside the file that they came from.
 type fileLeftovers struct{}
 
 func (fileLeftovers) String() string { return "in files whose names end with " + leftover }

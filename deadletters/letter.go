@@ -33,13 +33,13 @@ const (
 	metaTimestamp  = metaPrefix + "timestamp_ms"
 	metaHeaders    = metaPrefix + "headers" // the names of the record's headers, a JSON array
 	metaLetterErr  = metaPrefix + "dead_letter_error"
-	metaAttempts   = metaPrefix + "attempts" // how often redrive sent it in vain
+	metaAttempts   = metaPrefix + "attempts" // how often redrive sent it without success
 	recipeAttempts = "_redrive_attempts"     // the same, of config/redrive.yaml
 	fallbackError  = "fallback_error"        // of the output fallback of Benthos
 	inputTimestamp = "kafka_timestamp_ms"    // of Benthos' inputs for Kafka
 )
 
-// noClass stands for the class of what is no dead letter of kafka_guarded.
+// noClass is the class of records that are no dead letters of kafka_guarded.
 const noClass = "none"
 
 // place is where a letter is in its source.
@@ -50,8 +50,8 @@ type place struct {
 
 func (p place) String() string { return p.part + ":" + strconv.FormatInt(p.offset, 10) }
 
-// Letter is a dead letter. Its bytes are those of the source's buffer: a letter is
-// only good until the next one is read, unless it was kept.
+// Letter is a dead letter. Its bytes are in a buffer of the source, and change with the
+// next letter: see keep.
 type Letter struct {
 	at   place
 	meta []kgo.RecordHeader // all metadata, those of the record included
@@ -61,15 +61,15 @@ type Letter struct {
 	err          []byte
 	key          []byte // nil for none
 	partition    int32  // -1 if not known
-	bytes, limit int    // where size decided
+	bytes, limit int    // if size decided
 	attempts     int
 	failedAt     time.Time
 	timestamp    int64 // of the record in milliseconds, -1 if not known
 	recordTime   time.Time
 }
 
-// newLetter reads the metadata of a letter. The time is that of the record of a
-// topic, zero for a file.
+// newLetter reads the metadata of a letter. recordTime is the time of a topic's record,
+// zero for a file.
 func newLetter(at place, meta []kgo.RecordHeader, body []byte, recordTime time.Time) Letter {
 	l := Letter{at: at, meta: meta, body: body, partition: -1, timestamp: -1, recordTime: recordTime}
 	var fallback []byte
@@ -119,8 +119,8 @@ func newLetter(at place, meta []kgo.RecordHeader, body []byte, recordTime time.T
 	switch {
 	case l.timestamp >= 0:
 	case !recordTime.IsZero():
-		// The output gives its dead letters to a topic with the time that
-		// the config says, which is the record's own in our configs.
+		// The output writes dead letters with the timestamp of the config, which in our
+		// configs is the record's own.
 		l.timestamp = recordTime.UnixMilli()
 	case inputTime >= 0:
 		l.timestamp = inputTime
@@ -138,7 +138,7 @@ func number(text []byte, otherwise int64) int64 {
 	return n
 }
 
-// classOf returns the class that an error text begins with, nil if there is none.
+// classOf returns the class at the beginning of an error text, nil if there is none.
 func classOf(text []byte) []byte {
 	if name, _, ok := bytes.Cut(text, []byte(":")); ok {
 		if _, err := guard.ParseClass(string(name)); err == nil {
@@ -148,7 +148,7 @@ func classOf(text []byte) []byte {
 	return nil
 }
 
-// time is when the letter failed, as far as that is known.
+// time is when the letter failed, if known.
 func (l *Letter) time() time.Time {
 	if l.failedAt.IsZero() {
 		return l.recordTime
@@ -156,7 +156,7 @@ func (l *Letter) time() time.Time {
 	return l.failedAt
 }
 
-// size is how many bytes of content the letter has.
+// size is the size of the content in bytes.
 func (l *Letter) size() int {
 	n := len(l.body) + len(l.key)
 	for i := range l.meta {
@@ -167,7 +167,7 @@ func (l *Letter) size() int {
 	return n
 }
 
-// keep makes a letter good for longer than until the next one is read.
+// keep returns a copy that does not change with the next letter.
 func (l Letter) keep() *Letter {
 	if l.body != nil {
 		l.body = append([]byte{}, l.body...)
@@ -183,10 +183,10 @@ func (l Letter) keep() *Letter {
 	return &kept
 }
 
-// headers returns the names of the headers of the record among the metadata. If the
-// letter does not say them, they are all but its own; in a file also without those
-// by which Benthos' inputs say where a message came from, and those that begin with
-// an underscore, which outputs leave out by convention.
+// headers returns the names of the record's headers. If the letter does not list them,
+// they are all metadata but the letter's own. In a file two kinds are left out:
+// metadata by which Benthos' inputs say where a message came from, and names that begin
+// with an underscore, which outputs leave out by convention.
 func (l *Letter) headers() map[string]bool {
 	names := map[string]bool{}
 	for _, h := range l.meta {
@@ -211,7 +211,7 @@ func (l *Letter) headers() map[string]bool {
 // own reports whether metadata is about the letter, and no header of the record.
 func own(name string) bool { return strings.HasPrefix(name, metaPrefix) || name == recipeAttempts }
 
-// message is the letter as Bloblang sees it.
+// message is the letter as a message for Bloblang.
 func (l *Letter) message() *service.Message {
 	content := l.body
 	if content == nil {
@@ -237,8 +237,8 @@ func text(b []byte) string {
 	return strings.ToValidUTF8(string(b), "�")
 }
 
-// packed is the metadata of the letter for a file: where a record of a topic has
-// it in its value or timestamp, it is added.
+// packed is the metadata of the letter for a file. It adds what a topic's record has in
+// its value or timestamp.
 func (l *Letter) packed() []kgo.RecordHeader {
 	meta := slices.Clone(l.meta)
 	has := func(name string) bool {

@@ -12,39 +12,35 @@ import (
 	"slices"
 )
 
-// mark says which letters of a source redrive is done with, however often it was
-// run, and with which filters.
+// mark says which letters of a source are done, in any run and with any filter.
 type mark struct {
 	Passes []*pass `json:"passes"`
 }
 
-// pass is the way through a source with one filter. It goes on where it ended: what
-// has come since is part of it.
+// pass is the progress of one filter through a source. A later run continues it, also
+// with letters that came since.
 type pass struct {
 	Filter *filter `json:"filter"`
-	// Next has the place in each part before which all that the filter
-	// chooses is done.
+	// Next is the place in each part before which all chosen letters are done.
 	Next map[string]int64 `json:"next"`
-	// Sending has the places before which letters may have been sent: one for
-	// each time that a batch was begun which reached up to there. A run takes
-	// its own out when the batch is done. What is left is of runs that were
-	// killed.
+	// Sending has the end of each batch that was begun and not finished. A run removes
+	// its own when the batch is done. Those of killed runs stay: letters before these
+	// places may have been sent.
 	Sending map[string][]int64 `json:"sending,omitempty"`
 	Account account            `json:"account"`
-	// Owner is the run that wrote it last. Another one that finds it changed
-	// ends: two at a time would send letters twice.
+	// Owner is the last run that wrote it. If another run finds it changed, it ends:
+	// two runs at a time would send letters twice.
 	Owner string `json:"owner"`
 }
 
-// done reports whether a letter was dealt with, in any pass.
+// done reports whether a letter is done, in any pass.
 func (m *mark) done(l *Letter) bool {
 	return slices.ContainsFunc(m.Passes, func(p *pass) bool {
 		return l.at.offset < p.Next[l.at.part] && p.Filter.matches(l)
 	})
 }
 
-// perhaps returns how often a letter, which is not done, may have been sent by runs
-// that were killed.
+// perhaps returns how often killed runs may have sent a letter that is not done.
 func (m *mark) perhaps(l *Letter) (times int64) {
 	for _, p := range m.Passes {
 		if all := p.Sending[l.at.part]; len(all) > 0 && p.Filter.matches(l) {
@@ -58,22 +54,21 @@ func (m *mark) perhaps(l *Letter) (times int64) {
 	return times
 }
 
-// begin notes that a batch is sent which reaches up to the places.
+// begin enters that a batch up to these places is being sent.
 func (p *pass) begin(next map[string]int64) {
 	for part, to := range next {
 		p.Sending[part] = append(p.Sending[part], to)
 	}
 }
 
-// abandon undoes begin: nothing of the batch was sent.
+// abandon undoes begin: no letter of the batch was sent.
 func (p *pass) abandon(next map[string]int64) {
 	for part := range next {
 		p.Sending[part] = p.Sending[part][:len(p.Sending[part])-1]
 	}
 }
 
-// finish notes that a batch is done. What may have been sent of later ones stays
-// noted.
+// finish enters that a batch is done. Entries of later places stay.
 func (p *pass) finish(next map[string]int64) {
 	for part, to := range next {
 		p.Next[part] = to
@@ -84,7 +79,7 @@ func (p *pass) finish(next map[string]int64) {
 	}
 }
 
-// clone is a copy that stays as it is while the passes go on.
+// clone is a copy that does not change with the passes.
 func (m *mark) clone() *mark {
 	c := &mark{}
 	for _, p := range m.Passes {
@@ -98,7 +93,7 @@ func (m *mark) clone() *mark {
 	return c
 }
 
-// pass returns the pass with the filter, a new one if there was none.
+// pass returns the pass with the filter, and adds one if there is none.
 func (m *mark) pass(f *filter) *pass {
 	for _, p := range m.Passes {
 		if p.Filter.String() == f.String() {
@@ -129,15 +124,15 @@ func (m *mark) compile() error {
 	return nil
 }
 
-// errOwner is why a run ends that is not the only one.
+// errOwner ends a run that is not the only one.
 var errOwner = errors.New("another redrive of the same letters has begun since: this one ends, so that nothing is sent twice")
 
-// marks is where a mark is kept.
+// marks keeps a mark.
 type marks interface {
 	String() string
 	load(ctx context.Context) (*mark, error)
-	// save writes a pass of the mark, and first reports errOwner if another
-	// run has written it since. The first save of a run takes it over.
+	// save writes a pass of the mark. It returns errOwner if another run wrote the pass
+	// since. The first save of a run takes it over.
 	save(ctx context.Context, m *mark, p *pass) error
 }
 
@@ -188,8 +183,8 @@ func (f *fileMarks) save(ctx context.Context, m *mark, p *pass) error {
 	return nil
 }
 
-// replace writes a file so that it has its old content or its new one, whatever
-// happens.
+// replace writes a file so that it has either its old content or its new one at any
+// time.
 func replace(path string, content []byte) error {
 	temporary, err := os.CreateTemp(filepath.Dir(path), ".redrive-*")
 	if err != nil {

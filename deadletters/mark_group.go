@@ -13,21 +13,21 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
-// groupMarks keeps the mark of a topic in consumer groups without members, one for
-// each pass. The committed offsets are where it goes on, so that Kafka's own tools
-// show how much is left as the lag of the group. The rest is in the metadata of the
+// groupMarks keeps the mark of a topic in consumer groups without members, one for each
+// pass. The committed offsets are the places of Next. So Kafka's own tools show the
+// letters that are left as the lag of the group. The rest is in the metadata of the
 // commits.
 type groupMarks struct {
 	admin *kadm.Client
 	topic string
 	base  string // of the names of the groups
-	// parts are all of the topic, whether or not there is anything in them.
+	// parts has all partitions of the topic, even empty ones.
 	parts map[int32]int64 // partition to its first offset
 	owned bool
 }
 
-// commitMetadata is in the commit of each partition; that of the lowest one has
-// what is about the pass as well.
+// commitMetadata is the metadata of a partition's commit. The lowest partition's has
+// the data of the pass, too.
 type commitMetadata struct {
 	Sending []int64  `json:"sending,omitempty"`
 	Filter  *filter  `json:"filter,omitempty"`
@@ -148,8 +148,8 @@ func (g *groupMarks) save(ctx context.Context, m *mark, p *pass) error {
 	return nil
 }
 
-// patience is for how long a request for a mark is tried again. The first use of
-// consumer groups makes a cluster create the topic that it keeps them in.
+// patience is how long a request for a mark is retried. The first use of consumer
+// groups makes a cluster create __consumer_offsets.
 const patience = time.Minute
 
 func retried[T any](ctx context.Context, request func() (T, error)) (T, error) {

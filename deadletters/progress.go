@@ -12,12 +12,11 @@ import (
 	"golang.org/x/term"
 )
 
-// quietFor is for how long nothing is said of how far a reading is, where there is
-// no bar.
+// quietFor is the time between two lines about progress without a terminal.
 const quietFor = 10 * time.Second
 
-// progress shows how far a reading is: as a bar on a terminal, else as a line now
-// and then.
+// progress shows the progress of reading: a bar on a terminal, else a line now and
+// then.
 type progress struct {
 	out     io.Writer
 	what    string
@@ -62,7 +61,7 @@ func (p *progress) run(interval time.Duration) {
 	}
 }
 
-// passed is for the source to say how much it has read.
+// passed is called by the source with the size that it has read.
 func (p *progress) passed(n int64) { p.done.Add(n) }
 
 func (p *progress) stop() {

@@ -130,7 +130,7 @@ func TestShowHasHeadersAndPayload(t *testing.T) {
 	require.Contains(t, r.err, "there are more (--limit 3)")
 }
 
-// What show prints as JSON is a file of letters that are the same.
+// The JSON of show is a file of the same letters.
 func TestShownAsJSONCanBeRead(t *testing.T) {
 	t.Parallel()
 	c := topicWithLetters(t)
@@ -149,7 +149,7 @@ func TestFilesOfEveryKindAreRead(t *testing.T) {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600))
 	}
 	line := func(i int) string { return packedLine(t, tooLarge("orders", i)) }
-	write("a.jsonl", line(1)+"\n"+line(2)) // without an end
+	write("a.jsonl", line(1)+"\n"+line(2)) // without an end of line
 	write("array.json", "["+line(3)+",\n "+line(4)+"]\n["+line(5)+"]")
 	var zipped bytes.Buffer
 	z := gzip.NewWriter(&zipped)
@@ -169,7 +169,7 @@ func TestFilesOfEveryKindAreRead(t *testing.T) {
 	require.Equal(t, filepath.Join(dir, "plain.txt")+":1\n"+filepath.Join(dir, "plain.txt")+":2\n", r.out)
 }
 
-// A line is read however long it is, and content that is no text as it was.
+// A line may have any length, and content that is no text is unchanged.
 func TestLettersOfAFileAreExact(t *testing.T) {
 	t.Parallel()
 	large := bytes.Repeat([]byte("0123456789"), 200_000)

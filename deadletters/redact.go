@@ -7,8 +7,8 @@ import (
 	"unicode/utf8"
 )
 
-// redacted is the form of a content: JSON with its names and types, but without
-// its values; of anything else only how long it is.
+// redacted is the form of a content: of JSON the names and types without the values, of
+// other content its length.
 func redacted(content []byte) string {
 	if content == nil {
 		return "none (null)"

@@ -13,18 +13,18 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 )
 
-// A batch has no more than this. After a kill it is sent again, so that it is not
-// larger than it has to be for its speed.
+// The largest batch. After a kill it is sent again, so it is no larger than speed
+// needs.
 const (
 	maxBatch      = 2000
 	maxBatchBytes = 4 << 20
 )
 
-// grace is how long a batch that is under way may take when the command is
-// interrupted, unless redrive.grace says otherwise.
+// grace is how long the batch in flight may take after an interrupt, unless
+// redrive.grace is set.
 const grace = 10 * time.Second
 
-// redrive sends the letters of one source to where they belong.
+// redrive sends the letters of one source to their topics.
 type redrive struct {
 	source  opened
 	filter  *filter
@@ -39,24 +39,24 @@ type redrive struct {
 
 	mark    *mark
 	pass    *pass
-	began   *mark   // as it was at the start
+	began   *mark   // at the start
 	account account // of this run
-	before  int64   // letters that earlier runs are done with
-	spent   int64   // letters that were sent too often in vain
-	gone    int64   // letters that were deleted before they were sent
+	before  int64   // letters that are done since earlier runs
+	spent   int64   // letters that were sent too often without success
+	gone    int64   // letters deleted before they were sent
 	offsets offsets
 	failed  *summary
 }
 
-// batch is what is sent together, and how far its letters reach.
+// batch is letters that are sent together, and their end in each part.
 type batch struct {
 	items []*item
 	next  map[string]int64
 	bytes int
 }
 
-// run sends what there is to send. It returns with the account, also after an
-// error or when ctx ends.
+// run sends the chosen letters. It fills the account even if it returns an error or ctx
+// ends.
 func (r *redrive) run(ctx context.Context) error {
 	if err := r.begin(ctx); err != nil {
 		return err
@@ -74,7 +74,7 @@ func (r *redrive) run(ctx context.Context) error {
 	defer cancel()
 	err := r.write(ctx, writing, batches)
 	stop()
-	for b := range batches { // they were read, and not sent
+	for b := range batches { // read, and not sent
 		r.leave(b)
 	}
 	r.leave(unsent)
@@ -94,7 +94,7 @@ func (r *redrive) begin(ctx context.Context) (err error) {
 	}
 	r.pass = r.mark.pass(r.filter)
 	for part, next := range r.pass.Next {
-		// What retention has deleted can't be sent any more.
+		// Letters that retention deleted can't be sent.
 		if start := r.source.start(part); next < start {
 			r.gone += start - next
 			r.pass.Next[part] = start
@@ -105,15 +105,15 @@ func (r *redrive) begin(ctx context.Context) (err error) {
 	return nil
 }
 
-// withGrace returns a context that ends somewhat after ctx.
+// withGrace returns a context that ends some time after ctx.
 func withGrace(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
 	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })
 	return late, func() { stop(); cancel() }
 }
 
-// read makes batches of the letters that are chosen. It returns what it could not
-// hand on.
+// read makes batches of the chosen letters. It returns the batch that it could not hand
+// on.
 func (r *redrive) read(ctx context.Context, batches chan<- *batch) (unsent *batch, err error) {
 	b := &batch{next: map[string]int64{}}
 	send := func() error {
@@ -148,10 +148,10 @@ func (r *redrive) read(ctx context.Context, batches chan<- *batch) (unsent *batc
 	return b, err
 }
 
-// from is where to begin.
+// from is where to begin reading.
 func (r *redrive) from() map[string]int64 { return maps.Clone(r.pass.Next) }
 
-// chosen reports whether a letter is to be sent, and counts why not.
+// chosen reports whether to send a letter, and counts the reasons not to.
 func (r *redrive) chosen(l *Letter) bool {
 	if !r.filter.matches(l) {
 		if r.filter.MaxAttempts > 0 && l.attempts >= r.filter.MaxAttempts {
@@ -166,15 +166,15 @@ func (r *redrive) chosen(l *Letter) bool {
 	return true
 }
 
-// leave counts letters that were chosen, but not sent.
+// leave counts letters that were chosen and not sent.
 func (r *redrive) leave(b *batch) {
 	if b != nil {
 		r.count(account{Chosen: int64(len(b.items)), Left: int64(len(b.items))})
 	}
 }
 
-// count adds to the account of this run. That of the pass has only what is done:
-// what is left is chosen again.
+// count adds to the account of this run. The account of the pass has only letters that
+// are done, since those that are left are chosen again.
 func (r *redrive) count(a account) {
 	r.account.add(a)
 	a.Chosen -= a.Left
@@ -182,8 +182,8 @@ func (r *redrive) count(a account) {
 	r.pass.Account.add(a)
 }
 
-// write sends batches, one after the other, and marks what is done. The first ctx
-// is for not to begin any more, the second one for what is under way.
+// write sends batches, one after the other, and marks them as done. After ctx ends it
+// begins no batch. After writing ends it gives up the one in flight.
 func (r *redrive) write(ctx, writing context.Context, batches <-chan *batch) error {
 	var b *batch
 	for {
@@ -200,7 +200,7 @@ func (r *redrive) write(ctx, writing context.Context, batches <-chan *batch) err
 			return err
 		}
 		select {
-		case b = <-batches: // it is marked together with what is done
+		case b = <-batches: // it is marked together with later ones
 		default:
 			b = nil
 			if err := r.marks.save(writing, r.mark, r.pass); err != nil {
@@ -210,8 +210,8 @@ func (r *redrive) write(ctx, writing context.Context, batches <-chan *batch) err
 	}
 }
 
-// send sends a batch, and has the pass go on behind it. Before that it marks how
-// far letters may be sent from now on.
+// send sends a batch, and moves the pass behind it. Before that it marks the end of the
+// batch, up to which letters may be sent from now on.
 func (r *redrive) send(ctx context.Context, b *batch) error {
 	if len(b.items) > 0 {
 		r.pass.begin(b.next)
@@ -228,13 +228,13 @@ func (r *redrive) send(ctx context.Context, b *batch) error {
 	return nil
 }
 
-// settle sends the items of a batch, and keeps what was not delivered as letters.
-// After an error the batch is not done.
+// settle sends the items of a batch, and keeps those that failed as letters. After an
+// error the batch is not done.
 func (r *redrive) settle(ctx context.Context, b *batch) error {
 	err := r.writer.write(ctx, b.items)
 	a := account{Chosen: int64(len(b.items))}
 	var failed []*item
-	untouched := true // nothing was written, or may have been
+	untouched := true // nothing was written, and nothing is in doubt
 	for _, it := range b.items {
 		f := &it.fate
 		a.Perhaps += it.perhaps
@@ -288,7 +288,7 @@ func (r *redrive) settle(ctx context.Context, b *batch) error {
 	return nil
 }
 
-// saveLate saves the mark also if ctx has ended.
+// saveLate saves the mark, even after ctx has ended.
 func (r *redrive) saveLate(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 	defer cancel()
@@ -309,7 +309,7 @@ func (r *redrive) print(ctx context.Context) error {
 		}
 	}
 	note(r.before, "were dealt with before, and are not sent again")
-	note(r.spent, fmt.Sprintf("were sent %d times in vain, and are not chosen any more: see --max-attempts", r.filter.MaxAttempts))
+	note(r.spent, fmt.Sprintf("were sent %d times without success, and are not chosen any more: see --max-attempts", r.filter.MaxAttempts))
 	note(r.gone, "were deleted from their topic by its retention before they could be sent")
 	note(r.filter.failed, "are not chosen, because the mapping of --where fails for them or gives no boolean")
 	if r.failed.finish(); len(r.failed.Groups) > 0 {

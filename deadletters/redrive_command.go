@@ -24,37 +24,37 @@ func redriveCommand() *cli.Command {
 	const mapping, dryRun, attempts, group, markFile = "mapping", "dry-run", "max-attempts", "group", "mark"
 	return &cli.Command{
 		Name:      "redrive",
-		Usage:     "Send letters again to where they belong, and account for each",
+		Usage:     "Send letters again to their topics, and account for each",
 		ArgsUsage: "[TOPIC|FILE|FOLDER...]",
 		Description: `
 Sends the chosen letters to their topics as they were: with key, partition,
 timestamp and headers, by a kafka_guarded output. A letter that fails again stays
 a letter, with the new reason and the number of attempts.
 
-It may be stopped at any moment and started again: a mark says which letters are
-done, whatever they were chosen by, and they are not sent again. The mark of a
+It may be stopped at any moment and started again. A mark says which letters are
+done, however they were chosen, and they are not sent again. The mark of a
 topic is in the consumer groups kafka-guarded-redrive.TOPIC.1 and so on; that of
 a file is beside it, in FILE` + sidecar + `.
 
 A --mapping repairs letters: it is Bloblang, with the payload as this and the
 metadata as @. It sets kafka_guarded_topic, kafka_guarded_key and
-kafka_guarded_partition for another place, and drops a letter with
-root = deleted(). Without root the payload stays as it was; a mapping that
+kafka_guarded_partition to change where a letter goes, and drops a letter with
+root = deleted(). Without root the payload stays as it was. A mapping that
 changes a part of it begins with root = this:
 
   root = this
   root.text = if @kafka_guarded_topic == "payments" { this.text.slice(0, 100) }
   meta kafka_guarded_key = if @kafka_guarded_topic == "accounts" { this.account }
 
-An if without else leaves what it assigns to as it was.
+An if without else changes nothing where it is false.
 
-Exits with 0 if all that was chosen is delivered or dropped, with 2 if letters
+Exits with 0 if all chosen letters are delivered or dropped, with 2 if letters
 failed again or are left, and with 1 if the account does not balance.`[1:],
 		Flags: append(commonFlags(),
 			&cli.StringFlag{Name: mapping, Aliases: []string{"m"}, Usage: "the path of a file with a Bloblang mapping that repairs letters"},
 			&cli.BoolFlag{Name: dryRun, Aliases: []string{"n"}, Usage: "write nothing, and say which letters would still fail, and why"},
-			&cli.IntFlag{Name: attempts, Value: 3, Usage: "leave out what was sent so often in vain, 0 for nothing"},
-			&cli.StringFlag{Name: group, Usage: "how the names of the consumer groups with the mark begin, in place of kafka-guarded-redrive.TOPIC"},
+			&cli.IntFlag{Name: attempts, Value: 3, Usage: "leave out letters that were sent this often without success, 0 for none"},
+			&cli.StringFlag{Name: group, Usage: "the beginning of the names of the consumer groups with the mark, in place of kafka-guarded-redrive.TOPIC"},
 			&cli.StringFlag{Name: markFile, Usage: "keep the mark in this file"},
 		),
 		Action: func(c *cli.Context) error {
@@ -103,7 +103,7 @@ func mappingOf(path string) (*bloblang.Executor, error) {
 	return mapping, nil
 }
 
-// redrive sends the letters of a source, or says what would become of them.
+// redrive sends the letters of a source, or prints what would happen to them.
 func (s *session) redrive(source opened, o redriveOptions) (account, error) {
 	target := s.found.target
 	if len(target) == 0 {
@@ -132,7 +132,7 @@ func (s *session) redrive(source opened, o redriveOptions) (account, error) {
 	}
 	err = r.run(s.ctx)
 	if r.failed == nil {
-		return r.account, err // it has not begun
+		return r.account, err // the run has not begun
 	}
 	if e := r.print(s.ctx); e != nil {
 		err = errors.Join(e, err)
@@ -163,9 +163,8 @@ func leftoversOf(source opened, s *session) leftovers {
 	if source.topic == "" {
 		return fileLeftovers{}
 	}
-	// A letter with its metadata is larger than its record was, and the topic
-	// of letters is to take what others do not: the limit on the size of a
-	// record is that of the topic alone.
+	// A letter with its metadata is larger than its record. Only the topic of letters
+	// limits its size.
 	fields := maps.Clone(source.settings)
 	delete(fields, "max_message_bytes")
 	return &topicLeftovers{topic: source.topic, writer: &writer{settings: fields, log: s.err}}

@@ -20,7 +20,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
-// night is a cluster with letters for topics that would take them by now.
+// night is a cluster with letters, whose topics accept them by now.
 func night(t *testing.T) *kafkafake.Cluster {
 	c := topicWithLetters(t)
 	c.Topic("orders", 2)
@@ -28,7 +28,7 @@ func night(t *testing.T) *kafkafake.Cluster {
 	return c
 }
 
-// records returns what is in a topic.
+// records returns the records of a topic.
 func records(t *testing.T, c *kafkafake.Cluster, topic string) []*kgo.Record {
 	t.Helper()
 	all, err := c.Read(t.Context(), topic)
@@ -90,14 +90,14 @@ func TestRedriveSendsNothingTwice(t *testing.T) {
 	c := night(t)
 	r := runCommand(t, "redrive", brokers(c), "--class=size_exceeded", "--where=this.id < 5", "dead").fine(t)
 	requireAccount(t, r, 5, 5, 0, 0)
-	// Another choice has those among it that are done.
+	// Another filter matches letters that are done, too.
 	r = runCommand(t, "redrive", brokers(c), "--class=size_exceeded", "dead").fine(t)
 	requireAccount(t, r, 15, 15, 0, 0)
 	require.Contains(t, r.out, "besides: 5 letters were dealt with before")
 	r = runCommand(t, "redrive", brokers(c), "--class=size_exceeded", "dead").fine(t)
 	requireAccount(t, r, 0, 0, 0, 0)
 	require.Len(t, records(t, c, "orders"), 20)
-	// What comes later is chosen.
+	// A letter that comes later is chosen.
 	produce(t, c, "dead", tooLarge("orders", 77))
 	r = runCommand(t, "redrive", brokers(c), "--class=size_exceeded", "dead").fine(t)
 	requireAccount(t, r, 1, 1, 0, 0)
@@ -118,12 +118,12 @@ func TestWhatFailsAgainStaysALetter(t *testing.T) {
 	}
 	r := runCommand(t, "redrive", brokers(c), "--topic=customers", "dead").fine(t)
 	requireAccount(t, r, 0, 0, 0, 0)
-	require.Contains(t, r.out, "besides: 10 letters were sent 3 times in vain")
+	require.Contains(t, r.out, "besides: 10 letters were sent 3 times without success")
 	dead := records(t, c, "dead")
 	require.Len(t, dead, 31+30)
 	shown := runCommand(t, "show", brokers(c), "--where=@kafka_guarded_attempts.number().catch(0) == 3", "--limit=1", "dead").fine(t)
-	require.Contains(t, shown.out, "sent again 3 times, in vain")
-	// Once they are repaired they go out, by any number of attempts.
+	require.Contains(t, shown.out, "sent again 3 times, without success")
+	// Once repaired, they are delivered after any number of attempts.
 	fix := file(t, "fix.blobl", `meta kafka_guarded_key = this.customer`)
 	r = runCommand(t, "redrive", brokers(c), "--topic=customers", "--max-attempts=4", "--mapping", fix, "dead").fine(t)
 	requireAccount(t, r, 10, 10, 0, 0)
@@ -146,7 +146,8 @@ meta kafka_guarded_topic = "customers"`)
 	for _, got := range records(t, c, "customers") {
 		require.Regexp(t, `^{"id":\d+}$`, string(got.Value))
 	}
-	// One that fails for a letter leaves it a letter, and says nothing of it.
+	// If the mapping fails for a letter, it stays a letter, and the error is not
+	// quoted.
 	fails := file(t, "fails.blobl", `root = this.id.uppercase()`)
 	r = runCommand(t, "redrive", brokers(c), "--class=invalid_record", "--mapping", fails, "dead")
 	requireAccount(t, r, 10, 0, 10, 0)
@@ -169,7 +170,7 @@ func TestRedriveOfFiles(t *testing.T) {
 	require.FileExists(t, path+sidecar)
 	require.FileExists(t, path+leftover)
 	require.Len(t, records(t, c, "orders"), 10)
-	// Those that failed again are read with the file.
+	// Letters that failed again are read with the file.
 	fix := file(t, "fix.blobl", `meta kafka_guarded_key = "k"`)
 	r = runCommand(t, "redrive", brokers(c), "--mapping", fix, path).fine(t)
 	requireAccount(t, r, 10, 10, 0, 0)
@@ -178,7 +179,7 @@ func TestRedriveOfFiles(t *testing.T) {
 	requireAccount(t, runCommand(t, "redrive", brokers(c), path).fine(t), 0, 0, 0, 0)
 }
 
-// Plain lines do not say where they belong: a mapping does.
+// Plain lines have no topic: a mapping sets it.
 func TestRedriveOfPlainLines(t *testing.T) {
 	t.Parallel()
 	c := night(t)
@@ -205,13 +206,13 @@ func TestDryRunWritesNothingAndSaysWhatWouldFail(t *testing.T) {
 	require.Regexp(t, `(?m)^1 .* unroutable +- .* does not say which topic`, r.out)
 	require.Empty(t, records(t, c, "orders"))
 	require.Len(t, records(t, c, "dead"), before)
-	// What it says is what becomes of them.
+	// The run ends as the dry run said.
 	match := regexp.MustCompile(`(\d+) would fail again`).FindStringSubmatch(r.out)
 	require.NotNil(t, match, r.out)
 	require.Equal(t, match[1], fmt.Sprint(runCommand(t, "redrive", brokers(c), "dead").said(t, "failed again")))
 }
 
-// Letters of every kind are the same after they were letters.
+// The record of a redriven letter is the original one, for each kind of letter.
 func TestLettersOfEveryKindAreByteEqual(t *testing.T) {
 	t.Parallel()
 	binary := []byte{0, 0xff, 0xfe, 10, 13, 34}
@@ -237,7 +238,7 @@ func TestLettersOfEveryKindAreByteEqual(t *testing.T) {
 				c.Topic("t", 2, "max.message.bytes=30000000")
 				c.Topic("dead", 2, "max.message.bytes=30000000")
 				letter := &kgo.Record{Key: want.Key, Value: want.Value, Timestamp: failedAt, Headers: slices.Concat(want.Headers, []kgo.RecordHeader{header(metaClass, "size_exceeded"), header(metaError, "size_exceeded: topic t: x"), header(metaTopic, "t")})}
-				if of == "file" { // there, other metadata may look like headers
+				if of == "file" { // in a file other metadata may look like headers
 					names := []string{}
 					for _, h := range want.Headers {
 						names = append(names, h.Key)
@@ -271,8 +272,8 @@ func TestLettersOfEveryKindAreByteEqual(t *testing.T) {
 	}
 }
 
-// A run that ends in the middle leaves a mark, and the next one goes on there: what
-// the first one was at is sent again, and counted.
+// A killed run leaves a mark, and the next run goes on there. It sends the batch in
+// flight again, and counts it.
 func TestARunThatIsKilledIsGoneOnWith(t *testing.T) {
 	t.Parallel()
 	for _, of := range []string{"topic", "file"} {
@@ -314,8 +315,8 @@ func TestARunThatIsKilledIsGoneOnWith(t *testing.T) {
 	}
 }
 
-// killAfter runs redrive until it has sent so many batches, and then loses all that
-// it knows of the last one, as a kill would. It returns what was done before.
+// killAfter runs redrive for so many batches, and then drops what it knows of the last
+// one, as a kill would. It returns the mark.
 func killAfter(t *testing.T, c *kafkafake.Cluster, from string, batches int) (done int64) {
 	t.Helper()
 	r := newRedrive(t, c, from)
@@ -344,14 +345,14 @@ func newRedrive(t *testing.T, c *kafkafake.Cluster, from string, fields ...strin
 	return r
 }
 
-// Letters for a topic that does not exist wait for it. An interrupt leaves them as
-// they are, and those that a batch could not deliver beside others are letters
-// again: nothing is sent twice by the next run.
+// Letters for a topic that does not exist wait. After an interrupt they stay as they
+// are. If other letters of their batch were delivered, they become letters again. The
+// next run sends none twice.
 func TestAnInterruptLeavesWhatWaits(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
 		name                   string
-		others                 int // letters of the batch for a topic that is there
+		others                 int // letters of the batch for a topic that exists
 		delivered, again, left int64
 	}{
 		{"nothing was delivered", 0, 0, 0, 5},
@@ -371,7 +372,7 @@ func TestAnInterruptLeavesWhatWaits(t *testing.T) {
 			}
 			produce(t, c, "dead", all...)
 			r := newRedrive(t, c, "dead", "allow_auto_topic_creation=false")
-			r.grace = 3 * time.Second // the answer for the others is on its way
+			r.grace = 3 * time.Second // until the others are acked
 			ctx, interrupt := context.WithCancel(t.Context())
 			r.marks = &watchedMarks{marks: r.marks, saved: func(p *pass) {
 				if len(p.Sending) > 0 { // it is about to send
@@ -397,7 +398,7 @@ func TestAnInterruptLeavesWhatWaits(t *testing.T) {
 	}
 }
 
-// watchedMarks tell when they are saved.
+// watchedMarks calls back when a mark is saved.
 type watchedMarks struct {
 	marks
 	saved func(*pass)
@@ -409,7 +410,7 @@ func (w *watchedMarks) save(ctx context.Context, m *mark, p *pass) error {
 	return err
 }
 
-// dyingMarks are written so many times, and not any more.
+// dyingMarks can be saved so many times.
 type dyingMarks struct {
 	marks
 	saves int
@@ -495,8 +496,8 @@ func TestRedriveNeedsToKnowWhereTo(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
-// A letter that the output has written to a file becomes the record again that it
-// was, once its topic takes it.
+// A letter that the output wrote to a file becomes the original record again, once its
+// topic accepts it.
 func TestLettersOfTheOutputAreRedriven(t *testing.T) {
 	t.Parallel()
 	c := kafkafake.New(t)

@@ -14,14 +14,14 @@ import (
 	"github.com/dustin/go-humanize"
 )
 
-// shownBytes is how much of a payload is shown, unless all of it is asked for.
+// shownBytes is how much of a payload is shown by default.
 const shownBytes = 2000
 
-// shower writes letters for people, or for programs, to read.
+// shower writes letters, as text or as JSON.
 type shower struct {
 	w       *bufio.Writer
-	offsets bool // only where the letters are
-	json    bool // letters as in files, one a line
+	offsets bool // only the places of the letters
+	json    bool // a letter a line, as in files
 	full    bool // payloads as a whole
 	n       int64
 }
@@ -40,7 +40,7 @@ func (s *shower) show(l *Letter) error {
 	default:
 		s.letter(l)
 	}
-	return s.w.Flush() // a pager waits for it
+	return s.w.Flush() // for a pager
 }
 
 func (s *shower) letter(l *Letter) {
@@ -75,7 +75,7 @@ func (s *shower) letter(l *Letter) {
 	}
 	line("reason", text(l.err))
 	if l.attempts > 0 {
-		line("sent again", fmt.Sprintf("%d times, in vain", l.attempts))
+		line("sent again", fmt.Sprintf("%d times, without success", l.attempts))
 	}
 	name := "headers"
 	for _, h := range l.meta {

@@ -10,19 +10,17 @@ import (
 	"strings"
 )
 
-// source is where letters are read from. It ends where it ended when it was
-// opened: what comes later is for another time.
+// source is a source of letters. Its end is fixed when it is opened.
 type source interface {
 	// String is its name, as in the command line.
 	String() string
-	// size is how much there is to read, in a unit of its own.
+	// size is the amount to read, in a unit of its own.
 	size() int64
-	// read calls each for the letters, in the order of each part, from the
-	// places on that are given by part: 1 and 0 are the first ones of a file
-	// and of a topic. It calls passed with how much of the size it has read.
+	// read calls each for the letters, in the order of each part. from has the place to
+	// begin at for each part: the first one is 1 in a file, and 0 in a topic. read
+	// calls passed with the part of size that it has read.
 	read(ctx context.Context, from map[string]int64, each func(*Letter) error, passed func(int64)) error
-	// start returns the first place of a part that there is. What is marked
-	// as to be done before it was deleted meanwhile.
+	// start returns the first place of a part that still exists.
 	start(part string) int64
 	close()
 }

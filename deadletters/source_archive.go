@@ -26,8 +26,8 @@ func isTar(start []byte) bool {
 	return len(start) >= tarMagicAt+len(tarMagic) && string(start[tarMagicAt:tarMagicAt+len(tarMagic)]) == tarMagic
 }
 
-// tarLetters calls each with the letters of a tar, or of several, one behind the
-// other: an output that appends writes them like that.
+// tarLetters calls each with the letters of a tar file. It may be several in a row, as
+// an output that appends writes it.
 func tarLetters(in *bufio.Reader, each func([]byte) error) error {
 	for {
 		t := tar.NewReader(in)
@@ -45,7 +45,7 @@ func tarLetters(in *bufio.Reader, each func([]byte) error) error {
 				return fmt.Errorf("its entry %s: %w", h.Name, err)
 			}
 		}
-		// A tar ends with zeros, and an output of lines adds an end of line.
+		// A tar file ends with zeros. An output of lines adds an end of line.
 		for {
 			b, err := in.ReadByte()
 			if errors.Is(err, io.EOF) {
@@ -69,8 +69,8 @@ func zipLetters(file io.ReaderAt, size int64, each func([]byte) error) error {
 	if err != nil {
 		return fmt.Errorf("reading its directory: %w", err)
 	}
-	// The directory of a zip is at its end. If zips are one behind the other, it
-	// is that of the last one, and lacks the entry that the file begins with.
+	// The directory of a zip is at its end. If several are in a row, it is that of the
+	// last one, and lacks the first entry.
 	var header [localHeaderSize]byte
 	if _, err := file.ReadAt(header[:], 0); err != nil {
 		return err
@@ -102,9 +102,9 @@ func zipLetters(file io.ReaderAt, size int64, each func([]byte) error) error {
 	return nil
 }
 
-// entryLetters calls each with the letters of an entry of an archive: its lines, if
-// the first one is a letter, and else the whole of it. The processor archive makes an
-// entry of each message, which may have lines of its own.
+// entryLetters calls each with the letters of an archive's entry: its lines if the
+// first one is a letter, else the whole entry. The processor archive makes an entry of
+// each message, which may have several lines.
 func entryLetters(content io.Reader, each func([]byte) error) error {
 	in := bufio.NewReaderSize(content, 1<<16)
 	line, err := readLine(in, nil)

@@ -16,15 +16,15 @@ import (
 	"strings"
 )
 
-// sidecar is how the name of a file ends that says what of letters was sent again.
+// sidecar is the suffix of the file that keeps a file's mark.
 const sidecar = ".redrive.json"
 
-// leftover is how the name of a file ends that has what failed again of another.
-// It is read with that.
+// leftover is the suffix of the file with letters that failed again. It is read with
+// the original file.
 const leftover = ".failed-again"
 
-// fileSource is a file with letters, or all of a folder, up to where each ended
-// when it was opened. The letters of a file are numbered from 1.
+// fileSource is a file with letters, or all files of a folder. Each is read up to its
+// end at the time of opening. The letters of a file are numbered from 1.
 type fileSource struct {
 	path  string
 	files []openFile
@@ -97,7 +97,7 @@ func (s *fileSource) read(ctx context.Context, from map[string]int64, each func(
 	return nil
 }
 
-// counted says how much was read of a file.
+// counted counts the bytes that were read of a file.
 type counted struct {
 	io.Reader
 	passed func(int64)
@@ -152,16 +152,16 @@ func (f openFile) read(ctx context.Context, from int64, each func(*Letter) error
 	return lines(in, next)
 }
 
-// isArray reports whether a file that begins like this is a JSON array of letters,
-// as the processor archive writes it.
+// isArray reports whether a file with this start is a JSON array of letters, as the
+// processor archive writes it.
 func isArray(start []byte) bool {
 	rest, bracket := bytes.CutPrefix(start, []byte("["))
 	rest = bytes.TrimLeft(rest, " \t\r\n")
 	return bracket && len(rest) > 0 && (rest[0] == '{' || rest[0] == '"')
 }
 
-// readLine returns the next line with its end, which is good until the next read. It
-// uses long for a line that is longer than the buffer.
+// readLine returns the next line with its end. It is overwritten by the next read. A
+// line longer than the buffer is in long.
 func readLine(in *bufio.Reader, long []byte) ([]byte, error) {
 	long = long[:0]
 	for {
@@ -181,8 +181,7 @@ func trimEnd(line []byte) []byte {
 	return bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
 }
 
-// lines calls each with the lines, however long they are. A last line without an
-// end is one, too.
+// lines calls each with the lines, of any length. A last line without an end counts.
 func lines(in *bufio.Reader, each func([]byte) error) error {
 	var long []byte
 	for {
@@ -194,7 +193,7 @@ func lines(in *bufio.Reader, each func([]byte) error) error {
 			long = line
 		}
 		line = trimEnd(line)
-		torn := err != nil && len(line) > 0 && line[0] == '{' && !json.Valid(line) // it is being written
+		torn := err != nil && len(line) > 0 && line[0] == '{' && !json.Valid(line) // it is still being written
 		if len(line) > 0 && !torn {
 			if err := each(line); err != nil {
 				return err
@@ -206,8 +205,8 @@ func lines(in *bufio.Reader, each func([]byte) error) error {
 	}
 }
 
-// elements calls each with the elements of JSON arrays, of which there may be one
-// a line.
+// elements calls each with the elements of JSON arrays. There may be an array on each
+// line.
 func elements(in io.Reader, each func([]byte) error) error {
 	d := json.NewDecoder(in)
 	for {

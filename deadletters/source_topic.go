@@ -11,19 +11,18 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// What a broker sends at a time bounds the memory that reading takes: batches are
-// unpacked to many times their size. A letter that is larger comes all the same.
+// The most that a broker sends at a time. It bounds memory, since batches may be many
+// times larger when decompressed. A larger batch is sent all the same.
 const (
 	fetchMaxBytes          = 4 << 20
 	fetchMaxPartitionBytes = 1 << 20
 )
 
-// topicSource is a topic with dead letters, up to where it ended when it was
-// opened.
+// topicSource is a topic with dead letters, up to its end at the time of opening.
 type topicSource struct {
 	topic  string
 	opts   []kgo.Opt
-	client *kgo.Client // for all but reading
+	client *kgo.Client // for all requests but fetches
 	admin  *kadm.Client
 	starts map[int32]int64
 	ends   map[int32]int64
@@ -87,7 +86,7 @@ func (s *topicSource) part(partition int32) string {
 	return s.topic + "/" + strconv.Itoa(int(partition))
 }
 
-// partitionOf is the reverse of part.
+// partitionOf is the inverse of part.
 func partitionOf(part string) int32 {
 	n, _ := strconv.Atoi(part[strings.LastIndexByte(part, '/')+1:])
 	return int32(n)
@@ -96,7 +95,7 @@ func partitionOf(part string) int32 {
 func (s *topicSource) start(part string) int64 { return s.starts[partitionOf(part)] }
 
 func (s *topicSource) read(ctx context.Context, from map[string]int64, each func(*Letter) error, passed func(int64)) error {
-	open := map[int32]int64{} // partition to where it goes on
+	open := map[int32]int64{} // the next offset by partition
 	parts := map[int32]string{}
 	offsets := map[int32]kgo.Offset{}
 	skipped := int64(0)
@@ -115,9 +114,9 @@ func (s *topicSource) read(ctx context.Context, from map[string]int64, each func
 	}
 	client, err := kgo.NewClient(append(slices.Clone(s.opts),
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{s.topic: offsets}),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), // what was deleted since is gone
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), // records deleted since are skipped
 		kgo.FetchMaxBytes(fetchMaxBytes), kgo.FetchMaxPartitionBytes(fetchMaxPartitionBytes),
-		// The last offset may be the marker of a transaction.
+		// The last offset may be a control record.
 		kgo.KeepControlRecords(),
 	)...)
 	if err != nil {
@@ -151,8 +150,7 @@ func (s *topicSource) read(ctx context.Context, from map[string]int64, each func
 	return nil
 }
 
-// partition hands on what was read of a partition, and takes it out of open at
-// its end.
+// partition passes on the records of a partition, and removes it from open at its end.
 func (s *topicSource) partition(f kgo.FetchTopicPartition, open map[int32]int64, parts map[int32]string, each func(*Letter) error, passed func(int64)) error {
 	p, end := f.Partition, s.ends[f.Partition]
 	for _, r := range f.Records {
@@ -163,7 +161,7 @@ func (s *topicSource) partition(f kgo.FetchTopicPartition, open map[int32]int64,
 		if r.Offset < end && !r.Attrs.IsControl() {
 			l := newLetter(place{parts[p], r.Offset}, r.Headers, r.Value, r.Timestamp)
 			if l.topic == nil && r.Key != nil {
-				l.key = r.Key // it is no dead letter: its key is all there is
+				l.key = r.Key // it is no dead letter, so only its own key is known
 			}
 			if err := each(&l); err != nil {
 				return err

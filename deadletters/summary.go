@@ -11,20 +11,20 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// Bounds of the memory that a summary takes.
+// Bounds of the memory of a summary.
 const (
 	maxGroups  = 1000  // by class, topic and reason
-	maxTexts   = 20000 // error texts whose reason is remembered
+	maxTexts   = 20000 // error texts that are remembered with their reason
 	maxLimits  = 50
 	maxSamples = 2       // of a group
 	allSamples = 40      // of all groups
-	maxSample  = 1 << 16 // bytes of one that is kept with its content
+	maxSample  = 1 << 16 // bytes of a sample that is kept with its content
 )
 
-// otherReasons stands for the reasons that there are too many of.
+// otherReasons stands for all further reasons, when there are too many.
 const otherReasons = "other reasons"
 
-// group is what is counted of the letters that failed alike.
+// group counts the letters with the same cause.
 type group struct {
 	Class    string     `json:"class"`
 	Topic    string     `json:"topic"`
@@ -33,33 +33,33 @@ type group struct {
 	Bytes    int64      `json:"bytes"`
 	First    *time.Time `json:"first,omitempty"`
 	Last     *time.Time `json:"last,omitempty"`
-	Attempts int64      `json:"redriven,omitempty"` // of these were sent again before, in vain
+	Attempts int64      `json:"redriven,omitempty"` // letters that were sent again before, without success
 
 	first, last time.Time
 	samples     []sample
 }
 
-// sample is a letter of a group. One that is large is kept without its content.
+// sample is a letter of a group. A large one is kept without its content.
 type sample struct {
 	letter *Letter
 	bytes  int // of the content
 	whole  bool
 }
 
-// sizes are those of the letters that were over a limit.
+// sizes counts letters over a limit by their size.
 type sizes struct {
 	Limit    int   `json:"limit"` // in bytes
 	Count    int64 `json:"count"`
 	Smallest int   `json:"smallest"`
 	Largest  int   `json:"largest"`
-	// Over counts the letters by how many times the limit they are: up to
-	// each of ratios, and above the last one.
+	// Over counts the letters by their size as a multiple of the limit: one number for
+	// each of ratios, and one for those above.
 	Over [len(ratios) + 1]int64 `json:"over"`
 }
 
 var ratios = [...]float64{1.1, 1.5, 2, 5, 10}
 
-// summary is what letters have in common.
+// summary counts all letters.
 type summary struct {
 	Source   string     `json:"source"`
 	Chosen   string     `json:"chosen"`
@@ -74,7 +74,7 @@ type summary struct {
 
 	time        *timeline
 	groups      map[groupKey]*group
-	texts       map[string]*group // by class, topic and error text as they are
+	texts       map[string]*group // by class, topic and error text
 	limits      map[int]*sizes
 	first, last time.Time
 	samples     int // how many more to keep
@@ -135,7 +135,7 @@ func span(first, last, at time.Time) (time.Time, time.Time) {
 	return first, last
 }
 
-// group returns what a letter is counted in. Most texts were seen before.
+// group returns the group of a letter. Most texts were seen before.
 func (s *summary) group(l *Letter) *group {
 	s.scratch = append(append(append(append(append(s.scratch[:0], l.class...), 0), l.topic...), 0), l.err...)
 	if g := s.texts[string(s.scratch)]; g != nil {
@@ -183,7 +183,7 @@ func (s *summary) size(l *Letter) {
 	z.Over[i]++
 }
 
-// finish sorts what was counted: the most frequent comes first.
+// finish sorts the groups: the most frequent comes first.
 func (s *summary) finish() {
 	s.First, s.Last = pointer(s.first), pointer(s.last)
 	s.Groups = slices.SortedFunc(maps.Values(s.groups), func(a, b *group) int {
@@ -204,13 +204,13 @@ func pointer(t time.Time) *time.Time {
 	return &t
 }
 
-// count is a name with how many letters have it.
+// count is a name and its number of letters.
 type count struct {
 	Name  string
 	Count int64
 }
 
-// by counts the letters by what of says of their groups, the most frequent first.
+// by counts letters by a property of their group, most frequent first.
 func (s *summary) by(of func(*group) string) []count {
 	m := map[string]int64{}
 	for _, g := range s.Groups {

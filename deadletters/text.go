@@ -37,7 +37,7 @@ func (s *summary) print(w io.Writer) {
 	}
 }
 
-// table writes what is counted, a line for each group.
+// table writes a line for each group.
 func (s *summary) table(w io.Writer) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(t, "COUNT\tBYTES\tCLASS\tTOPIC\tFIRST\tLAST\tREASON")
@@ -48,14 +48,14 @@ func (s *summary) table(w io.Writer) {
 		}
 		reason := g.Reason
 		if g.Attempts > 0 {
-			reason += fmt.Sprintf(" (%s sent again before, in vain)", humanize.Comma(g.Attempts))
+			reason += fmt.Sprintf(" (%s sent again before, without success)", humanize.Comma(g.Attempts))
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", humanize.Comma(g.Count), humanize.IBytes(uint64(g.Bytes)), g.Class, topic, short(g.First, s), short(g.Last, s), reason)
 	}
 	_ = t.Flush()
 }
 
-// over says how many letters are how far over the limit.
+// over says by how much letters exceed the limit.
 func (z *sizes) over() string {
 	var parts []string
 	for i, n := range z.Over {
@@ -84,7 +84,7 @@ func short(t *time.Time, s *summary) string {
 	}
 }
 
-// histogram writes how many letters failed when.
+// histogram writes the number of letters over time.
 func (s *summary) histogram(w io.Writer) {
 	columns, width := s.time.columns(histogramWidth)
 	if len(columns) < 2 {
@@ -104,7 +104,7 @@ func (s *summary) histogram(w io.Writer) {
 		}
 		row := make([]rune, len(columns))
 		for i, c := range columns {
-			// A column that has any letters is seen.
+			// A column with any letter has a height of at least one.
 			height := (c.Count*histogramHeight*8 + most - 1) / most
 			row[i] = eighths[min(max(height-int64(line)*8, 0), 8)]
 		}
@@ -119,7 +119,7 @@ func (s *summary) histogram(w io.Writer) {
 	fmt.Fprintf(w, "%s  %s%s%s UTC, a column is %s\n", pad, from, strings.Repeat(" ", max(1, len(columns)-len(from)-len(to))), to, span0(width))
 }
 
-// span0 is a duration without what is zero in it.
+// span0 is a duration without zero parts.
 func span0(d time.Duration) string {
 	switch {
 	case d >= 24*time.Hour && d%(24*time.Hour) == 0:

@@ -9,8 +9,8 @@ import (
 // maxBuckets bounds the memory of a time line.
 const maxBuckets = 2048
 
-// timeline counts letters over time, by class, in as many buckets as it takes: they
-// begin with a second, and grow as the time does.
+// timeline counts letters over time, by class, in buckets. A bucket is a second wide at
+// first, and grows with the time span.
 type timeline struct {
 	width   int64 // of a bucket in seconds
 	buckets map[int64]map[string]int64
@@ -50,14 +50,14 @@ func (t *timeline) widen() {
 	t.buckets = wider
 }
 
-// column is a stretch of time in a histogram.
+// column is a column of a histogram.
 type column struct {
 	From    time.Time        `json:"from"`
 	Classes map[string]int64 `json:"classes"`
 	Count   int64            `json:"count"`
 }
 
-// steps are the widths that columns have.
+// steps are the possible widths of columns.
 var steps = []time.Duration{
 	time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 15 * time.Second, 30 * time.Second,
 	time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 15 * time.Minute, 30 * time.Minute,
@@ -65,8 +65,7 @@ var steps = []time.Duration{
 	24 * time.Hour, 2 * 24 * time.Hour, 7 * 24 * time.Hour, 14 * 24 * time.Hour, 28 * 24 * time.Hour,
 }
 
-// columns returns no more than so many columns, and their width. Columns without a
-// letter are among them.
+// columns returns at most so many columns, even empty ones, and their width.
 func (t *timeline) columns(most int) ([]column, time.Duration) {
 	if len(t.buckets) == 0 {
 		return nil, 0

@@ -15,23 +15,23 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 )
 
-// fates is the name of the output that hears what became of each message. It is
-// only in the environment of a writer.
+// fates is the name of the output that gets the outcome of each message. It is only in
+// the environment of a writer.
 const fates = "dead_letters_fates"
 
-// writer writes items by kafka_guarded outputs: one for those whose partition is
-// known, and one for the others.
+// writer writes items by kafka_guarded outputs: one for items with a known partition,
+// one for the others.
 type writer struct {
 	settings settings
 	log      io.Writer
 
 	mu      sync.Mutex
-	items   []*item // of the batch that is under way
+	items   []*item // of the batch in flight
 	outlets map[bool]*outlet
 }
 
-// outlet is a kafka_guarded output. It is taken out of its resources: these are
-// locked while they are accessed, and so could not be closed during a write.
+// outlet is a kafka_guarded output, taken out of its resources. Those are locked while
+// they are accessed, so the output could not be closed during a write.
 type outlet struct {
 	out   *service.ResourceOutput
 	close func(context.Context) error
@@ -39,8 +39,8 @@ type outlet struct {
 
 const outletName = "redrive"
 
-// write writes the items, and gives each its fate. It returns once all fates are
-// known, or ctx ends; what it heard until then is right.
+// write writes the items, and gives each its fate. It returns when all fates are known,
+// or when ctx ends. The fates known by then are right.
 func (w *writer) write(ctx context.Context, items []*item) error {
 	w.mu.Lock()
 	w.items = items
@@ -66,20 +66,20 @@ func (w *writer) write(ctx context.Context, items []*item) error {
 		}
 		if err := o.write(ctx, batch); err != nil && ctx.Err() != nil {
 			return err
-		} // else the fates say what failed
+		} // otherwise the fates say what failed
 	}
 	return nil
 }
 
-// write ends with ctx: the output is closed then, which ends what it is at.
+// write ends when ctx does: closing the output ends its running write.
 func (o *outlet) write(ctx context.Context, batch service.MessageBatch) error {
 	stop := context.AfterFunc(ctx, func() { _ = o.close(ctx) })
 	defer stop()
 	return o.out.WriteBatch(context.WithoutCancel(ctx), batch)
 }
 
-// heard is the fate of messages, by the output that hears it: from delivery_report,
-// and, before that, what dead_letter has to say besides.
+// heard enters the fates of messages: from delivery_report and, before that, from
+// dead_letter.
 func (w *writer) heard(batch service.MessageBatch) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -141,7 +141,7 @@ func (w *writer) outlet(manual bool) (*outlet, error) {
 	return o, nil
 }
 
-// plainLog leaves of a line what it says.
+// plainLog keeps only the message of a log line.
 func plainLog(_ []string, a slog.Attr) slog.Attr {
 	switch a.Key {
 	case slog.MessageKey, slog.TimeKey, slog.LevelKey:
@@ -150,7 +150,7 @@ func plainLog(_ []string, a slog.Attr) slog.Attr {
 	return slog.Attr{}
 }
 
-// config is that of an output.
+// config is the config of an output.
 func (w *writer) config(manual bool) (string, error) {
 	text := func(name string) string { return fmt.Sprintf("${! metadata(%s) }", quoted(name)) }
 	fields := w.settings.connection()
@@ -182,8 +182,8 @@ func (w *writer) config(manual bool) (string, error) {
 	return variable.ReplaceAllString(string(yaml), "$${{$1}}"), nil
 }
 
-// variable is what Benthos would take for an environment variable. These were put
-// in before: what looks like one now is part of a value.
+// variable matches what Benthos would replace by an environment variable. Variables
+// were replaced before, so a match is part of a value.
 var variable = regexp.MustCompile(`\$\{([0-9A-Za-z_.]+(?::[^}]*)?(?:\|[0-9A-Za-z]+)?)\}`)
 
 // quoted is a text in Bloblang.
@@ -200,7 +200,7 @@ func (w *writer) close() {
 	}
 }
 
-// listener is the output that hears what became of messages.
+// listener is the output that gets the outcomes of messages.
 type listener struct{ writer *writer }
 
 func (l listener) Connect(context.Context) error { return nil }
