@@ -304,9 +304,10 @@ func (w *scenario) run(ctx context.Context) error {
 //
 // After a forced shutdown the input gets no answers. The spy gets them, since below it
 // the shutdown waits. Two kinds of dead letters may be there twice:
-// 1. A dead_letter output on a Kafka topic was shut down while it wrote the letter.
-// 2. A child with processors took the letter and then failed: it can't tell which
-// letters it took.
+//
+//  1. A dead_letter output on a Kafka topic was shut down while it wrote the letter.
+//  2. A child with processors took the letter and then failed: it can't tell which
+//     letters it took.
 func (w *scenario) promise(fails int) deliverycheck.Promise {
 	p := deliverycheck.Promise{
 		Sure:      w.sure(),

@@ -17,10 +17,11 @@ import (
 // read. At the end each message must be accounted for.
 //
 // Only the third stream may leave good messages in doubt:
-// 1. A batch with a bad message is sent, and its answer is lost.
-// 2. It is sent again, and the broker rejects it.
-// 3. Now guard can't tell for the other messages whether the first attempt was
-// appended.
+//
+//  1. A batch with a bad message is sent, and its answer is lost.
+//  2. It is sent again, and the broker rejects it.
+//  3. Now guard can't tell for the other messages whether the first attempt was
+//     appended.
 func underLoad(t *testing.T, scenario string, do func(f *onkafka.Faults)) {
 	c, proxy := onkafka.ThreeNodes(t)
 	const limit = "20000"
