@@ -20,8 +20,8 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
-// The recipe's own promise, with the GOMEMLIMIT that it asks for. A hundred requests at a time, which is what the proxies of config/ let through, of the
-// largest bodies that they let through, fit into 512 MB, whatever is in the bodies.
+// A hundred requests at a time, with the largest bodies that the proxies of config/ let
+// through, fit into 512 MB with the GOMEMLIMIT of the config.
 func TestGatewayMemoryIsBounded(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS != "linux" {
@@ -34,7 +34,7 @@ func TestGatewayMemoryIsBounded(t *testing.T) {
 	c := kafkafake.New(t)
 	c.Topic("orders", 3)
 	address := freeAddress(t)
-	// The engine's own API would be at a port that others may have.
+	// The port of the engine's own API may be in use.
 	cmd := program("run", "--set", "http.enabled=false", "config/http_gateway.yaml")
 	cmd.Env = append(cmd.Env, "GOMEMLIMIT=400MiB", "KAFKA_BROKERS="+c.ListenAddrs()[0], "HTTP_ADDRESS="+address, "HTTP_TIMEOUT=9m", "GIVE_UP_AFTER=8m")
 	require.NoError(t, cmd.Start())

@@ -12,8 +12,8 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
-// The examples of --help run, in their order, in a folder with a config that was filled in
-// where create leaves it to its user.
+// The examples of --help run, in their order, in a folder with a config whose blanks of
+// the command create are filled in.
 func TestTheExamplesOfTheHelpRun(t *testing.T) {
 	t.Parallel()
 	help, err := program("--help").Output()

@@ -17,8 +17,8 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
-// The process has no socket to anything but the brokers while it runs: no telemetry, no
-// updates, no names that are looked up. Its sockets are read again and again until it ends.
+// The process has no socket to anything but the brokers: it sends no telemetry, looks
+// for no updates, and resolves no names. Its sockets are read repeatedly until it ends.
 func TestNothingIsContactedButTheConfigured(t *testing.T) {
 	t.Parallel()
 	c := kafkafake.New(t)
@@ -32,7 +32,7 @@ output: { kafka_guarded: { seed_brokers: [ '`+broker+`' ], topic: orders, dead_l
 `), 0o600))
 	for _, test := range []struct {
 		args  []string
-		kafka bool // it talks to the broker for long enough to be seen
+		kafka bool // it talks to the broker long enough to be seen
 	}{
 		{[]string{"run", config}, true},
 		{[]string{"check", config}, false},
@@ -63,7 +63,8 @@ output: { kafka_guarded: { seed_brokers: [ '`+broker+`' ], topic: orders, dead_l
 	}
 }
 
-// addPeers adds what a process's sockets are connected to, or connect to.
+// addPeers adds the addresses that the sockets of a process are connected to, or
+// connect to.
 func addPeers(pid int, peers map[string]bool) {
 	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", pid))
 	if err != nil || len(files) == 0 {
@@ -91,7 +92,8 @@ func addPeers(pid int, peers map[string]bool) {
 	}
 }
 
-// peerOf returns an address of /proc/net, where each four bytes are in the order of the machine.
+// peerOf returns an address of /proc/net, where each four bytes are in the order of the
+// machine.
 func peerOf(text string) string {
 	host, port, _ := strings.Cut(text, ":")
 	ip, err := hex.DecodeString(host)

@@ -82,8 +82,8 @@ func TestDemoEndsCleanlyOnInterrupt(t *testing.T) {
 	require.Equal(t, 130, cmd.ProcessState.ExitCode())
 }
 
-// The program looks at its whole config: an output that is a resource learns that
-// it is used in a fallback, and one with processors of its own what they do.
+// The program reads its whole config. An output that is a resource knows that it is
+// used in a fallback. An output with processors knows what they do.
 func TestProgramKnowsWhatIsAroundAnOutput(t *testing.T) {
 	t.Parallel()
 	const (
@@ -124,8 +124,8 @@ func TestProgramKnowsWhatIsAroundAnOutput(t *testing.T) {
 	}
 }
 
-// What create prints, and so what the reference shows, passes the linter, starts,
-// and gives records without a key, with the message as their value.
+// The config that create prints, which the reference shows, passes the linter and
+// starts. Its records have no key, and the message as value.
 func TestWhatCreatePrintsRuns(t *testing.T) {
 	t.Parallel()
 	for _, flags := range [][]string{{"create"}, {"create", "--small"}} {
@@ -153,8 +153,8 @@ func TestWhatCreatePrintsRuns(t *testing.T) {
 	}
 }
 
-// In streams mode an output knows its path, and that of the first output of a
-// fallback is enough.
+// In streams mode an output knows only its path. For the first output of a fallback
+// that is enough.
 func TestProgramInStreamsMode(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS == "windows" {

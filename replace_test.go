@@ -14,8 +14,8 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
-// streamsMode runs streams mode with a resource, if it is not empty, and a stream,
-// which hold messages for a topic that does not exist, until the log says so.
+// streamsMode runs streams mode with a stream and, unless it is empty, a resource. It
+// returns when the log says that they hold messages for a topic that does not exist.
 func streamsMode(t *testing.T, resource, stream string) (address string) {
 	t.Helper()
 	dir := t.TempDir()
@@ -66,13 +66,13 @@ func requireEachOnce(t *testing.T, c *kafkafake.Cluster, topic, messages string)
 	}
 }
 
-// holding is an output, which holds messages for a topic until that exists.
+// holding is an output that holds messages for a topic until the topic exists.
 func holding(c *kafkafake.Cluster, topic, inFlight string) string {
 	return fmt.Sprintf("kafka_guarded: { seed_brokers: [ '%s' ], topic: %s, max_in_flight: %s, allow_auto_topic_creation: false, dead_letter: { drop: {} } }", c.ListenAddrs()[0], topic, inFlight)
 }
 
-// A resource that holds messages, for a topic that does not exist, is replaced by the
-// API of streams mode: the messages go to the topic of the new one.
+// The API of streams mode replaces a resource that holds messages for a missing topic.
+// The messages go to the topic of the new resource.
 func TestAResourceThatHoldsIsReplaced(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ name, inFlight, messages string }{
@@ -93,8 +93,8 @@ output: { resource: out }
 	}
 }
 
-// A stream that holds messages is replaced. Without a timeout Benthos waits for its
-// messages.
+// A stream that holds messages is replaced. Without a timeout Benthos waits until they
+// are delivered.
 func TestAStreamThatHoldsIsReplaced(t *testing.T) {
 	t.Parallel()
 	c := kafkafake.New(t)

@@ -11,7 +11,8 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
-// Where nothing takes what fails, the start says what the input does with it.
+// If no output takes failed messages, the log at the start says what the input does
+// with them.
 func TestTheStartSaysWhatTheInputDoesWithFailures(t *testing.T) {
 	t.Parallel()
 	const again, lost = "their whole batch comes again and again", "the input deletes what fails (auto_replay_nacks is false): they are lost"

@@ -14,9 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What the reference says of secrets: the command echo hides them, and streams mode
-// shows the config that it was given. If the last fails, Benthos hides them there,
-// too: say so in reference_test.go of output, and in docs/hardening.md.
+// The reference says of secrets: the command echo hides them, and streams mode shows
+// the config that it was given. If the second fails, Benthos hides them there, too:
+// then change reference_test.go of output, and docs/hardening.md.
 func TestWhereSecretsAreShown(t *testing.T) {
 	t.Parallel()
 	const secret = "open-sesame"

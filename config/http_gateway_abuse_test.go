@@ -22,8 +22,8 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
-// Benthos makes metadata of the path, of the query and of cookies alike, the last
-// over the others.
+// Benthos makes metadata from the path, the query and cookies alike. The last of these
+// wins.
 func TestHTTPGatewayTakesTheTopicFromThePathAlone(t *testing.T) {
 	t.Parallel()
 	c := kafkafake.New(t)
@@ -50,7 +50,8 @@ func TestHTTPGatewayTakesTheTopicFromThePathAlone(t *testing.T) {
 	require.Equal(t, "1", string(log[0].Value))
 }
 
-// A value is written with the digits that were sent: an ID of 64 bits is no float.
+// A value is written with the digits that were sent. An ID of 64 bits does not become a
+// float.
 func TestHTTPGatewayKeepsNumbers(t *testing.T) {
 	t.Parallel()
 	c := kafkafake.New(t)
@@ -77,7 +78,7 @@ func TestHTTPGatewayRefuses(t *testing.T) {
 	for _, topic := range []string{"orders", "orders-eu", "payments", "_schemas", "connect-configs", "orders-store-changelog"} {
 		c.Topic(topic, 1)
 	}
-	// The pattern allows the internal ones, too.
+	// The pattern allows internal topics, too.
 	g := gatewaytest.Start(t, c.ListenAddrs()[0], 2*time.Minute, time.Minute,
 		"ALLOWED_TOPICS=orders.*|_schemas|connect-configs", "MAX_BODY_BYTES=3000", "MAX_RECORDS=10", "MAX_RECORD_BYTES=1000")
 	one := `[ "` + secret + `" ]`
@@ -129,8 +130,8 @@ func TestHTTPGatewayRefuses(t *testing.T) {
 	require.Contains(t, g.Log(), "Requests are refused with 403")
 }
 
-// A thousand requests that are refused make a line for each reason, or two if a minute
-// ends meanwhile.
+// A thousand rejected requests make one line for each reason, or two if a minute ends
+// meanwhile.
 func TestHTTPGatewaySaysRefusalsOnce(t *testing.T) {
 	t.Parallel()
 	c := kafkafake.New(t)
@@ -153,9 +154,9 @@ func TestHTTPGatewaySaysRefusalsOnce(t *testing.T) {
 	require.Less(t, strings.Count(g.Log(), "\n"), 20+minutes, g.Log())
 }
 
-// Three hundred clients ask for topics that are not there. The log has a few lines, and
-// records for a topic that is there get through. The producer does not ask for such topics,
-// which would take five requests of metadata and 1.8 s for each.
+// Three hundred clients write to topics that do not exist. The log has a few lines, and
+// records for an existing topic get through. The producer does not ask for the missing
+// topics, which would take five metadata requests and 1.8 s for each.
 func TestHTTPGatewayUnknownTopics(t *testing.T) {
 	t.Parallel()
 	c := kafkafake.New(t)
@@ -208,7 +209,7 @@ func TestHTTPGatewayUnknownTopics(t *testing.T) {
 	require.LessOrEqual(t, asked.Load(), int64(clients), "topics of which it is known that they are not there are asked for again")
 }
 
-// Nothing that listens there tells where the brokers are.
+// No answer of the gateway has the address of a broker.
 func TestHTTPGatewayTellsNoAddresses(t *testing.T) {
 	t.Parallel()
 	c := kafkafake.New(t)
@@ -232,8 +233,8 @@ func TestHTTPGatewayTellsNoAddresses(t *testing.T) {
 	require.NotContains(t, text, "127.0.0.1")
 }
 
-// FuzzHTTPGatewayText has topics, headers and bodies of any kind. Each answer is one line
-// of JSON without a part of the body, and each line of the log is one of the gateway's own.
+// FuzzHTTPGatewayText sends any topic, headers and body. Each answer is one line of
+// JSON without a part of the body. Each line of the log is one of the gateway's own.
 func FuzzHTTPGatewayText(f *testing.F) {
 	const secret = "0pen-5esame"
 	for _, text := range []string{"", "t", "a\nb", "t\r\nSet-Cookie: a=b", "\x1b[31m", "\u2028", "\xff", "\x00", `"`, "${! content() }", "a/b", "..", strings.Repeat("t", 300)} {
@@ -244,13 +245,13 @@ func FuzzHTTPGatewayText(f *testing.F) {
 	c.Topic("t", 1)
 	f.Fuzz(func(t *testing.T, topic, contentType, text string) {
 		if topic == "." || topic == ".." || topic == "" || strings.ContainsFunc(contentType, unicode.IsControl) {
-			return // the client makes another path of these, or sends no such header
+			return // the client changes such a path, and sends no such header
 		}
 		before := len(g.Log())
 		for _, body := range []string{secret + text, `[ "` + secret + `", ` + text + ` ]`} {
 			status, _, answer, err := g.Post(t.Context(), url.PathEscape(topic), contentType, body)
 			if status == http.StatusNotFound || status == http.StatusBadRequest {
-				continue // by the engine's router
+				continue // the engine's router answers
 			}
 			require.NoError(t, err, answer)
 			require.NotContains(t, answer, secret)

@@ -35,7 +35,7 @@ import (
 //	go test ./config -run GoodBesideHostile -v -hostile 1000 | grep RESULT
 var hostile = flag.Int("hostile", 100, "connections that never finish their request")
 
-// certificate writes a certificate for 127.0.0.1 that is its own authority, with its key.
+// certificate writes a self-signed certificate for 127.0.0.1, with its key.
 func certificate(t *testing.T) (path string, pair tls.Certificate) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -124,7 +124,7 @@ func TestProxyInFrontOfTheGateway(t *testing.T) {
 	}
 	require.Len(t, c.Log("t"), 3*1002)
 
-	// What is refused by its headers is refused before the body comes.
+	// A request whose headers are wrong is rejected before its body comes.
 	for headers, want := range map[string]string{
 		"Content-Length: 524289":     "413",
 		"Transfer-Encoding: chunked": "411",
@@ -140,7 +140,7 @@ func TestProxyInFrontOfTheGateway(t *testing.T) {
 	}
 }
 
-// Requests that are never finished end at the proxy: the gateway does not hear of them.
+// The proxy ends requests that are never finished. The gateway does not get them.
 func TestProxyEndsSlowRequests(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -179,7 +179,7 @@ func TestProxyEndsSlowRequests(t *testing.T) {
 	require.Zero(t, heard.Load())
 }
 
-// slow is the beginning of a request that does not go on.
+// slow is the beginning of a request that stops there.
 func slow(n int) string {
 	head := "POST /topics/t HTTP/1.1\r\nHost: gateway\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n"
 	switch n % 4 {
@@ -194,8 +194,8 @@ func slow(n int) string {
 	}
 }
 
-// Connections of many addresses that never finish their request, opened anew when they are
-// closed, do no harm to others: these get true answers. How long it takes is shown.
+// Connections of many addresses never finish their request, and are opened anew when
+// they are closed. Other clients get right answers. Their latency is logged.
 func TestGoodBesideHostile(t *testing.T) {
 	t.Parallel()
 	if runtime.GOOS != "linux" {

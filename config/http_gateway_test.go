@@ -33,8 +33,8 @@ func TestHTTPGatewayBodies(t *testing.T) {
 	for _, test := range []struct {
 		name, topic, contentType, body string
 		status                         int
-		want                           []string // "" for a record that is there, or how its error begins
-		values                         []string // of those that are there
+		want                           []string // "" for a delivered record, else the beginning of its error
+		values                         []string // of the delivered records
 		keys                           []string
 	}{
 		{"an array", "t", array, `[ {"id": 1}, "two", 3, [4], true ]`, 200, []string{"", "", "", "", ""}, []string{`{"id":1}`, "two", "3", "[4]", "true"}, nil},
@@ -86,7 +86,7 @@ func TestHTTPGatewayBodies(t *testing.T) {
 	}
 }
 
-// Many clients at a time, some of which go away: each result is true, and each
+// Many clients write at a time, and some disconnect. Each result is true, and each
 // record is there once.
 func TestHTTPGatewayResultsAreTrue(t *testing.T) {
 	t.Parallel()

@@ -106,8 +106,7 @@ func (e *exporter) HandlerFunc() http.HandlerFunc {
 
 func (e *exporter) Close(context.Context) error { return nil }
 
-// DeleteSeriesPartialMatch forgets the series of a stream that streams mode has
-// removed.
+// DeleteSeriesPartialMatch drops the series of a stream that streams mode has removed.
 func (e *exporter) DeleteSeriesPartialMatch(labels map[string]string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -116,9 +115,9 @@ func (e *exporter) DeleteSeriesPartialMatch(labels map[string]string) {
 	}
 }
 
-// register returns the metric of a name, which it makes at first. A metric that
-// Prometheus does not take, or that is there with other labels or as another type,
-// is left out and logged: a stream is worth more than a metric of it.
+// register returns the metric with a name, and makes it at first. It leaves out and
+// logs two kinds: a metric that Prometheus does not accept, and one that exists with
+// other labels or another type. The stream goes on.
 func register[V vector](e *exporter, name string, labels []string, create func() V) (v V, ok bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

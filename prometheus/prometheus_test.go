@@ -60,7 +60,7 @@ func TestMetricsOfTheProcess(t *testing.T) {
 	require.Contains(t, scrape(start(t, "add_go_metrics: true")), "go_goroutines ")
 }
 
-// A metric that can't be served is left out, and what was there goes on.
+// A metric that can't be served is left out, and the existing one goes on.
 func TestMetricThatCannotBeServedIsLeftOut(t *testing.T) {
 	t.Parallel()
 	e := start(t, "")

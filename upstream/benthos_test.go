@@ -20,21 +20,21 @@ import (
 // may use "target", "other" and "batched".
 type pipeline struct {
 	transactions [][]string
-	// replay has the input send again what is nacked.
+	// replay makes the input resend messages that are nacked.
 	replay bool
-	// input is YAML, overriding the default of the plain source.
+	// input is YAML. It replaces the plain source.
 	input string
 	// read is called before each read of a transaction. May be nil.
 	read func(n int)
-	// write is what the output "target" does, given how often it was called
-	// before. The output "batched" does the same, with batches of 2.
+	// write is the output "target". call is the number of calls before. The output
+	// "batched" does the same, with batches of 2.
 	write func(call int, batch service.MessageBatch) error
 	// other is what the output "other" does. May be nil.
 	other func(service.MessageBatch) error
 
 	mu    sync.Mutex
-	calls [][]string    // the contents that the target was called with
-	acks  map[int]error // of the transactions
+	calls [][]string    // contents by call of the target
+	acks  map[int]error // by transaction
 }
 
 // run runs the stream until it ends, or ctx does.
@@ -75,9 +75,9 @@ func (p *pipeline) run(t *testing.T, ctx context.Context, output string) {
 	require.NoError(t, err)
 	if err := stream.Run(ctx); err != nil {
 		require.ErrorIs(t, err, context.Canceled)
-		// A first call with a context that has ended closes all at once, a
-		// second one waits until all is closed, which an input that replays
-		// may miss.
+		// A first call with a context that has ended closes everything at once. A
+		// second call waits until everything is closed, which may never be for an input
+		// that replays.
 		_ = stream.Stop(ctx)
 		patience := 2 * time.Minute
 		if p.replay {
@@ -129,7 +129,7 @@ func (s *source) ReadBatch(context.Context) (service.MessageBatch, service.AckFu
 	}, nil
 }
 
-// sink is an output that does what it is made of.
+// sink is an output that is a function.
 type sink func(service.MessageBatch) error
 
 func (sink) Connect(context.Context) error { return nil }
@@ -138,7 +138,7 @@ func (s sink) WriteBatch(_ context.Context, b service.MessageBatch) error {
 	return s(b)
 }
 
-// connecting is a sink that connects as it is told to.
+// connecting is a sink whose Connect is a function.
 type connecting struct {
 	sink
 	connect func() error
@@ -148,8 +148,8 @@ func (c connecting) Connect(context.Context) error { return c.connect() }
 
 func connects() error { return nil }
 
-// fail returns a BatchError for those messages of the batch that have one of
-// the contents, nil if none has.
+// fail returns a BatchError that lists the messages with one of the contents, and nil
+// if there is none.
 func fail(b service.MessageBatch, these ...string) error {
 	err := service.NewBatchError(b, errors.New("headline"))
 	for i, c := range contents(b) {
@@ -170,7 +170,7 @@ func isBatchError(err error) bool {
 
 func TestTheSecondPartialNackMixesUpAndLosesMessages(t *testing.T) {
 	t.Parallel()
-	fails := [][]string{{"b", "c"}, {"b"}} // the first call fails two, the next one of them
+	fails := [][]string{{"b", "c"}, {"b"}} // two fail in the first call, one of them in the next
 	p := &pipeline{replay: true, transactions: [][]string{{"a", "b", "c", "d"}}, write: func(call int, b service.MessageBatch) error {
 		if call < len(fails) {
 			return fail(b, fails[call]...)
@@ -198,7 +198,7 @@ func TestRetriesStarveReads(t *testing.T) {
 		case contents(b)[0] == "good":
 			cancel()
 			return nil
-		case call == 14: // each was nacked three times: since then there are pauses
+		case call == 14: // each was nacked three times; from here on there are pauses
 			close(nacked)
 		case call == 17:
 			cancel()
@@ -213,9 +213,9 @@ func TestRetriesStarveReads(t *testing.T) {
 
 func TestBatchingByAnInputAcknowledgesWhatWasNeverSent(t *testing.T) {
 	t.Parallel()
-	// What a shutdown by force finds in the batcher of an input is
-	// acknowledged, though no output has seen it. It is a matter of luck
-	// whether the acknowledgement gets through.
+	// A shutdown by force makes the batcher of an input acknowledge messages that no
+	// output got. The acknowledgement does not always get through, so this tries
+	// several times.
 	for range 30 {
 		ctx, cancel := context.WithCancel(t.Context())
 		p := &pipeline{

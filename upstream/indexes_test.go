@@ -11,10 +11,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// What these pin is reported in docs/upstream.
+// docs/upstream has reports of the faults that these tests show.
 
-// drops is a processor for YAML that drops the message a. Processors that work
-// on batches, as mapping does, are the ones that it is about.
+// drops is a processor that drops the message a. Faults of processors that work on
+// batches, as mapping does, are shown with it.
 const drops = `{ mapping: 'root = if content() == "a" { deleted() }' }`
 
 func TestAfterABatchedProcessorABatchErrorNamesOtherMessages(t *testing.T) {
@@ -44,8 +44,8 @@ func TestAfterABatchedProcessorABatchErrorNamesOtherMessages(t *testing.T) {
 	require.Equal(t, [][]string{{"b", "c", "d"}, {"b"}}, p.calls, mended)
 }
 
-// The output knows that it can't name what failed, and returns an error about the
-// whole batch. It does not help.
+// The output does not know which messages failed, and returns an error about the whole
+// batch. Benthos lists the wrong messages even so.
 func TestBenthosItselfNamesOtherMessagesThanThoseThatFailed(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {

@@ -30,8 +30,8 @@ func client(t *testing.T, opts ...kgo.Opt) (*kgo.Client, *kafkafake.Cluster) {
 	return cl, c
 }
 
-// ownRequest is a Produce request of a type that kgo does not know, and its answer. It notes
-// in which order kgo writes and reads.
+// ownRequest is a Produce request of a type that kgo does not know, with its answer. It
+// records the order in which kgo writes and reads.
 type ownRequest struct {
 	kmsg.ProduceRequest
 	n     int
@@ -91,8 +91,8 @@ func TestRequestsAreWrittenAndAnsweredInOneOrder(t *testing.T) {
 	require.Equal(t, o.written, o.read, "kgo no longer reads answers in the order in which it wrote requests: guard/internal/producer is still right with one batch of a partition in flight, but its request.go says otherwise")
 }
 
-// guard/internal/producer/node.go takes a request whose last byte did not leave for one that
-// was not carried out. It hears of that by OnBrokerWrite, before the error.
+// guard/internal/producer/node.go takes a request as not done if its last byte was not
+// written. OnBrokerWrite tells it, before the error.
 func TestTheHookTellsOfAWriteBeforeTheError(t *testing.T) {
 	t.Parallel()
 	hook := &writes{}
@@ -120,8 +120,8 @@ func (w *writes) OnBrokerWrite(_ kgo.BrokerMetadata, key int16, _ int, _, _ time
 	}
 }
 
-// guard/internal/producer/metadata.go asks for metadata itself, and sends to the brokers that
-// the answer tells of.
+// guard/internal/producer/metadata.go asks for metadata itself. kgo then knows the
+// brokers of the answer.
 func TestAMetadataRequestTeachesTheClientItsBrokers(t *testing.T) {
 	t.Parallel()
 	cl, c := client(t)

@@ -144,8 +144,8 @@ func in(dir string, mutants []mutant) (of []mutant) {
 	return of
 }
 
-// choose returns the mutants to run. A sample is drawn by names: a change of the code
-// changes the sample no further than the names.
+// choose returns the mutants to run. A sample is drawn by name, so a change of the code
+// changes the sample only where names change.
 func choose(mutants []mutant) ([]mutant, error) {
 	expr, err := regexp.Compile(*match)
 	if err != nil {
@@ -301,7 +301,7 @@ func build(ctx context.Context, dir, of, tests string) (*suite, error) {
 
 var skipped = regexp.MustCompile(without)
 
-// mutantBytes bounds the memory of a test: a mutant may take all there is.
+// mutantBytes bounds the memory of a test, since a mutant may allocate without end.
 const mutantBytes = 4 << 30
 
 // run runs tests. It returns which test failed, and whether one did.
@@ -326,7 +326,8 @@ const hangs = "hangs"
 
 var failedLine = regexp.MustCompile(`--- FAIL: (\w+)`)
 
-// try runs a mutant. One that takes too long hangs only if it does so again, with more time.
+// try runs a mutant. A time-out counts as a hang only if it happens again with more
+// time.
 func (s *suite) try(ctx context.Context, id int) (by string, noticed bool) {
 	env := fmt.Sprintf("MUTANT=%d", id)
 	for _, tests := range s.inTurn(id) {
@@ -369,7 +370,7 @@ func (s *suite) inTurn(id int) (parts [][]string) {
 	return parts
 }
 
-// result is what became of a mutant.
+// result is the result of a mutant.
 type result struct {
 	mutant
 	noticed bool

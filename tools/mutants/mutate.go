@@ -20,16 +20,16 @@ type mutant struct {
 	name string // file and what: the same as long as the code is
 }
 
-// insertion is a text that goes into a file.
+// insertion is a text to insert into a file.
 type insertion struct {
-	at, until int // what is between is replaced
+	at, until int // the text between is replaced
 	text      string
 	depth     int // of the node: outer texts go around inner ones
 	closes    bool
 }
 
-// mutator finds the mutants of one file. All of them are compiled in: each asks when it is
-// reached whether it is the one to run.
+// mutator finds the mutants of one file. All of them are compiled in. When a mutant is
+// reached, it asks whether it is the one to run.
 type mutator struct {
 	fset    *token.FileSet
 	info    *types.Info
@@ -53,7 +53,7 @@ func (m *mutator) text(n ast.Node) string {
 	return text
 }
 
-// wrap adds a mutant of a node: the texts go before and behind it. The first may have %d for
+// wrap adds a mutant of a node, with text before and behind it. before may have %d for
 // the number of the mutant.
 func (m *mutator) wrap(n ast.Node, before, behind, what string) {
 	id := m.next()

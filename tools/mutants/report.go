@@ -31,7 +31,7 @@ func readReasons() (map[string]string, error) {
 	return reasons, nil
 }
 
-// report prints what was found. It fails if too many survive that have no reason to.
+// report prints the results. It fails if too many mutants survive without a reason.
 func report(found []result, reasons map[string]string, mutants []mutant, took time.Duration) error {
 	noticed, known, hang := 0, 0, 0
 	var unknown []result
