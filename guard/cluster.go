@@ -13,9 +13,9 @@ import (
 // Ping reports whether any broker answers. The error is kgo's own.
 func (g *Guard) Ping(ctx context.Context) error { return g.client.Ping(ctx) }
 
-// UseSeeds has the client find the cluster by these brokers when it knows of none any more,
-// in place of those of kgo.SeedBrokers. It asks for the cluster's brokers first, so that a
-// seed which does not answer costs no time at the start.
+// UseSeeds sets the seed brokers for a client that knows no broker of the cluster any
+// more. They replace those of kgo.SeedBrokers. It asks for the cluster's brokers first,
+// so that a seed broker without an answer costs no time at the start.
 func (g *Guard) UseSeeds(ctx context.Context, seeds ...string) error {
 	req := kmsg.NewPtrMetadataRequest()
 	req.Topics = []kmsg.MetadataRequestTopic{}
@@ -28,17 +28,17 @@ func (g *Guard) UseSeeds(ctx context.Context, seeds ...string) error {
 	return g.client.UpdateSeedBrokers(seeds...)
 }
 
-// Rules returns what a topic accepts, by an answer of the cluster that is at most
-// a second old, if there is one. Rules.Unknown says why there is none.
+// Rules returns what a topic accepts, as the cluster reported it at most a second ago.
+// Rules.Unknown says why it is not known.
 func (g *Guard) Rules(ctx context.Context, topic string) Rules {
 	g.limits.Learn(ctx, []string{topic})
 	g.limits.Refresh(ctx, []string{topic})
 	return *g.limits.Of(topic)
 }
 
-// RequestLimit returns the size in bytes of the largest request that every
-// broker takes (socket.request.max.bytes). To read it takes the right to
-// DESCRIBE_CONFIGS on the cluster.
+// RequestLimit returns the size in bytes of the largest request that every broker
+// accepts (socket.request.max.bytes). Reading it takes the right to DESCRIBE_CONFIGS on
+// the cluster.
 func (g *Guard) RequestLimit(ctx context.Context) (int, error) {
 	const property = "socket.request.max.bytes"
 	admin := kadm.NewClient(g.client)

@@ -10,9 +10,9 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
 )
 
-// checkLimits fails the slots that the limits of their topics reject, and returns the others.
-// Limits that reject a record are read again first, unless they are fresh. One that is not
-// confirmed is noted in the slot.
+// checkLimits fails the slots that the limits of their topics reject, and returns the
+// others. Before a limit rejects a record it is read again, unless it is fresh. A limit
+// that is not confirmed does not fail the record: it is kept in the slot.
 func (w *write) checkLimits(slots []*slot) (open []*slot) {
 	g := w.guard
 	var rejected []*slot
@@ -49,7 +49,7 @@ func (w *write) checkLimits(slots []*slot) (open []*slot) {
 	return unsettled(slots)
 }
 
-// toCheck returns a record as limits look at it.
+// toCheck returns a record in the form that limits takes.
 func (g *Guard) toCheck(r *producer.Record) limits.Record {
 	return limits.Record{
 		Record: r.Record, Size: int(r.Size), Unstamped: r.Unstamped,
@@ -57,9 +57,10 @@ func (g *Guard) toCheck(r *producer.Record) limits.Record {
 	}
 }
 
-// choose divides slots into those to be sent now, as many as there may be room for in the
-// buffer, and the rest. For each limit that is not confirmed, only one record is sent that it
-// rejects: the others, and what comes behind them with their key, wait until that is answered.
+// choose divides slots into those to send now and the rest. It chooses as many as may
+// fit into the buffer. For each limit that is not confirmed it chooses one of the
+// records that the limit rejects. The others, and later records with their keys, wait
+// for the answer to that one.
 func (w *write) choose(open []*slot) (now, rest []*slot, bytes int64, probe <-chan struct{}) {
 	g := w.guard
 	size := func(s *slot) int64 {
@@ -69,7 +70,7 @@ func (w *write) choose(open []*slot) (now, rest []*slot, bytes int64, probe <-ch
 		return int64(limits.BufferedSize(s.record()))
 	}
 	n := 0
-	for ; n < len(open) && open[n].isolation.Limit == nil; n++ { // nearly always all
+	for ; n < len(open) && open[n].isolation.Limit == nil; n++ { // the usual case
 		more := size(open[n])
 		if n > 0 && !g.room.fits(n+1, bytes+more) {
 			return open[:n], open[n:], bytes, nil
@@ -105,11 +106,11 @@ func (w *write) choose(open []*slot) (now, rest []*slot, bytes int64, probe <-ch
 	return now, rest, bytes, probe
 }
 
-// probeWait is for how long a write waits for another one to find out whether a limit holds.
+// probeWait is how long a write waits for another write to confirm a limit.
 const probeWait = time.Second
 
-// waitForProbe waits until a record of another write has its answer. Then, or if that takes
-// long, this write goes on.
+// waitForProbe waits until the record of another write is answered, but at most
+// probeWait.
 func (w *write) waitForProbe(probe <-chan struct{}) {
 	timer := time.NewTimer(probeWait)
 	defer timer.Stop()
@@ -122,8 +123,8 @@ func (w *write) waitForProbe(probe <-chan struct{}) {
 	}
 }
 
-// endProbe ends the search for whether a limit holds. If the broker took the record, it
-// does not.
+// endProbe ends the confirmation of a limit. If the broker accepted the record, the
+// limit does not hold.
 func (s *slot) endProbe() {
 	if s.isolation.Limit != nil && s.verdict().Outcome == Delivered {
 		s.write.guard.limits.Refute(s.isolation.Limit)
@@ -134,7 +135,7 @@ func (s *slot) endProbe() {
 	}
 }
 
-// mark says how a record is to be sent.
+// mark sets how a record is to be sent.
 func (g *Guard) mark(s *slot) (special bool) {
 	if s.isolation.Limit != nil {
 		s.Single, s.Alone, s.Questioned = true, true, true

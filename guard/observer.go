@@ -1,18 +1,19 @@
 package guard
 
-// Observer is told what a Guard does. Its methods are called outside of all locks, so they
-// may call the Guard. They must return soon. Embed [NoObserver] for those that you leave out.
+// Observer is called with what a Guard does. Its methods are called without locks, so
+// they may call the Guard. They must return soon. Embed [NoObserver] for methods that
+// you leave out.
 type Observer interface {
 	// OnRules is called with the limits that the cluster reports for a topic, the first
 	// time and when they have changed. Old is nil the first time. Now is nil when the
 	// topic is forgotten, after an hour without use.
 	OnRules(old, now *Rules)
-	// OnDifference is called when the broker took a record that a reported limit of its
-	// topic rejects. That limit is not believed as long as it is reported with the same
-	// value.
+	// OnDifference is called when the broker accepted a record that a reported limit of
+	// its topic rejects. Guard ignores that limit as long as it is reported with the
+	// same value.
 	OnDifference(Difference)
-	// OnLearned is called for a topic whose limits are not reported, when guard has
-	// learned from which size in bytes on its records are rejected.
+	// OnLearned is called for a topic whose limits are not reported. bytes is the size
+	// from which on its records are rejected.
 	OnLearned(topic string, bytes int)
 	// OnRetry is called when records that failed with a class are sent again.
 	OnRetry(class Class, records int)

@@ -15,9 +15,9 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
 )
 
-// Retry says how a write sends records again that failed for a reason that may
-// pass, for example because a topic or a right is missing. What any Kafka client
-// retries by itself (a leader that moves, a lost connection) is retried besides.
+// Retry says how a write resends records that failed for a retriable reason, such as a
+// missing topic or right. Failures that every Kafka client retries, such as a leader
+// that moves, are retried in any case.
 type Retry struct {
 	// InitialInterval is the time before the first retry. It doubles, with
 	// some jitter, up to MaxInterval. 0 is not to retry at all.
@@ -25,13 +25,13 @@ type Retry struct {
 	// MaxInterval is the longest time between two retries, 0 for
 	// InitialInterval.
 	MaxInterval time.Duration
-	// MaxElapsedTime is for how long a write goes on, from its begin. Then it
-	// returns: what is not written is NotWritten, and what may be is Unknown. 0
-	// is without end: then only the write's context ends it.
+	// MaxElapsedTime is how long a write may take, from its beginning. Then it returns:
+	// a record that may have been written is Unknown, each other one NotWritten. 0 is
+	// no limit: then only the write's context ends it.
 	MaxElapsedTime time.Duration
 }
 
-// pause is how long to wait after so many failures in a row.
+// pause is the pause after so many failures in a row.
 func pause(failures int, first, most time.Duration) time.Duration {
 	d := min(first<<min(max(failures-1, 0), 30), most)
 	if d <= 0 {
@@ -40,10 +40,10 @@ func pause(failures int, first, most time.Duration) time.Duration {
 	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64()))
 }
 
-// policy is what guard does with a batch that was not acked.
+// policy decides what happens to a batch that was not acked.
 type policy Guard
 
-// Check returns why a record is not sent that a limit may reject.
+// Check returns why a record that a limit may reject is not sent, nil to send it.
 func (p *policy) Check(r *producer.Record, leader int32) error {
 	g := (*Guard)(p)
 	if why := g.isolation.Check(r, leader); why != nil {
@@ -57,7 +57,7 @@ func (p *policy) Acked(b *producer.Batch) {
 	(*Guard)(p).isolation.Acked(b)
 }
 
-// Next decides what is sent in the place of a batch.
+// Next decides what is sent in place of a batch.
 func (p *policy) Next(ctx context.Context, b *producer.Batch, a producer.Answer) producer.Plan {
 	g := (*Guard)(p)
 	m := code.Of(a.Code)
@@ -79,25 +79,25 @@ func (p *policy) Next(ctx context.Context, b *producer.Batch, a producer.Answer)
 	}
 }
 
-// ambiguousTries is how often a batch is sent as it is that gets an ambiguous code, before its
-// records are looked at.
+// ambiguousTries is how often a batch with an ambiguous code is resent unchanged before
+// isolation splits it.
 const ambiguousTries = 8
 
-// patient reports whether an ambiguous code has lasted for long enough.
+// patient reports whether an ambiguous code has lasted long enough to act on it.
 func patient(b *producer.Batch) bool {
 	return b.Attempts >= ambiguousTries && time.Since(b.First) >= isolate.AmbiguousFor
 }
 
-// probes reports whether a batch was sent to find out whether a limit rejects its record:
-// then an ambiguous code is looked at soon.
+// probes reports whether a batch was sent to confirm a limit. Guard then acts on an
+// ambiguous code soon.
 func probes(b *producer.Batch) bool {
 	s := slotOf(b.Records[0])
 	return len(b.Records) == 1 && s != nil && s.isolation.Limit != nil
 }
 
-// topicMayAppear reports whether a missing topic is asked for again without a word, as kgo
-// does (kgo.UnknownTopicRetries). Where only the leader says so, the topic may be another
-// one of the same name, which new metadata tells.
+// topicMayAppear reports whether to ask again for a missing topic without reporting it,
+// as kgo does (kgo.UnknownTopicRetries). If only the leader reports it missing, the
+// topic may have been created again. New metadata then has it.
 func (g *Guard) topicMayAppear(ctx context.Context, b *producer.Batch, a producer.Answer) bool {
 	if !a.Metadata {
 		ctx, cancel := context.WithTimeout(ctx, limits.Wait)
@@ -108,7 +108,7 @@ func (g *Guard) topicMayAppear(ctx context.Context, b *producer.Batch, a produce
 	return most < 0 || int64(b.Attempts) <= most
 }
 
-// retrySoon sends a batch again as it is, unless its retries are used up.
+// retrySoon resends a batch unchanged, unless its retries are used up.
 func (g *Guard) retrySoon(b *producer.Batch, a producer.Answer) producer.Plan {
 	if most := g.settings.recordRetries; int64(b.Attempts) > most {
 		return g.hold(b, &Failure{Class: Transient, Topic: b.Topic, Partition: b.Partition, Cause: fmt.Errorf("%w: %w", kgo.ErrRecordRetries, a.Err)})
@@ -116,12 +116,12 @@ func (g *Guard) retrySoon(b *producer.Batch, a producer.Answer) producer.Plan {
 	return producer.Plan{Same: true, Pause: g.settings.backoff(b.Attempts)}
 }
 
-// cutTries is how often a request must end with its connection before its batch is made
-// smaller.
+// cutTries is how many requests with a batch must end with their connection before the
+// batch is made smaller.
 const cutTries = 3
 
-// notAnswered sends a batch again as it is. An endpoint that closes the connection on each
-// request of its size gets a smaller one.
+// notAnswered resends a batch unchanged. If the endpoint closes the connection on each
+// request of its size, it gets a smaller batch.
 func (g *Guard) notAnswered(ctx context.Context, b *producer.Batch, a producer.Answer) producer.Plan {
 	if a.Err != nil && !code.OfError(a.Err).Retry {
 		m := code.OfError(a.Err)
@@ -139,8 +139,8 @@ func (g *Guard) notAnswered(ctx context.Context, b *producer.Batch, a producer.A
 	return g.retrySoon(b, a)
 }
 
-// hold sends a batch again after a pause, or fails it: if the class is permanent, or if
-// nothing is to be retried.
+// hold resends a batch after a pause. It fails the batch if the class is permanent, or
+// if retries are off.
 func (g *Guard) hold(b *producer.Batch, f *Failure) producer.Plan {
 	f.Outcome = outcomeOf(b)
 	if g.final(code.Class(f.Class)) {
@@ -157,7 +157,7 @@ func (g *Guard) hold(b *producer.Batch, f *Failure) producer.Plan {
 	return producer.Plan{Same: true, Pause: g.retryAfter(b.Attempts)}
 }
 
-// heldAlone counts a record of a batch as held that isolation sends again later.
+// heldAlone counts a record that isolation resends later as held.
 func (g *Guard) heldAlone(b *producer.Batch, r *producer.Record, why *code.Reason) {
 	if s := slotOf(r); s != nil && !r.Ended() {
 		f := failureOf(why)
@@ -167,7 +167,7 @@ func (g *Guard) heldAlone(b *producer.Batch, r *producer.Record, why *code.Reaso
 	}
 }
 
-// outcomeOf is what is known of a batch that is not acked.
+// outcomeOf is the outcome of a batch that is given up.
 func outcomeOf(b *producer.Batch) Outcome {
 	if b.Doubt() {
 		return Unknown
@@ -175,13 +175,13 @@ func outcomeOf(b *producer.Batch) Outcome {
 	return NotWritten
 }
 
-// retryAfter is how long to wait before a retry.
+// retryAfter is the pause before a retry.
 func (g *Guard) retryAfter(attempts int) time.Duration {
 	r := g.config.Retry
 	return pause(attempts, r.InitialInterval, max(r.MaxInterval, r.InitialInterval))
 }
 
-// final reports whether a record that fails with a class is not sent again.
+// final reports whether a record that fails with a class is not resent.
 func (g *Guard) final(c code.Class) bool {
 	return g.config.Retry.InitialInterval == 0 || g.permanent(Class(c))
 }
@@ -193,8 +193,8 @@ func failAll(b *producer.Batch, f *Failure) (p producer.Plan) {
 	return p
 }
 
-// permanent reports whether records that fail with a class are handed on, and
-// not retried.
+// permanent reports whether records that fail with a class are reported and not
+// retried.
 func (g *Guard) permanent(c Class) bool {
 	if g.config.Permanent == nil {
 		return c.Permanent()
@@ -202,14 +202,14 @@ func (g *Guard) permanent(c Class) bool {
 	return slices.Contains(g.config.Permanent, c)
 }
 
-// noSuchPartition fails records whose partition the topic does not have, and has not got
-// meanwhile.
+// noSuchPartition fails records whose partition the topic does not have, unless new
+// metadata has it.
 func (g *Guard) noSuchPartition(ctx context.Context, b *producer.Batch) (p producer.Plan) {
 	soon, cancel := context.WithTimeout(ctx, limits.Wait)
 	defer cancel()
 	n, err := g.producer.Refresh(soon, b.Topic)
 	if ctx.Err() != nil {
-		return producer.Plan{Same: true} // some are given up
+		return producer.Plan{Same: true} // some have been given up
 	}
 	for _, r := range b.Records {
 		f := &Failure{Class: Unroutable, Outcome: NotWritten, Topic: b.Topic, Partition: r.Partition}
@@ -218,7 +218,7 @@ func (g *Guard) noSuchPartition(ctx context.Context, b *producer.Batch) (p produ
 			m := code.OfError(err)
 			f.Class, f.Cause = Class(m.Class), err
 		case 0 <= r.Partition && int(r.Partition) < n:
-			continue // it has it by now
+			continue // it exists by now
 		default:
 			f.Problem = fmt.Sprintf("no such partition: the topic has %d", n)
 		}

@@ -22,12 +22,12 @@ func newRoom(records, bytes int) room {
 	return r
 }
 
-// fits reports whether a part may be as large as that.
+// fits reports whether the budget is ever large enough.
 func (r *room) fits(records int, bytes int64) bool {
 	return int64(records) <= r.mostRecords && (r.bytes == nil || bytes <= r.mostBytes)
 }
 
-// try takes the room if it is there.
+// try takes room if there is enough.
 func (r *room) try(records, bytes int64) bool {
 	if !r.records.TryAcquire(records) {
 		return false
@@ -39,7 +39,7 @@ func (r *room) try(records, bytes int64) bool {
 	return true
 }
 
-// take waits until the room is there, or ctx ends.
+// take waits until there is enough room, or ctx ends.
 func (r *room) take(ctx context.Context, records, bytes int64) error {
 	if err := r.records.Acquire(ctx, records); err != nil {
 		return err

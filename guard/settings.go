@@ -10,7 +10,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
 )
 
-// settings are those of the caller's kgo options that guard goes by.
+// settings are the caller's kgo options that guard uses.
 type settings struct {
 	idempotent         bool
 	defaultTopic       string
@@ -19,10 +19,10 @@ type settings struct {
 	maxBufferedRecords int
 	maxBufferedBytes   int // 0: no limit
 	maxRequestBytes    int
-	answers            bool // acks other than none
+	answers            bool // acks is not none
 	acks               kgo.Acks
 	compressor         kgo.Compressor // nil: none
-	codec              string         // its name in Kafka's compression.type
+	codec              string         // its name in compression.type
 	timeout            time.Duration
 	autoCreate         bool
 	inFlight           int
@@ -34,7 +34,7 @@ type settings struct {
 	hooks              []kgo.Hook
 }
 
-// readSettings reads the options by way of a client that never connects.
+// readSettings reads the options from a client that never connects.
 func readSettings(opts []kgo.Opt) (settings, error) {
 	probe, err := kgo.NewClient(opts...)
 	if err != nil {
@@ -74,7 +74,7 @@ func readSettings(opts []kgo.Opt) (settings, error) {
 }
 
 // requestsInFlight is how many produce requests to a broker may be unanswered with
-// idempotence. Each has other partitions.
+// idempotence. No two of them have the same partition.
 const requestsInFlight = 5
 
 // producer returns the producer's config.
@@ -97,8 +97,8 @@ func (s *settings) producer(g *Guard) producer.Config {
 	return c
 }
 
-// codecOf returns the name of a compressor's codec, by what it makes of something
-// that any codec makes smaller.
+// codecOf returns the name of a compressor's codec. It looks at the output for an input
+// that every codec makes smaller.
 func codecOf(c kgo.Compressor) string {
 	if c == nil {
 		return "uncompressed"

@@ -17,8 +17,7 @@ type slot struct {
 	index int32
 
 	isolation isolate.State
-	// probed tells that this record has its answer, where it was sent to find out
-	// whether a limit holds.
+	// probed reports the answer to this record, if it was sent to confirm a limit.
 	probed func()
 
 	// Under waits.mu: what the record waits for, and why it is held.
@@ -26,19 +25,19 @@ type slot struct {
 	held     *Failure
 }
 
-// Isolation returns what isolation keeps of the record.
+// Isolation returns isolation's state of the record.
 func (s *slot) Isolation() *isolate.State { return &s.isolation }
 
 func (s *slot) record() *kgo.Record { return s.Record.Record }
 func (s *slot) verdict() *Verdict   { return &s.write.verdicts[s.index] }
 
-// slotOf returns the slot of a record, nil for one that nothing waits for any more.
+// slotOf returns the slot of a record, nil if its write has returned.
 func slotOf(r *producer.Record) *slot {
 	s, _ := r.Owner.(*slot)
 	return s
 }
 
-// unsettled returns those of the slots that have no verdict yet.
+// unsettled returns the slots without a verdict.
 func unsettled(slots []*slot) (open []*slot) {
 	for _, s := range slots {
 		if s.verdict().Outcome != Delivered && s.verdict().Failure == nil {
@@ -56,14 +55,14 @@ func (s *slot) partition() int32 {
 	return -1
 }
 
-// settle gives the slot its verdict by what became of the record.
+// settle gives the slot its verdict from the state of its record.
 func (s *slot) settle() {
 	if s.waitsFor != (waitKey{}) {
 		_, rejected := s.Reason.(*code.Reason) //nolint:errorlint // the very value that isolation put there
 		s.write.guard.waits.release(s, s.Outcome() != producer.Acked && !rejected)
 	}
 	if s.Unstamped && s.Outcome() != producer.Acked {
-		s.record().Timestamp = time.Time{} // the caller set none, and another write stamps it anew
+		s.record().Timestamp = time.Time{} // the caller set none, and another write sets it anew
 	}
 	switch s.Outcome() {
 	case producer.Acked:
@@ -78,7 +77,7 @@ func (s *slot) settle() {
 		case *Failure, *code.Reason:
 		default:
 			if s.held != nil {
-				s.Reason = s.held // the end of the write says less
+				s.Reason = s.held // more precise than the end of the write
 			}
 		}
 		s.fail(s.failure(), NotWritten)

@@ -7,8 +7,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// checkTopic gives a record its topic and returns a failure if that is no legal one. It is
-// told of one that is.
+// checkTopic sets a record's topic, and returns a failure if it is not legal. legal is
+// a topic that is known to be.
 func (g *Guard) checkTopic(r *kgo.Record, legal string) *Failure {
 	if r == nil {
 		return &Failure{Class: InvalidRecord, Partition: -1, Problem: "the record is nil"}

@@ -7,39 +7,39 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
 )
 
-// Waiting says that records wait: until a class of failure passes, for brokers
-// to ack them, or for room in the buffer.
+// Waiting reports that records wait: for the end of a failure, for acks, or for room in
+// the buffer.
 type Waiting struct {
 	Topic string
-	// Why is what they wait for: the name of a class, or "buffer". Those that
-	// no broker has acked wait for "transient".
+	// Why is the reason: the name of a class, or "buffer". Records without an ack wait
+	// as "transient".
 	Why string
 	// Class is that of Why, None for "buffer".
 	Class Class
-	// Records is how many wait, of all writes. Each counts once, however often it
-	// is tried.
+	// Records is the number of waiting records of all writes. Each record counts once,
+	// however often it is sent.
 	Records int
-	// Since is when the first of them began to wait for this.
+	// Since is when the first of them began to wait for this reason.
 	Since time.Time
-	// Cause is what was last heard of it, nil for nothing.
+	// Cause is the latest error, nil if there was none.
 	Cause error
-	// Over is set once none waits any more, and GivenUp besides if the last
-	// ones did not wait to the end.
+	// Over is set when no record waits any more. GivenUp is set with it if the last
+	// records were given up.
 	Over, GivenUp bool
 }
 
-// whyBuffer is Why records wait for room in the buffer.
+// whyBuffer is the reason of records that wait for room in the buffer.
 const whyBuffer = "buffer"
 
 const (
-	// noticeAfter is how long a wait may take before it is told of. That
-	// records are held for a failure is told of at once.
+	// noticeAfter is how long a wait may take before it is reported. Held records are
+	// reported at once.
 	noticeAfter = 10 * time.Second
-	// noticeEvery is how often the same wait is told of.
+	// noticeEvery is the time between two reports of the same wait.
 	noticeEvery = time.Minute
 )
 
-// waits has all that waits, and tells of it at a bounded rate.
+// waits has all waiting records, and reports them at a bounded rate.
 type waits struct {
 	tell  func(Waiting)
 	count func(why string, records int)
@@ -47,12 +47,12 @@ type waits struct {
 	mu      sync.Mutex
 	on      map[waitKey]*waitFor
 	totals  map[string]int
-	told    map[waitKey]time.Time // when it was told of last
-	events  []func()              // to be told, in order, without the lock
+	told    map[waitKey]time.Time // when each was last reported
+	events  []func()              // reports to be made, in order, without the lock
 	telling bool
 }
 
-// unlock unlocks, and tells what there is to be told: one goroutine at a time.
+// unlock unlocks, and then makes the reports, one goroutine at a time.
 func (ws *waits) unlock() {
 	for !ws.telling && len(ws.events) > 0 {
 		events := ws.events
@@ -71,19 +71,19 @@ type waitKey struct {
 	topic, why string
 }
 
-// waitFor is all that waits for one thing in a topic.
+// waitFor is the records of a topic that wait for one reason.
 type waitFor struct {
 	class   Class
 	records int
 	since   time.Time
 	cause   error
-	most    int  // records, so far
-	soon    bool // it is told of at once
-	told    bool // of this wait
+	most    int  // the largest number of records so far
+	soon    bool // report it at once
+	told    bool // this wait was reported
 	timer   *time.Timer
 }
 
-// hold counts a record among those that are held for a failure, until release.
+// hold counts a record as held for a failure, until release.
 func (ws *waits) hold(s *slot, f *Failure) {
 	ws.mu.Lock()
 	s.held = f
@@ -91,24 +91,24 @@ func (ws *waits) hold(s *slot, f *Failure) {
 	ws.unlock()
 }
 
-// heldFor returns the failure that a record is held for, nil for none. It tells nothing, since
-// the producer may be locked.
+// heldFor returns the failure for which a record is held, nil for none. It makes no
+// reports, since the producer may be locked.
 func (ws *waits) heldFor(s *slot) *Failure {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	return s.held
 }
 
-// release counts a record no more.
+// release ends the count of a record.
 func (ws *waits) release(s *slot, gaveUp bool) {
 	ws.mu.Lock()
 	defer ws.unlock()
 	ws.drop(s, gaveUp)
 }
 
-// forAck counts those of a write's records that have waited for an ack for long: under what
-// their partition was answered last, if that is true of all records for it, since they are
-// queued behind a batch that is held for it. The write's goroutine calls it.
+// forAck counts those of a write's records that have waited long for an ack. They count
+// under the failure of their partition's last answer if all records of the partition
+// are queued behind a batch that is held for it. The write's goroutine calls it.
 func (ws *waits) forAck(w *write, slots []*slot) {
 	if time.Since(w.began) < lookEvery {
 		return
@@ -157,7 +157,7 @@ func (ws *waits) forBuffer(slots []*slot) (leave func(gaveUp bool)) {
 	}
 }
 
-// move counts a record for one thing, and no more for another.
+// move counts a record under a reason, and no longer under the one before.
 func (ws *waits) move(s *slot, key waitKey, class Class, cause error, after time.Duration, since time.Time) {
 	if ws.on == nil {
 		ws.on, ws.totals, ws.told = map[waitKey]*waitFor{}, map[string]int{}, map[waitKey]time.Time{}
@@ -183,14 +183,14 @@ func (ws *waits) move(s *slot, key waitKey, class Class, cause error, after time
 	}
 	due := after - time.Since(f.since)
 	if last, ok := ws.told[key]; ok {
-		due = max(due, noticeEvery-time.Since(last)) // what comes and goes
+		due = max(due, noticeEvery-time.Since(last)) // a wait that comes and goes
 	}
-	// Those that are held with it are counted first.
+	// Wait a moment, to count records that are held at the same time.
 	f.soon = due <= 0
 	f.timer = time.AfterFunc(max(due, holdTogether), func() { ws.notice(key) })
 }
 
-// holdTogether is how long what is held is waited for before it is told of.
+// holdTogether is how long held records wait for others, to be reported with them.
 const holdTogether = 10 * time.Millisecond
 
 func (ws *waits) drop(s *slot, gaveUp bool) {
@@ -228,7 +228,7 @@ func (ws *waits) notice(key waitKey) {
 		return
 	}
 	now := time.Now()
-	for other, told := range ws.told { // forget those that are no longer too early
+	for other, told := range ws.told { // forget those whose next report is not early any more
 		if ws.on[other] == nil && now.Sub(told) >= noticeEvery {
 			delete(ws.told, other)
 		}

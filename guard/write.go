@@ -17,7 +17,7 @@ import (
 // write is one call of Guard.Write: its records and their verdicts.
 type write struct {
 	guard    *Guard
-	ctx      context.Context // ends with the caller's, or when the write is to give up
+	ctx      context.Context // ends with the caller's context, or when the write gives up
 	cancel   func()
 	began    time.Time
 	records  []*kgo.Record
@@ -26,11 +26,11 @@ type write struct {
 	all      []*slot
 	sending  []*producer.Record
 	sent     *producer.Write
-	dirty    bool // the Policy may still look at the slots
-	hasty    bool // it waits for no other write's probe
+	dirty    bool // the Policy may still read the slots
+	hasty    bool // do not wait for another write's probe
 }
 
-// errBudget is why a write ends whose time is over.
+// errBudget is the cause of a write that ends after max_elapsed_time.
 var errBudget = errors.New("given up after retry.max_elapsed_time")
 
 // begin opens a slot for each record.
@@ -57,7 +57,7 @@ func (g *Guard) begin(ctx context.Context, records []*kgo.Record) *write {
 	return w
 }
 
-// end returns the verdicts, and leaves the write to be used again.
+// end returns the verdicts, and makes the write ready for reuse.
 func (w *write) end() []Verdict {
 	if w.cancel != nil {
 		w.cancel()
@@ -70,8 +70,8 @@ func (w *write) end() []Verdict {
 	return verdicts
 }
 
-// endAfter has the write give up once its time is over and it does not get on: while
-// records end, for example in an isolation, it has some time more.
+// endAfter makes the write give up after max_elapsed_time, unless it makes progress:
+// while its records end one after the other, as in isolation, it gets more time.
 func (w *write) endAfter(most time.Duration) (cancel func()) {
 	const look, atMost = time.Second, 10 * time.Second
 	ctx, giveUp := context.WithCancelCause(w.ctx)
@@ -79,7 +79,7 @@ func (w *write) endAfter(most time.Duration) (cancel func()) {
 	began, sent := w.began, w.sent
 	seen := int64(-1)
 	var timer *time.Timer
-	timer = time.AfterFunc(time.Hour, func() { // until it is set below
+	timer = time.AfterFunc(time.Hour, func() { // until Reset below
 		if now := sent.Progress.Load(); now != seen && time.Since(began) < most+atMost {
 			seen = now
 			timer.Reset(look)
@@ -94,8 +94,8 @@ func (w *write) endAfter(most time.Duration) (cancel func()) {
 	}
 }
 
-// prepare makes the slots ready. It fails records whose topic is illegal, and returns the
-// others once the limits of their topics are known.
+// prepare prepares the slots. It fails records with an illegal topic. It returns the
+// others when the limits of their topics are known.
 func (w *write) prepare() (open []*slot) {
 	var topics distinct
 	legal := "" // the last topic
@@ -122,9 +122,10 @@ func (w *write) prepare() (open []*slot) {
 	return w.failMissing(open, topics.names)
 }
 
-// failMissing fails the slots whose topics do not exist, where that is for good, and returns
-// the others. A topic that no record went to yet is looked up for its limits, and what was
-// found within the last second counts: it is not asked for again, and takes no room.
+// failMissing fails the slots whose topics do not exist, if that class is permanent,
+// and returns the others. It looks up a topic that was not written to yet, to read its
+// limits. A result of the last second counts, so that such records cause no request and
+// take no room.
 func (w *write) failMissing(open []*slot, topics []string) []*slot {
 	g := w.guard
 	if g.settings.autoCreate || !g.permanent(UnknownTopic) {
@@ -154,10 +155,10 @@ func (w *write) failMissing(open []*slot, topics []string) []*slot {
 	return unsettled(open)
 }
 
-// distinct collects names that are often the same as the last one.
+// distinct collects different names. Mostly a name is the same as the last one.
 type distinct struct {
 	names []string
-	seen  map[string]struct{} // once there are two
+	seen  map[string]struct{} // nil until there are two
 }
 
 func (d *distinct) add(name string) {
@@ -176,8 +177,8 @@ func (d *distinct) add(name string) {
 	}
 }
 
-// deliver sends as many of the slots as there may be room for in the buffer, and returns
-// the others once these are settled.
+// deliver sends as many of the slots as may fit into the buffer. When these are settled
+// it returns the others.
 func (w *write) deliver(open []*slot) (rest []*slot) {
 	g := w.guard
 	if len(open) == 0 {
@@ -219,17 +220,17 @@ func (w *write) deliver(open []*slot) (rest []*slot) {
 }
 
 const (
-	// giveUpGrace is how long a broker may take to answer what is in flight when a write
-	// gives up.
+	// giveUpGrace is how long a broker may take to answer a batch in flight after its
+	// write gave up.
 	giveUpGrace = time.Second
-	// lookEvery is how often a write looks for what waits for long.
+	// lookEvery is how often a write counts records that have waited long.
 	lookEvery = time.Second
 )
 
-// wait waits until the records have ended. When the write gives up it takes back what is
-// not in flight, and, after a moment, the rest.
+// wait waits until the records have ended. When the write gives up it withdraws the
+// records that are not in flight at once, and the others after giveUpGrace.
 func (w *write) wait(slots []*slot, records []*producer.Record) {
-	select { // nearly always
+	select { // the usual case
 	case <-w.sent.Done:
 		return
 	default:
@@ -246,7 +247,7 @@ func (w *write) wait(slots []*slot, records []*producer.Record) {
 			look.Reset(lookEvery)
 			w.guard.waits.forAck(w, slots)
 		case <-late.C:
-			late.Reset(lookEvery) // what was not in doubt may be by then
+			late.Reset(lookEvery) // a record that was not in doubt may be by then
 			w.timeOut(records)
 		case <-w.ctx.Done():
 			w.giveUp(records)
@@ -272,8 +273,8 @@ func (w *write) giveUp(records []*producer.Record) {
 	<-w.sent.Done
 }
 
-// timeOut ends what may have been written and was not acked within record_delivery_timeout, and
-// without retries all the rest, too.
+// timeOut ends records that are in doubt and were not acked within
+// record_delivery_timeout. Without retries it ends all others, too.
 func (w *write) timeOut(records []*producer.Record) {
 	which := producer.Queued
 	if w.guard.config.Retry.InitialInterval > 0 {
@@ -282,8 +283,8 @@ func (w *write) timeOut(records []*producer.Record) {
 	w.guard.producer.Withdraw(records, which, w.reasonFor(kgo.ErrRecordTimeout))
 }
 
-// reasonFor returns why a record fails when it is given up: what it was held for says more
-// than the end of the write.
+// reasonFor returns the reason of a record that is given up. The failure for which it
+// was held says more than the end of the write.
 func (w *write) reasonFor(why error) func(*producer.Record) error {
 	return func(r *producer.Record) error {
 		s := slotOf(r)

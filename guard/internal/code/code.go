@@ -28,15 +28,16 @@ const (
 type Scope uint8
 
 const (
-	// OfPartition is about any batch for the partition, whatever is in it.
+	// OfPartition codes are about any batch of the partition, whatever it contains.
 	OfPartition Scope = iota
-	// OfBatch is about what is in the batch: one of its records, or its size.
+	// OfBatch codes are about the content of the batch: one of its records, or its
+	// size.
 	OfBatch
-	// OfProducer is about the producer ID, its epoch or its sequence numbers.
+	// OfProducer codes are about the producer ID, its epoch or its sequence numbers.
 	OfProducer
 )
 
-// Meaning is what a code on a produce request says.
+// Meaning is what a code means in the answer to a produce request.
 type Meaning struct {
 	Class Class
 	Scope Scope
@@ -89,7 +90,7 @@ var meanings = map[int16]Meaning{
 	kerr.UnknownLeaderEpoch.Code:        {Class: Transient, Retry: true},
 	kerr.ThrottlingQuotaExceeded.Code:   {Class: Transient, Retry: true},
 	kerr.RebootstrapRequired.Code:       {Class: Transient, Retry: true},
-	// The leader has appended when it answers with these two.
+	// The leader has appended the batch when it answers with one of these two.
 	kerr.RequestTimedOut.Code:              {Class: Transient, Retry: true, Doubt: true},
 	kerr.NotEnoughReplicasAfterAppend.Code: {Class: Transient, Retry: true, Doubt: true},
 	// A broker may answer these after it began to write.
@@ -117,8 +118,8 @@ func Of(code int16) Meaning {
 	return Meaning{Class: Refused, Doubt: true}
 }
 
-// OfError returns the meaning of an error: of the code in it, else that of a
-// failure which says nothing of the record.
+// OfError returns the meaning of the code in an error. Without a code, it is that of a
+// failure which does not concern the record.
 func OfError(err error) Meaning {
 	var e *kerr.Error
 	if errors.As(err, &e) {
@@ -130,9 +131,8 @@ func OfError(err error) Meaning {
 // Error returns the error of a code, nil for 0.
 func Error(code int16) error { return kerr.ErrorForCode(code) }
 
-// Ambiguous reports whether a code says so little that a sick broker may answer
-// it to any batch: it proves neither that a record is at fault nor that nothing
-// was appended.
+// Ambiguous reports whether a sick broker may answer with the code to any batch. The
+// code proves neither that a record is at fault nor that the batch was not appended.
 func Ambiguous(code int16) bool {
 	return code == kerr.UnknownServerError.Code || code == kerr.CorruptMessage.Code
 }
@@ -149,8 +149,8 @@ func AboutTime(code int16) bool { return code == kerr.InvalidTimestamp.Code }
 // AboutSegment reports whether a size code is about segment.bytes.
 func AboutSegment(code int16) bool { return code == kerr.RecordListTooLarge.Code }
 
-// TopicGone reports whether a code says that the topic, or this incarnation of
-// it, is no more: what was appended to it is gone with it.
+// TopicGone reports whether a code says that the topic, or its ID, does not exist any
+// more. Records that were appended to it are deleted.
 func TopicGone(code int16) bool { return Of(code).Class == UnknownTopic }
 
 // LeaderMoved reports whether a code calls for new metadata.

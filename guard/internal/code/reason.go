@@ -5,24 +5,23 @@ import (
 	"strings"
 )
 
-// Reason is why a record fails. See guard.Failure, which is made of it.
+// Reason is why a record fails. A guard.Failure is made of it.
 type Reason struct {
 	Class Class
-	// Bytes, LimitName and Limit are set where the size decides. Limit is 0 where it is
-	// not known.
+	// Bytes, LimitName and Limit are set if the size decides. Limit is 0 if unknown.
 	Bytes     int
 	LimitName string
 	Limit     int
-	// Problem says in words what the cause does not.
+	// Problem is a text that adds to the cause.
 	Problem string
 	// Cause is the error of the broker or of the client. May be nil.
 	Cause error
 }
 
-// Error returns what decided: the problem, the size and the cause, as far as they are set.
+// Error returns the problem, the size and the cause, as far as they are set.
 func (r *Reason) Error() string { return r.Text("") }
 
-// Text returns what decided, with a remark before the cause.
+// Text is Error with a remark before the cause.
 func (r *Reason) Text(remark string) string {
 	var parts []string
 	if r.Problem != "" {

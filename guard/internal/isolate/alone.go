@@ -7,20 +7,20 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
 )
 
-// AmbiguousFor is for how long a batch is sent as it is that gets an ambiguous code, before
-// its records are looked at: a broker that is sick for less says so once it is well, if it
-// has written what it rejected.
+// AmbiguousFor is how long a batch with an ambiguous code is resent unchanged before
+// its records are isolated. A broker that recovers within that time acks the batch,
+// even one that it had appended before it failed.
 const AmbiguousFor = 10 * time.Second
 
-// ambiguousWindow is for how long a record must be rejected by a code that may not be its
+// ambiguousWindow is how long a record must be rejected with a code that may not be its
 // fault before it fails.
 const ambiguousWindow = 3 * time.Second
 
-// secondTry is when such a record is sent once more where nothing is to be retried: others
-// of its batch may be acked meanwhile.
+// secondTry is the time until such a record is sent once more if retries are off.
+// Others of its batch may be acked meanwhile.
 const secondTry = 50 * time.Millisecond
 
-// single deals with a record that was rejected with no other in its batch.
+// single handles a record that was rejected alone in its batch.
 func (b *batch) single(r *producer.Record) {
 	if !b.Answer.Alone {
 		b.send([]*producer.Record{r}, true)
@@ -28,7 +28,7 @@ func (b *batch) single(r *producer.Record) {
 	}
 	s := stateOf(r)
 	if s == nil {
-		return // it was given up meanwhile
+		return // it was given up
 	}
 	if !b.maybeNotItsFault(r) || b.counts(s) {
 		b.fail(r, &code.Reason{Class: code.Of(b.Code).Class, Problem: b.said(), Cause: b.Err})
@@ -45,8 +45,9 @@ func (b *batch) single(r *producer.Record) {
 	b.later(r, why, b.ambiguousAfter())
 }
 
-// said returns what the broker said of a record that was rejected alone. A list that has this
-// record, and counts from zero, shows that the cluster's lists are right.
+// said returns the broker's text about a record that was rejected alone. If the answer
+// lists this record, with an index from zero, the cluster's lists are right from now
+// on.
 func (b *batch) said() string {
 	if len(b.RecordErrors) == 0 {
 		return ""
@@ -58,7 +59,7 @@ func (b *batch) said() string {
 	return words(b.RecordErrors[0].Text)
 }
 
-// ambiguousAfter is when a record is sent again that may not be at fault.
+// ambiguousAfter is the time until a record is resent that may not be at fault.
 func (b *batch) ambiguousAfter() time.Duration {
 	if b.NoRetry {
 		return secondTry
@@ -72,11 +73,15 @@ func (b *batch) maybeNotItsFault(r *producer.Record) bool {
 	return code.Ambiguous(b.Code) || r.Unstamped && code.AboutTime(b.Code)
 }
 
-// counts reports whether such a rejection counts against the record after all: the partition
-// acked another batch between two rejections of the record alone, three seconds apart. Where
-// nothing comes to be acked, what was acked since its batch was first rejected counts, once
-// the record was rejected for longer. For a timestamp that the client set, the answer must
-// have come soon.
+// counts reports whether such a rejection counts against the record.
+//
+//  1. The record is rejected alone, at the time s.alone.
+//  2. The partition acks another batch.
+//  3. The record is rejected alone again, at least ambiguousWindow after s.alone.
+//
+// Without other batches to ack, an ack since the first rejection of the record's batch
+// counts, once AmbiguousFor is over. A rejected timestamp that the client set counts
+// only if the answer came within a second.
 func (b *batch) counts(s *State) bool {
 	first := s.alone.at.IsZero()
 	if first {
@@ -98,7 +103,7 @@ func (b *batch) counts(s *State) bool {
 	}
 }
 
-// explain says why a rejection is no proof.
+// explain returns why a rejection is no proof, for a text.
 func (b *batch) explain(r *producer.Record) string {
 	if r.Unstamped && code.AboutTime(b.Code) {
 		return "for the time at which it was sent: compare the clocks of client and broker, and see the topic's message.timestamp.before.max.ms"

@@ -30,50 +30,49 @@ import (
 // Config is what Isolation needs of its owner.
 type Config struct {
 	Limits *limits.Limits
-	// ToCheck returns a record as limits look at it.
+	// ToCheck returns a record in the form that limits takes.
 	ToCheck func(*producer.Record) limits.Record
-	// Final reports whether records that fail with a class are not sent again.
+	// Final reports whether records that fail with a class are not resent.
 	Final func(code.Class) bool
-	// NoRetry is set if nothing is sent again that fails for a reason which may pass.
+	// NoRetry is set if retriable failures are not retried.
 	NoRetry bool
-	// RetryAfter is how long a record waits that was sent so often.
+	// RetryAfter is the pause before a retry, by the number of attempts so far.
 	RetryAfter func(attempts int) time.Duration
-	// Held is called with each record of a batch that is to be sent again later, and why.
+	// Held is called with each record of a batch that is resent later, and why.
 	Held func(*producer.Batch, *producer.Record, *code.Reason)
-	// Learned is called when the size in bytes is learned from which on records of a topic
-	// are rejected whose limits are not reported.
+	// Learned is called for a topic whose limits are not reported. bytes is the size
+	// from which on its records are rejected.
 	Learned func(topic string, bytes int)
 }
 
-// State is what is kept of a record from one rejection to the next.
+// State is the state of a record between two rejections.
 type State struct {
 	// BatchRejected is set once the broker rejected a batch with the record.
 	BatchRejected bool
-	// Limit is a reported limit that rejects the record, if it has to be found out
-	// whether the broker does.
+	// Limit is a reported limit that rejects the record and is not confirmed yet.
 	Limit *limits.Violation
 
-	// rejected is when a batch with the record was first isolated for a code that may
-	// not be its fault, and alone when it was first rejected alone by one. heardTwice
-	// is set once it was sent alone again without retries.
+	// rejected is the first isolation of a batch with the record because of a code that
+	// may not be its fault. alone is the first rejection of the record alone with such
+	// a code. heardTwice is set when it was resent alone although retries are off.
 	rejected, alone rejectedAt
 	heardTwice      bool
 	listed          bool // the last rejection listed it
 }
 
-// rejectedAt is when a request was written that was rejected, and how many batches its
-// partition had acked by then.
+// rejectedAt is the time when a rejected request was written, and the number of batches
+// that its partition had acked by then.
 type rejectedAt struct {
 	at   time.Time
 	acks uint64
 }
 
-// Owner is the Owner of a record.
+// Owner is implemented by the Owner of a record.
 type Owner interface {
 	Isolation() *State
 }
 
-// stateOf returns the state of a record, nil for one that nothing waits for any more.
+// stateOf returns the state of a record, nil if its write has returned.
 func stateOf(r *producer.Record) *State {
 	if o, ok := r.Owner.(Owner); ok && !r.Ended() {
 		return o.Isolation()
@@ -84,9 +83,9 @@ func stateOf(r *producer.Record) *State {
 // Isolation isolates the rejected batches of a cluster.
 type Isolation struct {
 	Config
-	// listsHold is set once a record that the cluster listed was rejected alone, too:
-	// from then on its lists are believed. listsFailed is when one was taken, in
-	// nanoseconds: then lists are not looked at for a while.
+	// listsHold is set when a listed record was also rejected alone. From then on lists
+	// are believed. listsFailed is the time, in nanoseconds, when a listed record was
+	// acked. Lists are then ignored for listsAge.
 	listsHold   atomic.Bool
 	listsFailed atomic.Int64
 }
@@ -103,20 +102,21 @@ func (i *Isolation) Acked(b *producer.Batch) {
 	i.Limits.Acked(b.Topic, b.Leader, b.Sent, raw)
 }
 
-// batch is a rejected batch, the broker's answer, and what is to be sent instead.
+// batch is a rejected batch, the broker's answer, and the plan.
 type batch struct {
 	*Isolation
 	*producer.Batch
 	producer.Answer
 	plan producer.Plan
-	// questioned is set if a limit rejects some of the records that is not confirmed.
+	// questioned is set if a limit that is not confirmed rejects some of the records.
 	questioned bool
 }
 
-// Isolate returns how a rejected batch is sent in parts, and which of its records fail.
+// Isolate returns the parts in which a rejected batch is resent, and its records that
+// fail.
 func (i *Isolation) Isolate(ctx context.Context, rejected *producer.Batch, a producer.Answer) producer.Plan {
 	if code.AboutTime(a.Code) && rejected.Doubt() && rejected.StampedBefore(rejected.Started.Add(-time.Second)) {
-		// It got too old before it was written last.
+		// Its timestamps became too old before it was written.
 		return producer.Plan{Same: true, Restamp: true}
 	}
 	b := &batch{Isolation: i, Batch: rejected, Answer: a}
@@ -162,9 +162,9 @@ func (b *batch) halve(open []*producer.Record) {
 	b.send(open[half:], true)
 }
 
-// fail ends a record, or has it sent again later, where its class is not permanent. A limit
-// that rejects the record for the same reason is confirmed by that, and tells the text: it is
-// the same for records that are rejected without being sent.
+// fail fails a record, or resends it later if its class is not permanent. If a limit
+// explains the rejection, that confirms the limit. Its text is then the text of the
+// failure, as for records that fail without a request.
 func (b *batch) fail(r *producer.Record, why *code.Reason) {
 	if v := b.predicted(stateOf(r)); v != nil {
 		v.Confirm()
@@ -177,13 +177,14 @@ func (b *batch) fail(r *producer.Record, why *code.Reason) {
 	b.later(r, why, b.RetryAfter(b.Attempts))
 }
 
-// later has a record sent again by itself.
+// later resends a record by itself after a pause.
 func (b *batch) later(r *producer.Record, why *code.Reason, after time.Duration) {
 	b.Held(b.Batch, r, why)
 	b.plan.Later = append(b.plan.Later, producer.Later{Record: r, After: after})
 }
 
-// predicted returns the limit that explains why the broker rejected a record, nil for none.
+// predicted returns the unconfirmed limit that explains the rejection of a record, nil
+// if there is none.
 func (b *batch) predicted(s *State) *limits.Violation {
 	if s == nil || s.Limit == nil {
 		return nil
@@ -207,7 +208,7 @@ func (b *batch) predicted(s *State) *limits.Violation {
 }
 
 // byLimits fails the records that the topic's limits reject, and returns the others. A
-// record that a limit rejects which is not confirmed gets a request of its own.
+// record that exceeds a limit which is not confirmed gets a request of its own.
 func (b *batch) byLimits(ctx context.Context) (open []*producer.Record) {
 	ctx, cancel := context.WithTimeout(ctx, limits.Wait)
 	defer cancel()
@@ -248,8 +249,8 @@ func (i *Isolation) Fails(v *limits.Violation) bool {
 	return v.Own || v.Confirmed() && i.Final(v.Class)
 }
 
-// Check returns why a record is not sent that a limit may reject: what was found out since it
-// was queued decides.
+// Check returns why a record that a limit may reject is not sent, nil to send it. A
+// limit may have been confirmed since the record was queued.
 func (i *Isolation) Check(r *producer.Record, leader int32) *code.Reason {
 	s, checked := stateOf(r), i.ToCheck(r)
 	why := i.Limits.TooLarge(checked, leader)

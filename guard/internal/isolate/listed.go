@@ -12,10 +12,10 @@ import (
 // listed reports whether the broker lists the rejected records, and its lists are believed.
 func (b *batch) listed() bool { return b.listsHold.Load() && b.list() }
 
-// listsAge is for how long lists are not looked at, once a record was taken that was listed.
+// listsAge is how long lists are ignored after a listed record was acked.
 const listsAge = time.Minute
 
-// list reports whether the answer has a list of rejected records that makes sense.
+// list reports whether the answer has a plausible list of rejected records.
 func (b *batch) list() bool {
 	if len(b.RecordErrors) == 0 || !code.HasRecordErrors(b.Code) || time.Since(time.Unix(0, b.listsFailed.Load())) < listsAge {
 		return false
@@ -30,12 +30,12 @@ func (b *batch) list() bool {
 	return true
 }
 
-// byList splits a batch of which the broker lists the rejected records (KIP-467). It
-// reports whether it could.
+// byList splits a batch whose rejected records the broker lists (KIP-467). It reports
+// whether it could.
 //
-// A cluster's lists are believed once a record that it listed was rejected alone as well.
-// Records that are not listed are resent. A record that is listed for a timestamp that the
-// client set is retried: clocks may differ.
+// A cluster's lists are believed after a record that it listed was also rejected alone.
+// Records that are not listed are resent. A record that is listed for a timestamp that
+// the client set is retried: clocks may differ.
 func (b *batch) byList() bool {
 	if !b.list() {
 		return false
@@ -63,7 +63,7 @@ func (b *batch) byList() bool {
 		case s == nil:
 		case aboutKey(e.Text) || !b.maybeNotItsFault(r) || b.counts(s):
 			b.fail(r, &code.Reason{Class: code.InvalidRecord, Problem: words(e.Text), Cause: b.Err})
-		case e.Text != "" && !aboutTime(e.Text): // it may be for something else
+		case e.Text != "" && !aboutTime(e.Text): // it may be listed for another reason
 			b.send(open(rest), false)
 			b.send([]*producer.Record{r}, true)
 			rest = nil
@@ -75,13 +75,13 @@ func (b *batch) byList() bool {
 	return true
 }
 
-// open returns those of the records that are waited for.
+// open returns the records whose writes still wait for them.
 func open(records []*producer.Record) []*producer.Record {
 	return slices.DeleteFunc(slices.Clone(records), func(r *producer.Record) bool { return stateOf(r) == nil })
 }
 
-// mayGoFirst returns the index of a listed record that may be sent before the others of the
-// batch: none with its key comes before it. It returns -1 if there is none.
+// mayGoFirst returns the index of a listed record that may be sent before the others of
+// the batch, since no earlier record has its key. It returns -1 if there is none.
 func (b *batch) mayGoFirst() int {
 	for _, e := range b.RecordErrors {
 		r := b.Records[e.Index]
@@ -95,14 +95,14 @@ func (b *batch) mayGoFirst() int {
 	return -1
 }
 
-// learnKeys notes that a topic takes no record without a key, where the broker says so.
+// learnKeys notes that a topic accepts no null keys, if the broker says so.
 func (b *batch) learnKeys() {
 	if aboutKey(b.RecordErrors[0].Text) {
 		b.Limits.NeedsKey(b.Topic)
 	}
 }
 
-// Kafka's own words about a record quote no content. Those of others may.
+// Kafka's own texts about a record quote no content. Those of other brokers may.
 var (
 	wordsKey  = regexp.MustCompile(`^Compacted topic cannot accept message without key in topic partition [a-zA-Z0-9._-]+\.?$`)
 	wordsTime = regexp.MustCompile(`^Timestamp -?\d+ of message with offset -?\d+ is out of range\. The timestamp should be within \[-?\d+, -?\d+\]\.?$`)
@@ -111,8 +111,8 @@ var (
 func aboutKey(text string) bool  { return wordsKey.MatchString(text) }
 func aboutTime(text string) bool { return wordsTime.MatchString(text) }
 
-// words says of a rejected record that the broker lists it, in the broker's words where these
-// are known to have no content in them.
+// words returns the text about a listed record: the broker's own if it is known to
+// quote no content.
 func words(text string) string {
 	if aboutKey(text) || aboutTime(text) {
 		return "the broker says: " + text

@@ -13,13 +13,13 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
 )
 
-// unlike is how many times as large as the next smaller one a record must be to get a batch of
-// its own, with all that are larger, if it is larger than the average of its batch and than any
-// batch that was taken: it may be too large alone.
+// unlike is how many times larger than the next smaller record a record must be to go
+// alone, with all larger ones. It must also be larger than the average of its batch,
+// and than any acked batch. Such a record is probably the one that is too large.
 const unlike = 4
 
-// bySize splits a batch that was rejected for its size. Records much larger than others go
-// alone, and the others in batches that are smaller by now.
+// bySize splits a batch that was rejected for its size. Records that are much larger
+// than the others go alone. The others go in smaller batches.
 func (b *batch) bySize(open []*producer.Record) {
 	b.Limits.Rejected(b.Topic, b.Leader, b.Sent, b.Answer.Alone)
 	if len(b.Records) == 1 {
@@ -46,14 +46,14 @@ func (b *batch) bySize(open []*producer.Record) {
 		return
 	}
 	if most, _ := b.Limits.MaxBatch(b.Topic, b.Leader); producer.RawSize(open) > most {
-		b.send(open, false) // it is sent in smaller batches
+		b.send(open, false) // it is cut into smaller batches
 		return
 	}
 	b.send(open[:len(open)/2], false)
 	b.send(open[len(open)/2:], false)
 }
 
-// gap returns the size behind the widest gap between sizes, 0 for none that is wide.
+// gap returns the size above the widest gap between sizes, 0 if no gap is wide.
 func gap(sizes []int32) (from int32) {
 	widest := int32(unlike)
 	for n := 1; n < len(sizes); n++ {
@@ -64,11 +64,11 @@ func gap(sizes []int32) (from int32) {
 	return from
 }
 
-// Key returns what two records share that must keep their order: topic and key.
+// Key returns topic and key. Records that share them must keep their order.
 func Key(r *kgo.Record) string { return r.Topic + "\x00" + string(r.Key) }
 
-// Split divides records into those that may be sent before the single ones, and the single
-// ones, with all that come behind one and have its key.
+// Split divides records into two lists. behind has the single records, and all later
+// records with their keys. others may be sent before them.
 func Split(records []*producer.Record) (others, behind []*producer.Record) {
 	keys := map[string]struct{}{}
 	for _, r := range records {
@@ -99,9 +99,9 @@ func (b *batch) tooLarge(r *producer.Record) {
 	}
 }
 
-// Cut fails a record that a limit rejects by its size, if the endpoint closes the
-// connection on it, time and again: no request as large is taken there, and the limit will
-// not be confirmed. It reports whether it did.
+// Cut fails a record that a reported limit on size rejects, if the endpoint repeatedly
+// closes the connection on it. The endpoint accepts no request of that size, so the
+// limit can't be confirmed by an answer. Cut reports whether it failed the record.
 func (i *Isolation) Cut(ctx context.Context, b *producer.Batch) (plan producer.Plan, ok bool) {
 	if len(b.Records) != 1 || time.Since(b.First) < ambiguousWindow || stateOf(b.Records[0]) == nil {
 		return plan, false
@@ -120,8 +120,7 @@ func (i *Isolation) Cut(ctx context.Context, b *producer.Batch) (plan producer.P
 
 var batchSizeText = regexp.MustCompile(`^batch size \d+ exceeds max (\d+)`)
 
-// limitIn returns the limit that a broker's words tell of, 0 for none: Redpanda
-// says it.
+// limitIn returns the limit in a broker's text, 0 for none. Redpanda's texts have it.
 func limitIn(message string) int {
 	if m := batchSizeText.FindStringSubmatch(message); m != nil {
 		n, _ := strconv.Atoi(m[1])

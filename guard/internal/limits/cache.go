@@ -15,48 +15,48 @@ import (
 )
 
 const (
-	// Wait bounds how long the first write to a topic waits for its
-	// rules. Without an answer it goes ahead, and refusals decide.
+	// Wait bounds how long the first write to a topic waits for its configs. Without an
+	// answer the write goes ahead, and rejections decide.
 	Wait = 5 * time.Second
-	// rulesRetry is how soon rules are read again that could not be read.
+	// rulesRetry is the time until configs are read again that could not be read.
 	rulesRetry = 10 * time.Second
 )
 
-// cache has the rules of the topics in use, and reads them from the cluster:
-// those of many topics in one go, and never the same twice at a time.
+// cache has the reported limits of the topics in use. It reads them for many topics at
+// a time, and never twice at the same time for one.
 type cache struct {
 	client   *kgo.Client
 	life     context.Context // ends with the guard
 	maxAge   time.Duration
 	disabled bool
 	changed  func(old, now *Rules)   // old is nil the first time, now when it is forgotten
-	forget   func(topic string) bool // besides, false for one that is in use
+	forget   func(topic string) bool // returns false for a topic in use
 	metadata func(*kmsg.MetadataResponseTopic)
 
 	topics sync.Map // of topic to *Rules
 
 	mu      sync.Mutex
-	reading *round // under way
-	next    *round // to start when that is done
+	reading *round // in progress
+	next    *round // starts when reading is done
 
-	// hungAt is when the cluster last did not answer what its topics accept,
-	// zero if it did since: it is not waited for as long again. Only the round
-	// that is under way uses it.
+	// hungAt is the time when the cluster last gave no answer about its topics, zero if
+	// it has answered since. Then the next round waits less long. Only the current
+	// round uses it.
 	hungAt time.Time
-	// answered is set when it did the last time that it was asked.
+	// answered is set if the cluster answered the last time.
 	answered bool
-	// silent has when a broker last did not answer what its own defaults are.
+	// silent has the time when a broker last gave no answer about its own defaults.
 	silent map[int32]time.Time
 }
 
-// round is one reading of the rules of some topics: all leaders of their
-// partitions are asked for those that are true.
+// round reads the limits of some topics once. leaders has the topics for which all
+// leaders are asked.
 type round struct {
 	topics map[string]bool
 	done   chan struct{}
 }
 
-// of returns what is known of a topic, which must have been in a learn.
+// of returns what is reported of a topic. learn must have been called with it.
 func (c *cache) of(topic string) *Rules {
 	if r, ok := c.topics.Load(topic); ok {
 		return r.(*Rules)
@@ -64,8 +64,8 @@ func (c *cache) of(topic string) *Rules {
 	return &Rules{Topic: topic, Unknown: errNotRead}
 }
 
-// learn sees to it that the rules of the topics are known: of those in use for
-// the first time it waits, of old ones it has new ones read meanwhile.
+// learn waits for the limits of topics that are used for the first time. It starts a
+// new reading of old limits, and does not wait for it.
 func (c *cache) learn(ctx context.Context, topics []string) {
 	now := time.Now()
 	var missing, old []string
@@ -89,8 +89,7 @@ func (c *cache) learn(ctx context.Context, topics []string) {
 	}
 }
 
-// refresh waits for rules that are no older than a second, and of all leaders
-// of the topics.
+// refresh waits for limits of all leaders that are at most a second old.
 func (c *cache) refresh(ctx context.Context, topics []string) {
 	if c.disabled {
 		return
@@ -107,7 +106,7 @@ func (c *cache) refresh(ctx context.Context, topics []string) {
 	}
 }
 
-// keep is for how long rules are used before they are read again.
+// keep is how long limits are used before they are read again.
 func (c *cache) keep(r *Rules) time.Duration {
 	switch {
 	case r.Known || errors.Is(r.Unknown, kerr.TopicAuthorizationFailed):
@@ -115,7 +114,7 @@ func (c *cache) keep(r *Rules) time.Duration {
 	case c.disabled && r.Partitions > 0:
 		return c.maxAge
 	case r.Missing():
-		return min(Fresh, c.maxAge) // about to be created, perhaps by this write
+		return min(Fresh, c.maxAge) // it is about to be created, perhaps by this write
 	default:
 		return min(rulesRetry, c.maxAge)
 	}
@@ -130,8 +129,8 @@ func (c *cache) wait(ctx context.Context, r *round) {
 	}
 }
 
-// read has the rules of the topics read, in the round that is under way if it
-// has them all, else in the next.
+// read reads the limits of topics: in the current round if that has them all, else in
+// the next one.
 func (c *cache) read(topics []string, leaders bool) *round {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -161,7 +160,7 @@ func (r *round) has(topics []string, leaders bool) bool {
 	return true
 }
 
-// run reads round after round until there is no next.
+// run runs rounds until there is no next one.
 func (c *cache) run() {
 	for r := c.reading; r != nil; {
 		c.readRound(r)
@@ -184,13 +183,13 @@ func (c *cache) readRound(r *round) {
 	}
 	err := c.ask(ctx, topics, found)
 	if err == nil {
-		// All leaders of a topic are asked again once they were asked: otherwise what
-		// is known would change with the broker that answers.
+		// If all leaders of a topic were asked before, ask them all again. Else the
+		// limits would depend on which broker answers.
 		c.askLeaders(ctx, slices.DeleteFunc(slices.Clone(topics), func(topic string) bool {
 			return !r.topics[topic] && c.of(topic).mild == nil
 		}), found)
 	}
-	var news [][2]*Rules // told without the lock, so that a callback may ask for rules
+	var news [][2]*Rules // reported without the lock, so that a callback may ask for limits
 	defer func() {
 		for _, n := range news {
 			c.changed(n[0], n[1])
@@ -204,7 +203,7 @@ func (c *cache) readRound(r *round) {
 		old, _ := before.(*Rules)
 		if err != nil {
 			if old != nil && old.Known {
-				// The cluster did not answer: what it said before holds.
+				// The cluster did not answer, so the former answer holds.
 				kept := *old
 				kept.asked = start.Add(min(rulesRetry, c.maxAge) - c.maxAge)
 				c.topics.Store(topic, &kept)
@@ -232,11 +231,12 @@ func (c *cache) readRound(r *round) {
 	news = append(news, c.forgetUnused(start)...)
 }
 
-// forgetAfter is how long a topic must be out of use to be forgotten.
+// forgetAfter is the time without use after which a topic is forgotten.
 const forgetAfter = time.Hour
 
-// forgetUnused drops topics that are out of use, and returns what is to be told of that. Those
-// that do not exist are dropped soon: a client that makes up topics may ask for many.
+// forgetUnused drops topics without use, and returns the reports about them. Topics
+// that do not exist are dropped sooner, since a client that makes names up may ask for
+// many.
 func (c *cache) forgetUnused(now time.Time) (news [][2]*Rules) {
 	c.topics.Range(func(topic, rules any) bool {
 		r, after := rules.(*Rules), forgetAfter

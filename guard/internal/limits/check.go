@@ -12,7 +12,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
 )
 
-// The names of limits in failure texts: the config fields, and the topics' configs.
+// The names of limits in failure texts: config fields, and configs of topics.
 const (
 	OwnMaxMessageBytes  = "max_message_bytes"
 	OwnMaxBufferedBytes = "max_buffered_bytes"
@@ -22,8 +22,9 @@ const (
 	decompressedBytes   = "the topic's max.decompressed.message.bytes"
 )
 
-// observedLimit names the limit of a record that the broker rejected although it is within
-// the reported one. Gateways that encrypt add to a record, for example.
+// observedLimit is the limit in the text for a record that the broker rejected although
+// it is within the reported limit. Gateways that encrypt make records larger, for
+// example.
 func observedLimit(name string, reported int) string {
 	return fmt.Sprintf("what the broker takes, as observed: %s is %d as reported by the cluster", name, reported)
 }
@@ -31,36 +32,36 @@ func observedLimit(name string, reported int) string {
 // uncompressed is the codec of a client that does not compress.
 const uncompressed = "uncompressed"
 
-// requestOverhead is the most that a produce request with a single batch adds
-// to that batch, client ID and topic name at their longest.
+// requestOverhead is the most that a produce request with one batch adds to the batch,
+// with the longest client ID and topic name.
 const requestOverhead = 512
 
 // Record is a record to be checked.
 type Record struct {
 	*kgo.Record
-	Size      int  // of an uncompressed batch with this record alone
-	Unstamped bool // it gets its timestamp when it is sent
-	// Sent returns the size of a batch that holds the record alone as it is sent:
-	// compressed as the client does, if that is smaller. The first codec that the client
-	// prefers is taken: a broker that does not know it gets another.
+	Size      int  // of an uncompressed batch with only this record
+	Unstamped bool // its timestamp is set when it is sent
+	// Sent returns the size of a batch with only this record, as sent: compressed if
+	// that is smaller. It uses the codec that the client prefers. A broker that does
+	// not know that codec gets another.
 	Sent func() int
 }
 
-// Violation is a limit that rejects a record.
+// Violation is a limit that a record exceeds.
 type Violation struct {
 	code.Reason
 	Kind Kind
-	Own  bool // a limit of the client rejects the record, which needs no word of the cluster
+	Own  bool // a limit of the client rejects the record, which needs no confirmation
 
 	topic, config string
 	claims        *claims
-	// bound is the limit, and measure by how much the record is over it: the least
-	// measure that was rejected decides for all larger ones.
+	// bound is the limit, and measure is by how much the record exceeds it. A rejection
+	// decides for all records with a larger measure.
 	bound, measure int64
 }
 
-// check returns the limit that rejects a record, nil for none: what the client would not
-// send, and what the broker would reject. Where it can't be sure, it lets the record pass.
+// check returns the limit that rejects a record, nil for none: a limit of the client,
+// or one of the broker. If it is not sure, the record passes.
 func (l *Limits) check(r Record, rules *Rules) *Violation {
 	if v := l.checkSize(r, rules); v != nil {
 		return v
@@ -72,7 +73,7 @@ func (l *Limits) check(r Record, rules *Rules) *Violation {
 		return rules.invalid(Key, "cleanup.policy", 0, "no key, and the topic is compacted (cleanup.policy)")
 	}
 	if r.Unstamped {
-		return nil // it is stamped when it is sent
+		return nil // it is stamped later
 	}
 	if v := l.checkNegative(r, rules); v != nil {
 		return v
@@ -80,12 +81,12 @@ func (l *Limits) check(r Record, rules *Rules) *Violation {
 	return checkTimestamp(r, rules)
 }
 
-// invalid returns a violation of a reported limit by what is in the record.
+// invalid returns a violation of a reported limit on the record's content.
 func (r *Rules) invalid(k Kind, config string, measure int64, problem string) *Violation {
 	return &Violation{Reason: code.Reason{Class: code.InvalidRecord, Problem: problem}, Kind: k, topic: r.Topic, config: config, claims: r.claims, bound: r.bound(k), measure: measure}
 }
 
-// tooLarge returns a violation of a reported limit by the record's size.
+// tooLarge returns a violation of a reported limit on the record's size.
 func (r *Rules) tooLarge(k Kind, bytes, limit int, name, config string) *Violation {
 	return &Violation{Reason: code.Reason{Class: code.SizeExceeded, Bytes: bytes, Limit: limit, LimitName: name}, Kind: k, topic: r.Topic, config: config, claims: r.claims, bound: r.bound(k), measure: int64(bytes)}
 }
@@ -95,13 +96,13 @@ func ownLimit(bytes, limit int, name string) *Violation {
 	return &Violation{Own: true, Reason: code.Reason{Class: code.SizeExceeded, Bytes: bytes, Limit: limit, LimitName: name}}
 }
 
-// Harmless returns a quick test that is true of nearly all records of a topic: MayReject is
-// false for them.
+// Harmless returns a quick test which is true for nearly all records of a topic. If it
+// is true, MayReject is false.
 func (l *Limits) Harmless(topic string) func(r *kgo.Record, size int) bool {
 	rules := l.Of(topic).mildest()
 	limit, _ := l.batch(rules)
 	if most := l.own.MaxBufferedBytes; most > 0 {
-		limit = min(limit, most) // a size is never less than what is buffered
+		limit = min(limit, most) // a sent record is at least as large as a buffered one
 	}
 	if rules.Known && l.own.Codec != uncompressed {
 		limit = min(limit, rules.DecompressedBytes)
@@ -121,13 +122,13 @@ func (l *Limits) checkSize(r Record, rules *Rules) *Violation {
 		case v == nil || limit < v.Limit:
 			v = ownLimit(bytes, limit, name)
 		default:
-			// When several limits are exceeded, the text has the lowest, which is the one to raise
-			// first. If that is the topic's, the record is not sent to confirm it: the client
-			// can't send it, and would wait for ever until the buffer has room.
+			// If several limits are exceeded, the text has the lowest, which is to be raised
+			// first. If that is the topic's, the record is not sent to confirm it: the
+			// client can't send it, and would wait for ever for room in the buffer.
 			v.Own = true
 		}
 	}
-	// Requests are made by sizes before compression.
+	// The size of requests is computed before compression.
 	own(r.Size, l.own.MaxRequestBytes-requestOverhead, ownMaxRequestBytes)
 	if most := l.own.MaxBufferedBytes; most > 0 {
 		own(BufferedSize(r.Record), most, OwnMaxBufferedBytes)
@@ -141,7 +142,7 @@ func (l *Limits) checkReportedSize(r Record, rules *Rules) *Violation {
 	if r.Size <= limit && !tooLong {
 		return nil
 	}
-	// The broker compares what is sent, unless it stores it in a codec of its own.
+	// The broker compares the batch as sent, unless it compresses it anew.
 	sent := r.Size
 	if rules.Compression != uncompressed || tooLong {
 		sent = r.Sent()
@@ -159,13 +160,12 @@ func (l *Limits) checkReportedSize(r Record, rules *Rules) *Violation {
 	return nil
 }
 
-// clockMargin is by how much our clock, and the time that a record is under way,
-// may differ from what the leader makes of it. Within the margin the leader is
-// left to decide.
+// clockMargin is how far guard's clock and the leader's may be apart, with the time for
+// sending. Within the margin the leader decides.
 const clockMargin = 5 * time.Minute
 
-// sendable reports whether Kafka's clients can carry a time: Java's and kgo's count it in
-// milliseconds, but kgo reads what it consumes in nanoseconds.
+// sendable reports whether a time is within the range of Kafka's clients. Java's and
+// kgo's count milliseconds, but kgo reads consumed times as nanoseconds.
 func sendable(t time.Time) bool { return !t.Before(earliest) && !t.After(latest) }
 
 var (
@@ -180,8 +180,7 @@ func checkSendable(r Record) *Violation {
 	return &Violation{Own: true, Reason: code.Reason{Class: code.InvalidRecord, Problem: fmt.Sprintf("the timestamp is of the year %d: those that can be sent are from %d to %d, so check its unit", r.Timestamp.UTC().Year(), earliest.UTC().Year(), latest.UTC().Year())}}
 }
 
-// recompressed reports whether the broker is sure to compress anew whatever it is
-// sent for a topic.
+// recompressed reports whether the broker certainly compresses batches of a topic anew.
 func (l *Limits) recompressed(rules *Rules) bool {
 	switch rules.Compression {
 	case "gzip", "snappy", "lz4", "zstd":
@@ -191,8 +190,9 @@ func (l *Limits) recompressed(rules *Rules) bool {
 	}
 }
 
-// checkNegative: Kafka takes times before 1970, but can't compress them anew,
-// and answers UNKNOWN_SERVER_ERROR.
+// checkNegative returns a violation for a time before 1970 if the broker would compress
+// the record anew. Kafka accepts such times, but can't compress them: it answers
+// UNKNOWN_SERVER_ERROR.
 func (l *Limits) checkNegative(r Record, rules *Rules) *Violation {
 	if ms := r.Timestamp.UnixMilli(); r.Timestamp.IsZero() || ms >= -1 || !l.recompressed(rules) {
 		return nil
@@ -202,10 +202,10 @@ func (l *Limits) checkNegative(r Record, rules *Rules) *Violation {
 
 func checkTimestamp(r Record, rules *Rules) *Violation {
 	ms := r.Timestamp.UnixMilli()         // as it is sent
-	if r.Timestamp.IsZero() || ms == -1 { // now; Kafka's "none"
+	if r.Timestamp.IsZero() || ms == -1 { // the time of sending; Kafka's "none"
 		return nil
 	}
-	off := time.Now().UnixMilli() - ms // of the past
+	off := time.Now().UnixMilli() - ms // positive for the past
 	kind, bound, config, where := Older, rules.Before, "message.timestamp.before.max.ms", "older"
 	if off < 0 {
 		kind, bound, config, where = Newer, rules.After, "message.timestamp.after.max.ms", "further ahead"
@@ -217,8 +217,8 @@ func checkTimestamp(r Record, rules *Rules) *Violation {
 	return rules.invalid(kind, config, off, fmt.Sprintf("timestamp %s is %s than the topic's %s (%d) allows", r.Timestamp.UTC().Format(time.RFC3339), where, config, bound))
 }
 
-// recordLength returns the length of a record in a batch, without what says its length, by
-// the size of a batch with this record alone.
+// recordLength returns the length of a record without its length field, from the size
+// of a batch with only this record.
 func recordLength(size int) int {
 	n := size - batchOverhead
 	return n - kbin.VarintLen(int32(n-kbin.VarintLen(int32(n))))
@@ -227,8 +227,8 @@ func recordLength(size int) int {
 // batchOverhead is the size of a record batch without its records.
 const batchOverhead = 61
 
-// BufferedSize returns what r counts against max_buffered_bytes: keys, values and headers, as
-// kgo counts them.
+// BufferedSize returns the bytes of r for max_buffered_bytes: keys, values and headers,
+// counted as kgo does.
 func BufferedSize(r *kgo.Record) int {
 	n := len(r.Key) + len(r.Value)
 	for i := range r.Headers {
@@ -237,8 +237,8 @@ func BufferedSize(r *kgo.Record) int {
 	return n
 }
 
-// shrinks reports whether every codec makes a record of that size smaller, whatever its
-// level: the one that makes the least of it halves it.
+// shrinks reports whether every codec, at any level, makes a record of that size
+// smaller: even the weakest one halves it.
 func shrinks(r *kgo.Record, size int) bool {
 	compressed, codec := weakest.Compress(new(bytes.Buffer), r.Value)
 	return codec == kgo.CodecSnappy && len(r.Value)-len(compressed) > size/2

@@ -20,37 +20,38 @@ const (
 	kinds
 )
 
-// Difference is a reported limit that does not hold: the broker took a record that it
-// rejects.
+// Difference is a reported limit that does not hold: the broker accepted a record that
+// exceeds it.
 type Difference struct {
 	Topic string
-	// Name is that of the topic config, Reported its value.
+	// Name is the name of the topic config, Reported its value.
 	Name     string
 	Reported int64
-	// Taken is what the broker took: bytes, or milliseconds. 0 where neither applies.
+	// Taken is the accepted size in bytes, or the age in milliseconds. It is 0 for
+	// limits without a number.
 	Taken int64
 }
 
-// claims are the reported limits of a topic, as far as records were in question for them.
+// claims are the reported limits of a topic that some record has exceeded.
 type claims struct {
-	refuted atomic.Uint32 // a bit for each Kind that is not believed
+	refuted atomic.Uint32 // a bit for each Kind that is refuted
 
 	mu     sync.Mutex
-	byKind [kinds]*claim // nil: no record was in question
+	byKind [kinds]*claim // nil: no record has exceeded it
 }
 
-// claim is a reported limit that would reject a record.
+// claim is a reported limit that some record has exceeded.
 type claim struct {
 	bound int64 // the limit
-	// from is the least measure of a record that the broker rejected for it, and at
-	// is when, zero for never. One that is farther over the limit is rejected without being
+	// from is the smallest measure of a record that the broker rejected, and at is
+	// when, zero for never. A record with at least this measure fails without being
 	// sent.
 	from  int64
 	at    time.Time
-	probe chan struct{} // closed when the record has its answer that is sent to find out
+	probe chan struct{} // closed when the record that tests the limit is answered
 }
 
-// endProbe has those go on that wait for the answer to a record.
+// endProbe lets the records go on that wait for the answer to the probe.
 func (k *claim) endProbe() {
 	if k.probe != nil {
 		close(k.probe)
@@ -58,16 +59,16 @@ func (k *claim) endProbe() {
 	}
 }
 
-// claimAge is for how long a confirmation counts: a limit can change without a word of what
-// reports it.
+// claimAge is how long a confirmation counts. A limit may change without a change in
+// the report.
 const claimAge = time.Minute
 
-// timeSlack is by how much the age of two records may differ that count as equally old: it
-// changes while they are under way.
+// timeSlack is by how much the ages of two records may differ and count as equal. A
+// record ages while it is sent.
 const timeSlack = time.Minute
 
-// get returns the claim that a violation is about. It is a new one if the limit has another
-// value by now.
+// get returns the claim of a violation. It is a new one if the limit's value has
+// changed.
 func (c *claims) get(v *Violation) *claim {
 	k := c.byKind[v.Kind]
 	if k == nil || k.bound != v.bound {
@@ -78,7 +79,7 @@ func (c *claims) get(v *Violation) *claim {
 	return k
 }
 
-// reset forgets what is known of a kind of limit.
+// reset forgets a kind of limit.
 func (c *claims) reset(kind Kind) {
 	if k := c.byKind[kind]; k != nil {
 		k.endProbe()
@@ -87,11 +88,10 @@ func (c *claims) reset(kind Kind) {
 	c.refuted.And(^(uint32(1) << kind))
 }
 
-// believes reports whether nothing has spoken against a kind of limit.
+// believes reports whether a kind of limit was never refuted.
 func (c *claims) believes(k Kind) bool { return c == nil || c.refuted.Load()&(1<<k) == 0 }
 
-// Confirmed reports whether the broker has rejected a record that is no farther over the
-// limit.
+// Confirmed reports whether the broker rejected a record with at most the same measure.
 func (v *Violation) Confirmed() bool {
 	if v.Own {
 		return true
@@ -110,7 +110,7 @@ func (c *claims) confirmed(v *Violation) bool {
 	return k.from-slack <= v.measure && time.Since(k.at) < claimAge
 }
 
-// Confirm notes that the broker rejected the record, alone.
+// Confirm enters that the broker rejected the record alone.
 func (v *Violation) Confirm() {
 	if v.Own {
 		return
@@ -123,9 +123,9 @@ func (v *Violation) Confirm() {
 	}
 }
 
-// Probe reports whether the record may be sent to find out whether the limit holds: then done
-// must be called when it has its answer. If another one is under way, wait is closed once that
-// has its answer. It is closed if the limit is confirmed.
+// Probe reports whether to send this record to test the limit. If so, done must be
+// called when it is answered. If another record tests the limit already, wait is closed
+// when that one is answered. It is closed at once if the limit is confirmed.
 func (v *Violation) Probe() (done func(), wait <-chan struct{}) {
 	c := v.claims
 	c.mu.Lock()
@@ -147,15 +147,15 @@ func (v *Violation) Probe() (done func(), wait <-chan struct{}) {
 
 var closed = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
 
-// Refute notes that the broker took the record: the limit is not believed any more as long as
-// it is reported with the same value.
+// Refute enters that the broker accepted the record. The limit rejects no record as
+// long as it is reported with the same value.
 func (l *Limits) Refute(v *Violation) {
 	if v.claims.refute(v) {
 		go l.reportDifference(v)
 	}
 }
 
-// refute reports whether the limit was believed until now. One that has another value by now
+// refute reports whether the limit was believed so far. A limit whose value has changed
 // is another limit.
 func (c *claims) refute(v *Violation) bool {
 	c.mu.Lock()
@@ -168,7 +168,7 @@ func (c *claims) refute(v *Violation) bool {
 	return true
 }
 
-// reportDifference tells of a limit that does not hold, unless it has changed meanwhile.
+// reportDifference reports a limit that does not hold, unless its value has changed.
 func (l *Limits) reportDifference(v *Violation) {
 	l.reported.wait(l.reported.life, l.reported.read([]string{v.topic}, true))
 	now := l.Of(v.topic)
@@ -177,7 +177,7 @@ func (l *Limits) reportDifference(v *Violation) {
 	}
 }
 
-// sync has the limits believed again that are reported with another value.
+// sync makes limits count again whose reported value has changed.
 func (c *claims) sync(now *Rules) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -7,38 +7,38 @@ import (
 	"time"
 )
 
-// learned is what the leader of some of a topic's partitions taught of sizes, as sent. It
-// steers how large batches are made, and which records go alone. A record fails by it
-// only as TooLarge says.
+// learned is what answers of a leader showed about the sizes that it accepts for a
+// topic. It decides how large batches are made, and which records go alone. It fails
+// records only through TooLarge.
 type learned struct {
 	mu        sync.Mutex
-	taken     int // the largest batch that was acked
-	rejected  int // the smallest that was rejected for its size, 0 for none
-	alone     int // the raw size of the smallest record that was rejected for it alone, 0 for none
+	taken     int // the largest acked batch
+	rejected  int // the smallest batch rejected for its size, 0 for none
+	alone     int // the raw size of the smallest record rejected alone for its size, 0 for none
 	learnedAt time.Time
-	smallest  *Rejection // of the records that were rejected alone
+	smallest  *Rejection // of the records rejected alone
 }
 
-// Rejection is a record that was rejected alone for its size.
+// Rejection is the rejection of a record alone for its size.
 type Rejection struct {
 	Sent    int
 	Started time.Time // when its request was written
 	Code    int16
-	Limit   int // that the broker's message tells, 0 for none
+	Limit   int // in the broker's text, 0 for none
 	raw     int
-	// shrinks is set if any codec makes the record smaller. It is only found out
-	// where the client does not compress it.
+	// shrinks is set if every codec makes the record smaller. It is determined only for
+	// a client without compression.
 	shrinks bool
 }
 
-// learnedAge is for how long a size that was rejected is kept in mind: a raised limit is
-// found out by trying.
+// learnedAge is how long a rejected size is remembered. Afterwards larger batches are
+// tried again, since the limit may have been raised.
 const learnedAge = time.Minute
 
 func (l *learned) old() bool { return time.Since(l.learnedAt) > learnedAge }
 
-// batch returns the size up to which batches are made, 0 for any, and the raw size from which
-// on records go alone.
+// batch returns the largest size of batches, 0 for any, and the raw size from which on
+// records go alone.
 func (l *learned) batch() (batch, single int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -55,7 +55,7 @@ func (l *learned) batch() (batch, single int) {
 	return batch, single
 }
 
-// acked notes a batch that was taken, and the raw size of its record if it is the only one.
+// acked enters an acked batch, with the raw size of its record if it has only one.
 func (l *learned) acked(bytes, raw int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -68,8 +68,8 @@ func (l *learned) acked(bytes, raw int) {
 	}
 }
 
-// tooLarge notes that a batch was rejected for its size. Of batches that share a request, a
-// gateway may reject all for one of them.
+// tooLarge enters a batch that was rejected for its size. If the request had other
+// batches, a gateway may have rejected all of them for one.
 func (l *learned) tooLarge(bytes int, alone bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -83,8 +83,8 @@ func (l *learned) tooLarge(bytes int, alone bool) {
 	l.learnedAt = time.Now()
 }
 
-// rejectedAlone notes a record that was rejected alone for its size. It reports whether the
-// size is news.
+// rejectedAlone enters a record that was rejected alone for its size. It reports
+// whether that size is a new minimum.
 func (l *learned) rejectedAlone(r Rejection) (news bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -98,10 +98,12 @@ func (l *learned) rejectedAlone(r Rejection) (news bool) {
 	return news
 }
 
-// proofAge is for how long the rejection of a record proves that no smaller one is taken.
+// proofAge is how long the rejection of a record proves that records at least as large
+// are too large.
 const proofAge = time.Second
 
-// proof returns the rejection that speaks of records as large as some raw size, nil for none.
+// proof returns the rejection that proves something about records of a raw size, nil
+// for none.
 func (l *learned) proof(raw int) *Rejection {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -111,13 +113,13 @@ func (l *learned) proof(raw int) *Rejection {
 	return nil
 }
 
-// allLearned has what was learned, by topic and leader.
+// allLearned is what was learned, by topic and leader.
 type allLearned struct {
-	any atomic.Bool // a record was rejected for its size, or for want of a key
+	any atomic.Bool // a record was rejected for its size, or for its missing key
 
 	mu      sync.RWMutex
 	topics  map[string]map[int32]*learned
-	keyless map[string]time.Time // when a record was last rejected for want of a key
+	keyless map[string]time.Time // the time of the last rejection for a missing key
 }
 
 func (a *allLearned) of(topic string, leader int32) *learned {
@@ -146,8 +148,7 @@ func (a *allLearned) forget(topic string) {
 	delete(a.keyless, topic)
 }
 
-// single returns the raw size from which on records of a topic go alone, so that they spoil
-// no batch.
+// single returns the raw size from which on records of a topic go alone.
 func (a *allLearned) single(topic string) int {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
@@ -162,7 +163,8 @@ func (a *allLearned) single(topic string) int {
 	return size
 }
 
-// needsKey reports whether a record was rejected of late for want of a key.
+// needsKey reports whether a record was rejected for its missing key within the last
+// minute.
 func (a *allLearned) needsKey(topic string) bool {
 	a.mu.RLock()
 	defer a.mu.RUnlock()

@@ -41,7 +41,7 @@ const DefaultMaxMessageBytes = 1 << 20
 // MinMaxMessageBytes is the smallest batch size.
 const MinMaxMessageBytes = 512
 
-// Fresh is how old reported limits may be that reject a record.
+// Fresh is the largest age of reported limits that reject a record.
 const Fresh = time.Second
 
 // Config is what Limits needs.
@@ -50,15 +50,16 @@ type Config struct {
 	Client *kgo.Client
 	Life   context.Context // ends with the owner
 	MaxAge time.Duration   // of reported limits, see guard.Config.RulesMaxAge
-	Ignore bool            // reported limits
-	// Changed is called with what is reported of a topic: old is nil the first time,
-	// now when the topic is forgotten. Differs is called when the broker took a record
-	// that a reported limit rejects. Both are called outside of locks.
+	Ignore bool            // read no topic configs
+	// Changed is called with the reported limits of a topic. old is nil the first time,
+	// now is nil when the topic is forgotten. Differs is called when the broker
+	// accepted a record that a reported limit rejects. Both are called without locks.
 	Changed func(old, now *Rules)
 	Differs func(Difference)
-	// Metadata is called with what the cluster tells of a topic, and keeps it.
+	// Metadata is called with the metadata of a topic, and keeps it.
 	Metadata func(*kmsg.MetadataResponseTopic)
-	// Forget is called with a topic that is out of use. It returns false if it is in use.
+	// Forget is called with a topic that is not used any more. It returns false if it
+	// is.
 	Forget func(topic string) bool
 }
 
@@ -88,18 +89,19 @@ func New(c Config) *Limits {
 	return l
 }
 
-// Learn waits for the reported limits of topics that are in use for the first time, and has
-// old ones read again.
+// Learn waits for the reported limits of topics that are used for the first time. It
+// starts a new reading of old limits.
 func (l *Limits) Learn(ctx context.Context, topics []string) { l.reported.learn(ctx, topics) }
 
 // Refresh waits for limits that are at most a second old, of all leaders of the topics.
 func (l *Limits) Refresh(ctx context.Context, topics []string) { l.reported.refresh(ctx, topics) }
 
-// MayReject reports whether Rejecting may find something.
+// MayReject reports whether a limit may reject the record, by what is known without
+// asking.
 func (l *Limits) MayReject(r Record) bool { return l.check(r, l.Of(r.Topic).mildest()) != nil }
 
-// Rejecting returns for each record the limit that rejects it, nil for none. The limits are
-// fresh. They may not be confirmed.
+// Rejecting returns for each record the limit that rejects it, nil for none. It reads
+// limits again first, so they are fresh. They may be unconfirmed.
 func (l *Limits) Rejecting(ctx context.Context, records []Record) []*Violation {
 	topics := make([]string, 0, 1)
 	for _, r := range records {
@@ -116,8 +118,8 @@ func (l *Limits) Rejecting(ctx context.Context, records []Record) []*Violation {
 	return found
 }
 
-// rejecting returns the limit that rejects a record, if it was read a second before a time
-// or later: a cluster that does not answer may have other limits by now.
+// rejecting returns the limit that rejects a record, if it was read at most a second
+// before at. If the cluster did not answer, its limits may have changed.
 func (l *Limits) rejecting(r Record, at time.Time) *Violation {
 	rules := l.Of(r.Topic)
 	v := l.check(r, rules.strict())
@@ -127,7 +129,8 @@ func (l *Limits) rejecting(r Record, at time.Time) *Violation {
 	return v
 }
 
-// Rejects returns the limit that rejects a record, fresh and confirmed, without waiting for it.
+// Rejects returns the fresh and confirmed limit that rejects a record. It reads
+// nothing.
 func (l *Limits) Rejects(r Record) *Violation {
 	if v := l.rejecting(r, time.Now()); v != nil && v.Confirmed() {
 		return v
@@ -135,8 +138,8 @@ func (l *Limits) Rejects(r Record) *Violation {
 	return nil
 }
 
-// Lately returns the limit that rejects a record, by what was read within the last minute:
-// behind large requests on a slow network, limits may not be read in time.
+// Lately returns the limit that rejects a record, as read within the last minute:
+// behind large requests on a slow network, reading limits may take that long.
 func (l *Limits) Lately(r Record) *Violation {
 	return l.rejecting(r, time.Now().Add(Fresh-claimAge))
 }
@@ -158,19 +161,20 @@ func (l *Limits) batch(rules *Rules) (limit int, name string) {
 	return limit, name
 }
 
-// friendlyBatch is the size up to which batches are made where the topic takes more:
-// many endpoints close the connection on requests of more than a megabyte.
+// friendlyBatch is the largest size of batches for topics that accept more. Many
+// endpoints close the connection on requests over a megabyte.
 const friendlyBatch = 960_000
 
-// MaxBatch returns the size up to which batches for a leader are made, and the size from
-// which on records get a batch of their own.
+// MaxBatch returns the largest size of batches for a leader, and the size from which on
+// records get a batch of their own.
 func (l *Limits) MaxBatch(topic string, leader int32) (batch, single int) {
 	rules := l.Of(topic)
 	limit, _ := l.batch(rules)
 	batch = min(limit, friendlyBatch)
 	most, single := l.learned.of(topic, leader).batch()
 	if rules.Known && l.own.Codec != uncompressed {
-		// Alone it may not be compressed, and then is not measured.
+		// Alone it may be sent uncompressed. Then its size is not compared with this
+		// limit.
 		single = min(single, rules.DecompressedBytes+batchOverhead)
 	}
 	if most > 0 {
@@ -179,11 +183,11 @@ func (l *Limits) MaxBatch(topic string, leader int32) (batch, single int) {
 	return batch, single
 }
 
-// Special says how a record is sent by what was learned of its topic: in a batch of its own,
-// or apart from those with a key.
+// Special returns how to send a record, by what was learned of its topic: in a batch of
+// its own, or in a batch without keys.
 func (l *Limits) Special(r Record) (single, apart bool) {
 	switch {
-	case !l.learned.any.Load(): // nearly always
+	case !l.learned.any.Load(): // the usual case
 		return false, false
 	case r.Size >= l.learned.single(r.Topic):
 		return true, false
@@ -192,15 +196,15 @@ func (l *Limits) Special(r Record) (single, apart bool) {
 	}
 }
 
-// Acked learns from a batch that was acked: its topic and leader, its size as sent, and the
-// raw size of its record, if it has but one.
+// Acked learns from an acked batch: its topic, leader, size as sent, and the raw size
+// of its record if it has only one.
 func (l *Limits) Acked(topic string, leader int32, sent, raw int) {
 	l.learned.of(topic, leader).acked(sent, raw)
 }
 
-// Rejected learns from a batch that was rejected for its size, unless the reported limit
-// explains that. Of batches that share a request, a gateway may reject all for one of them:
-// alone says that there was no other.
+// Rejected learns from a batch that was rejected for its size, unless the reported
+// limit explains that. alone is set if its request had no other batch: otherwise a
+// gateway may have rejected all batches for one.
 func (l *Limits) Rejected(topic string, leader int32, sent int, alone bool) {
 	if limit, _ := l.Of(topic).limit(); limit > 0 && sent > limit {
 		return
@@ -208,7 +212,7 @@ func (l *Limits) Rejected(topic string, leader int32, sent int, alone bool) {
 	l.learned.of(topic, leader).tooLarge(sent, alone)
 }
 
-// Taken returns the size of the largest batch that a leader took, 0 for none.
+// Taken returns the size of the largest batch that a leader acked, 0 for none.
 func (l *Limits) Taken(topic string, leader int32) int {
 	k := l.learned.of(topic, leader)
 	k.mu.Lock()
@@ -216,8 +220,8 @@ func (l *Limits) Taken(topic string, leader int32) int {
 	return k.taken
 }
 
-// RejectedAlone learns from a record that was rejected for its size, alone in its request. It
-// reports whether that size is news, of a topic whose limits are not reported.
+// RejectedAlone learns from a record that was rejected for its size, alone in its
+// request. It reports whether the size is new, and the topic's limits are not reported.
 func (l *Limits) RejectedAlone(r Record, leader int32, a Rejection) (news bool) {
 	a.raw = r.Size
 	a.shrinks = l.own.Codec == uncompressed && shrinks(r.Record, r.Size)
@@ -226,7 +230,7 @@ func (l *Limits) RejectedAlone(r Record, leader int32, a Rejection) (news bool) 
 	return news && !l.Of(r.Topic).Known
 }
 
-// NeedsKey learns that a topic takes no record without a key.
+// NeedsKey enters that a topic accepts no record without a key.
 func (l *Limits) NeedsKey(topic string) {
 	if !l.Of(topic).Known {
 		l.learned.setKeyless(topic)
@@ -261,8 +265,8 @@ func (l *Limits) TooLarge(r Record, leader int32) *code.Reason {
 	return l.Observed(r, sent, seen.Code, seen.Limit)
 }
 
-// Observed returns why a record fails that the broker rejected for its size. The text names
-// the reported limit only if that explains the rejection.
+// Observed returns the reason for a record that the broker rejected for its size. The
+// text has the reported limit only if that explains the rejection.
 func (l *Limits) Observed(r Record, sent int, c int16, told int) *code.Reason {
 	v := &code.Reason{Class: code.SizeExceeded, Bytes: sent, LimitName: MaxMessageBytes, Limit: told, Cause: code.Error(c)}
 	if code.AboutSegment(c) {

@@ -12,9 +12,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// ask asks for the metadata and the configs of the topics, side by side, since the
-// first write to a topic waits for both. Where the configs may not be answered it
-// does not: the metadata could be behind them on the connection.
+// ask reads metadata and configs of the topics at the same time, since the first write
+// to a topic waits for both. If the cluster did not answer the last time, metadata is
+// read first: on the connection it would wait behind configs that may never be
+// answered.
 func (c *cache) ask(ctx context.Context, topics []string, found map[string]*Rules) error {
 	var metadata []kmsg.MetadataResponseTopic
 	var noMetadata error
@@ -37,7 +38,7 @@ func (c *cache) ask(ctx context.Context, topics []string, found map[string]*Rule
 	asking.Wait()
 	c.answered = noMetadata == nil && noConfigs == nil
 	if noMetadata != nil {
-		c.hungAt = hungAt // the cluster answers nothing at all
+		c.hungAt = hungAt // the cluster answers no request
 		return noMetadata
 	}
 	for i := range metadata {
@@ -48,9 +49,9 @@ func (c *cache) ask(ctx context.Context, topics []string, found map[string]*Rule
 		r := found[*t.Topic]
 		err := kerr.ErrorForCode(t.ErrorCode)
 		if r.Known && errors.Is(err, kerr.UnknownTopicOrPartition) {
-			continue // it was just created, and one of the two brokers has not heard of it
+			continue // it was just created, and one of the two brokers does not know it yet
 		}
-		if err != nil { // not there, or not for us to know
+		if err != nil { // it does not exist, or may not be described
 			*r = Rules{Topic: r.Topic, Unknown: err, used: r.used}
 		}
 		r.ID, r.Partitions = t.TopicID, len(t.Partitions)
@@ -72,12 +73,12 @@ func (c *cache) ask(ctx context.Context, topics []string, found map[string]*Rule
 	return noConfigs
 }
 
-// leaderWait bounds how long a leader is waited for that is asked for its own
-// defaults. Without an answer the defaults of others reject nothing.
+// leaderWait bounds the wait for a leader's own defaults. Without its answer, the
+// defaults of others reject no record.
 const leaderWait = time.Second
 
 // askLeaders asks the other leaders of the topics' partitions. A leader that does not
-// answer is not asked for a while, and stays among the others.
+// answer is not asked again for a while.
 func (c *cache) askLeaders(ctx context.Context, topics []string, found map[string]*Rules) {
 	ctx, cancel := context.WithTimeout(ctx, leaderWait)
 	defer cancel()
@@ -120,8 +121,8 @@ func (c *cache) askLeaders(ctx context.Context, topics []string, found map[strin
 	}
 }
 
-// hangWait bounds how long a cluster is asked again that did not answer what its
-// topics accept, once in rulesRetry.
+// hangWait bounds the wait for configs from a cluster that gave no answer before. It is
+// asked once in rulesRetry.
 const hangWait = 500 * time.Millisecond
 
 func (c *cache) readConfigsOrNot(ctx context.Context, topics []string, found map[string]*Rules) error {
@@ -157,8 +158,8 @@ func (c *cache) readMetadata(ctx context.Context, topics []string) ([]kmsg.Metad
 	return resp.Topics, nil
 }
 
-// anyTries is how often any broker is asked, if the connection to the one before was
-// closed: kgo does not ask another then, if that was its first request.
+// anyTries is how many brokers are asked in turn if they close the connection. kgo does
+// not ask another one if that was the first request on the connection.
 const anyTries = 3
 
 func (c *cache) readConfigs(ctx context.Context, topics []string, found map[string]*Rules) error {
@@ -190,7 +191,7 @@ func configsRequest(topics []string) *kmsg.DescribeConfigsRequest {
 	return req
 }
 
-// fill sets what a broker tells of topics.
+// fill enters a broker's answer about topics.
 func fill(found map[string]*Rules, from int32, resp *kmsg.DescribeConfigsResponse) {
 	for _, res := range resp.Resources {
 		r := found[res.ResourceName]

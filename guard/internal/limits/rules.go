@@ -13,13 +13,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
-// Rules is what a topic accepts, as far as the cluster says.
+// Rules is what a topic accepts, as the cluster reports it.
 type Rules struct {
 	Topic string
-	// Known is false where the cluster does not say: without the right to
-	// DESCRIBE_CONFIGS on the topic, or on an old broker. Then only Topic,
-	// Unknown and, where the topic is there, ID and Partitions are set, and
-	// what the broker refuses decides.
+	// Known is false if the cluster does not report it: without the right to
+	// DESCRIBE_CONFIGS on the topic, or on an old broker. Then rejections decide, and
+	// only Topic, Unknown and, if the topic exists, ID and Partitions are set.
 	Known bool
 	// Unknown says why the rules are not known.
 	Unknown error
@@ -36,32 +35,31 @@ type Rules struct {
 	// DecompressedBytes is the topic's max.decompressed.message.bytes: the size
 	// of the largest record in a compressed batch. math.MaxInt32 before Kafka 4.4.
 	DecompressedBytes int
-	// Compacted is whether cleanup.policy has compact: then records need a
-	// key.
+	// Compacted is set if cleanup.policy has compact. Records then need a key.
 	Compacted bool
-	// Compression is the topic's compression.type, "producer" for that of
-	// the client.
+	// Compression is the topic's compression.type, "producer" for the client's codec.
 	Compression string
-	// Before and After are by how much a record's timestamp may be off the
-	// broker's clock (message.timestamp.before.max.ms and after.max.ms), in
-	// milliseconds. math.MaxInt64 without a bound, and where the broker sets
-	// the timestamp (message.timestamp.type LogAppendTime).
+	// Before and After bound how far a record's timestamp may be behind and ahead of
+	// the broker's clock, in milliseconds (message.timestamp.before.max.ms and
+	// after.max.ms). They are math.MaxInt64 without a bound, and if the broker sets the
+	// timestamp (message.timestamp.type LogAppendTime).
 	Before, After int64
 
 	read    time.Time     // when
-	asked   time.Time     // when the cluster was last asked, though it may not have answered
-	used    *atomic.Int64 // when last, in nanoseconds
-	leaders []int32       // of the partitions, -1 where there is none
+	asked   time.Time     // when the cluster was last asked, even without an answer
+	used    *atomic.Int64 // time of the last use, in nanoseconds
+	leaders []int32       // of the partitions, -1 for none
 
-	// What is not set for the topic is each broker's own default, and the leader
-	// of a partition judges by its own. The fields above are then the strictest of the
-	// brokers that were asked: batches are made by them.
-	from   int32   // the broker that told
-	others []int32 // leaders of partitions that did not
-	fixed  *Rules  // what is set for the topic, and so is the same for all leaders
-	mild   *Rules  // the mildest of all leaders, once they were asked
+	// A config that is not set for the topic is each broker's own default, and the
+	// leader of a partition applies its own. The fields above are then the strictest of
+	// the brokers that were asked, since they bound batches.
+	from   int32   // the broker that answered
+	others []int32 // leaders of partitions that did not answer
+	fixed  *Rules  // the configs of the topic itself, which are the same for all leaders
+	mild   *Rules  // the mildest of all leaders, if they were asked
 
-	// claims say how far the limits are confirmed. They outlive a reading.
+	// claims has which limits are confirmed. It is kept when the configs are read
+	// again.
 	claims *claims
 }
 
@@ -103,8 +101,9 @@ func (r *Rules) mildest() *Rules {
 	return r
 }
 
-// strict returns the rules that may reject a record: no leader has milder ones. A leader
-// that does not tell its own may have any, except for what is set for the topic.
+// strict returns the limits that may reject a record, since no leader has milder ones.
+// A leader that did not answer may have any defaults, so only the topic's own configs
+// count then.
 func (r *Rules) strict() *Rules {
 	if r.Known && len(r.others) > 0 {
 		return r.fixed
@@ -112,7 +111,7 @@ func (r *Rules) strict() *Rules {
 	return r.mildest()
 }
 
-// join adds what another leader told.
+// join adds the answer of another leader.
 func (r *Rules) join(o *Rules) {
 	m := r.mild
 	m.MaxMessageBytes, m.SegmentBytes = max(m.MaxMessageBytes, o.MaxMessageBytes), max(m.SegmentBytes, o.SegmentBytes)
@@ -124,13 +123,13 @@ func (r *Rules) join(o *Rules) {
 	r.DecompressedBytes = min(r.DecompressedBytes, o.DecompressedBytes)
 	r.Compacted = r.Compacted || o.Compacted
 	if r.Compression != o.Compression {
-		r.Compression, m.Compression = "", "" // then nothing follows from it
+		r.Compression, m.Compression = "", "" // they differ, so nothing follows from it
 	}
 	r.others = slices.DeleteFunc(r.others, func(id int32) bool { return id == o.from })
 }
 
-// limit returns the size of the largest batch that the topic takes, and which
-// property that is. It is 0 where the rules are not known.
+// limit returns the size of the largest batch that the topic accepts, and the name of
+// its config. It is 0 if unknown.
 func (r *Rules) limit() (int, string) {
 	switch {
 	case !r.Known || !r.claims.believes(Size):
@@ -142,24 +141,23 @@ func (r *Rules) limit() (int, string) {
 	}
 }
 
-// MaxBatchBytes is the size of the largest batch that the topic takes: the lesser
-// of MaxMessageBytes and SegmentBytes, 0 where they are not known.
+// MaxBatchBytes is the size of the largest batch that the topic accepts: the smaller
+// one of MaxMessageBytes and SegmentBytes, 0 if unknown.
 func (r *Rules) MaxBatchBytes() int {
 	limit, _ := r.limit()
 	return limit
 }
 
-// Missing reports whether the rules are not known because the topic does not
-// exist.
+// Missing reports whether the topic does not exist.
 func (r *Rules) Missing() bool {
 	return r.Partitions == 0 && errors.Is(r.Unknown, kerr.UnknownTopicOrPartition)
 }
 
-// Why the limits of a topic are not known, besides what the cluster answers.
+// Further reasons why limits are unknown, beside the cluster's answer.
 var (
-	// ErrNotTold is the reason where an answer lacks max.message.bytes.
+	// ErrNotTold is the reason if an answer lacks max.message.bytes.
 	ErrNotTold = errors.New("the broker does not report max.message.bytes")
-	// ErrOtherTopics is the reason where DescribeConfigs does not know a topic that
+	// ErrOtherTopics is the reason if DescribeConfigs does not know a topic that
 	// exists, as behind gateways that rename topics.
 	ErrOtherTopics = errors.New("the topic exists, but DescribeConfigs does not know it, as behind a gateway that renames topics")
 	errDisabled    = errors.New("reading it is turned off")
@@ -167,7 +165,7 @@ var (
 	errNotRead     = errors.New("not read from the cluster")
 )
 
-// String returns what matters to writers, for logs.
+// String returns the limits that matter to writers, for logs.
 func (r *Rules) String() string {
 	if !r.Known {
 		return fmt.Sprintf("not known (%v)", r.Unknown)
@@ -186,20 +184,19 @@ func (r *Rules) String() string {
 		r.MaxMessageBytes, r.SegmentBytes, decompressed, r.Compacted, r.Compression, bound(r.Before), bound(r.After), r.Partitions)
 }
 
-// same reports whether two readings differ in nothing that matters.
+// same reports whether two readings have the same limits.
 func (r *Rules) same(o *Rules) bool {
 	return r.Known == o.Known && r.ID == o.ID && r.String() == o.String()
 }
 
-// fix keeps what does not depend on the leader of a partition: of what was told, what is
-// set for the topic.
+// fix keeps the configs that are set for the topic, and so do not depend on the leader.
 func (r *Rules) fix(told, set map[string]string) {
 	const size, newer, older = "max.message.bytes", "message.timestamp.before.max.ms", "message.timestamp.difference.max.ms"
 	if set[size] == "" {
 		set[size] = strconv.Itoa(math.MaxInt32)
 	}
 	if _, ok := told[newer]; ok {
-		delete(set, older) // a broker's own default of the newer one may come first
+		delete(set, older) // the newer one may be a broker's default, and come first
 	}
 	for name, value := range told {
 		if strings.HasPrefix(name, redpanda) {
@@ -210,10 +207,10 @@ func (r *Rules) fix(told, set map[string]string) {
 	r.fixed.fill(set)
 }
 
-// redpanda begins the names of the properties that only Redpanda has.
+// redpanda is the beginning of configs that only Redpanda has.
 const redpanda = "redpanda."
 
-// fill sets what the topic's properties say.
+// fill sets the fields from the topic's configs.
 func (r *Rules) fill(configs map[string]string) {
 	isRedpanda := false
 	for name := range configs {
@@ -243,8 +240,8 @@ func (r *Rules) fill(configs map[string]string) {
 	if configs["message.timestamp.type"] != "CreateTime" {
 		return
 	}
-	// From Kafka 3.6 to 3.9, the older property has a say where the newer
-	// ones leave it one. Before 3.6 it is the only one.
+	// From Kafka 3.6 to 3.9, the older config counts if the newer ones are not set.
+	// Before 3.6 there is only the older one.
 	difference := number("message.timestamp.difference.max.ms", math.MaxInt64)
 	if r.Before = number("message.timestamp.before.max.ms", math.MaxInt64); r.Before == math.MaxInt64 {
 		r.Before = difference
@@ -259,14 +256,14 @@ func (r *Rules) fill(configs map[string]string) {
 	}
 }
 
-// fillRedpanda leaves out what Redpanda does not check: the size of segments, and
-// keys on compacted topics. It looks at the size of a batch as sent; whether it
-// compresses anew depends on its version, so nothing is rejected by that. Where
-// it bounds timestamps, it tells the bounds.
+// fillRedpanda removes the limits that Redpanda does not check: the size of segments,
+// and keys on compacted topics. It checks the size of a batch as sent. Whether it
+// compresses anew depends on its version, so that rejects no record. It reports its
+// bounds on timestamps.
 func (r *Rules) fillRedpanda() {
 	r.SegmentBytes, r.Compacted, r.Compression = math.MaxInt32, false, ""
 }
 
-// unbounded is from how many milliseconds on a bound of timestamps is none: it is
-// as much as a time in nanoseconds can have.
+// unbounded is the number of milliseconds from which on a bound on timestamps is no
+// bound: a time in nanoseconds can't be further off.
 const unbounded = math.MaxInt64 / 1_000_000
