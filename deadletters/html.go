@@ -32,7 +32,7 @@ var reportTemplate = template.Must(template.New("report").Funcs(template.FuncMap
 }).Parse(reportHTML))
 
 // colors are the colors of classes. They differ in brightness, too, for print and for
-// readers who see few colors.
+// readers that show few colors.
 var colors = map[string]string{
 	guard.SizeExceeded.String():  "#1f5fa8",
 	guard.InvalidRecord.String(): "#e08a1e",
