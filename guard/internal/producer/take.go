@@ -104,6 +104,9 @@ func (p *partition) leastRoom() int {
 // and the topic, by name or by ID.
 func (p *partition) inRequest() int { return 32 + max(len(p.topic.name), len(p.topic.id.Load())) }
 
+// keptQueue is how many records an array has room for, at most, that a queue keeps.
+const keptQueue = 256
+
 // nextBatch takes the next batch off what is to be sent, nil if there is none.
 func (p *partition) nextBatch(most int) *Batch {
 	for len(p.resend) > 0 {
@@ -143,7 +146,12 @@ func (p *partition) nextBatch(most int) *Batch {
 		b := p.topic.all.newBatch(p)
 		records := p.queue
 		p.queue = nil // what fill unblocks is put there
-		p.queue = append(p.queue, slices.Delete(records, 0, p.fill(b, records, most))...)
+		rest := slices.Delete(records, 0, p.fill(b, records, most))
+		if p.queue == nil && cap(rest) <= keptQueue {
+			p.queue = rest // with its array, for the records to come
+		} else {
+			p.queue = append(p.queue, rest...)
+		}
 		if len(b.Records) > 0 {
 			return b
 		}
