@@ -123,6 +123,12 @@ func TestMutationsFitTheCode(t *testing.T) {
 // hunt runs TestHunt with guard mutated.
 func (m mutation) hunt(t *testing.T) string {
 	t.Helper()
+	return m.run(t, "-run", "^TestHunt$", "-hunt", "300000")
+}
+
+// run runs tests of this package on a guard that is mutated.
+func (m mutation) run(t *testing.T, args ...string) string {
+	t.Helper()
 	file, text := m.apply(t)
 	dir := t.TempDir()
 	mutated, overlay := filepath.Join(dir, "mutated.go"), filepath.Join(dir, "overlay.json")
@@ -130,7 +136,8 @@ func (m mutation) hunt(t *testing.T) string {
 	list, err := json.Marshal(map[string]map[string]string{"Replace": {file: mutated}})
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(overlay, list, 0o600))
-	out, err := exec.CommandContext(t.Context(), "go", "test", "-overlay", overlay, "-run", "^TestHunt$", "-v", "-count=1", "-timeout", "10m", ".", "-hunt", "300000").CombinedOutput() //nolint:gosec // our own paths
+	args = append([]string{"test", "-overlay", overlay, "-v", "-count=1", "-timeout", "10m", "."}, args...)
+	out, err := exec.CommandContext(t.Context(), "go", args...).CombinedOutput() //nolint:gosec // our own paths
 	if err != nil {
 		t.Logf("%v", err)
 	}

@@ -1,9 +1,12 @@
 package sim
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -29,6 +32,9 @@ func (w *scenario) check() (kind, broken string) {
 			}
 		}
 	}
+	if kind, broken := w.checkRequests(); broken != "" {
+		return kind, broken
+	}
 	return w.checkOrder(log)
 }
 
@@ -51,6 +57,24 @@ func (w *scenario) log() (map[string][]*kgo.Record, error) {
 		}
 	}
 	return log, nil
+}
+
+// inDoubt reports whether a record was in a batch whose answer, or lack of one, leaves open
+// if it was appended.
+func (w *scenario) inDoubt(x *written, i int) bool {
+	return slices.ContainsFunc(w.wire.Attempts(idOf(x.records[i].Value)), func(a kafkafake.Attempt) bool { return leavesDoubt(a, x.end) })
+}
+
+// settles reports whether each doubt about a good record ends: a batch without an answer is
+// sent again until the broker has answered, and sequence numbers tell what became of the
+// first attempt. Only a batch that was appended and is rejected then can't be settled:
+// because a fault rejects it, or because the limit was lowered in between.
+func (w *scenario) settles() bool {
+	p := w.plan
+	return !p.NotIdempotent && !p.LeaderAck && !p.NoRetry && p.MaxElapsed == 0 && p.Expiry == 0 &&
+		w.cluster.Dialect().Numbering == kafkafake.NumbersAppended && !w.anyEnded() && w.closed.IsZero() &&
+		!slices.ContainsFunc(p.Faults, func(f fault) bool { return f.Do == "refuse" && f.Key == "" }) &&
+		!slices.ContainsFunc(p.Events, func(e event) bool { return e.Do == "set" })
 }
 
 func (w *scenario) checkRecord(x *written, i int, log map[string][]*kgo.Record) (kind, broken string) {
@@ -80,26 +104,78 @@ func (w *scenario) checkRecord(x *written, i int, log map[string][]*kgo.Record) 
 		return "failed_wrongly", "no rule rejects it"
 	case v.Outcome == guard.Delivered:
 		return "", ""
-	case w.givenUp(x) || w.plan.doubtful() || w.deleted(r.Topic):
+	case v.Outcome == guard.Unknown && !w.inDoubt(x, i):
+		return "doubt", "each request that held it was answered, and no answer leaves it in doubt"
+	case v.Outcome == guard.Unknown && !may && w.settles() && !w.deleted(r.Topic):
+		return "doubt", "nothing was given up, and a retry settles what is in doubt"
+	case v.Outcome == guard.Unknown, w.givenUp(x), w.plan.NoRetry && w.plan.doubtful(), w.deleted(r.Topic):
 		return "", ""
-	case v.Outcome == guard.Unknown && may && w.cluster.Dialect().MaxRequest > 0:
-		// A request with this record may have made the endpoint close the connection
-		// without an answer. A good record is sent again until it is acked. A bad one
-		// is never acked, so it stays in doubt.
-		return "", ""
-	case v.Outcome == guard.Unknown && w.plan.NotIdempotent && w.anyEnded():
-		// Without sequence numbers guard sends a record a second time after a lost
-		// answer. If the write ended with both requests unanswered, guard does not know
-		// which of them was appended.
-		return "", ""
-	case v.Outcome == guard.Unknown:
-		return "doubt", "nothing was in doubt"
 	case surely && !v.Class.Permanent() && w.quiet() && !(w.plan.NoRetry && (w.plan.Dialect == "hanging" || w.plan.Rate > 0)): // it may not have told in time how many partitions there are
 		return "not_failed", "the rules reject it, and nothing else happened"
 	case !may && (!w.plan.NoRetry || w.quiet() && w.plan.Rate == 0) && !w.lied(v.Class, x.runs[i]): // slow ones may keep it from a request of its own
 		return "undelivered", "no rule rejects it"
 	}
 	return "", ""
+}
+
+// checkRequests bounds the Produce requests of a scenario. Each part of the bound has its
+// reason, and the sum is some times what was measured: what it finds is a loop.
+func (w *scenario) checkRequests() (kind, broken string) {
+	limit := w.leastLimit()
+	bound := 0.0
+	for _, x := range w.written {
+		type place struct {
+			topic     string
+			partition int32
+		}
+		places, bytes := map[place]int{}, 0
+		for _, r := range x.records {
+			places[place{r.Topic, r.Partition}]++
+			bytes += len(r.Value) + 100
+		}
+		// One batch for each partition, and as many as the limits ask for.
+		bound += float64(len(places) + 4*bytes/limit)
+		n := 0
+		for i := range x.records {
+			if may, _ := w.bad(x, i); may || w.rejectsAllTimes() {
+				n++
+			}
+		}
+		// A bisection for each bad record. An ambiguous code is retried for ten seconds.
+		bound += float64(n) * (10 + 4*math.Log2(float64(len(x.records))))
+	}
+	if w.cluster.Dialect().WholeRequest || w.plan.configs()["compression.type"] != "" {
+		// A good batch is rejected for another one of its request, or for a size that
+		// guard does not know.
+		bound += 3 * float64(w.plan.messages())
+	}
+	// Retries of each partition: some at first, then one a second.
+	partitions := float64(w.plan.Partitions * max(1, w.plan.Topics))
+	bound += partitions * (10 + 2*time.Since(w.begin).Seconds())
+	if n := w.wire.Requests(); float64(n) > bound {
+		return "requests", fmt.Sprintf("%d produce requests for %d messages in %s, at most %.0f are expected", n, w.plan.messages(), time.Since(w.begin), bound)
+	}
+	return "", ""
+}
+
+// rejectsAllTimes reports whether a broker's clock is so far ahead that whatever guard
+// stamps is too old there.
+func (w *scenario) rejectsAllTimes() bool {
+	ahead := slices.Max(append(slices.Clone(w.plan.Clocks), 0)) + w.plan.Clock
+	most, err := strconv.Atoi(w.plan.configs()["message.timestamp.before.max.ms"])
+	return err == nil && ahead > time.Duration(most)*time.Millisecond
+}
+
+// leastLimit returns the smallest limit of a batch or request that there was.
+func (w *scenario) leastLimit() int {
+	d := w.cluster.Dialect()
+	limits := append([]int{1 << 20, cmp.Or(d.MaxRequest, 1<<20), cmp.Or(w.plan.MaxRequest, 1<<20)}, d.Limits...)
+	for _, rules := range w.rules {
+		if n, err := strconv.Atoi(rules.configs["max.message.bytes"]); err == nil {
+			limits = append(limits, n)
+		}
+	}
+	return slices.Min(limits)
 }
 
 // mayRepeat reports whether the client may write a record twice. That takes three

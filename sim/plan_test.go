@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
@@ -9,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -35,6 +37,8 @@ type plan struct {
 	Latency, Jitter time.Duration `json:",omitempty"`
 	Rate            int           `json:",omitempty"`
 	Seed            uint64        `json:",omitempty"` // of the jitter
+	TLS             bool          `json:",omitempty"`
+	Session         time.Duration `json:",omitempty"` // of SASL, 0 for none
 
 	// guard, and the options of kgo.
 	IgnoreRules    bool          `json:",omitempty"`
@@ -100,6 +104,7 @@ type fault struct {
 	Skip       int           `json:",omitempty"`
 	Count      int           `json:",omitempty"`
 	For        time.Duration `json:",omitempty"`
+	From       time.Duration `json:",omitempty"` // since the begin
 	Do         string
 	Code       string        `json:",omitempty"`
 	Pause      time.Duration `json:",omitempty"`
@@ -150,19 +155,31 @@ func (p plan) dialect() kafkafake.Dialect {
 	if !ok {
 		panic("no dialect is named " + p.Dialect)
 	}
-	d.ProducerExpiry, d.ClockAhead, d.Clocks = p.Expiry, p.Clock, p.Clocks
+	d.ProducerExpiry, d.ClockAhead, d.Clocks, d.Session = p.Expiry, p.Clock, p.Clocks, p.Session
 	return d
 }
 
-// codecs are the codecs that work in a synctest bubble. zstd does not: its coders have
-// channels, which finalizers outside of the bubble close.
-var codecs = map[string]kgo.CompressionCodec{
-	"": kgo.NoCompression(), "gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression(),
+var codecs = map[string]kgo.CompressionCodec{"gzip": kgo.GzipCompression(), "snappy": kgo.SnappyCompression(), "lz4": kgo.Lz4Compression()}
+
+// zstdCompressor is that of kgo, made outside of all bubbles: its encoders have channels.
+type zstdCompressor struct{ encoder *zstd.Encoder }
+
+func (z zstdCompressor) Compress(dst *bytes.Buffer, src []byte, _ ...kgo.CompressFlag) ([]byte, kgo.CompressionCodecType) {
+	return z.encoder.EncodeAll(src, dst.AvailableBuffer()), kgo.CodecZstd
 }
+
+var sharedZstd = func() zstdCompressor {
+	e, err := zstd.NewWriter(nil, zstd.WithWindowSize(64<<10), zstd.WithZeroFrames(true))
+	if err != nil {
+		panic(err)
+	}
+	e.EncodeAll(nil, nil) // makes the channels
+	return zstdCompressor{e}
+}()
 
 // compressors are shared by all scenarios.
 var compressors = sync.OnceValue(func() map[string]kgo.Compressor {
-	made := map[string]kgo.Compressor{}
+	made := map[string]kgo.Compressor{"zstd": sharedZstd}
 	for name, codec := range codecs {
 		c, err := kgo.DefaultCompressor(codec)
 		if err != nil {
@@ -187,7 +204,10 @@ func (p plan) guard() (guard.Config, []kgo.Opt) {
 	if !p.NoRetry {
 		config.Retry = guard.Retry{InitialInterval: 50 * time.Millisecond, MaxInterval: time.Second, MaxElapsedTime: p.MaxElapsed}
 	}
-	opts := []kgo.Opt{kgo.ProducerBatchCompression(codecs[p.Codec]), kgo.RecordPartitioner(kgo.ManualPartitioner())}
+	opts := []kgo.Opt{kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.RecordPartitioner(kgo.ManualPartitioner())}
+	if c := p.compressor(); c != nil {
+		opts = append(opts, kgo.WithCompressor(c))
+	}
 	if p.Keyed {
 		opts = append(opts, kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)))
 	}
@@ -227,6 +247,9 @@ func (p plan) records(writer, nth int) (rs []*kgo.Record, of []run) {
 	}
 	return rs, of
 }
+
+// idOf returns the part of a value that no other record has.
+func idOf(value []byte) string { return string(value[:bytes.IndexByte(value, '.')+1]) }
 
 func (p plan) record(r run, id string, rnd *rand.Rand) *kgo.Record {
 	value := []byte(id)
@@ -282,7 +305,7 @@ var keys = map[string]kmsg.Key{"": kmsg.Produce, "produce": kmsg.Produce, "metad
 
 // on returns the fault as kafkafake takes it.
 func (t fault) on() kafkafake.Fault {
-	out := kafkafake.Fault{Keys: []kmsg.Key{keys[t.Key]}, Nodes: t.Nodes, Partitions: t.Partitions, Skip: t.Skip, Count: t.Count, For: t.For, Code: codeNamed(t.Code), Pause: t.Pause}
+	out := kafkafake.Fault{Keys: []kmsg.Key{keys[t.Key]}, Nodes: t.Nodes, Partitions: t.Partitions, Skip: t.Skip, Count: t.Count, For: t.For, From: time.Now().Add(t.From), Code: codeNamed(t.Code), Pause: t.Pause}
 	if t.Key == "metadata" { // a request for all topics can't be rejected
 		out.When = func(r kmsg.Request) bool { return len(r.(*kmsg.MetadataRequest).Topics) > 0 }
 	}
@@ -326,7 +349,17 @@ func (t fault) doubtful() bool {
 // vague are the codes with which a broker may answer both before and after an append.
 var vague = []string{
 	"REQUEST_TIMED_OUT", "NOT_ENOUGH_REPLICAS_AFTER_APPEND", "NETWORK_EXCEPTION", "KAFKA_STORAGE_ERROR", "UNKNOWN_SERVER_ERROR",
-	"OUT_OF_ORDER_SEQUENCE_NUMBER", "INVALID_PRODUCER_EPOCH", "UNKNOWN_PRODUCER_ID", "CORRUPT_MESSAGE",
+	"OUT_OF_ORDER_SEQUENCE_NUMBER", "DUPLICATE_SEQUENCE_NUMBER", "INVALID_PRODUCER_EPOCH", "UNKNOWN_PRODUCER_ID", "CORRUPT_MESSAGE",
+}
+
+// leavesDoubt reports whether an answer to a batch leaves open if it was appended, or
+// whether there was none up to a time.
+func leavesDoubt(a kafkafake.Attempt, until time.Time) bool {
+	if a.Answered.IsZero() || !a.Answered.Before(until) || a.Offset {
+		return true
+	}
+	e := kerr.TypedErrorForCode(a.Code)
+	return e != nil && slices.Contains(vague, e.Message)
 }
 
 // doubtful reports whether the plan may leave a record in doubt.
@@ -360,7 +393,7 @@ func (p plan) calm() (end time.Duration) {
 		}
 	}
 	for _, t := range p.Faults {
-		end = max(end, t.For+time.Duration(max(1, t.Count))*(t.Pause+time.Minute))
+		end = max(end, t.From+t.For+time.Duration(max(1, t.Count))*(t.Pause+time.Minute))
 	}
 	return end
 }

@@ -134,6 +134,18 @@ func random(seed uint64) plan {
 	if r := (maker{rand.New(rand.NewPCG(seed, 10))}); p.Nodes > 1 && r.one(3) {
 		r.clocks(&p)
 	}
+	if r := (maker{rand.New(rand.NewPCG(seed, 11))}); r.one(6) {
+		p.TLS = r.one(2)
+		if !p.TLS || r.one(2) {
+			p.Session = []time.Duration{time.Second, 5 * time.Second, 30 * time.Second}[r.IntN(3)]
+		}
+	}
+	if r := (maker{rand.New(rand.NewPCG(seed, 12))}); p.dialect().Codecs == nil && r.one(8) {
+		p.Codec = "zstd"
+	}
+	if r := (maker{rand.New(rand.NewPCG(seed, 13))}); r.one(10) {
+		r.raised(&p)
+	}
 	if *flagDialect != "" {
 		p.Dialect = *flagDialect
 	}
@@ -147,6 +159,30 @@ func (r maker) clocks(p *plan) {
 	}
 	if slices.Contains(p.Configs, "message.timestamp.before.max.ms=10000") {
 		p.MaxElapsed = time.Duration(1+r.IntN(20)) * time.Second // as with one clock, see plan
+	}
+}
+
+// raised has limits raised, after which they can't be read for a while. Some records are
+// larger than the limit before.
+func (r maker) raised(p *plan) {
+	slices.SortFunc(p.Events, func(a, b event) int { return int(a.At - b.At) })
+	if slices.ContainsFunc(p.Events, func(e event) bool { return e.Do == "close" || e.Do == "delete" }) {
+		return
+	}
+	p.Configs = append(slices.DeleteFunc(p.Configs, func(c string) bool { return strings.HasPrefix(c, "max.message.bytes=") }), "max.message.bytes=20000")
+	at := r.some() / 4
+	p.Events = append(p.Events, event{At: at, Do: "set", Config: "max.message.bytes=100000"})
+	f := fault{Key: "configs", Do: r.of("refuse", "disconnect_before", "disconnect_after", "swallow"), Count: -1, From: at, For: r.some() + time.Second}
+	if f.Do == "refuse" {
+		f.Code = r.of("TOPIC_AUTHORIZATION_FAILED", "UNKNOWN_SERVER_ERROR", "REQUEST_TIMED_OUT")
+	}
+	p.Faults = append(p.Faults, f)
+	for _, w := range p.Writers {
+		for i := range w.Writes {
+			if x := &w.Writes[i]; r.one(2) {
+				x.Records = append(x.Records, run{Shape: noise, Size: 30_000, Partition: r.Int32N(int32(p.Partitions))})
+			}
+		}
 	}
 }
 

@@ -85,6 +85,7 @@ type scenario struct {
 	t       *testing.T
 	network *kafkafake.Network
 	cluster *kafkafake.Cluster
+	wire    *kafkafake.Wire // of the guard
 	guard   *guard.Guard
 	begin   time.Time
 
@@ -115,7 +116,7 @@ type written struct {
 
 func newScenario(t *testing.T, p plan) *scenario {
 	w := &scenario{plan: p, t: t, begin: time.Now()}
-	w.network = &kafkafake.Network{Latency: p.Latency, Jitter: p.Jitter, Rate: p.Rate, Rand: rand.New(rand.NewPCG(p.Seed, 1))}
+	w.network = &kafkafake.Network{Latency: p.Latency, Jitter: p.Jitter, Rate: p.Rate, TLS: p.TLS, Rand: rand.New(rand.NewPCG(p.Seed, 1))}
 	w.cluster = kafkafake.StartDialect(t, p.dialect(), w.network, kfake.NumBrokers(max(1, p.Nodes)))
 	w.rules = []rules{{configs: p.configs()}}
 	for _, topic := range p.topics() {
@@ -131,6 +132,8 @@ func newScenario(t *testing.T, p plan) *scenario {
 	}
 	config, opts := p.guard()
 	config.Observer = noticed{w: w}
+	w.wire = &kafkafake.Wire{ID: idOf}
+	opts = append(opts, kgo.Dialer(w.wire.Dialer(w.network.Dial)))
 	g, err := guard.New(config, append(w.cluster.Opts(), opts...)...)
 	if err != nil {
 		t.Fatal(err)

@@ -93,6 +93,8 @@ func simpler(p plan) (out []plan) {
 	change(func(q *plan) { q.oneTopic() })
 	change(func(q *plan) { q.Expiry = 0 })
 	change(func(q *plan) { q.Clock = 0 })
+	change(func(q *plan) { q.TLS = false })
+	change(func(q *plan) { q.Session = 0 })
 	change(func(q *plan) { q.Latency = 0 })
 	change(func(q *plan) { q.Jitter = 0 })
 	change(func(q *plan) { q.Rate = 0 })

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -206,7 +207,27 @@ type parsedBatch struct {
 
 func (b *parsedBatch) timestamp(r *kmsg.Record) int64 { return b.first + r.TimestampDelta64 }
 
-var decompressor = sync.OnceValue(func() kgo.Decompressor { return kgo.DefaultDecompressor() })
+var decompressor = sync.OnceValue(func() kgo.Decompressor { return shared{kgo.DefaultDecompressor()} })
+
+// shared is a decompressor for all testing/synctest bubbles. A decoder of zstd has
+// channels, so that it must not be made in one.
+type shared struct{ kgo.Decompressor }
+
+var zstdDecoder = func() *zstd.Decoder {
+	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(0))
+	if err != nil {
+		panic(err)
+	}
+	return d
+}()
+
+// Decompress is kgo.Decompressor's.
+func (s shared) Decompress(src []byte, codec kgo.CompressionCodecType) ([]byte, error) {
+	if codec == kgo.CodecZstd {
+		return zstdDecoder.DecodeAll(src, nil)
+	}
+	return s.Decompressor.Decompress(src, codec)
+}
 
 // parse decompresses a batch. The Refusal is nil for a valid batch.
 func parse(batch []byte) (*parsedBatch, *Refusal) {

@@ -21,6 +21,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
+	"github.com/twmb/franz-go/pkg/sasl/plain"
 )
 
 // Cluster is a kfake cluster that ends with its test.
@@ -87,6 +88,10 @@ func (c *Cluster) startDialect(d Dialect, listen func(network, address string) (
 	}
 	if d.Limits != nil {
 		opts = append(opts, kfake.BrokerConfigs(map[string]string{"message.max.bytes": fmt.Sprint(slices.Max(d.Limits))}))
+	}
+	if d.Session > 0 {
+		opts = append(opts, kfake.EnableSASL(), kfake.Superuser("PLAIN", "producer", "secret"), kfake.BrokerConfigs(map[string]string{"connections.max.reauth.ms": fmt.Sprint(d.Session.Milliseconds())}))
+		c.dial = append(c.dial, kgo.SASL(plain.Auth{User: "producer", Pass: "secret"}.AsMechanism()))
 	}
 	return c.start(append(opts, kfake.ListenFn(c.fronts(listen))))
 }
@@ -200,7 +205,7 @@ func Read(ctx context.Context, c *kfake.Cluster, topic string, opts ...kgo.Opt) 
 	if want == 0 {
 		return nil, nil
 	}
-	opts = append([]kgo.Opt{kgo.SeedBrokers(c.ListenAddrs()...), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: at})}, opts...)
+	opts = append([]kgo.Opt{kgo.SeedBrokers(c.ListenAddrs()...), kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: at}), kgo.WithDecompressor(decompressor())}, opts...)
 	cl, err := kgo.NewClient(opts...)
 	if err != nil {
 		return nil, err

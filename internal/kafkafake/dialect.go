@@ -78,6 +78,10 @@ type Dialect struct {
 	// (producer.id.expiration.ms), 0 for never.
 	ProducerExpiry time.Duration
 
+	// Session is how long a SASL session lasts (connections.max.reauth.ms): clients have
+	// to authenticate, and again within it. 0 takes clients without credentials.
+	Session time.Duration
+
 	// Numbering says how sequence numbers are checked. RaisedEpochs is the answer to an
 	// epoch that is higher than the one of InitProducerID, nil if it is accepted.
 	Numbering    Numbering

@@ -24,8 +24,10 @@ type Fault struct {
 	// Skip is the number of such requests that pass first. Count is the number that
 	// fail then: 0 means one, -1 all until Over.
 	Skip, Count int
-	// For is the time for which requests fail, from the first one on, 0 for no end.
-	For time.Duration
+	// For is the time for which requests fail, from the first one on, 0 for no end. No
+	// request fails before From.
+	For  time.Duration
+	From time.Time
 
 	Do Action
 	// Code is for Refuse and Rewrite.
@@ -109,8 +111,11 @@ func (h *FaultHandle) strikes(node int32, req kmsg.Request, names []string) bool
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.seen++
 	now := time.Now()
+	if now.Before(h.From) {
+		return false
+	}
+	h.seen++
 	switch {
 	case h.over, h.seen <= h.Skip, h.Count >= 0 && h.hits >= max(1, h.Count), !h.until.IsZero() && now.After(h.until):
 		return false

@@ -26,6 +26,7 @@ type front struct {
 	gone    chan struct{} // closed with it
 
 	produced atomic.Bool // whether there was a produce request
+	expires  time.Time   // the SASL session, zero for never
 
 	toKfake []byte // the part of a request that kfake has not read yet
 }
@@ -155,6 +156,13 @@ func open(frame []byte) *exchange {
 // may be none.
 func (f *front) treat(frame []byte, e *exchange) ([]byte, error) {
 	d := &f.cluster.dialect
+	switch kmsg.Key(e.req.Key()) {
+	case kmsg.SASLHandshake, kmsg.SASLAuthenticate:
+	default:
+		if !f.expires.IsZero() && time.Now().After(f.expires) {
+			return nil, f.cut() // Kafka takes nothing else then
+		}
+	}
 	produce, isProduce := e.req.(*kmsg.ProduceRequest)
 	if isProduce {
 		f.produced.Store(true)
@@ -232,6 +240,10 @@ func (f *front) answer(e *exchange, resp kmsg.Response) error {
 		e.complete(resp)
 	case *kmsg.InitProducerIDResponse:
 		f.cluster.numbers.give(resp)
+	case *kmsg.SASLAuthenticateResponse:
+		if resp.SessionLifetimeMillis > 0 {
+			f.expires = time.Now().Add(time.Duration(resp.SessionLifetimeMillis) * time.Millisecond)
+		}
 	case *kmsg.DescribeConfigsResponse:
 		f.cluster.dialect.tell(f.node, resp)
 	}

@@ -2,6 +2,7 @@ package kafkafake
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +25,8 @@ type Network struct {
 	Rate int
 	// Rand is nil for no jitter.
 	Rand *rand.Rand
+	// TLS has all connections encrypted.
+	TLS bool
 
 	calm      atomic.Bool
 	mu        sync.Mutex
@@ -61,6 +64,9 @@ func (n *Network) Listen(_, _ string) (net.Listener, error) {
 		dials: make(chan net.Conn), closed: make(chan struct{}),
 	}
 	n.listeners[l.at.String()] = l
+	if n.TLS {
+		return tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{certificate().own}, MinVersion: tls.VersionTLS12}), nil
+	}
 	return l, nil
 }
 
@@ -69,6 +75,19 @@ var errRefused = errors.New("connection refused")
 
 // Dial is for kgo.Dialer.
 func (n *Network) Dial(ctx context.Context, _, host string) (net.Conn, error) {
+	c, err := n.dial(ctx, host)
+	if err != nil || !n.TLS {
+		return c, err
+	}
+	encrypted := tls.Client(c, &tls.Config{RootCAs: certificate().roots, ServerName: "127.0.0.1", MinVersion: tls.VersionTLS12})
+	if err := encrypted.HandshakeContext(ctx); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("dial %s: %w", host, err)
+	}
+	return encrypted, nil
+}
+
+func (n *Network) dial(ctx context.Context, host string) (net.Conn, error) {
 	n.mu.Lock()
 	l := n.listeners[host]
 	n.mu.Unlock()

@@ -2,13 +2,15 @@ package kafkafake
 
 import (
 	"encoding/binary"
+	"math"
 	"sync"
 	"time"
 )
 
 // producers has kfake keep one epoch per partition, as Kafka does: it gets to see
 // another producer ID for each. And it has it forget the idle, which kfake does
-// not.
+// not. Sequence numbers that begin near their end are shifted for it: behind 2^31-1
+// kfake expects a number that is too high by one.
 type producers struct {
 	mu    sync.Mutex
 	known map[producerOf]*producer
@@ -24,6 +26,7 @@ type producerOf struct {
 type producer struct {
 	id    int64
 	epoch int16 // the highest that was passed on
+	first int32 // the sequence number that kfake sees as 0
 	used  time.Time
 }
 
@@ -45,9 +48,16 @@ func (p *producers) rename(d *Dialect, topic [16]byte, partition int32, batch []
 	known := p.known[of]
 	if known == nil || d.ProducerExpiry > 0 && time.Since(known.used) > d.ProducerExpiry {
 		p.last++
-		known = &producer{id: p.last}
+		known = &producer{id: p.last, epoch: -1}
 		p.known[of] = known
 	}
+	first := int32(binary.BigEndian.Uint32(batch[sequenceAt:]))
+	if epochOf(batch) > known.epoch {
+		if known.first = first; first < 1<<30 {
+			known.first = 0
+		}
+	}
+	binary.BigEndian.PutUint32(batch[sequenceAt:], uint32(first-known.first)&math.MaxInt32)
 	known.used = time.Now()
 	binary.BigEndian.PutUint64(batch[producerIDAt:], uint64(known.id))
 	known.epoch = max(known.epoch, epochOf(batch))

@@ -1,0 +1,179 @@
+package kafkafake
+
+import (
+	"context"
+	"encoding/binary"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Wire notes what a client writes to brokers and reads from them: which record was in
+// which Produce request, and when the client read the answer. It is between the client and
+// the network, and changes nothing.
+type Wire struct {
+	// ID returns what tells a record from all others, by its value.
+	ID func(value []byte) string
+
+	mu       sync.Mutex
+	attempts map[string][]*Attempt
+	requests int
+}
+
+// Attempt is one batch in one Produce request. Its records share it.
+type Attempt struct {
+	Sent time.Time
+	// Answered is when the client had read the answer, zero if it never did.
+	Answered time.Time
+	Code     int16
+	// Offset tells that the answer has the offset of an append besides its error.
+	Offset bool
+}
+
+// Dialer returns a function that dials by another one, and notes what goes over its
+// connections.
+func (w *Wire) Dialer(dial func(ctx context.Context, network, host string) (net.Conn, error)) func(ctx context.Context, network, host string) (net.Conn, error) {
+	return func(ctx context.Context, network, host string) (net.Conn, error) {
+		c, err := dial(ctx, network, host)
+		if err != nil {
+			return nil, err
+		}
+		return &wireConn{Conn: c, wire: w, open: map[int32]*wireRequest{}}, nil
+	}
+}
+
+// Attempts returns the batches that a record was in, up to now.
+func (w *Wire) Attempts(id string) (out []Attempt) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, a := range w.attempts[id] {
+		out = append(out, *a)
+	}
+	return out
+}
+
+// Requests returns how many Produce requests were written.
+func (w *Wire) Requests() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.requests
+}
+
+// wireConn is a client's connection.
+type wireConn struct {
+	net.Conn
+	wire *Wire
+
+	mu      sync.Mutex
+	written []byte // of a request that is not complete
+	read    []byte // of an answer
+	open    map[int32]*wireRequest
+}
+
+// wireRequest is a Produce request that has no answer yet.
+type wireRequest struct {
+	version int16
+	batches map[wirePartition]*Attempt
+}
+
+type wirePartition struct {
+	topic     string
+	id        [16]byte
+	partition int32
+}
+
+// Write notes a request before it leaves: its answer may be read before Write returns.
+func (c *wireConn) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	c.written = append(c.written, p...)
+	for {
+		frame := cutFrame(&c.written)
+		if frame == nil {
+			break
+		}
+		if e := open(frame); e != nil {
+			if req, ok := e.req.(*kmsg.ProduceRequest); ok {
+				c.open[int32(binary.BigEndian.Uint32(e.id))] = c.wire.sent(req)
+			}
+		}
+	}
+	c.mu.Unlock()
+	return c.Conn.Write(p)
+}
+
+// Read notes an answer when its last byte is read.
+func (c *wireConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.read = append(c.read, p[:n]...)
+	for {
+		frame := cutFrame(&c.read)
+		if frame == nil {
+			return n, err
+		}
+		id := int32(binary.BigEndian.Uint32(frame[4:]))
+		if r := c.open[id]; r != nil {
+			delete(c.open, id)
+			c.wire.answered(r, frame[8:])
+		}
+	}
+}
+
+// cutFrame cuts the first request or answer off, with its length, nil if it is not complete.
+func cutFrame(stream *[]byte) []byte {
+	b := *stream
+	if len(b) < 4 || len(b) < 4+int(binary.BigEndian.Uint32(b)) {
+		return nil
+	}
+	n := 4 + int(binary.BigEndian.Uint32(b))
+	frame := slices.Clone(b[:n])
+	*stream = slices.Delete(b, 0, n)
+	return frame
+}
+
+func (w *Wire) sent(req *kmsg.ProduceRequest) *wireRequest {
+	r := &wireRequest{version: req.GetVersion(), batches: map[wirePartition]*Attempt{}}
+	now := time.Now()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.requests++
+	if w.attempts == nil {
+		w.attempts = map[string][]*Attempt{}
+	}
+	for _, t := range req.Topics {
+		for _, p := range t.Partitions {
+			a := &Attempt{Sent: now}
+			r.batches[wirePartition{t.Topic, t.TopicID, p.Partition}] = a
+			batch, _ := parse(p.Records)
+			for _, record := range batch.records {
+				id := w.ID(record.Value)
+				w.attempts[id] = append(w.attempts[id], a)
+			}
+		}
+	}
+	return r
+}
+
+func (w *Wire) answered(r *wireRequest, body []byte) {
+	resp := kmsg.NewPtrProduceResponse()
+	resp.SetVersion(r.version)
+	if resp.IsFlexible() {
+		body = body[1:]
+	}
+	if resp.ReadFrom(body) != nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, t := range resp.Topics {
+		for _, p := range t.Partitions {
+			if a := r.batches[wirePartition{t.Topic, t.TopicID, p.Partition}]; a != nil {
+				a.Answered, a.Code, a.Offset = time.Now(), p.ErrorCode, p.BaseOffset >= 0 && p.LogStartOffset >= 0
+			}
+		}
+	}
+}
