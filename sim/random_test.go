@@ -165,7 +165,6 @@ func (r maker) clocks(p *plan) {
 // raised has limits raised, after which they can't be read for a while. Some records are
 // larger than the limit before.
 func (r maker) raised(p *plan) {
-	slices.SortFunc(p.Events, func(a, b event) int { return int(a.At - b.At) })
 	if slices.ContainsFunc(p.Events, func(e event) bool { return e.Do == "close" || e.Do == "delete" }) {
 		return
 	}
