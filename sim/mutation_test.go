@@ -69,6 +69,12 @@ var mutations = []mutation{
 	{"the buffer is not given back", "write.go", []string{"\tdefer release()\n", "\t_ = release\n"}},
 	{"waiting is not told", "waiting.go", []string{"func (ws *waits) say(n Waiting) { ws.events = append(ws.events, func() { ws.tell(n) }) }", "func (ws *waits) say(Waiting) {}"}},
 	{"Close leaves what is queued", "internal/producer/producer.go", []string{"\t\t\tpart.close()\n", "\t\t\t_ = part\n"}},
+	{"what is given up is always in doubt", "internal/producer/withdraw.go", []string{"if r.doubt || inFlight[r] {", "if true {"}},
+	{"what is given up in flight is not written", "internal/producer/withdraw.go", []string{"if r.doubt || inFlight[r] {", "if r.doubt {"}},
+	{"a batch is retried without a pause", "retry.go", []string{"kgo.ErrRecordRetries, a.Err)})\n\t}\n\treturn producer.Plan{Same: true, Pause: g.settings.backoff(b.Attempts)}", "kgo.ErrRecordRetries, a.Err)})\n\t}\n\treturn producer.Plan{Same: true}"}},
+	{"what is held is retried without a pause", "retry.go", []string{"g.config.Observer.OnRetry(f.Class, n)\n\treturn producer.Plan{Same: true, Pause: g.retryAfter(b.Attempts)}", "g.config.Observer.OnRetry(f.Class, n)\n\treturn producer.Plan{Same: true}"}},
+	{"an offset besides an error is not looked at", "internal/producer/request.go", []string{"Offset: p.BaseOffset >= 0 && p.LogStartOffset >= 0}", "Offset: false}"}},
+	{"a size that was rejected once is too large for ever", "internal/limits/learned.go", []string{"raw >= p.raw && time.Since(p.Started) < proofAge", "raw >= p.raw"}},
 }
 
 // TestMutationsAreNoticed mutates guard in each of these ways, and runs TestHunt on the
@@ -118,15 +124,19 @@ func TestMutationsFitTheCode(t *testing.T) {
 	for _, m := range mutations {
 		t.Run(m.name, func(t *testing.T) { m.apply(t) })
 	}
+	for _, k := range kinds {
+		t.Run(k.name, func(t *testing.T) { k.apply(t) })
+	}
+	t.Run(nearTheEnd.name, func(t *testing.T) { nearTheEnd.apply(t) })
 }
 
 // hunt runs TestHunt with guard mutated.
 func (m mutation) hunt(t *testing.T) string {
 	t.Helper()
-	return m.run(t, "-run", "^TestHunt$", "-hunt", "300000")
+	return m.run(t, ".", "-run", "^TestHunt$", "-hunt", "300000")
 }
 
-// run runs tests of this package on a guard that is mutated.
+// run runs tests on a guard that is mutated.
 func (m mutation) run(t *testing.T, args ...string) string {
 	t.Helper()
 	file, text := m.apply(t)
@@ -136,7 +146,7 @@ func (m mutation) run(t *testing.T, args ...string) string {
 	list, err := json.Marshal(map[string]map[string]string{"Replace": {file: mutated}})
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(overlay, list, 0o600))
-	args = append([]string{"test", "-overlay", overlay, "-v", "-count=1", "-timeout", "10m", "."}, args...)
+	args = append([]string{"test", "-overlay", overlay, "-v", "-count=1", "-timeout", "10m"}, args...)
 	out, err := exec.CommandContext(t.Context(), "go", args...).CombinedOutput() //nolint:gosec // our own paths
 	if err != nil {
 		t.Logf("%v", err)

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/kafka-guarded/kafka-guarded/guard"
@@ -31,6 +32,9 @@ func (w *scenario) check() (kind, broken string) {
 				return kind, fmt.Sprintf("record %d (%s) of write %d of writer %d: %s; the verdict is %s %v", i, x.runs[i].Shape, x.nth, x.writer, broken, x.verdicts[i].Outcome, x.verdicts[i].Err())
 			}
 		}
+	}
+	if n := w.wire.Answers(kerr.OutOfOrderSequenceNumber.Code); n > 0 && w.quiet() && w.settles() && w.plan.Rate == 0 && w.cluster.Dialect().MaxRequest == 0 {
+		return "sequence", fmt.Sprintf("%d batches are out of order, and no answer was lost", n)
 	}
 	if kind, broken := w.checkRequests(); broken != "" {
 		return kind, broken

@@ -19,7 +19,7 @@ func TestSequenceNumbersWrap(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds guard anew")
 	}
-	out := nearTheEnd.run(t, "-run", "^TestRandom$", "-messages", "10000", "-dialect", "kafka")
+	out := nearTheEnd.run(t, ".", "-run", "^TestRandom$", "-messages", "10000", "-dialect", "kafka")
 	require.Contains(t, out, "--- PASS: TestRandom", out)
 }
 
@@ -30,6 +30,6 @@ func TestWrongWrapsAreNoticed(t *testing.T) {
 	}
 	m := nearTheEnd
 	m.edits = append(m.edits, "(int64(sequence) + int64(n)) & math.MaxInt32", "(int64(sequence) + int64(n)) % math.MaxInt32")
-	out := m.run(t, "-run", "^TestRandom$", "-messages", "10000", "-dialect", "kafka")
+	out := m.run(t, ".", "-run", "^TestRandom$", "-messages", "10000", "-dialect", "kafka")
 	require.Contains(t, out, "--- FAIL: TestRandom", out)
 }

@@ -21,6 +21,7 @@ type Wire struct {
 	mu       sync.Mutex
 	attempts map[string][]*Attempt
 	requests int
+	codes    map[int16]int
 }
 
 // Attempt is one batch in one Produce request. Its records share it.
@@ -60,6 +61,13 @@ func (w *Wire) Requests() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.requests
+}
+
+// Answers returns how many batches were answered with a code.
+func (w *Wire) Answers(code int16) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.codes[code]
 }
 
 // wireConn is a client's connection.
@@ -142,7 +150,7 @@ func (w *Wire) sent(req *kmsg.ProduceRequest) *wireRequest {
 	defer w.mu.Unlock()
 	w.requests++
 	if w.attempts == nil {
-		w.attempts = map[string][]*Attempt{}
+		w.attempts, w.codes = map[string][]*Attempt{}, map[int16]int{}
 	}
 	for _, t := range req.Topics {
 		for _, p := range t.Partitions {
@@ -172,6 +180,7 @@ func (w *Wire) answered(r *wireRequest, body []byte) {
 	for _, t := range resp.Topics {
 		for _, p := range t.Partitions {
 			if a := r.batches[wirePartition{t.Topic, t.TopicID, p.Partition}]; a != nil {
+				w.codes[p.ErrorCode]++
 				a.Answered, a.Code, a.Offset = time.Now(), p.ErrorCode, p.BaseOffset >= 0 && p.LogStartOffset >= 0
 			}
 		}

@@ -1,0 +1,45 @@
+package sim
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// kinds are mutations that tests of guard notice, and not the simulation: they change what a
+// number of guard is, or what guard tells. Each kind once survived all tests.
+var kinds = []struct {
+	mutation
+	folder string // in guard/, of the tests that notice
+	tests  string
+}{
+	{mutation{"learned limits never age", "internal/limits/learned.go", []string{"return time.Since(l.learnedAt) > learnedAge }", "return false }"}}, "internal/limits", "."},
+	{mutation{"a missing topic is looked up again after minutes", "internal/limits/cache.go", []string{"return min(Fresh, c.maxAge)", "return c.maxAge"}}, "", "Missing"},
+	{mutation{"bytes of the buffer are not given back", "room.go", []string{"\t\tr.bytes.Release(bytes)\n", ""}}, "", "Buffer"},
+	{mutation{"what is given up is not told", "slot.go", []string{"s.Outcome() != producer.Acked && !rejected)", "false && !rejected)"}}, "", "GivenUp|GaveUp|Wait"},
+	{mutation{"the strictest leader rejects", "internal/limits/rules.go", []string{"\treturn r.mildest()\n}\n\n// join", "\treturn r\n}\n\n// join"}}, "", "Leader|Mild"},
+	{mutation{"earlier records of a key are held, too", "internal/producer/blocked.go", []string{"behind := o.order > r.order && o.Key", "behind := o.Key"}}, "", "Held"},
+	{mutation{"a room of records is taken and never left", "room.go", []string{"\tr.records.Release(records)\n\tif r.bytes != nil {\n\t\tr.bytes.Release", "\tif r.bytes != nil {\n\t\tr.bytes.Release"}}, "", "Buffer"},
+	{mutation{"a proof of size is not for smaller ones", "internal/limits/learned.go", []string{"p != nil && raw >= p.raw &&", "p != nil && raw > p.raw &&"}}, "internal/limits", "."},
+	{mutation{"a write waits an hour for its grace", "write.go", []string{"giveUpGrace = time.Second", "giveUpGrace = time.Hour"}}, "", "Give|Elapsed|Shutdown|Ends"},
+	{mutation{"an ambiguous code is looked at at once", "retry.go", []string{"return b.Attempts >= ambiguousTries && ", "return b.Attempts >= 1 || "}}, "", "Ambiguous|Sick|Server"},
+}
+
+// TestKindsAreNoticed breaks guard in each of these ways, and runs the tests that notice.
+//
+//	go test ./sim -run TestKindsAreNoticed -mutations all -timeout 0 -v
+func TestKindsAreNoticed(t *testing.T) {
+	if *flagMutations == "" {
+		t.Skip("for -mutations")
+	}
+	for _, k := range kinds {
+		if *flagMutations != "all" && !strings.Contains(k.name, *flagMutations) {
+			continue
+		}
+		t.Run(k.name, func(t *testing.T) {
+			out := k.run(t, "-short", "-run", k.tests, "../guard/"+k.folder)
+			require.Contains(t, out, "--- FAIL: ", out)
+		})
+	}
+}
