@@ -109,7 +109,6 @@ func (i *ids) ask() (producerID, *Answer) {
 	for n := 0; ; n++ {
 		req := kmsg.NewPtrInitProducerIDRequest()
 		req.TransactionTimeoutMillis = math.MaxInt32
-		req.ProducerID, req.ProducerEpoch = -1, -1
 		ctx, cancel := context.WithTimeout(p.life, askWait)
 		resp, err := req.RequestWith(ctx, p.cfg.Client)
 		cancel()

@@ -39,7 +39,7 @@ func (s *sizes) answered(size int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.answeredTo = max(s.answeredTo, size)
-	if s.cutFrom > 0 && (size >= s.cutFrom || time.Since(s.cutAt) > cutAge) {
+	if size >= s.cutFrom || time.Since(s.cutAt) > cutAge {
 		s.cutFrom = 0
 	}
 }

@@ -37,9 +37,7 @@ func (p *partition) take(n *node, room int, first bool) (*Batch, taking) {
 	}
 	most, single := p.topic.all.cfg.MaxBatch(p.topic.name, n.id)
 	p.single = single
-	if limit := n.batchLimit(); limit < most {
-		most = limit
-	}
+	most = min(most, n.batchLimit())
 	if !first {
 		most = min(most, room-p.inRequest())
 	}

@@ -388,6 +388,7 @@ func TestAProducerIDIsAskedForUntilItComes(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := kafkafake.StartDialect(t, kafkafake.Kafka(), &kafkafake.Network{Latency: time.Millisecond})
 				c.Topic("t", 1)
+				asks := c.AddFault(kafkafake.Fault{Keys: ask, Do: kafkafake.Delay, Count: -1})
 				policy := &plain{}
 				p := newProducer(t, c, policy)
 				if own {
@@ -405,6 +406,7 @@ func TestAProducerIDIsAskedForUntilItComes(t *testing.T) {
 				wait(t, again)
 				require.Equal(t, Acked, again.Outcome())
 				requireExact(t, c, []*Record{r, again})
+				require.Equal(t, map[bool]int{false: 2, true: 3}[own], asks.Hits())
 			})
 		})
 	}
