@@ -90,7 +90,7 @@ func TestReleaseWorkflow(t *testing.T) {
 // A tag can be moved to other code, a commit can't.
 func TestActionsArePinned(t *testing.T) {
 	t.Parallel()
-	pinned := regexp.MustCompile(`^ *- uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$`)
+	pinned := regexp.MustCompile(`^ *(?:- )?uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$`)
 	used := 0
 	for _, path := range []string{"../.github/workflows/ci.yaml", "../.github/workflows/release.yaml"} {
 		for line := range strings.Lines(read(t, path)) {

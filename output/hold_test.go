@@ -50,7 +50,7 @@ func TestWhatIsHeldIsWrittenAgain(t *testing.T) {
 		require.Equal(t, [][]string{{"1", "4"}, {"1", "4"}, {"1"}}, written[:3])
 		require.Len(t, written, 12)
 		require.Equal(t, [][]int{nil, {1, 4}, {1, 4}, {1}}, again[:4])
-		require.EqualValues(t, []int32{0, 1, -1, 0, 4}, []int32{verdicts[0].Partition, verdicts[1].Partition, verdicts[2].Partition, verdicts[3].Partition, verdicts[4].Partition})
+		require.Equal(t, []int32{0, 1, -1, 0, 4}, []int32{verdicts[0].Partition, verdicts[1].Partition, verdicts[2].Partition, verdicts[3].Partition, verdicts[4].Partition})
 		require.LessOrEqual(t, pauses[0], 2*time.Second)
 		for _, p := range pauses[5:] { // drawn from half of what they grow to, and up to one and a half
 			require.GreaterOrEqual(t, p, 4*time.Second)

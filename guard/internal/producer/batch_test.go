@@ -80,11 +80,12 @@ func TestABatchIsWrittenAsKafkaReadsIt(t *testing.T) {
 		raw := dst[prefix:]
 		require.Len(t, raw, b.Sent)
 		read, records := readBatch(t, raw)
-		if compressor == nil {
+		switch {
+		case compressor == nil:
 			require.Equal(t, b.size, b.Sent)
-		} else if read.Attributes == 0 {
+		case read.Attributes == 0:
 			require.Equal(t, b.size, b.Sent, "it is not sent compressed if that is no smaller")
-		} else {
+		default:
 			require.Less(t, b.Sent, b.size)
 		}
 		first, last := b.Records[0].Timestamp.UnixMilli(), int64(0)
