@@ -110,9 +110,6 @@ func (ws *waits) release(s *slot, gaveUp bool) {
 // under the failure of their partition's last answer if all records of the partition
 // are queued behind a batch that is held for it. The write's goroutine calls it.
 func (ws *waits) forAck(w *write, slots []*slot) {
-	if time.Since(w.began) < lookEvery {
-		return
-	}
 	ws.mu.Lock()
 	defer ws.unlock()
 	for _, s := range slots {

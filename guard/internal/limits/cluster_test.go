@@ -141,6 +141,7 @@ func TestWhatIsReadOfATopic(t *testing.T) {
 		require.False(t, a.Of("t").Known)
 		require.EqualError(t, a.Of("t").Unknown, "not read from the cluster")
 		require.Less(t, a.learn(t, "t"), time.Second)
+		require.Zero(t, a.refresh(t, "t"), "it has no other leader")
 		r := a.Of("t")
 		require.True(t, r.Known)
 		require.NoError(t, r.Unknown)
@@ -444,6 +445,10 @@ func TestEachLeaderIsAskedForItsLimits(t *testing.T) {
 		r := a.Of("t")
 		require.NotEmpty(t, r.others)
 		require.Equal(t, math.MaxInt32, r.strict().MaxMessageBytes, "a leader has not told its own")
+		time.Sleep(2 * time.Hour)
+		a.learn(t, "t")
+		a.asked()
+		require.NotEmpty(t, a.Of("t").others, "nor is it asked in the background")
 		require.NotZero(t, a.refresh(t, "t"), "they are fresh, but not of all leaders")
 		all := func() {
 			r = a.Of("t")
@@ -538,8 +543,11 @@ func TestADifferenceIsToldIfTheLimitIsTheSame(t *testing.T) {
 			test.meanwhile(a)
 			a.asked()
 			a.Refute(v)
-			a.Refute(v)
 			require.Equal(t, []string{"[t]"}, a.asked(), test.name)
+			if test.told != nil {
+				a.Refute(v)
+				require.Empty(t, a.asked(), "it is not believed")
+			}
 			told := slices.DeleteFunc(a.take(), func(told string) bool {
 				return told == "t has 1 partitions" || told == "t has 0 partitions" || told[:4] == "from"
 			})
@@ -575,5 +583,55 @@ func TestATopicThatIsOutOfUseIsForgotten(t *testing.T) {
 				require.Zero(t, a.Taken("t", 0))
 			}
 		}
+	})
+}
+
+// What may be rejected is checked again by limits of all topics that were read for it.
+func TestLimitsAreReadBeforeARecordIsRejected(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T) {
+		a := ask(t, kafkafake.Kafka(), 1, nil, "max.message.bytes=1000")
+		a.Topic("another", 1, "max.message.bytes=1000")
+		a.learn(t, "t", "another")
+		a.asked()
+		a.Set("t", "max.message.bytes", "3000")
+		time.Sleep(2 * time.Second)
+		other := ofSize(2000)
+		other.Record = &kgo.Record{Topic: "another"}
+		found := a.Rejecting(t.Context(), []Record{ofSize(2000), ofSize(2000), other, ofSize(4000)})
+		require.Equal(t, []bool{false, false, true, true}, []bool{found[0] != nil, found[1] != nil, found[2] != nil, found[3] != nil})
+		require.Equal(t, []string{"[another t]"}, a.asked())
+	})
+}
+
+// Metadata and configs are asked for side by side once the cluster has answered both.
+func TestMetadataAndConfigsAreReadTogether(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T) {
+		a := ask(t, kafkafake.Kafka(), 1, nil)
+		const pause = 100 * time.Millisecond
+		a.AddFault(kafkafake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Do: kafkafake.DelayAnswer, Count: -1, Pause: pause})
+		a.fail(kafkafake.Fault{Do: kafkafake.DelayAnswer, Count: -1, Pause: pause / 2})
+		require.Greater(t, a.learn(t, "t"), pause+pause/2)
+		time.Sleep(2 * time.Second)
+		began := time.Now()
+		<-a.reported.read([]string{"t"}, false).done
+		require.InDelta(t, pause, time.Since(began), float64(20*time.Millisecond))
+		require.Equal(t, 1, a.Of("t").Partitions, "both are waited for")
+	})
+}
+
+// Where not even metadata are answered, configs are not waited for, and not held to be the
+// reason.
+func TestAClusterThatAnswersNothing(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T) {
+		a := ask(t, kafkafake.Kafka(), 1, nil)
+		hang := a.fail(kafkafake.Fault{Do: kafkafake.DelayAnswer, Pause: time.Hour})
+		cut := a.AddFault(kafkafake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Do: kafkafake.DisconnectBefore, Count: -1})
+		require.Less(t, a.learn(t, "t"), time.Second)
+		require.ErrorContains(t, a.Of("t").Unknown, "reading metadata: ")
+		cut.Over()
+		hang.Over()
+		time.Sleep(2 * time.Second)
+		a.refresh(t, "t")
+		require.True(t, a.Of("t").Known, "%v", a.Of("t").Unknown)
 	})
 }

@@ -88,10 +88,10 @@ func (l *learned) tooLarge(bytes int, alone bool) {
 func (l *learned) rejectedAlone(r Rejection) (news bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.smallest == nil || r.raw < l.smallest.raw || time.Since(l.smallest.Started) > proofAge {
+	if l.smallest == nil || r.raw <= l.smallest.raw || time.Since(l.smallest.Started) > proofAge {
 		l.smallest = &r
 	}
-	if l.alone == 0 || r.raw < l.alone || l.old() {
+	if l.alone == 0 || r.raw <= l.alone || l.old() {
 		news = l.alone == 0 || r.raw < l.alone*9/10
 		l.alone, l.learnedAt = r.raw, time.Now()
 	}

@@ -103,7 +103,7 @@ func (l *Limits) MayReject(r Record) bool { return l.check(r, l.Of(r.Topic).mild
 // Rejecting returns for each record the limit that rejects it, nil for none. It reads
 // limits again first, so they are fresh. They may be unconfirmed.
 func (l *Limits) Rejecting(ctx context.Context, records []Record) []*Violation {
-	topics := make([]string, 0, 1)
+	var topics []string
 	for _, r := range records {
 		if !slices.Contains(topics, r.Topic) {
 			topics = append(topics, r.Topic)
