@@ -71,8 +71,8 @@ var mutations = []mutation{
 	{"Close leaves what is queued", "internal/producer/producer.go", []string{"\t\t\tpart.close()\n", "\t\t\t_ = part\n"}},
 	{"what is given up is always in doubt", "internal/producer/withdraw.go", []string{"if r.doubt || inFlight[r] {", "if true {"}},
 	{"what is given up in flight is not written", "internal/producer/withdraw.go", []string{"if r.doubt || inFlight[r] {", "if r.doubt {"}},
-	{"a batch is retried without a pause", "retry.go", []string{"kgo.ErrRecordRetries, a.Err)})\n\t}\n\treturn producer.Plan{Same: true, Pause: g.settings.backoff(b.Attempts)}", "kgo.ErrRecordRetries, a.Err)})\n\t}\n\treturn producer.Plan{Same: true}"}},
-	{"what is held is retried without a pause", "retry.go", []string{"g.config.Observer.OnRetry(f.Class, n)\n\treturn producer.Plan{Same: true, Pause: g.retryAfter(b.Attempts)}", "g.config.Observer.OnRetry(f.Class, n)\n\treturn producer.Plan{Same: true}"}},
+	{"a batch is retried after a millisecond", "retry.go", []string{"kgo.ErrRecordRetries, a.Err)})\n\t}\n\treturn producer.Plan{Same: true, Pause: g.settings.backoff(b.Attempts)}", "kgo.ErrRecordRetries, a.Err)})\n\t}\n\treturn producer.Plan{Same: true, Pause: time.Millisecond}"}},
+	{"what is held is retried after a millisecond", "retry.go", []string{"g.config.Observer.OnRetry(f.Class, n)\n\treturn producer.Plan{Same: true, Pause: g.retryAfter(b.Attempts)}", "g.config.Observer.OnRetry(f.Class, n)\n\treturn producer.Plan{Same: true, Pause: time.Millisecond}"}},
 	{"an offset besides an error is not looked at", "internal/producer/request.go", []string{"Offset: p.BaseOffset >= 0 && p.LogStartOffset >= 0}", "Offset: false}"}},
 	{"a size that was rejected once is too large for ever", "internal/limits/learned.go", []string{"raw >= p.raw && time.Since(p.Started) < proofAge", "raw >= p.raw"}},
 }
