@@ -66,16 +66,16 @@ func keepsPositions(processor any) (name string, keeps bool) {
 	return name, false
 }
 
-// splitting returns, for a text, the first processor that may split a batch into
+// splits names the first processor in a part of the config that may split a batch into
 // several. It is empty if there is none.
-func splitting(of string, processors any) string {
-	for _, p := range asList(processors) {
-		switch name, _ := component(asObject(p)); name {
-		case "split", "group_by", "group_by_value":
-			return "the processor " + name + " of the " + of
-		}
+func (r *reader) splits(config any, of string) string {
+	at := r.find(config, of, func(name string, _ any) bool {
+		return name == "split" || name == "group_by" || name == "group_by_value"
+	})
+	if at == "" {
+		return ""
 	}
-	return ""
+	return "the processor " + at[strings.LastIndexByte(at, '.')+1:] + " of the " + of
 }
 
 // deletes reports whether an input, or one in it, deletes what fails.
@@ -138,29 +138,37 @@ func (r *reader) stalls(config any, path string) string {
 func Forgets(child any, path string) string { return (&reader{}).forgets(child, path) }
 
 func (r *reader) forgets(config any, path string) string {
+	return r.find(config, path, func(name string, body any) bool {
+		// A cache with the operator add fails if it has the key. The processor
+		// after it then drops the message.
+		return name == "dedupe" || name == "cache" && text(asObject(body)["operator"]) == "add"
+	})
+}
+
+// find returns the path of the first processor of a kind in a part of the config, and in the
+// resources that it uses. It is empty if there is none.
+func (r *reader) find(config any, path string, is func(name string, body any) bool) string {
 	for i, v := range asList(config) {
-		if at := r.forgets(v, path+"."+strconv.Itoa(i)); at != "" {
+		if at := r.find(v, path+"."+strconv.Itoa(i), is); at != "" {
 			return at
 		}
 	}
 	o := asObject(config)
 	for _, key := range sortedKeys(o) {
 		at := path + "." + key
-		// A cache with the operator add fails if it has the key. The processor
-		// after it then drops the message.
-		if key == "dedupe" || key == "cache" && text(asObject(o[key])["operator"]) == "add" {
+		if is(key, o[key]) {
 			return at
 		}
 		if label, ok := o[key].(string); ok && key == "resource" && r.processors[label] != nil {
 			resource := r.processors[label]
 			delete(r.processors, label) // one may use itself
-			found := r.forgets(resource, "processor_resources."+label)
+			found := r.find(resource, "processor_resources."+label, is)
 			r.processors[label] = resource
 			if found != "" {
 				return found
 			}
 		}
-		if at := r.forgets(o[key], at); at != "" {
+		if at := r.find(o[key], at, is); at != "" {
 			return at
 		}
 	}

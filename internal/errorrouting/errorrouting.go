@@ -13,6 +13,7 @@
 package errorrouting
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -155,11 +156,9 @@ func Read(config map[string]any) []Output {
 	if output := asObject(config["output"]); output != nil {
 		routing := root
 		routing.Deletes = deletes(config["input"]) || deletes(config["input_resources"])
-		routing.Loses = splitting("pipeline", asObject(config["pipeline"])["processors"])
 		for _, section := range []string{"input", "input_resources", "buffer", "pipeline"} {
-			if at := r.forgets(config[section], section); at != "" {
-				routing.Forgets = at
-			}
+			routing.Loses = cmp.Or(r.splits(config[section], section), routing.Loses)
+			routing.Forgets = cmp.Or(r.forgets(config[section], section), routing.Forgets)
 		}
 		r.walk(output, []string{"output"}, routing)
 	}
@@ -198,9 +197,7 @@ func (r *reader) walk(output object, path []string, routing Routing) {
 			routing.Why = "the processor " + name + " on an output may drop or multiply messages, and Benthos then takes errors apart by position"
 		}
 	}
-	if loses := splitting("output", output["processors"]); loses != "" {
-		routing.Loses = loses
-	}
+	routing.Loses = cmp.Or(r.splits(output["processors"], "output"), routing.Loses)
 	r.forgetting(&routing, output["processors"], append(slices.Clone(path), "processors"))
 	name, body := component(output)
 	into := func(segments ...string) []string { return append(append(slices.Clone(path), name), segments...) }

@@ -109,6 +109,10 @@ func TestReadFindsWhatStallsOrLoses(t *testing.T) {
 		"output: { fallback: [ { kafka_guarded: {}, processors: [ { group_by: [] } ] }, { drop: {} } ] }":                       "the processor group_by of the output",
 		"output: { switch: { retry_until_success: true, cases: [ { output: GUARDED } ] } }":                                     "",
 		"output: { switch: { cases: [ { output: { resource: a } } ] } }\noutput_resources: [ { label: a, kafka_guarded: {} } ]": "the output switch",
+		"output: GUARDED\ninput: { x: {}, processors: [ { split: {} } ] }":                                                      "the processor split of the input",
+		"output: GUARDED\ninput_resources: [ { label: a, x: {}, processors: [ { group_by: [] } ] } ]":                           "the processor group_by of the input_resources",
+		"output: GUARDED\npipeline: { processors: [ { processors: [ { group_by_value: {} } ] } ] }":                             "the processor group_by_value of the pipeline",
+		"output: GUARDED\npipeline: { processors: [ { resource: a } ] }\nprocessor_resources: [ { label: a, split: {} } ]":      "the processor split of the pipeline",
 	} {
 		require.Equal(t, want, loses(config), config)
 	}
