@@ -87,7 +87,7 @@ func (l *limits) check(ctx context.Context, it *item) (known bool) {
 	if rules.Compacted && r.key == nil {
 		return fail(guard.InvalidRecord, "no key, and the topic is compacted (cleanup.policy)")
 	}
-	if r.timestamp >= 0 {
+	if r.timestamp != noTime && r.timestamp != -1 { // which is Kafka's "none"
 		off := time.Now().UnixMilli() - r.timestamp
 		if rules.Before < math.MaxInt64 && off > rules.Before || rules.After < math.MaxInt64 && -off > rules.After {
 			return fail(guard.InvalidRecord, "the timestamp is out of the topic's bounds (message.timestamp.before.max.ms, message.timestamp.after.max.ms)")

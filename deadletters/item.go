@@ -39,7 +39,7 @@ type recordOf struct {
 	key       []byte // nil for none
 	null      bool
 	partition int32 // -1 for the partitioner to choose
-	timestamp int64 // -1 for now
+	timestamp int64 // noTime for now
 	headers   []kgo.RecordHeader
 }
 
@@ -94,7 +94,7 @@ func prepare(l *Letter, mapping *bloblang.Executor) *item {
 	if r := &it.record; r.partition == l.partition && (r.topic != string(l.topic) || string(r.key) != string(l.key)) {
 		r.partition = -1
 	}
-	if it.record.timestamp < 0 {
+	if it.record.timestamp == noTime {
 		it.record.timestamp = l.timestamp
 	}
 	return it
@@ -114,7 +114,7 @@ func (l *Letter) isHeader() func(name string) bool {
 
 // read returns the record that the metadata of a letter describe.
 func read(m *service.Message, content []byte, isHeader func(string) bool) recordOf {
-	r := recordOf{partition: -1, timestamp: -1}
+	r := recordOf{partition: -1, timestamp: noTime}
 	_ = m.MetaWalk(func(name, value string) error {
 		switch name {
 		case metaTopic:
@@ -156,7 +156,7 @@ func (r *recordOf) message(id int, content []byte) *service.Message {
 	m.MetaSetMut(controlNull, r.null)
 	m.MetaSetMut(controlPartition, strconv.Itoa(int(r.partition)))
 	at := r.timestamp
-	if at < 0 {
+	if at == noTime {
 		at = time.Now().UnixMilli()
 	}
 	m.MetaSetMut(controlTimestamp, strconv.FormatInt(at, 10))

@@ -6,6 +6,7 @@ package deadletters
 import (
 	"bytes"
 	"encoding/json"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,6 +43,9 @@ const (
 // noClass is the class of records that are no dead letters of kafka_guarded.
 const noClass = "none"
 
+// noTime is a timestamp that is not known. Those before 1970 are negative.
+const noTime = math.MinInt64
+
 // place is where a letter is in its source.
 type place struct {
 	part   string // TOPIC/PARTITION, or the path of a file
@@ -64,16 +68,16 @@ type Letter struct {
 	bytes, limit int    // if size decided
 	attempts     int
 	failedAt     time.Time
-	timestamp    int64 // of the record in milliseconds, -1 if not known
+	timestamp    int64 // of the record in milliseconds, noTime if not known
 	recordTime   time.Time
 }
 
 // newLetter reads the metadata of a letter. recordTime is the time of a topic's record,
 // zero for a file.
 func newLetter(at place, meta []kgo.RecordHeader, body []byte, recordTime time.Time) Letter {
-	l := Letter{at: at, meta: meta, body: body, partition: -1, timestamp: -1, recordTime: recordTime}
+	l := Letter{at: at, meta: meta, body: body, partition: -1, timestamp: noTime, recordTime: recordTime}
 	var fallback []byte
-	inputTime := int64(-1)
+	inputTime := int64(noTime)
 	for i := range meta {
 		value := meta[i].Value
 		if value == nil {
@@ -103,9 +107,9 @@ func newLetter(at place, meta []kgo.RecordHeader, body []byte, recordTime time.T
 				l.body = nil
 			}
 		case metaTimestamp:
-			l.timestamp = number(value, -1)
+			l.timestamp = number(value, noTime)
 		case inputTimestamp:
-			inputTime = number(value, -1)
+			inputTime = number(value, noTime)
 		case fallbackError:
 			fallback = value
 		}
@@ -117,12 +121,12 @@ func newLetter(at place, meta []kgo.RecordHeader, body []byte, recordTime time.T
 		l.class = classOf(l.err)
 	}
 	switch {
-	case l.timestamp >= 0:
-	case !recordTime.IsZero():
+	case l.timestamp != noTime:
+	case !recordTime.IsZero() && recordTime.UnixMilli() != -1: // which is Kafka's "none"
 		// The output writes dead letters with the timestamp of the config, which in our
 		// configs is the record's own.
 		l.timestamp = recordTime.UnixMilli()
-	case inputTime >= 0:
+	case inputTime >= 0: // Benthos has -1 for none
 		l.timestamp = inputTime
 	case !l.failedAt.IsZero():
 		l.timestamp = l.failedAt.UnixMilli()
@@ -247,7 +251,7 @@ func (l *Letter) packed() []kgo.RecordHeader {
 	if l.body == nil && !has(metaNull) {
 		meta = append(meta, kgo.RecordHeader{Key: metaNull, Value: []byte("true")})
 	}
-	if l.timestamp >= 0 && !has(metaTimestamp) {
+	if l.timestamp != noTime && !has(metaTimestamp) {
 		meta = append(meta, kgo.RecordHeader{Key: metaTimestamp, Value: strconv.AppendInt(nil, l.timestamp, 10)})
 	}
 	return meta

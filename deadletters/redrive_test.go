@@ -9,6 +9,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -500,10 +501,13 @@ func TestRedriveNeedsToKnowWhereTo(t *testing.T) {
 // topic accepts it.
 func TestLettersOfTheOutputAreRedriven(t *testing.T) {
 	t.Parallel()
-	c := kafkafake.New(t)
-	c.Topic("t", 1, "max.message.bytes=1000")
-	path := t.TempDir() + "/letters.jsonl"
-	config := file(t, "stream.yaml", `
+	for _, timestamp := range []string{"1700000000000", "0", "-86400000"} { // of 2023, 1970 and 1969
+		t.Run(timestamp, func(t *testing.T) {
+			t.Parallel()
+			c := kafkafake.New(t)
+			c.Topic("t", 1, "max.message.bytes=1000")
+			path := t.TempDir() + "/letters.jsonl"
+			config := file(t, "stream.yaml", `
 input:
   generate:
     count: 1
@@ -519,24 +523,26 @@ output:
     topic: t
     key: k
     compression: none
-    timestamp_ms: 1700000000000
+    timestamp_ms: `+timestamp+`
     metadata: { include_patterns: [ '^_?h$' ] }
     dead_letter: { file: { path: `+path+` } }`)
-	text, err := os.ReadFile(config)
-	require.NoError(t, err)
-	builder := service.NewStreamBuilder()
-	require.NoError(t, builder.SetYAML(string(text)+"\nlogger: { level: OFF }"))
-	stream, err := builder.Build()
-	require.NoError(t, err)
-	require.NoError(t, stream.Run(t.Context()))
-	require.Empty(t, records(t, c, "t"))
+			text, err := os.ReadFile(config)
+			require.NoError(t, err)
+			builder := service.NewStreamBuilder()
+			require.NoError(t, builder.SetYAML(string(text)+"\nlogger: { level: OFF }"))
+			stream, err := builder.Build()
+			require.NoError(t, err)
+			require.NoError(t, stream.Run(t.Context()))
+			require.Empty(t, records(t, c, "t"))
 
-	c.Set("t", "max.message.bytes", "10000")
-	requireAccount(t, runCommand(t, "redrive", "--config", config).fine(t), 1, 1, 0, 0)
-	got := records(t, c, "t")
-	require.Len(t, got, 1)
-	require.Equal(t, strings.Repeat("x", 5000), string(got[0].Value))
-	require.Equal(t, "k", string(got[0].Key))
-	require.EqualValues(t, 1700000000000, got[0].Timestamp.UnixMilli())
-	require.ElementsMatch(t, []kgo.RecordHeader{header("h", "header"), header("_h", "é")}, got[0].Headers)
+			c.Set("t", "max.message.bytes", "10000")
+			requireAccount(t, runCommand(t, "redrive", "--config", config).fine(t), 1, 1, 0, 0)
+			got := records(t, c, "t")
+			require.Len(t, got, 1)
+			require.Equal(t, strings.Repeat("x", 5000), string(got[0].Value))
+			require.Equal(t, "k", string(got[0].Key))
+			require.Equal(t, timestamp, strconv.FormatInt(got[0].Timestamp.UnixMilli(), 10))
+			require.ElementsMatch(t, []kgo.RecordHeader{header("h", "header"), header("_h", "é")}, got[0].Headers)
+		})
+	}
 }

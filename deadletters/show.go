@@ -70,7 +70,7 @@ func (s *shower) letter(l *Letter) {
 	default:
 		line("key", fmt.Sprintf("%d bytes: %x", len(l.key), l.key[:min(len(l.key), 64)]))
 	}
-	if l.timestamp >= 0 {
+	if l.timestamp != noTime {
 		line("timestamp", time.UnixMilli(l.timestamp).UTC().Format(time.RFC3339Nano))
 	}
 	line("reason", text(l.err))
