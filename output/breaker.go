@@ -2,6 +2,7 @@ package output
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -32,7 +33,14 @@ type breaker struct {
 
 	mu     sync.Mutex
 	topics map[string]*outcomes
+	swept  time.Time // when topics out of use were last forgotten
 }
+
+// A topic is forgotten after an hour without use, as package guard does.
+const (
+	forgetAfter = time.Hour
+	sweepEvery  = time.Minute
+)
 
 // outcomes are the latest outcomes of a topic, as a ring. true is a failure.
 type outcomes struct {
@@ -40,7 +48,7 @@ type outcomes struct {
 	next, failed int
 	full         bool
 	openSince    time.Time // zero while the breaker is closed
-	told         time.Time
+	told, used   time.Time
 }
 
 func newBreaker(c clientConfig, n *notices, m *metrics) *breaker {
@@ -98,11 +106,16 @@ func (b *breaker) count(records []*kgo.Record, verdicts []guard.Verdict, again [
 }
 
 func (b *breaker) of(topic string) *outcomes {
-	o := b.topics[topic]
+	o, now := b.topics[topic], time.Now()
 	if o == nil {
+		if now.Sub(b.swept) >= sweepEvery {
+			b.swept = now
+			maps.DeleteFunc(b.topics, func(_ string, o *outcomes) bool { return now.Sub(o.used) >= forgetAfter })
+		}
 		o = &outcomes{ring: make([]bool, b.messages)}
 		b.topics[topic] = o
 	}
+	o.used = now
 	return o
 }
 
@@ -146,7 +159,7 @@ func (b *breaker) open(topic string, resumed bool, last *guard.Failure) bool {
 	began := o.openSince
 	switch {
 	case resumed, !began.IsZero() && b.maxHold > 0 && time.Since(began) >= b.maxHold:
-		*o = outcomes{ring: make([]bool, len(o.ring))}
+		*o = outcomes{ring: make([]bool, len(o.ring)), used: o.used}
 		tooMany = false
 	case !tooMany:
 		o.openSince = time.Time{}

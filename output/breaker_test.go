@@ -6,10 +6,14 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/kafka-guarded/kafka-guarded/guard"
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
@@ -102,6 +106,24 @@ func TestTheBreakerHoldsWhatHasNoTopic(t *testing.T) {
 	topic := `topic: '${! if content().has_prefix("none") { throw("no topic") } else { "a b" } }'`
 	require.False(t, s.Run(t, ctx, c.withDeadLetter("capture: {}", topic, "max_in_flight: 1", breakerConfigOf(""))))
 	require.LessOrEqual(t, len(s.DeadLetters(t)), 20)
+}
+
+// Topics may be made of messages: those that are out of use take no memory.
+func TestTheBreakerForgetsTopics(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBreaker(clientConfig{breaker: breakerConfig{enabled: true, messages: 10}}, nil, nil)
+		seen := func(topic string) {
+			b.count([]*kgo.Record{{Topic: topic}}, make([]guard.Verdict, 1), nil)
+		}
+		for i := range 120 {
+			seen(fmt.Sprint("topic-", i))
+			seen("always")
+			time.Sleep(time.Minute)
+		}
+		require.Len(t, b.topics, 60+2, "those of the last hour, the one in use, and the count of all")
+		require.True(t, b.of("always").full)
+	})
 }
 
 // Messages that the breaker holds at a shutdown are reported, and not dead-lettered.
