@@ -176,6 +176,9 @@ func (o *output) WriteBatch(ctx context.Context, batch service.MessageBatch) err
 	if g == nil {
 		return service.ErrNotConnected
 	}
+	if len(batch) == 0 {
+		return nil
+	}
 	ctx, done := o.resource.untilReplaced(ctx)
 	defer done()
 	records, failures := o.records.from(o.traces.into(ctx, batch))
@@ -185,15 +188,16 @@ func (o *output) WriteBatch(ctx context.Context, batch service.MessageBatch) err
 	for i, f := range failures {
 		verdicts[i] = guard.Verdict{Outcome: f.Outcome, Class: f.Class, Partition: -1, Offset: -1, Failure: f}
 	}
-	if o.others != nil {
-		o.others.hold(ctx, g.Write, records, verdicts)
-	}
-	o.reporter().hold(ctx, g.Write, records, verdicts)
+	o.hold(ctx, g, records, verdicts)
 	var taken map[int]bool
 	if o.letters != nil {
 		var held []int
 		if o.breaker != nil {
-			held = o.breaker.hold(ctx, g.Write, records, verdicts)
+			held = o.breaker.hold(ctx, func(ctx context.Context, again []*kgo.Record) []guard.Verdict {
+				verdicts := g.Write(ctx, again)
+				o.hold(ctx, g, again, verdicts)
+				return verdicts
+			}, records, verdicts)
 		}
 		taken = o.letters.deliver(ctx, batch, records, verdicts, held)
 	}
@@ -202,6 +206,14 @@ func (o *output) WriteBatch(ctx context.Context, batch service.MessageBatch) err
 		o.reports.deliver(ctx, batch, records, verdicts)
 	}
 	return o.reporter().report(ctx, batch, verdicts, taken)
+}
+
+// hold holds what failed, and is neither for the dead letters nor to be reported.
+func (o *output) hold(ctx context.Context, g *guard.Guard, records []*kgo.Record, verdicts []guard.Verdict) {
+	if o.others != nil {
+		o.others.hold(ctx, g.Write, records, verdicts)
+	}
+	o.reporter().hold(ctx, g.Write, records, verdicts)
 }
 
 // Close ends the clients. Running writes return.

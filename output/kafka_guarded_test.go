@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -42,8 +43,12 @@ func TestWriteBatchReturnsNilWhenAllIsDelivered(t *testing.T) {
 	c.Topic("t", 1)
 	o := c.output("topic: t")
 	require.NoError(t, o.WriteBatch(t.Context(), streamtest.Batch("a", "b")))
-	require.NoError(t, o.WriteBatch(t.Context(), nil))
 	require.Equal(t, once("a", "b"), c.Values("t"))
+	path := filepath.Join(t.TempDir(), "none")
+	for _, o := range []*output{o, c.output("topic: t", "delivery_report: { file: { path: "+path+" } }")} {
+		require.NoError(t, o.WriteBatch(t.Context(), nil))
+	}
+	require.NoFileExists(t, path)
 }
 
 func TestAMessageThatMakesNoRecordFailsAlone(t *testing.T) {
@@ -58,6 +63,8 @@ func TestAMessageThatMakesNoRecordFailsAlone(t *testing.T) {
 		{"partition 99", `{"p":99}`, `unroutable: topic t partition 99: no such partition: the topic has 1`, []string{`topic: t`, `partitioner: manual`, `partition: '${! json("p") }'`}},
 		{"key", `{"s":"SECRET"}`, `invalid_record: topic t: the interpolation of the field key fails for this message`, []string{`topic: t`, `key: '${! json("k").not_null() }'`}},
 		{"timestamp", `{"ts":"SECRET"}`, `invalid_record: topic t: the field timestamp_ms does not give a whole number`, []string{`topic: t`, `timestamp_ms: '${! json("ts") }'`}},
+		{"timestamp of the year 1", `{"ts":-62135596800000}`, `invalid_record: topic t: the field timestamp_ms gives the year 1: times that can be sent are from 1677 to 2262`, []string{`topic: t`, `timestamp_ms: '${! json("ts") }'`}},
+		{"timestamp in seconds of the year 1", `{"ts":-62135596800}`, `invalid_record: topic t: the field timestamp gives the year 1: times that can be sent are from 1677 to 2262`, []string{`topic: t`, `timestamp: '${! json("ts") }'`}},
 		{"null key check", `{"s":"SECRET"}`, `invalid_record: topic t: the mapping in the field null_key does not give a boolean for this message`, []string{`topic: t`, `null_key: 'this.s.or(false)'`}},
 		{"tombstone check", `{"s":"SECRET"}`, `invalid_record: topic t: the mapping in the field tombstone fails for this message`, []string{`topic: t`, `tombstone: 'this.s.or("0").number() > 0'`}},
 	} {

@@ -9,6 +9,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/stretchr/testify/require"
 
+	"github.com/kafka-guarded/kafka-guarded/internal/errorrouting"
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
@@ -74,8 +75,11 @@ func TestTheLogSaysWhatAConfigLosesAtTheStart(t *testing.T) {
 // program. No other test may use the same labels.
 func parsedAs(t *testing.T, output, resources string) {
 	t.Helper()
-	spec := service.NewConfigSpec().Fields(service.NewAnyField("output"), service.NewAnyListField("output_resources").Optional(), service.NewAnyField("pipeline").Optional())
-	conf, err := spec.ParseYAML("output:"+streamtest.Indent(output, 2)+resources, nil)
+	var sections []*service.ConfigField
+	for _, section := range errorrouting.Sections {
+		sections = append(sections, service.NewAnyField(section).Optional())
+	}
+	conf, err := service.NewConfigSpec().Fields(sections...).ParseYAML("output:"+streamtest.Indent(output, 2)+resources, nil)
 	require.NoError(t, err)
 	require.NoError(t, OnConfigParse(conf))
 }

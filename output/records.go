@@ -91,6 +91,9 @@ func (c *recordConfig) fill(r *kgo.Record, i int, msg *service.Message, nullKey,
 		} else {
 			r.Timestamp = time.UnixMilli(n)
 		}
+		if r.Timestamp.IsZero() { // of other languages' times that are not set; as a record's, it means now
+			return invalid("the field %s gives the year 1: times that can be sent are from 1677 to 2262", c.timestampField())
+		}
 	}
 	if c.metadata != nil {
 		_ = c.metadata.Walk(msg, func(key, value string) error {
