@@ -118,6 +118,9 @@ func warnings(c clientConfig, around errorrouting.Output, policy batching, deadL
 	if around.Loses != "" && !deadLetter && c.reports == reportAuto {
 		warn("When messages fail, %s makes Benthos look for them by position, and find other messages. So failed messages are held here and retried, and their batch waits. Set %s, or put this output first in a fallback, with processors only in the pipeline. Or, if the input does not resend failed messages, set %s to per_batch", around.Loses, fieldDeadLetter, fieldReportFailures)
 	}
+	if around.Unread != "" && around.Loses == "" && around.Forgets == "" && !deadLetter && c.reports == reportAuto {
+		warn("The resource at %s is not in the config of this stream, so it is not known what it does. If it splits batches, or drops what it has seen before as dedupe does, messages that fail would be lost. So they are held here and retried, and their batch waits. Set %s, put this output first in a fallback, or have the resource in the config. Or, if the resource does nothing of that, set %s to per_batch", around.Unread, fieldDeadLetter, fieldReportFailures)
+	}
 	if around.Forgets != "" && !deadLetter {
 		then := "they are lost"
 		if c.reports == reportAuto {

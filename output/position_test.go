@@ -186,17 +186,24 @@ func TestWhatCantBeReportedIsHeld(t *testing.T) {
 // dead_letter, that can happen only to messages that are given up.
 func TestNothingIsLostBehindADedupe(t *testing.T) { //nolint:paralleltest // what OnConfigParse learns is of the program
 	const dedupe = "dedupe: { cache: seen, key: '${! content() }' }"
+	const unread = "in a file of its own"
+	quick := []string{"retry: { initial_interval: 1ms, max_interval: 10ms }"}
 	for name, lines := range map[string][]string{
-		"without a dead letter": {"retry: { initial_interval: 1ms, max_interval: 10ms }"},
+		"without a dead letter": quick,
+		unread:                  quick,
 		"given up":              {"retry: { initial_interval: 1ms, max_interval: 10ms, max_elapsed_time: 20ms }", "permanent: [ unroutable ]", "dead_letter: { drop: {} }"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newCluster(t)
 			c.Topic("t", 1, limited)
 			output := "label: behind_dedupe\n" + c.alone(append(lines, "topic: t")...)
-			parsedAs(t, output, "\npipeline: { processors: [ { "+dedupe+" } ] }\n")
+			processor, resources := dedupe, "cache_resources: [ { label: seen, memory: {} } ]"
+			if name == unread { // run -r: what OnConfigParse gets does not have it
+				processor, resources = "resource: seen_before", resources+"\nprocessor_resources: [ { label: seen_before, "+dedupe+" } ]"
+			}
+			parsedAs(t, output, "\npipeline: { processors: [ { "+processor+" } ] }\n")
 			s := &streamtest.Stream{
-				Config:  streamtest.Config{Replay: true, Processors: []string{dedupe}, Resources: "cache_resources: [ { label: seen, memory: {} } ]"},
+				Config:  streamtest.Config{Replay: true, Processors: []string{processor}, Resources: resources},
 				Batches: [][]string{{"m0", big, "m2"}},
 			}
 			told := "Set dead_letter, and they go there: size_exceeded: "
@@ -208,10 +215,13 @@ func TestNothingIsLostBehindADedupe(t *testing.T) { //nolint:paralleltest // wha
 			})
 			require.True(t, s.Run(t, t.Context(), output))
 			require.Equal(t, once("m0", big, "m2"), c.Values("t"))
-			if name == "without a dead letter" {
-				require.Contains(t, s.Log.String(), "pipeline.processors.0.dedupe drops them")
-			} else {
+			switch name {
+			case "given up":
 				require.NotContains(t, s.Log.String(), "Set dead_letter, and")
+			case unread:
+				require.Contains(t, s.Log.String(), "The resource at pipeline.processors.0.resource is not in the config")
+			default:
+				require.Contains(t, s.Log.String(), "pipeline.processors.0.dedupe drops them")
 			}
 		})
 	}

@@ -43,7 +43,7 @@ func newReporter(c clientConfig, around position, policy batching, deadLetter bo
 	if !around.Routed && !deadLetter {
 		r.unrouted = newPacer(c.guard.Retry)
 	}
-	if around.Loses != "" || around.Forgets != "" {
+	if around.Loses != "" || around.Forgets != "" || around.Unread != "" {
 		r.unreportable = newHolder(fieldReportFailures, c.guard.Retry, m)
 		if deadLetter {
 			r.letters = c.guard.Permanent

@@ -175,6 +175,15 @@ func (r *reader) find(config any, path string, is func(name string, body any) bo
 	return ""
 }
 
+// unread returns the path of the first resource in a part of the config that the
+// config does not have. It is empty if there is none.
+func (r *reader) unread(config any, path string) string {
+	return r.find(config, path, func(name string, body any) bool {
+		label, is := body.(string)
+		return is && name == "resource" && r.processors[label] == nil && r.inputs[label] == nil && r.resources[label] == nil
+	})
+}
+
 // Rejects reports whether an output, given by its config, takes no message.
 func Rejects(config any) bool {
 	name, _ := component(asObject(config))

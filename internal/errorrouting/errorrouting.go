@@ -48,6 +48,10 @@ type Routing struct {
 	// Forgets is the path of a processor that drops a message which is resent
 	// after it failed, as dedupe does. It is empty if there is none.
 	Forgets string
+	// Unread is the path of a resource that the config does not have, as one in a file
+	// of its own (run -r). It may have processors that split batches or that drop
+	// resent messages. It is empty if there is none.
+	Unread string
 }
 
 // root is for a stream's own output: its errors go to the input.
@@ -152,13 +156,14 @@ type Output struct {
 // Read returns the kafka_guarded outputs of a parsed config, of which it needs the
 // Sections. A resource that several components use has the worst routing of these.
 func Read(config map[string]any) []Output {
-	r := reader{resources: byLabel(config["output_resources"]), processors: byLabel(config["processor_resources"])}
+	r := reader{resources: byLabel(config["output_resources"]), processors: byLabel(config["processor_resources"]), inputs: byLabel(config["input_resources"])}
 	if output := asObject(config["output"]); output != nil {
 		routing := root
 		routing.Deletes = deletes(config["input"]) || deletes(config["input_resources"])
 		for _, section := range []string{"input", "input_resources", "buffer", "pipeline"} {
 			routing.Loses = cmp.Or(r.splits(config[section], section), routing.Loses)
 			routing.Forgets = cmp.Or(r.forgets(config[section], section), routing.Forgets)
+			routing.Unread = cmp.Or(r.unread(config[section], section), routing.Unread)
 		}
 		r.walk(output, []string{"output"}, routing)
 	}
@@ -185,6 +190,7 @@ type reader struct {
 	resources map[string]object // outputs
 	// processors are the resources of that kind.
 	processors map[string]object
+	inputs     map[string]object
 	using      []string // the resources that are being walked
 	outputs    []Output
 }
@@ -278,9 +284,12 @@ func (r *reader) walk(output object, path []string, routing Routing) {
 // forgetting enters a processor that drops resent messages, in a part of the config
 // that resent messages pass again.
 func (r *reader) forgetting(routing *Routing, config any, path []string) {
-	if at := r.forgets(config, strings.Join(path, ".")); at != "" && !routing.Routed {
-		routing.Forgets = at
+	if routing.Routed {
+		return
 	}
+	at := strings.Join(path, ".")
+	routing.Forgets = cmp.Or(r.forgets(config, at), routing.Forgets)
+	routing.Unread = cmp.Or(r.unread(config, at), routing.Unread)
 }
 
 // found adds an output, or merges a further use of a resource.
@@ -310,6 +319,9 @@ func (r *reader) found(output, fields object, path []string, routing Routing) {
 			}
 			if other.Forgets == "" {
 				other.Forgets = o.Forgets
+			}
+			if other.Unread == "" {
+				other.Unread = o.Unread
 			}
 			return
 		}

@@ -141,6 +141,25 @@ func TestReadFindsWhatForgets(t *testing.T) {
 	}
 }
 
+// A resource in a file of its own (run -r) may have any processor.
+func TestReadFindsWhatIsNotRead(t *testing.T) {
+	t.Parallel()
+	const elsewhere = "pipeline: { processors: [ { log: {} }, { resource: a } ] }\n"
+	for config, want := range map[string]string{
+		elsewhere + "output: GUARDED": "pipeline.processors.1.resource",
+		elsewhere + "output: GUARDED\nprocessor_resources: [ { label: a, log: {} } ]":                  "",
+		elsewhere + "output: GUARDED\nprocessor_resources: [ { label: a, try: [ { resource: b } ] } ]": "processor_resources.a.try.0.resource",
+		elsewhere + "output: { fallback: [ GUARDED, { drop: {} } ] }":                                  "",
+		elsewhere + "output: { retry: { output: GUARDED } }":                                           "",
+		"output: GUARDED\ninput: { resource: in }":                                                     "input.resource",
+		"output: GUARDED\ninput: { resource: in }\ninput_resources: [ { label: in, x: {} } ]":          "",
+		"output: { kafka_guarded: {}, processors: [ { resource: a } ] }":                               "output.processors.0.resource",
+		"output: { resource: o }\noutput_resources: [ { label: o, kafka_guarded: {} } ]":               "",
+	} {
+		require.Equal(t, want, Read(parse(t, config))[0].Unread, config)
+	}
+}
+
 func TestOfPath(t *testing.T) {
 	t.Parallel()
 	for path, want := range map[string]Routing{
