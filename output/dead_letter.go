@@ -67,9 +67,13 @@ func (d *deadLetters) deliver(ctx context.Context, batch service.MessageBatch, r
 	var failed []int
 	var letters service.MessageBatch
 	now := time.Now().UTC().Format(time.RFC3339)
+	excepted := make(map[int]bool, len(except))
+	for _, i := range except {
+		excepted[i] = true
+	}
 	for i := range verdicts {
 		v := &verdicts[i]
-		if v.Outcome != guard.NotWritten || !slices.Contains(d.classes, v.Class) || slices.Contains(except, i) {
+		if v.Outcome != guard.NotWritten || !slices.Contains(d.classes, v.Class) || excepted[i] {
 			continue
 		}
 		// This output's own dead letter came back to it, and would go round for ever.

@@ -59,7 +59,8 @@ func TestHowARecordIsMeasured(t *testing.T) {
 				continue
 			}
 			require.NotNil(t, v, test.name)
-			require.Equal(t, test.is, rejected{v.Kind, v.Own, v.Bytes, v.Limit, v.LimitName, v.config}, test.name)
+			got := rejected{v.Kind, v.Own, v.Bytes, v.Limit, v.LimitName, v.config}
+			require.Equal(t, test.is, got, test.name)
 			require.Equal(t, []any{code.SizeExceeded, int64(v.Bytes), "t"}, []any{v.Class, v.measure, v.topic}, test.name)
 		}
 		l := newLimits(Own{Codec: "gzip"}, known())
