@@ -44,3 +44,38 @@ func TestRawSizeIsTheSizeOnTheWire(t *testing.T) {
 		require.EqualValues(t, wire.Load(), rawSize(&r))
 	}
 }
+
+// A limit that is lowered, and can't be read, is found by halves, not record by record.
+func TestALoweredLimitIsFoundByHalves(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.New(t)
+	c.Topic("t", 1)
+	g := newGuard(t, c, Config{IgnoreRules: true})
+	batch := func() (rs []*kgo.Record) {
+		for range 800 {
+			rs = append(rs, &kgo.Record{Topic: "t", Value: bytes.Repeat([]byte("v"), 1000)})
+		}
+		return rs
+	}
+	require.Empty(t, classes(g.Write(t.Context(), batch())))
+	c.Set("t", "max.message.bytes", "20000")
+	requests := c.Count(kmsg.Produce)
+	require.Empty(t, classes(g.Write(t.Context(), batch())))
+	require.Less(t, requests.Hits(), 200)
+}
+
+// A batch that is too large as a whole is halved, also if one record is much smaller than
+// all others.
+func TestABatchWithOneSmallRecordIsHalved(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.New(t)
+	c.Topic("t", 1, "max.message.bytes=20000")
+	g := newGuard(t, c, Config{IgnoreRules: true})
+	rs := []*kgo.Record{{Topic: "t", Value: []byte("small")}}
+	for range 800 {
+		rs = append(rs, &kgo.Record{Topic: "t", Value: bytes.Repeat([]byte("v"), 1000)})
+	}
+	requests := c.Count(kmsg.Produce)
+	require.Empty(t, classes(g.Write(t.Context(), rs)))
+	require.Less(t, requests.Hits(), 200)
+}

@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -72,12 +73,13 @@ func (w *scenario) inDoubt(x *written, i int) bool {
 // settles reports whether each doubt about a good record ends: a batch without an answer is
 // sent again until the broker has answered, and sequence numbers tell what became of the
 // first attempt. Only a batch that was appended and is rejected then can't be settled:
-// because a fault rejects it, or because the limit was lowered in between.
+// because a fault rejects it, or because the limit was lowered in between. Nor can one on
+// which connections end again and again: it is sent in parts, for it may be too large.
 func (w *scenario) settles() bool {
 	p := w.plan
 	return !p.NotIdempotent && !p.LeaderAck && !p.NoRetry && p.MaxElapsed == 0 && p.Expiry == 0 &&
 		w.cluster.Dialect().Numbering == kafkafake.NumbersAppended && !w.anyEnded() && w.closed.IsZero() &&
-		!slices.ContainsFunc(p.Faults, func(f fault) bool { return f.Do == "refuse" && f.Key == "" }) &&
+		!slices.ContainsFunc(p.Faults, func(f fault) bool { return f.Key == "" && (f.Do == "refuse" || strings.HasPrefix(f.Do, "disconnect")) }) &&
 		!slices.ContainsFunc(p.Events, func(e event) bool { return e.Do == "set" })
 }
 
@@ -152,6 +154,11 @@ func (w *scenario) checkRequests() (kind, broken string) {
 		// A good batch is rejected for another one of its request, or for a size that
 		// guard does not know.
 		bound += 3 * float64(w.plan.messages())
+	}
+	if w.plan.Dialect == "configs_of_another_topic" {
+		// What is written before the broker takes a record over its reported limit is
+		// sent record by record.
+		bound += float64(w.plan.messages())
 	}
 	// Retries of each partition: some at first, then one a second.
 	partitions := float64(w.plan.Partitions * max(1, w.plan.Topics))

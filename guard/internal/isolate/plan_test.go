@@ -3,6 +3,7 @@ package isolate
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -131,6 +132,23 @@ func (r *rejection) plan() string {
 }
 
 // What is sent in the place of a rejected batch.
+// Where nearly all records are much larger than one small one, the batch is too large as a
+// whole: it is cut, and no record is sent alone.
+func TestManyRecordsAreNotSentAlone(t *testing.T) {
+	t.Parallel()
+	for large, want := range map[int]int{mostLarge: mostLarge, mostLarge + 1: 0} {
+		r := newRejection(t, kerr.MessageTooLarge, append(slices.Repeat([]int{1000}, large), 1)...)
+		r.plan()
+		alone := 0
+		for _, record := range r.batch.Records {
+			if record.Single {
+				alone++
+			}
+		}
+		require.Equal(t, want, alone)
+	}
+}
+
 func TestPlans(t *testing.T) {
 	t.Parallel()
 	const (

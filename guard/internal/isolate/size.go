@@ -4,6 +4,7 @@ import (
 	"context"
 	"regexp"
 	"slices"
+	"sort"
 	"strconv"
 	"time"
 
@@ -21,7 +22,7 @@ const unlike = 4
 // bySize splits a batch that was rejected for its size. Records that are much larger
 // than the others go alone. The others go in smaller batches.
 func (b *batch) bySize(open []*producer.Record) {
-	b.Limits.Rejected(b.Topic, b.Leader, b.Sent, b.Answer.Alone)
+	b.Limits.Rejected(b.Topic, b.Leader, b.Sent, producer.RawSize(b.Records), b.Answer.Alone)
 	if len(b.Records) == 1 {
 		if b.Answer.Alone {
 			b.tooLarge(open[0])
@@ -36,7 +37,9 @@ func (b *batch) bySize(open []*producer.Record) {
 		r.Questioned = true
 	}
 	slices.Sort(sizes)
-	if from := int(gap(sizes)); from > b.Limits.Taken(b.Topic, b.Leader) && from > producer.RawSize(open)/len(open) {
+	from := int(gap(sizes))
+	large := len(sizes) - sort.Search(len(sizes), func(n int) bool { return int(sizes[n]) >= from })
+	if large <= mostLarge && from > b.Limits.Taken(b.Topic, b.Leader) && from > producer.RawSize(open)/len(open) {
 		for _, r := range open {
 			r.Single = r.Single || int(r.Size) >= from
 		}
@@ -52,6 +55,10 @@ func (b *batch) bySize(open []*producer.Record) {
 	b.send(open[:len(open)/2], false)
 	b.send(open[len(open)/2:], false)
 }
+
+// mostLarge is how many records of a batch are sent alone at most because they are much
+// larger than the others. If there are more, the batch may be too large as a whole.
+const mostLarge = 32
 
 // gap returns the size above the widest gap between sizes, 0 if no gap is wide.
 func gap(sizes []int32) (from int32) {

@@ -229,7 +229,7 @@ func TestWhichRecordsGoAlone(t *testing.T) {
 		}
 		l := newLimits(Own{})
 		require.Equal(t, []bool{false, false}, special(l, 5000))
-		l.Rejected("t", 1, 10_000, true)
+		l.Rejected("t", 1, 10_000, 10_000, true)
 		l.NeedsKey("another")
 		require.Equal(t, []bool{false, false}, special(l, 5000), "a batch was rejected, and no record")
 		l.RejectedAlone(sized(5000, 5000), 2, Rejection{Started: time.Now()})
@@ -267,8 +267,8 @@ func TestASizeThatIsRejectedAgain(t *testing.T) {
 
 		l := newLimits(Own{})
 		l.Acked("t", 1, 7000, 0)
-		l.Rejected("t", 1, 5000, true)
-		require.Equal(t, 4999, l.Taken("t", 1), "it does not take any more what it took")
+		l.Rejected("t", 1, 5000, 5000, true)
+		require.Zero(t, l.Taken("t", 1), "the limit is a lower one now")
 		why := l.Observed(sized(100, 100), 100, kerr.MessageTooLarge.Code, 0)
 		require.Equal(t, code.SizeExceeded, why.Class)
 		require.Equal(t, []int{100, 0}, []int{why.Bytes, why.Limit})

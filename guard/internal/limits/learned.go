@@ -12,9 +12,10 @@ import (
 // records only through TooLarge.
 type learned struct {
 	mu        sync.Mutex
-	taken     int // the largest acked batch
-	rejected  int // the smallest batch rejected for its size, 0 for none
-	alone     int // the raw size of the smallest record rejected alone for its size, 0 for none
+	taken     int     // the largest acked batch
+	rejected  int     // the smallest batch rejected for its size, 0 for none
+	ratio     float64 // by which that batch was compressed
+	alone     int     // the raw size of the smallest record rejected alone for its size, 0 for none
 	learnedAt time.Time
 	smallest  *Rejection // of the records rejected alone
 }
@@ -37,8 +38,8 @@ const learnedAge = time.Minute
 
 func (l *learned) old() bool { return time.Since(l.learnedAt) > learnedAge }
 
-// batch returns the largest size of batches, 0 for any, and the raw size from which on
-// records go alone.
+// batch returns the largest raw size of batches, 0 for any, and the raw size from which
+// on records go alone.
 func (l *learned) batch() (batch, single int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -51,6 +52,7 @@ func (l *learned) batch() (batch, single int) {
 	}
 	if l.rejected > 0 {
 		batch = max(min(l.taken, l.rejected-1), l.rejected/2, MinMaxMessageBytes)
+		batch = int(min(float64(batch)*l.ratio, math.MaxInt32))
 	}
 	return batch, single
 }
@@ -70,16 +72,18 @@ func (l *learned) acked(bytes, raw int) {
 
 // tooLarge enters a batch that was rejected for its size. If the request had other
 // batches, a gateway may have rejected all of them for one.
-func (l *learned) tooLarge(bytes int, alone bool) {
+func (l *learned) tooLarge(bytes, raw int, alone bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !alone && bytes <= l.taken {
 		return
 	}
 	if l.rejected == 0 || bytes < l.rejected || l.old() {
-		l.rejected = bytes
+		l.rejected, l.ratio = bytes, max(1, float64(raw)/float64(max(1, bytes)))
 	}
-	l.taken = min(l.taken, bytes-1)
+	if bytes <= l.taken {
+		l.taken = 0 // the limit is a lower one now, and may be much lower
+	}
 	l.learnedAt = time.Now()
 }
 

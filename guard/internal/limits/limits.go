@@ -203,13 +203,13 @@ func (l *Limits) Acked(topic string, leader int32, sent, raw int) {
 }
 
 // Rejected learns from a batch that was rejected for its size, unless the reported
-// limit explains that. alone is set if its request had no other batch: otherwise a
-// gateway may have rejected all batches for one.
-func (l *Limits) Rejected(topic string, leader int32, sent int, alone bool) {
+// limit explains that. It was compressed from raw bytes to sent ones. alone is set if its
+// request had no other batch: otherwise a gateway may have rejected all batches for one.
+func (l *Limits) Rejected(topic string, leader int32, sent, raw int, alone bool) {
 	if limit, _ := l.Of(topic).limit(); limit > 0 && sent > limit {
 		return
 	}
-	l.learned.of(topic, leader).tooLarge(sent, alone)
+	l.learned.of(topic, leader).tooLarge(sent, raw, alone)
 }
 
 // Taken returns the size of the largest batch that a leader acked, 0 for none.

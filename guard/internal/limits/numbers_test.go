@@ -47,7 +47,7 @@ func sized(bytes, sent int) Record {
 func TestALearnedSizeIsKeptForAMinute(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T) {
 		l := newLimits(Own{Codec: "gzip"})
-		l.Rejected("t", 1, 10_000, true)
+		l.Rejected("t", 1, 10_000, 10_000, true)
 		l.RejectedAlone(sized(9_000, 9_000), 1, Rejection{Sent: 9_000, Started: time.Now()})
 		time.Sleep(learnedAge)
 		batch, single := l.MaxBatch("t", 1)
@@ -67,7 +67,7 @@ func TestANewSizeReplacesAnOldOne(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T) {
 		for _, old := range []bool{false, true} {
 			l := newLimits(Own{Codec: "gzip"})
-			l.Rejected("t", 1, 10_000, true)
+			l.Rejected("t", 1, 10_000, 10_000, true)
 			require.True(t, l.RejectedAlone(sized(9_000, 0), 1, Rejection{Started: time.Now()}))
 			time.Sleep(learnedAge)
 			want := []int{5_000, 9_000}
@@ -80,7 +80,7 @@ func TestANewSizeReplacesAnOldOne(t *testing.T) {
 			if old {
 				k.learnedAt = k.learnedAt.Add(-learnedAge - 1)
 			}
-			k.tooLarge(20_000, true)
+			k.tooLarge(20_000, 20_000, true)
 			batch, single := l.MaxBatch("t", 1)
 			require.Equal(t, want, []int{batch, single}, "old: %v", old)
 		}
@@ -92,26 +92,40 @@ func TestTheSizeThatIsLearned(t *testing.T) {
 		k := &learned{}
 		size := func() int { batch, _ := k.batch(); return batch }
 		require.Zero(t, size())
-		k.tooLarge(10_000, true)
+		k.tooLarge(10_000, 10_000, true)
 		require.Equal(t, 5_000, size(), "half of what was rejected, as nothing was taken")
 		k.acked(7_000, 0)
 		require.Equal(t, 7_000, size(), "what was taken")
-		k.tooLarge(7_000, false)
+		k.tooLarge(7_000, 7_000, false)
 		require.Equal(t, 7_000, size(), "a gateway may have rejected it for another batch")
-		k.tooLarge(7_001, false)
+		k.tooLarge(7_001, 7_001, false)
 		require.Equal(t, 7_000, size())
-		k.tooLarge(7_000, true)
-		require.Equal(t, 6_999, size(), "one byte less than what was rejected")
-		k.tooLarge(6_999, true)
-		require.Equal(t, 6_998, size())
-		k.tooLarge(8_000, true)
-		require.Equal(t, 6_998, size(), "a larger one is no news")
+		k.tooLarge(7_000, 7_000, true)
+		require.Equal(t, 3_500, size(), "the limit is lower than what was taken, and may be much lower")
+		k.tooLarge(6_998, 6_998, true)
+		require.Equal(t, 3_499, size())
+		k.tooLarge(8_000, 8_000, true)
+		require.Equal(t, 3_499, size(), "a larger one is no news")
 		k.acked(6_999, 0)
 		require.Zero(t, size(), "it takes what it rejected")
-		k.tooLarge(600, true)
-		require.Equal(t, 599, size())
-		k.tooLarge(400, true)
+		k.tooLarge(1100, 1100, true)
+		require.Equal(t, 550, size())
+		k.tooLarge(400, 400, true)
 		require.Equal(t, MinMaxMessageBytes, size())
+	})
+}
+
+// The limit is of batches as sent. They are made by their raw size.
+func TestASizeIsLearnedOfACompressedBatch(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T) {
+		k := &learned{}
+		size := func() int { batch, _ := k.batch(); return batch }
+		k.tooLarge(10_000, 80_000, true)
+		require.Equal(t, 40_000, size(), "half of the batch that was rejected")
+		k.acked(7_500, 0)
+		require.Equal(t, 60_000, size())
+		k.tooLarge(6_000, 5_900, true) // compression made it larger
+		require.Equal(t, 3_000, size())
 	})
 }
 
@@ -432,13 +446,13 @@ func TestARejectionThatIsExplainedTeachesNothing(t *testing.T) {
 		rules := known()
 		rules.MaxMessageBytes = 1000
 		l := newLimits(Own{}, rules)
-		l.Rejected("t", 1, 1001, true)
+		l.Rejected("t", 1, 1001, 1001, true)
 		batch, _ := l.MaxBatch("t", 1)
 		require.Equal(t, 1000, batch)
 		require.Zero(t, l.Taken("t", 1))
 		l.Acked("t", 1, 700, 0)
 		require.Equal(t, 700, l.Taken("t", 1))
-		l.Rejected("t", 1, 1000, true)
+		l.Rejected("t", 1, 1000, 1000, true)
 		batch, _ = l.MaxBatch("t", 1)
 		require.Equal(t, 700, batch)
 	})
