@@ -129,6 +129,7 @@ func (w *scenario) checkRecord(x *written, i int, log map[string][]*kgo.Record) 
 func (w *scenario) checkRequests() (kind, broken string) {
 	limit := w.leastLimit()
 	bound := 0.0
+	falsely := slices.ContainsFunc(w.plan.Faults, func(f fault) bool { return f.Do == "refuse" && f.Key == "" })
 	for _, x := range w.written {
 		type place struct {
 			topic     string
@@ -143,7 +144,7 @@ func (w *scenario) checkRequests() (kind, broken string) {
 		bound += float64(len(places) + 4*bytes/limit)
 		n := 0
 		for i := range x.records {
-			if may, _ := w.bad(x, i); may || w.rejectsAllTimes() {
+			if may, _ := w.bad(x, i); may || falsely || w.rejectsAllTimes() {
 				n++
 			}
 		}
