@@ -208,14 +208,16 @@ func (w *scenario) watch(done <-chan struct{}) (kind, broken string) {
 			return "churn", fmt.Sprintf("%d goroutines are at work", n)
 		}
 		w.mu.Lock()
+		most := w.plan.calm() + w.longest() + patience
+		stuck := slices.ContainsFunc(w.written, func(x *written) bool { return x.verdicts == nil && time.Since(x.begin) > most })
 		closed, writing := w.closed, slices.ContainsFunc(w.written, func(x *written) bool { return x.verdicts == nil && time.Since(x.begin) > 15*time.Second })
 		w.mu.Unlock()
 		switch {
 		case writing && !closed.IsZero() && time.Since(closed) > 15*time.Second:
 			return "close", fmt.Sprintf("a write has not returned %s after Close", time.Since(closed))
-		case time.Since(w.begin) > w.plan.calm()+w.longest()+patience:
+		case stuck:
 			w.close()
-			return "hang", fmt.Sprintf("a write has not returned after %s", time.Since(w.begin))
+			return "hang", fmt.Sprintf("a write has not returned after %s", most)
 		}
 		if kind, broken := w.overdue(); broken != "" {
 			return kind, broken
