@@ -314,15 +314,9 @@ func (r *reader) found(output, fields object, path []string, routing Routing) {
 			other.Routed = other.Routed && o.Routed
 			other.Deletes = other.Deletes || o.Deletes
 			other.Fallback = other.Fallback || o.Fallback
-			if other.Loses == "" {
-				other.Loses = o.Loses
-			}
-			if other.Forgets == "" {
-				other.Forgets = o.Forgets
-			}
-			if other.Unread == "" {
-				other.Unread = o.Unread
-			}
+			other.Loses = cmp.Or(other.Loses, o.Loses)
+			other.Forgets = cmp.Or(other.Forgets, o.Forgets)
+			other.Unread = cmp.Or(other.Unread, o.Unread)
 			return
 		}
 	}

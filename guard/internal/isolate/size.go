@@ -4,7 +4,6 @@ import (
 	"context"
 	"regexp"
 	"slices"
-	"sort"
 	"strconv"
 	"time"
 
@@ -38,8 +37,8 @@ func (b *batch) bySize(open []*producer.Record) {
 	}
 	slices.Sort(sizes)
 	from := int(gap(sizes))
-	large := len(sizes) - sort.Search(len(sizes), func(n int) bool { return int(sizes[n]) >= from })
-	if large <= mostLarge && from > b.Limits.Taken(b.Topic, b.Leader) && from > producer.RawSize(open)/len(open) {
+	smaller, _ := slices.BinarySearch(sizes, int32(from))
+	if len(sizes)-smaller <= mostLarge && from > b.Limits.Taken(b.Topic, b.Leader) && from > producer.RawSize(open)/len(open) {
 		for _, r := range open {
 			r.Single = r.Single || int(r.Size) >= from
 		}
