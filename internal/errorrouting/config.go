@@ -69,7 +69,7 @@ func keepsPositions(processor any) (name string, keeps bool) {
 // splits names the first processor in a part of the config that may split a batch into
 // several. It is empty if there is none.
 func (r *reader) splits(config any, of string) string {
-	at := r.find(config, of, func(name string, _ any) bool {
+	at := r.find(config, of, func(_, name string, _ any) bool {
 		return name == "split" || name == "group_by" || name == "group_by_value"
 	})
 	if at == "" {
@@ -138,7 +138,7 @@ func (r *reader) stalls(config any, path string) string {
 func Forgets(child any, path string) string { return (&reader{}).forgets(child, path) }
 
 func (r *reader) forgets(config any, path string) string {
-	return r.find(config, path, func(name string, body any) bool {
+	return r.find(config, path, func(_, name string, body any) bool {
 		// A cache with the operator add fails if it has the key. The processor
 		// after it then drops the message.
 		return name == "dedupe" || name == "cache" && text(asObject(body)["operator"]) == "add"
@@ -147,7 +147,7 @@ func (r *reader) forgets(config any, path string) string {
 
 // find returns the path of the first processor of a kind in a part of the config, and in the
 // resources that it uses. It is empty if there is none.
-func (r *reader) find(config any, path string, is func(name string, body any) bool) string {
+func (r *reader) find(config any, path string, is func(at, name string, body any) bool) string {
 	for i, v := range asList(config) {
 		if at := r.find(v, path+"."+strconv.Itoa(i), is); at != "" {
 			return at
@@ -156,7 +156,7 @@ func (r *reader) find(config any, path string, is func(name string, body any) bo
 	o := asObject(config)
 	for _, key := range sortedKeys(o) {
 		at := path + "." + key
-		if is(key, o[key]) {
+		if is(at, key, o[key]) {
 			return at
 		}
 		if label, ok := o[key].(string); ok && key == "resource" && r.processors[label] != nil {
@@ -175,12 +175,19 @@ func (r *reader) find(config any, path string, is func(name string, body any) bo
 	return ""
 }
 
-// unread returns the path of the first resource in a part of the config that the
-// config does not have. It is empty if there is none.
+// unread returns the path of the first input or processor in a part of the config that
+// is a resource which the config does not have. It is empty if there is none. The
+// resource of a cache or rate_limit processor is a field of it, and drops no messages.
 func (r *reader) unread(config any, path string) string {
-	return r.find(config, path, func(name string, body any) bool {
+	return r.find(config, path, func(at, name string, body any) bool {
 		label, is := body.(string)
-		return is && name == "resource" && r.processors[label] == nil && r.inputs[label] == nil && r.resources[label] == nil
+		if !is || name != "resource" || r.processors[label] != nil || r.inputs[label] != nil || r.resources[label] != nil {
+			return false
+		}
+		in := strings.Split(strings.TrimSuffix(at, ".resource"), ".")
+		last := in[len(in)-1]
+		_, err := strconv.Atoi(last) // of a list of components
+		return err == nil || last == "input" || len(in) == 2 && in[0] == "processor_resources"
 	})
 }
 
