@@ -23,15 +23,6 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/internal/onkafka"
 )
 
-// theProgram builds kafka-guarded.
-func theProgram(t *testing.T) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "kafka-guarded")
-	out, err := exec.Command("go", "build", "-o", path, "../..").CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	return path
-}
-
 // values returns how often each value is in a topic, and the value at each
 // partition/offset.
 func values(c *kafkatest.Cluster, topic string) (times map[string]int, at map[string]string) {
@@ -64,7 +55,7 @@ func TestTheGatewayOfTheProgramOnASecuredCluster(t *testing.T) {
         tls: { enabled: true, root_cas_file: `+onkafka.PemFile(t, c.Certs().CA)+` }
         sasl: [ { mechanism: SCRAM-SHA-512, username: "${KAFKA_USER}", password: "${KAFKA_PASSWORD}" } ]`, 1)), 0o600))
 	require.NoError(t, os.WriteFile(credentials, []byte("KAFKA_USER="+onkafka.Alice+"\nKAFKA_PASSWORD="+onkafka.AlicePassword+"\n"), 0o600))
-	g := gatewaytest.Run(t, theProgram(t), []string{"--env-file", credentials, "--set", "logger.level=TRACE", own},
+	g := gatewaytest.Run(t, onkafka.Program(t), []string{"--env-file", credentials, "--set", "logger.level=TRACE", own},
 		"KAFKA_BROKERS="+strings.Join(c.Brokers(), ","), "HTTP_TIMEOUT=4m", "GIVE_UP_AFTER=3m",
 		"ALLOWED_TOPICS=orders|denied|_schemas", "MAX_RECORDS=100", "MAX_RECORD_BYTES=200000")
 	ways := map[string]*gatewaytest.Gateway{"direct": g}
@@ -140,7 +131,7 @@ func TestTheGatewayOfTheProgramWhileKafkaIsAway(t *testing.T) {
 	const clients = 8
 	c := kafkatest.Start(t, kafkatest.Options{})
 	c.CreateTopic("orders", 3, 1, nil)
-	g := gatewaytest.Run(t, theProgram(t), []string{"../../config/http_gateway.yaml"},
+	g := gatewaytest.Run(t, onkafka.Program(t), []string{"../../config/http_gateway.yaml"},
 		"KAFKA_BROKERS="+strings.Join(c.Brokers(), ","), "HTTP_TIMEOUT=4m", "GIVE_UP_AFTER=2s")
 	var mu sync.Mutex
 	taken, not, perhaps, wrong := map[string]string{}, map[string]bool{}, map[string]bool{}, []string{}

@@ -13,11 +13,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -25,6 +22,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
+	"github.com/kafka-guarded/kafka-guarded/internal/onkafka"
 )
 
 var (
@@ -32,41 +30,12 @@ var (
 	connect = flag.String("connect", "", "the path of kafka-guarded-connect, to compare redrive with its stream")
 )
 
-var program string
-
-func TestMain(m *testing.M) {
-	dir, err := os.MkdirTemp("", "dead-letters")
-	if err != nil {
-		panic(err)
-	}
-	program = filepath.Join(dir, "kafka-guarded")
-	code := m.Run()
-	kafkatest.StopAll()
-	_ = os.RemoveAll(dir)
-	os.Exit(code)
-}
-
-var build = sync.OnceValue(func() error {
-	out, err := exec.Command("go", "build", "-o", program, "../..").CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("building the program: %w\n%s", err, out)
-	}
-	return nil
-})
-
-func cluster(t *testing.T) *kafkatest.Cluster {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("it starts real Kafka nodes: run it without -short")
-	}
-	c := kafkatest.Shared(t, kafkatest.Options{})
-	require.NoError(t, build())
-	return c
-}
+func TestMain(m *testing.M) { kafkatest.Main(m) }
 
 // command returns the program with a subcommand of dead-letters, ready to run.
-func command(c *kafkatest.Cluster, sub string, args ...string) *exec.Cmd {
-	return exec.Command(program, append([]string{"dead-letters", sub, "--brokers", strings.Join(c.Brokers(), ",")}, args...)...)
+func command(t *testing.T, c *kafkatest.Cluster, sub string, args ...string) *exec.Cmd {
+	t.Helper()
+	return exec.Command(onkafka.Program(t), append([]string{"dead-letters", sub, "--brokers", strings.Join(c.Brokers(), ",")}, args...)...)
 }
 
 // run runs a command, and returns its output.

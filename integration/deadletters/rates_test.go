@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
+	"github.com/kafka-guarded/kafka-guarded/internal/onkafka"
 )
 
 // pass reads the account of the first pass from the mark of a topic.
@@ -51,21 +52,21 @@ func used(t *testing.T, cmd *exec.Cmd) (time.Duration, int64) {
 // The memory of a summary is bounded. Its rate is logged, beside that of kcat if that
 // is on the PATH.
 func TestRates(t *testing.T) {
-	c := cluster(t)
+	c := onkafka.OneNode(t)
 	n := *letters
 	c.CreateTopic("rates", 3, 1, nil)
 	c.CreateTopic("rates-dead", 3, 1, nil)
 	fill(t, c, "rates-dead", "rates", n)
 	rate := func(d time.Duration) int { return int(float64(n) / d.Seconds()) }
 
-	took, rss := used(t, command(c, "summary", "rates-dead"))
+	took, rss := used(t, command(t, c, "summary", "rates-dead"))
 	t.Logf("RESULT summary of %d letters: %d a second, %d MB", n, rate(took), rss>>20)
 	require.Less(t, rss, int64(200<<20), "the memory of a summary")
 	if kcat, err := exec.LookPath("kcat"); err == nil {
 		took, rss := used(t, exec.Command(kcat, "-C", "-e", "-q", "-t", "rates-dead", "-b", c.Brokers()[0]))
 		t.Logf("RESULT kcat -C to /dev/null: %d a second, %d MB", rate(took), rss>>20)
 	}
-	took, rss = used(t, command(c, "redrive", "rates-dead"))
+	took, rss = used(t, command(t, c, "redrive", "rates-dead"))
 	t.Logf("RESULT redrive of %d letters: %d a second, %d MB", n, rate(took), rss>>20)
 	require.Equal(t, n, length(t, c, "rates"))
 	if *connect == "" {

@@ -17,13 +17,15 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/onkafka"
 )
 
 // Killed ten times, redrive loses nothing. After each kill it sends again at most the
 // batch in flight, and counts it.
 func TestRedriveLosesNothingWhenKilled(t *testing.T) {
 	const kills, batch = 10, 2000
-	c := cluster(t)
+	c := onkafka.OneNode(t)
 	n := max(*letters, 3*kills*batch)
 	c.CreateTopic("killed", 3, 1, nil)
 	c.CreateTopic("killed-dead", 3, 1, nil)
@@ -32,7 +34,7 @@ func TestRedriveLosesNothingWhenKilled(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, uint64(n)))
 	for range kills {
 		began := length(t, c, "killed")
-		cmd := command(c, "redrive", "killed-dead")
+		cmd := command(t, c, "redrive", "killed-dead")
 		cmd.Stdout, cmd.Stderr = io.Discard, io.Discard
 		require.NoError(t, cmd.Start())
 		// The kill hits the first batch, the second one, or the time between.
@@ -44,7 +46,7 @@ func TestRedriveLosesNothingWhenKilled(t *testing.T) {
 		require.NoError(t, cmd.Process.Kill())
 		_ = cmd.Wait()
 	}
-	out, code := run(t, command(c, "redrive", "killed-dead"))
+	out, code := run(t, command(t, c, "redrive", "killed-dead"))
 	require.Zero(t, code)
 	require.Contains(t, out, "the account balances")
 
@@ -70,12 +72,12 @@ func TestRedriveLosesNothingWhenKilled(t *testing.T) {
 // An interrupt ends redrive in order: nothing is written twice.
 func TestRedriveWritesNothingTwiceWhenInterrupted(t *testing.T) {
 	const batch = 2000
-	c := cluster(t)
+	c := onkafka.OneNode(t)
 	n := 10 * batch
 	c.CreateTopic("interrupted", 3, 1, nil)
 	c.CreateTopic("interrupted-dead", 3, 1, nil)
 	fill(t, c, "interrupted-dead", "interrupted", n)
-	cmd := command(c, "redrive", "interrupted-dead")
+	cmd := command(t, c, "redrive", "interrupted-dead")
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, io.Discard
 	require.NoError(t, cmd.Start())
@@ -88,7 +90,7 @@ func TestRedriveWritesNothingTwiceWhenInterrupted(t *testing.T) {
 	t.Log(out.String())
 	require.Contains(t, out.String(), "the account balances")
 	first := said(t, out.String(), "delivered")
-	rest, code := run(t, command(c, "redrive", "interrupted-dead"))
+	rest, code := run(t, command(t, c, "redrive", "interrupted-dead"))
 	require.Zero(t, code)
 	require.Equal(t, n, first+said(t, rest, "delivered"))
 	require.Equal(t, n, length(t, c, "interrupted"))
@@ -97,7 +99,7 @@ func TestRedriveWritesNothingTwiceWhenInterrupted(t *testing.T) {
 // A redriven record is byte for byte the original, whether its letter came from a topic
 // or from a file.
 func TestLettersAreByteEqualAfterRedrive(t *testing.T) {
-	c := cluster(t)
+	c := onkafka.OneNode(t)
 	large := map[string]string{"max.message.bytes": "31457280"}
 	random := rand.NewChaCha8([32]byte{1})
 	binary := make([]byte, 20<<20) // random, so that it does not compress
@@ -130,10 +132,10 @@ func TestLettersAreByteEqualAfterRedrive(t *testing.T) {
 			from := dead
 			if of == "file" {
 				from = t.TempDir() + "/letters.jsonl"
-				shell := exec.Command("sh", "-c", `"$0" dead-letters show --json --limit 0 --brokers "$1" "$2" > "$3"`, program, strings.Join(c.Brokers(), ","), dead, from)
+				shell := exec.Command("sh", "-c", `"$0" dead-letters show --json --limit 0 --brokers "$1" "$2" > "$3"`, onkafka.Program(t), strings.Join(c.Brokers(), ","), dead, from)
 				require.NoError(t, shell.Run())
 			}
-			out, code := run(t, command(c, "redrive", from))
+			out, code := run(t, command(t, c, "redrive", from))
 			require.Zero(t, code)
 			require.Contains(t, out, "the account balances")
 			got := c.ReadAll(topic)
@@ -158,7 +160,7 @@ func TestLettersAreByteEqualAfterRedrive(t *testing.T) {
 // A dead letter of a null value may have an empty value: the topic of letters is
 // written without the mapping tombstone. Redrive writes the null value nevertheless.
 func TestTheLetterOfATombstoneIsADeleteAgain(t *testing.T) {
-	c := cluster(t)
+	c := onkafka.OneNode(t)
 	const topic, dead, n = "deletes", "deletes-dead", 200
 	c.CreateTopic(topic, 1, 1, map[string]string{"message.timestamp.before.max.ms": "3600000"})
 	c.CreateTopic(dead, 1, 1, nil)
@@ -191,7 +193,7 @@ output:
         key: ${! @kafka_guarded_key }
         metadata: { include_patterns: [ .* ] }
 `, n, c.Brokers()[0], topic, dead), 0o600))
-	_, code := run(t, exec.Command(program, "run", config))
+	_, code := run(t, exec.Command(onkafka.Program(t), "run", config))
 	require.Zero(t, code)
 	letters := c.ReadAll(dead)
 	require.Len(t, letters, n/10)
@@ -199,7 +201,7 @@ output:
 		require.NotNil(t, l.Value)
 	}
 	c.SetTopicConfig(topic, "message.timestamp.before.max.ms", "9223372036854775807")
-	out, code := run(t, command(c, "redrive", dead))
+	out, code := run(t, command(t, c, "redrive", dead))
 	require.Zero(t, code)
 	require.Contains(t, out, "the account balances")
 	seen := map[string]bool{}

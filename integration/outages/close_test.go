@@ -44,6 +44,7 @@ func within(t *testing.T, done <-chan []guard.Verdict) []guard.Verdict {
 
 // The broker never answers. Close ends the write, and its records are in doubt.
 func TestCloseEndsAWriteWithoutAnAnswer(t *testing.T) {
+	t.Parallel()
 	c, relay := onkafka.Relayed(t, kafkatest.Options{})
 	c.CreateTopic("silent", 1, 1, nil)
 	g := onkafka.NewGuard(t, c, guard.Config{Retry: patient})
@@ -68,6 +69,7 @@ func TestCloseEndsAWriteWithoutAnAnswer(t *testing.T) {
 
 // Records that wait for a topic which never existed are not written, and not in doubt.
 func TestThereIsNoDoubtAboutWhatWaitsForATopic(t *testing.T) {
+	t.Parallel()
 	c := onkafka.OneNode(t)
 	waits := make(chan guard.Waiting, 100)
 	g := onkafka.NewGuard(t, c, guard.Config{Retry: patient, Observer: waitings{waits: waits}})

@@ -17,6 +17,7 @@ import (
 // The dead-letter output is down for a minute. Meanwhile a leader is killed and
 // restarted. No delivered message is sent again for that.
 func TestDeadLettersWaitForAnOutputThatIsDown(t *testing.T) {
+	t.Parallel()
 	c, _ := onkafka.ThreeNodes(t)
 	c.CreateTopic("letters-wait", 3, 3, map[string]string{"min.insync.replicas": "2", "max.message.bytes": "20000"})
 	c.WaitInSync()
@@ -41,6 +42,7 @@ func TestDeadLettersWaitForAnOutputThatIsDown(t *testing.T) {
 
 // Messages that wait for a missing right are not dead-lettered.
 func TestNothingIsDeadLetteredForALostRight(t *testing.T) {
+	t.Parallel()
 	c := onkafka.Secured(t)
 	c.CreateTopic("rights-lost", 2, 1, map[string]string{"max.message.bytes": "20000"})
 	onkafka.MayWrite(c, onkafka.Alice, "rights-lost")
@@ -59,6 +61,7 @@ func TestNothingIsDeadLetteredForALostRight(t *testing.T) {
 // The dead letters go to another topic of the same cluster, by another kafka_guarded
 // output.
 func TestDeadLettersGoToATopic(t *testing.T) {
+	t.Parallel()
 	c := onkafka.OneNode(t)
 	c.CreateTopic("orders", 3, 1, map[string]string{"max.message.bytes": "20000"})
 	c.CreateTopic("letters", 1, 1, nil)

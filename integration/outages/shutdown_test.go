@@ -41,21 +41,14 @@ type served struct {
 	acked, nacked []string // IDs of messages
 }
 
-// serve builds the binary and starts it.
+// serve starts the binary.
 func serve(t *testing.T, f onkafka.Fields) *served {
 	t.Helper()
-	dir := t.TempDir()
-	binary := filepath.Join(dir, "kafka-guarded")
-	build := exec.Command("go", "build", "-o", binary, ".")
-	build.Dir = "../.." // the module
-	out, err := build.CombinedOutput()
-	require.NoError(t, err, "%s", out)
-
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	address := l.Addr().String()
 	l.Close()
-	config := filepath.Join(dir, "config.yaml")
+	config := filepath.Join(t.TempDir(), "config.yaml")
 	require.NoError(t, os.WriteFile(config, []byte(onkafka.InYAML(t, onkafka.Fields{
 		"http":             onkafka.Fields{"enabled": false},
 		"input":            onkafka.Fields{"http_server": onkafka.Fields{"address": address, "path": "/post", "timeout": "60s"}},
@@ -64,7 +57,7 @@ func serve(t *testing.T, f onkafka.Fields) *served {
 	})), 0o600))
 
 	s := &served{t: t, url: "http://" + address + "/post", log: &streamtest.Log{}, ended: make(chan error, 1)}
-	s.command = exec.Command(binary, "run", config)
+	s.command = exec.Command(onkafka.Program(t), "run", config)
 	s.command.Stdout, s.command.Stderr = s.log, s.log
 	require.NoError(t, s.command.Start())
 	go func() { s.ended <- s.command.Wait() }()
@@ -171,6 +164,7 @@ func numbered(prefix string, n int) []string {
 }
 
 func TestTerminationUnderLoadKeepsWhatIsAcknowledged(t *testing.T) {
+	t.Parallel()
 	c := onkafka.OneNode(t)
 	c.CreateTopic("terminated", 3, 1, nil)
 	s := serve(t, onkafka.Fields{"seed_brokers": c.Brokers(), "topic": "terminated"})
@@ -190,6 +184,7 @@ func TestTerminationUnderLoadKeepsWhatIsAcknowledged(t *testing.T) {
 // The node appends, and its answer never comes. The binary must end within
 // shutdown_timeout, and must not acknowledge.
 func TestTerminationInTheMiddleOfABatchDoesNotAcknowledgeIt(t *testing.T) {
+	t.Parallel()
 	c, proxy := onkafka.ThreeNodes(t)
 	c.CreateTopic("terminated", 3, 3, nil)
 	s := serve(t, onkafka.Fields{"seed_brokers": c.Brokers(), "topic": "terminated", "partitioner": "round_robin"})

@@ -20,11 +20,12 @@ import (
 
 // If a broker rejects every batch, no record fails for good.
 func TestNoRecordFailsWhileABrokerRejectsEveryBatch(t *testing.T) {
-	c, relay := onkafka.Relayed(t, kafkatest.Options{})
+	t.Parallel()
 	for _, code := range []*kerr.Error{kerr.UnknownServerError, kerr.CorruptMessage} {
 		for _, sick := range []time.Duration{time.Second, 3 * time.Second} {
 			t.Run(fmt.Sprintf("%s for %s", code.Message, sick), func(t *testing.T) {
-				c := c.With(t)
+				t.Parallel()
+				c, relay := onkafka.Relayed(t, kafkatest.Options{})
 				topic := fmt.Sprintf("sick-%s-%s", code.Message, sick)
 				c.CreateTopic(topic, 3, 1, nil)
 				l := onkafka.NewChecker(t, t.Name())
@@ -44,6 +45,7 @@ func TestNoRecordFailsWhileABrokerRejectsEveryBatch(t *testing.T) {
 // The broker appends a batch and answers with an error. It rejects the batch when it is
 // sent again.
 func TestWhatAFailingBrokerHasAppendedIsNotSentAgain(t *testing.T) {
+	t.Parallel()
 	c, relay := onkafka.Relayed(t, kafkatest.Options{})
 	for _, code := range []*kerr.Error{
 		kerr.KafkaStorageError, kerr.NetworkException, kerr.UnknownServerError, kerr.RequestTimedOut,
@@ -90,10 +92,11 @@ func TestWhatAFailingBrokerHasAppendedIsNotSentAgain(t *testing.T) {
 
 // Guard stamps a record without a timestamp when it is sent, not when it is written.
 func TestAnOutageMakesNoRecordTooOld(t *testing.T) {
-	c, relay := onkafka.Relayed(t, kafkatest.Options{})
+	t.Parallel()
 	for _, rules := range []bool{true, false} {
 		t.Run(fmt.Sprintf("topic rules %t", rules), func(t *testing.T) {
-			c := c.With(t)
+			t.Parallel()
+			c, relay := onkafka.Relayed(t, kafkatest.Options{})
 			topic := fmt.Sprint("young-", rules)
 			c.CreateTopic(topic, 3, 1, map[string]string{"message.timestamp.before.max.ms": "2000"})
 			l := onkafka.NewChecker(t, t.Name())
@@ -112,10 +115,11 @@ func TestAnOutageMakesNoRecordTooOld(t *testing.T) {
 
 // Without a connection nothing is sent, so nothing is in doubt.
 func TestNothingIsInDoubtWithoutAConnection(t *testing.T) {
-	c, relay := onkafka.Relayed(t, kafkatest.Options{})
+	t.Parallel()
 	for _, before := range []int{0, 5} {
 		t.Run(fmt.Sprintf("after %d batches", before), func(t *testing.T) {
-			c := c.With(t)
+			t.Parallel()
+			c, relay := onkafka.Relayed(t, kafkatest.Options{})
 			topic := fmt.Sprint("unreached-", before)
 			c.CreateTopic(topic, 3, 1, nil)
 			l := onkafka.NewChecker(t, t.Name())
@@ -144,6 +148,7 @@ func TestNothingIsInDoubtWithoutAConnection(t *testing.T) {
 // The broker forgets the producer. It rejects the batch in flight, and would take the
 // one behind it.
 func TestAForgottenProducerDuplicatesNothing(t *testing.T) {
+	t.Parallel()
 	c, relay := onkafka.Relayed(t, kafkatest.Options{Properties: map[string]string{
 		"producer.id.expiration.ms":                "1000",
 		"producer.id.expiration.check.interval.ms": "200",
@@ -181,6 +186,7 @@ func TestAForgottenProducerDuplicatesNothing(t *testing.T) {
 // close, it may have read all of a request. So guard can't know whether it was
 // appended.
 func TestRequestsThatTheBrokerCutsAreMadeSmaller(t *testing.T) {
+	t.Parallel()
 	c := onkafka.Shared(t, kafkatest.Options{Properties: map[string]string{"socket.request.max.bytes": "200000"}})
 	c.CreateTopic("cut", 3, 1, nil)
 	l := onkafka.NewChecker(t, "sick/socket.request.max.bytes")
@@ -196,6 +202,7 @@ func TestRequestsThatTheBrokerCutsAreMadeSmaller(t *testing.T) {
 // Alice may only describe the topic, so the broker gives her no producer ID. To ask
 // again must not take ever more connections.
 func TestClientsAreBoundedWhileARightIsMissing(t *testing.T) {
+	t.Parallel()
 	c, relay := onkafka.Relayed(t, onkafka.SpeedOptions(kafkatest.DefaultVersion, 1))
 	c.CreateTopic("denied", 1, 1, nil)
 	c.Grant("User:"+onkafka.Alice, kadm.OpDescribe, kafkatest.TopicResource("denied"))
@@ -229,10 +236,11 @@ func TestClientsAreBoundedWhileARightIsMissing(t *testing.T) {
 // When max_elapsed_time is over, each waiting record is reported. A record that was not
 // sent until then is not sent later.
 func TestTheBudgetIsKeptWhileTheBrokerIsAway(t *testing.T) {
-	c, relay := onkafka.Relayed(t, kafkatest.Options{})
+	t.Parallel()
 	for _, before := range []int{0, 1} {
 		t.Run(fmt.Sprintf("after %d batches", before), func(t *testing.T) {
-			c := c.With(t)
+			t.Parallel()
+			c, relay := onkafka.Relayed(t, kafkatest.Options{})
 			topic := fmt.Sprint("away-", before)
 			c.CreateTopic(topic, 3, 1, nil)
 			l := onkafka.NewChecker(t, t.Name())

@@ -21,7 +21,8 @@
 // binary; Start gives a cluster to one test alone. What a test did to a shared
 // cluster (nodes killed, stopped or frozen, topics, ACLs, quotas) is undone
 // when the test ends. Tests that disturb nodes of a shared cluster must not
-// run in parallel with others that use it.
+// run in parallel with others that use it. Other tests may, if each has its own
+// topics. Main runs twelve at a time.
 //
 // # What it needs
 //

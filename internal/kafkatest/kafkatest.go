@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -32,6 +33,7 @@ type Cluster struct {
 	tb     testing.TB
 	c      *cluster
 	shared bool
+	behind string // Behind's address, empty without
 }
 
 // Start starts a cluster for this test alone and ends it with the test.
@@ -99,10 +101,19 @@ func StopAll() {
 // latest is the test that asked for a cluster last.
 var latest atomic.Value
 
+// parallel is how many parallel tests Main runs at a time. Go's default is the number
+// of processors, but tests on a cluster wait far more than they compute.
+const parallel = 12
+
 // Main is a TestMain that runs the tests and then ends all shared clusters. Under
 // -v it says once a minute which test is running.
 func Main(m *testing.M) {
 	flag.Parse() // which progress asks
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		_ = flag.Set("test.parallel", strconv.Itoa(parallel)) // the flag is there, and takes numbers
+	}
 	stop := progress.Lines(func() string {
 		name, _ := latest.Load().(string)
 		return cmp.Or(name, "the first cluster starts")
@@ -110,7 +121,19 @@ func Main(m *testing.M) {
 	code := m.Run()
 	stop()
 	StopAll()
+	for _, do := range atEnd {
+		do()
+	}
 	os.Exit(code)
+}
+
+var atEnd []func()
+
+// AtEnd makes Main call a function after the tests.
+func AtEnd(do func()) {
+	sharedMu.Lock()
+	defer sharedMu.Unlock()
+	atEnd = append(atEnd, do)
 }
 
 // prepare checks the options and skips the test if this machine, or the user's
@@ -157,14 +180,30 @@ func newCluster(tb testing.TB, c *cluster, opts Options, isShared bool) *Cluster
 // subtest.
 func (c *Cluster) With(tb testing.TB) *Cluster {
 	latest.Store(tb.Name())
-	return &Cluster{tb: tb, c: c.c, shared: c.shared}
+	of := *c
+	of.tb = tb
+	return &of
+}
+
+// Behind returns a handle of the same cluster whose clients are told the address of a
+// proxy. Only a proxy that rewrites the addresses in metadata keeps them from going
+// past it.
+func (c *Cluster) Behind(proxy string) *Cluster {
+	of := *c
+	of.behind = proxy
+	return &of
 }
 
 // Nodes returns how many nodes the cluster has; they are numbered from 1.
 func (c *Cluster) Nodes() int { return c.c.opts.Nodes }
 
 // Brokers returns the addresses of the client listeners that a client is told.
-func (c *Cluster) Brokers() []string { return c.c.seeds }
+func (c *Cluster) Brokers() []string {
+	if c.behind != "" {
+		return []string{c.behind}
+	}
+	return c.c.seeds
+}
 
 // ClientAddr returns the address that a node's client listener has, which is
 // not the one clients are told if Options.AdvertisedPorts says otherwise.

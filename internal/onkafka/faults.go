@@ -20,12 +20,16 @@ const Proxied = 1
 var (
 	proxyOnce sync.Once
 	theProxy  *proxytest.Proxy
+	inUse     sync.Mutex // held by the test that has the three nodes
 )
 
-// ThreeNodes returns a cluster of three nodes, and the proxy in front of one.
+// ThreeNodes returns a cluster of three nodes, and the proxy in front of one. One test
+// at a time has them, since it may kill nodes and silence the proxy.
 func ThreeNodes(t *testing.T) (*kafkatest.Cluster, *proxytest.Proxy) {
 	t.Helper()
 	SkipShort(t)
+	inUse.Lock()
+	t.Cleanup(inUse.Unlock)
 	proxyOnce.Do(func() {
 		var err error
 		theProxy, err = proxytest.New()

@@ -16,7 +16,8 @@ import (
 )
 
 // Relay is a network between clients and a node. It parses produce requests and their
-// answers, and may change them. The node must have no TLS.
+// answers, and may change them. Clients learn from it that the node has its address.
+// The node must have no TLS.
 type Relay struct {
 	listener net.Listener
 
@@ -27,6 +28,9 @@ type Relay struct {
 	Accepted int // connections so far
 	Most     int // connections at a time
 }
+
+// host is where a relay listens.
+const host = "127.0.0.1"
 
 // Rules are what a relay does with requests and answers. The zero value changes
 // nothing.
@@ -47,7 +51,7 @@ type Rules struct {
 
 func newRelay(t *testing.T) *Relay {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
 	require.NoError(t, err)
 	t.Cleanup(func() { l.Close() })
 	r := &Relay{listener: l, conns: map[net.Conn]struct{}{}}
@@ -55,15 +59,13 @@ func newRelay(t *testing.T) *Relay {
 	return r
 }
 
-// Relayed starts a cluster of one node that clients reach through a relay.
+// Relayed returns a cluster of one node, which the tests of a package share, and a
+// relay of the test's own. The clients of the test reach the node through the relay.
 func Relayed(t *testing.T, opts kafkatest.Options) (*kafkatest.Cluster, *Relay) {
 	t.Helper()
-	SkipShort(t)
-	r := newRelay(t)
-	opts.AdvertisedPorts = map[int]int{1: r.port()}
-	c := kafkatest.Start(t, opts)
+	c, r := Shared(t, opts), newRelay(t)
 	r.Connect(c.ClientAddr(1))
-	return c, r
+	return c.Behind(r.listener.Addr().String()), r
 }
 
 func (r *Relay) port() int { return r.listener.Addr().(*net.TCPAddr).Port }
@@ -120,7 +122,7 @@ func (r *Relay) accept() {
 			client.Close()
 			continue
 		}
-		c := &relayedConn{relay: r, client: client, node: node, open: map[uint32]produced{}}
+		c := &relayedConn{relay: r, client: client, node: node, open: map[uint32]asked{}}
 		r.Mu.Lock()
 		r.conns[client] = struct{}{}
 		r.Most = max(r.Most, len(r.conns))
@@ -139,12 +141,12 @@ type relayedConn struct {
 	client, node net.Conn
 
 	mu   sync.Mutex
-	open map[uint32]produced // unanswered ones, by correlation ID
+	open map[uint32]asked // unanswered ones, by correlation ID
 }
 
-// produced is a produce request.
-type produced struct {
-	*kmsg.ProduceRequest
+// asked is a request whose answer the relay parses.
+type asked struct {
+	kmsg.Request
 	refused int16 // the code of the answer, 0 if the node answers
 }
 
@@ -183,15 +185,27 @@ func (c *relayedConn) requests() error {
 		if err != nil {
 			return err
 		}
-		if binary.BigEndian.Uint16(p) == uint16(kmsg.Produce) {
+		switch kmsg.Key(binary.BigEndian.Uint16(p)) {
+		case kmsg.Produce:
 			if p, err = c.request(p); err != nil {
 				return err
 			}
+		case kmsg.Metadata:
+			req := kmsg.NewPtrMetadataRequest()
+			req.SetVersion(int16(binary.BigEndian.Uint16(p[2:])))
+			c.await(p, asked{Request: req})
 		}
 		if err := send(c.node, p); err != nil {
 			return err
 		}
 	}
+}
+
+// await enters a request, of which p are the bytes.
+func (c *relayedConn) await(p []byte, req asked) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.open[binary.BigEndian.Uint32(p[4:])] = req
 }
 
 // request reads a produce request, and returns the bytes for the node.
@@ -206,13 +220,11 @@ func (c *relayedConn) request(p []byte) ([]byte, error) {
 		return nil, err
 	}
 	now := c.relay.now()
-	of := produced{ProduceRequest: req}
+	of := asked{Request: req}
 	if now.Refuse != nil {
 		of.refused = now.Refuse(req)
 	}
-	c.mu.Lock()
-	c.open[binary.BigEndian.Uint32(p[4:])] = of
-	c.mu.Unlock()
+	c.await(p, of)
 	switch {
 	case of.refused != 0:
 		// A node answers in order. A request of another kind takes this one's place in
@@ -231,14 +243,14 @@ func (c *relayedConn) request(p []byte) ([]byte, error) {
 }
 
 // refusal is the answer that rejects all partitions of a request.
-func (p produced) refusal() *kmsg.ProduceResponse {
-	resp := p.ResponseKind().(*kmsg.ProduceResponse)
-	for _, t := range p.Topics {
+func refusal(req *kmsg.ProduceRequest, code int16) *kmsg.ProduceResponse {
+	resp := req.ResponseKind().(*kmsg.ProduceResponse)
+	for _, t := range req.Topics {
 		rt := kmsg.NewProduceResponseTopic()
 		rt.Topic, rt.TopicID = t.Topic, t.TopicID
 		for _, of := range t.Partitions {
 			rp := kmsg.NewProduceResponseTopicPartition()
-			rp.Partition, rp.ErrorCode = of.Partition, p.refused
+			rp.Partition, rp.ErrorCode = of.Partition, code
 			rt.Partitions = append(rt.Partitions, rp)
 		}
 		resp.Topics = append(resp.Topics, rt)
@@ -268,25 +280,33 @@ func (c *relayedConn) answers() error {
 	}
 }
 
-// answer reads the answer to a produce request, and returns the bytes for the client.
-func (c *relayedConn) answer(req produced, p []byte) ([]byte, error) {
-	resp := req.ResponseKind().(*kmsg.ProduceResponse)
+// answer reads the answer to a request, and returns the bytes for the client.
+func (c *relayedConn) answer(req asked, p []byte) ([]byte, error) {
+	resp := req.ResponseKind()
 	head := 4
 	if resp.IsFlexible() {
 		head++ // brokers send no tags
 	}
+	produced, isProduce := req.Request.(*kmsg.ProduceRequest)
 	if req.refused != 0 {
-		return req.refusal().AppendTo(append(p[:4:4], make([]byte, head-4)...)), nil
+		return refusal(produced, req.refused).AppendTo(append(p[:4:4], make([]byte, head-4)...)), nil
 	}
 	change := c.relay.now().Answer
-	if change == nil {
+	if isProduce && change == nil {
 		return p, nil
 	}
 	if err := resp.ReadFrom(p[head:]); err != nil {
 		return nil, err
 	}
-	if !change(req.ProduceRequest, resp) {
-		return nil, io.EOF
+	switch resp := resp.(type) {
+	case *kmsg.MetadataResponse:
+		for i := range resp.Brokers {
+			resp.Brokers[i].Host, resp.Brokers[i].Port = host, int32(c.relay.port())
+		}
+	case *kmsg.ProduceResponse:
+		if !change(produced, resp) {
+			return nil, io.EOF
+		}
 	}
 	return resp.AppendTo(p[:head:head]), nil
 }
