@@ -63,7 +63,9 @@ func (g *Guard) RequestLimit(ctx context.Context) (int, error) {
 			if err != nil {
 				return 0, fmt.Errorf("reading %s of broker %s: %w", property, broker.Name, err)
 			}
-			limit = min(limit, n)
+			if n > 0 { // some brokers write -1 or 0 for none
+				limit = min(limit, n)
+			}
 		}
 	}
 	if limit == math.MaxInt {

@@ -288,7 +288,10 @@ func TestTheRequestLimitIsTheLeast(t *testing.T) {
 		require.Equal(t, 100, n)
 		values["0"], values["1"] = values["1"], values["0"]
 	}
-	values["1"] = "many"
+	values["0"], values["1"] = "-1", "0"
 	_, err := g.RequestLimit(t.Context())
+	require.EqualError(t, err, "no broker reports its socket.request.max.bytes")
+	values["1"] = "many"
+	_, err = g.RequestLimit(t.Context())
 	require.ErrorContains(t, err, "reading socket.request.max.bytes of broker 1: ")
 }

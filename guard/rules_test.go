@@ -383,6 +383,19 @@ func TestConfigsOfNoTopic(t *testing.T) {
 	require.Equal(t, read, reads.Hits())
 }
 
+// A number below 1 is no limit, and hides no other one.
+func TestASegmentWithoutALimit(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.New(t)
+	c.Topic("t", 1, "max.message.bytes=3000000", "segment.bytes=-1")
+	g := newGuard(t, c, Config{})
+	rs := []*kgo.Record{record("t", "a", 2_000_000), record("t", "b", 4_000_000), record("t", "c", 100)}
+	vs := g.Write(t.Context(), rs)
+	require.Equal(t, map[int]Class{1: SizeExceeded}, classes(vs))
+	require.ErrorContains(t, vs[1].Err(), "the topic's max.message.bytes (3000000)")
+	account(t, c, rs, vs)
+}
+
 func TestARaisedLimitIsNoticedBeforeARecordFails(t *testing.T) {
 	t.Parallel()
 	c := kafkafake.New(t)

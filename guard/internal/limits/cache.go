@@ -1,6 +1,7 @@
 package limits
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -209,9 +210,10 @@ func (c *cache) readRound(r *round) {
 				c.topics.Store(topic, &kept)
 				continue
 			}
-			if now.Known = false; now.Unknown == nil {
-				now.Unknown = err
-			}
+			now.Known, now.Unknown = false, cmp.Or(now.Unknown, err)
+		}
+		if !now.Known {
+			now.Unknown = cmp.Or(now.Unknown, ErrNotTold) // the answer lacks the topic
 		}
 		now.used.Store(start.UnixNano())
 		if old != nil {

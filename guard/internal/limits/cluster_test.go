@@ -154,6 +154,47 @@ func TestWhatIsReadOfATopic(t *testing.T) {
 	})
 }
 
+// An answer may lack a topic, have an error for one of many, or tell of others.
+func TestAnAnswerOfParts(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T) {
+		a := ask(t, kafkafake.Kafka(), 1, nil)
+		topics := []string{"denied", "left out", "none", "told"}
+		for _, topic := range topics {
+			a.Topic(topic, 1)
+		}
+		a.ControlKey(int16(kmsg.DescribeConfigs), func(r kmsg.Request) (kmsg.Response, error, bool) {
+			a.KeepControl()
+			resp := r.ResponseKind().(*kmsg.DescribeConfigsResponse)
+			add := func(name string, code int16, values ...string) {
+				res := kmsg.NewDescribeConfigsResponseResource()
+				res.ResourceType, res.ResourceName, res.ErrorCode = kmsg.ConfigResourceTypeTopic, name, code
+				for _, value := range values {
+					c := kmsg.NewDescribeConfigsResponseResourceConfig()
+					c.Name, c.Value = "max.message.bytes", kmsg.StringPtr(value)
+					res.Configs = append(res.Configs, c)
+				}
+				resp.Resources = append(resp.Resources, res)
+			}
+			add("denied", kerr.TopicAuthorizationFailed.Code, "1000")
+			add("none", 0)
+			add("another", 0, "1000")
+			add("told", 0, "1000")
+			return resp, nil, true
+		})
+		a.learn(t, topics...)
+		told := map[string]string{}
+		for _, topic := range topics {
+			r := a.Of(topic)
+			if told[topic] = fmt.Sprint(r.Unknown); r.Known {
+				told[topic] += fmt.Sprint(" ", r.MaxMessageBytes)
+			}
+		}
+		require.Equal(t, map[string]string{
+			"denied": kerr.TopicAuthorizationFailed.Error(), "left out": ErrNotTold.Error(), "none": ErrNotTold.Error(), "told": "<nil> 1000",
+		}, told)
+	})
+}
+
 // Limits are read again in the background once they are older than the config says.
 func TestOldLimitsAreReadInTheBackground(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T) {

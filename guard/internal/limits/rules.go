@@ -216,21 +216,22 @@ func (r *Rules) fill(configs map[string]string) {
 	for name := range configs {
 		isRedpanda = isRedpanda || strings.HasPrefix(name, redpanda)
 	}
-	number := func(name string, otherwise int64) int64 {
-		if n, err := strconv.ParseInt(configs[name], 10, 64); err == nil {
+	// Kafka has no limits below least. Other brokers write -1 or 0 for none.
+	number := func(name string, least, otherwise int64) int64 {
+		if n, err := strconv.ParseInt(configs[name], 10, 64); err == nil && n >= least {
 			return n
 		}
 		return otherwise
 	}
-	most := number("max.message.bytes", 0)
-	if most <= 0 {
+	most := number("max.message.bytes", 1, 0)
+	if most == 0 {
 		r.Unknown = ErrNotTold
 		return
 	}
 	r.Known = true
 	r.MaxMessageBytes = int(most)
-	r.SegmentBytes = int(number("segment.bytes", math.MaxInt32))
-	r.DecompressedBytes = int(number("max.decompressed.message.bytes", math.MaxInt32))
+	r.SegmentBytes = int(number("segment.bytes", 1, math.MaxInt32))
+	r.DecompressedBytes = int(number("max.decompressed.message.bytes", 1, math.MaxInt32))
 	r.Compacted = slices.Contains(strings.Split(configs["cleanup.policy"], ","), "compact")
 	r.Compression = configs["compression.type"]
 	r.Before, r.After = math.MaxInt64, math.MaxInt64
@@ -242,11 +243,11 @@ func (r *Rules) fill(configs map[string]string) {
 	}
 	// From Kafka 3.6 to 3.9, the older config counts if the newer ones are not set.
 	// Before 3.6 there is only the older one.
-	difference := number("message.timestamp.difference.max.ms", math.MaxInt64)
-	if r.Before = number("message.timestamp.before.max.ms", math.MaxInt64); r.Before == math.MaxInt64 {
+	difference := number("message.timestamp.difference.max.ms", 0, math.MaxInt64)
+	if r.Before = number("message.timestamp.before.max.ms", 0, math.MaxInt64); r.Before == math.MaxInt64 {
 		r.Before = difference
 	}
-	if r.After = number("message.timestamp.after.max.ms", math.MaxInt64); r.After == math.MaxInt64 {
+	if r.After = number("message.timestamp.after.max.ms", 0, math.MaxInt64); r.After == math.MaxInt64 {
 		r.After = difference
 	}
 	for _, bound := range []*int64{&r.Before, &r.After} {

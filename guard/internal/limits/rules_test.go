@@ -34,6 +34,26 @@ func TestOlderBrokersTimestampBounds(t *testing.T) {
 	}
 }
 
+// Some brokers write 0 or a negative number for no limit. Taken as one, a size of -1 would
+// hide max.message.bytes, so that records over 1 MiB would fail.
+func TestANumberThatIsNoLimit(t *testing.T) {
+	t.Parallel()
+	for _, value := range []string{"-1", "0", "-9223372036854775808", "", "none", "1e9", "9223372036854775808"} {
+		r := &Rules{}
+		r.fill(map[string]string{
+			"max.message.bytes": "5000000", "segment.bytes": value, "max.decompressed.message.bytes": value, "message.timestamp.type": "CreateTime",
+		})
+		require.Equal(t, Rules{Known: true, MaxMessageBytes: 5_000_000, SegmentBytes: math.MaxInt32, DecompressedBytes: math.MaxInt32, Before: math.MaxInt64, After: math.MaxInt64}, *r, value)
+		require.Equal(t, 5_000_000, r.MaxBatchBytes(), value)
+	}
+	r := &Rules{}
+	r.fill(map[string]string{
+		"max.message.bytes": "1000", "message.timestamp.type": "CreateTime",
+		"message.timestamp.before.max.ms": "-1", "message.timestamp.after.max.ms": "0", "message.timestamp.difference.max.ms": "-1",
+	})
+	require.Equal(t, []int64{math.MaxInt64, 0}, []int64{r.Before, r.After}, "0 is a bound on times")
+}
+
 func TestRedpandasRules(t *testing.T) {
 	t.Parallel()
 	r := &Rules{}
