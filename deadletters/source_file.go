@@ -37,11 +37,21 @@ type openFile struct {
 
 func openFiles(path string) (*fileSource, error) {
 	s := &fileSource{path: path}
+	root := path
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("opening the dead letters: %w", err)
+	case info.IsDir():
+		root += string(filepath.Separator) // or WalkDir does not follow a link
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("opening the dead letters: %s is neither a file nor a folder. Write what is in a pipe to a file first", path)
+	}
 	add := func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		if hidden := strings.HasPrefix(d.Name(), ".") && p != path; hidden || strings.HasSuffix(p, sidecar) {
+		if hidden := strings.HasPrefix(d.Name(), ".") && p != root; hidden || strings.HasSuffix(p, sidecar) {
 			if d.IsDir() {
 				return fs.SkipDir
 			}
@@ -56,8 +66,8 @@ func openFiles(path string) (*fileSource, error) {
 		}
 		return nil
 	}
-	err := filepath.WalkDir(path, add)
-	if info, e := os.Stat(path); e == nil && !info.IsDir() {
+	err = filepath.WalkDir(root, add)
+	if !info.IsDir() {
 		if _, e := os.Stat(path + leftover); e == nil {
 			err = errors.Join(err, filepath.WalkDir(path+leftover, add))
 		}
