@@ -30,7 +30,7 @@ LOAD ?= 8
 busy:
 	@for run in $$(seq $(RUNS)); do echo "-- run $$run of $(RUNS)"; .ci/busy $(LOAD) .ci/test go test -count=1 ./... || exit 1; done
 
-# The core on VERSIONS of Kafka, separated by commas, one after the other: a line
+# The core on VERSIONS of Kafka, separated by commas, all at the same time: a line
 # each, and all that was counted in dist/versions.log.
 VERSIONS ?= all
 versions:

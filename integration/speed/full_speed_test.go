@@ -131,6 +131,7 @@ func atFullSpeed(t *testing.T, c *kafkatest.Cluster, messages int, rules speedRu
 // nullRecords is in Kafka's log of a produce request with null records.
 const nullRecords = "ProduceRequest.partitionSizes"
 
+// This test is not parallel, so that no other test slows its streams down.
 func TestAllIsDeliveredAtFullSpeed(t *testing.T) {
 	for _, version := range []string{kafkatest.DefaultVersion, kafkatest.Version39} {
 		for _, load := range speedLoads {
@@ -162,10 +163,13 @@ func TestAllIsDeliveredAtFullSpeed(t *testing.T) {
 // Kafka never answers a request with null records. It answers one with empty records,
 // and appends the batches of the other partitions. The two requests differ by one byte.
 func TestKafkaAnswersEmptyRecords(t *testing.T) {
+	t.Parallel()
 	for _, version := range []string{kafkatest.DefaultVersion, kafkatest.Version39} {
 		t.Run(version, func(t *testing.T) {
-			c, relay := onkafka.Relayed(t, kafkatest.Options{Version: version})
+			t.Parallel()
+			c, relay := onkafka.Relayed(t, onkafka.SpeedOptions(version, 1))
 			c.CreateTopic("empty", 2, 1, nil)
+			onkafka.MayWrite(c, onkafka.Alice, "empty")
 			relay.Follow(onkafka.Rules{Request: func(req *kmsg.ProduceRequest) bool {
 				for i := range req.Topics[0].Partitions {
 					if p := &req.Topics[0].Partitions[i]; p.Partition == 0 {
@@ -174,7 +178,7 @@ func TestKafkaAnswersEmptyRecords(t *testing.T) {
 				}
 				return true
 			}})
-			client, err := kgo.NewClient(append(c.ClientOpts(""), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(time.Second))...)
+			client, err := kgo.NewClient(append(c.ClientOpts(onkafka.Alice), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(time.Second))...)
 			require.NoError(t, err)
 			defer client.Close()
 			results := client.ProduceSync(t.Context(), &kgo.Record{Topic: "empty"}, &kgo.Record{Topic: "empty", Partition: 1})
@@ -189,6 +193,7 @@ func TestKafkaAnswersEmptyRecords(t *testing.T) {
 }
 
 func TestAllIsDeliveredAtFullSpeedWhileALeaderIsKilled(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		rules speedRules
 		load  speedLoad

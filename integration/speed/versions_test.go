@@ -53,12 +53,14 @@ type coreCluster struct {
 
 func TestCoreOnVersions(t *testing.T) {
 	onkafka.SkipShort(t)
+	t.Parallel()
 	versions := strings.Split(*coreVersions, ",")
 	if *coreVersions == "all" {
 		versions = kafkatest.Versions
 	}
 	for _, version := range versions {
 		t.Run(version, func(t *testing.T) {
+			t.Parallel()
 			began, passed := time.Now(), 0
 			cluster := kafkatest.Start(t, onkafka.SpeedOptions(version, 1))
 			if kafkatest.Older(version, "2.8.0") { // from then on WRITE implies it

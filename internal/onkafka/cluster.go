@@ -64,10 +64,12 @@ func SpeedOptions(version string, nodes int) kafkatest.Options {
 	}
 }
 
-// NewGuard returns a guard of the cluster. It is closed after the test.
+// NewGuard returns a guard of the cluster. It is closed after the test. Unless the
+// options say otherwise, its requests don't time out on a busy machine: a record whose
+// request timed out is in doubt, which most tests don't allow.
 func NewGuard(t *testing.T, c *kafkatest.Cluster, config guard.Config, opts ...kgo.Opt) *guard.Guard {
 	t.Helper()
-	g, err := guard.New(config, append([]kgo.Opt{kgo.SeedBrokers(c.Brokers()...)}, opts...)...)
+	g, err := guard.New(config, append([]kgo.Opt{kgo.SeedBrokers(c.Brokers()...), kgo.RequestTimeoutOverhead(Patience)}, opts...)...)
 	require.NoError(t, err)
 	t.Cleanup(g.Close)
 	return g
