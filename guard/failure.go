@@ -71,21 +71,19 @@ func printable(text string) string {
 	if len(text) > maxFailureText {
 		text = text[:maxFailureText-len(" ...")] + " ..."
 	}
-	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }) {
-		text = strings.Map(func(r rune) rune {
-			if r == utf8.RuneError || !unicode.IsPrint(r) {
-				return '?'
-			}
-			return r
-		}, text)
-	}
-	return text
+	return strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text)
 }
 
 // Unwrap returns the cause.
 func (f *Failure) Unwrap() error { return f.Cause }
 
-// failureOf returns the failure of a record that fails for a reason.
+// failureOf returns the failure of a record that fails for a reason, without the topic and
+// partition.
 func failureOf(r *code.Reason) *Failure {
-	return &Failure{Class: Class(r.Class), Partition: -1, Bytes: r.Bytes, Limit: r.Limit, LimitName: r.LimitName, Problem: r.Problem, Cause: r.Cause}
+	return &Failure{Class: Class(r.Class), Bytes: r.Bytes, Limit: r.Limit, LimitName: r.LimitName, Problem: r.Problem, Cause: r.Cause}
 }

@@ -58,7 +58,7 @@ func (g *Guard) toCheck(r *producer.Record) limits.Record {
 }
 
 // choose divides slots into those to send now and the rest. It chooses as many as may
-// fit into the buffer. For each limit that is not confirmed it chooses one of the
+// fit into the buffer. Each of them alone fits: checkLimits fails larger ones. For each limit that is not confirmed it chooses one of the
 // records that the limit rejects. The others, and later records with their keys, wait
 // for the answer to that one.
 func (w *write) choose(open []*slot) (now, rest []*slot, bytes int64, probe <-chan struct{}) {
@@ -72,7 +72,7 @@ func (w *write) choose(open []*slot) (now, rest []*slot, bytes int64, probe <-ch
 	n := 0
 	for ; n < len(open) && open[n].isolation.Limit == nil; n++ { // the usual case
 		more := size(open[n])
-		if n > 0 && !g.room.fits(n+1, bytes+more) {
+		if !g.room.fits(n+1, bytes+more) {
 			return open[:n], open[n:], bytes, nil
 		}
 		bytes += more
@@ -86,7 +86,7 @@ func (w *write) choose(open []*slot) (now, rest []*slot, bytes int64, probe <-ch
 	waiting := map[string]struct{}{} // topics and keys
 	for i, s := range open[n:] {
 		r, more := s.record(), size(s)
-		if len(now) > 0 && !g.room.fits(len(now)+1, bytes+more) {
+		if !g.room.fits(len(now)+1, bytes+more) {
 			return now, append(rest, open[n+i:]...), bytes, probe
 		}
 		_, waits := waiting[isolate.Key(r)]
@@ -112,11 +112,9 @@ const probeWait = time.Second
 // waitForProbe waits until the record of another write is answered, but at most
 // probeWait.
 func (w *write) waitForProbe(probe <-chan struct{}) {
-	timer := time.NewTimer(probeWait)
-	defer timer.Stop()
 	select {
 	case <-probe:
-	case <-timer.C:
+	case <-time.After(probeWait):
 		w.hasty = true
 	case <-w.ctx.Done():
 		w.hasty = true

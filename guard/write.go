@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -46,7 +47,7 @@ func (g *Guard) begin(ctx context.Context, records []*kgo.Record) *write {
 	if len(records) > cap(w.slots) {
 		w.slots = make([]slot, len(records))
 		w.all = make([]*slot, len(records))
-		w.sending = make([]*producer.Record, 0, len(records))
+		w.sending = make([]*producer.Record, len(records))
 		for i := range w.slots {
 			s := &w.slots[i]
 			s.write, s.index, s.Owner, s.Write = w, int32(i), s, w.sent
@@ -207,7 +208,7 @@ func (w *write) deliver(open []*slot) (rest []*slot) {
 	}
 	if special {
 		others, behind := isolate.Split(sending)
-		sending = append(append(sending[:0:0], others...), behind...)
+		sending = slices.Concat(others, behind)
 	}
 	w.sent.Expect(len(now))
 	g.producer.Send(sending)
@@ -236,9 +237,7 @@ func (w *write) wait(slots []*slot, records []*producer.Record) {
 	default:
 	}
 	look := time.NewTimer(lookEvery)
-	defer look.Stop()
 	late := time.NewTimer(cmp.Or(w.guard.settings.deliveryTimeout, math.MaxInt64))
-	defer late.Stop()
 	for {
 		select {
 		case <-w.sent.Done:
@@ -261,12 +260,10 @@ func (w *write) giveUp(records []*producer.Record) {
 	why := context.Cause(w.ctx)
 	p := w.guard.producer
 	p.Withdraw(records, producer.Queued, w.reasonFor(why))
-	timer := time.NewTimer(giveUpGrace)
-	defer timer.Stop()
 	select {
 	case <-w.sent.Done:
 		return
-	case <-timer.C:
+	case <-time.After(giveUpGrace):
 	}
 	p.Withdraw(records, producer.All, w.reasonFor(why))
 	w.dirty = true
