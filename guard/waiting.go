@@ -184,7 +184,7 @@ func (ws *waits) move(s *slot, key waitKey, class Class, cause error, after time
 	}
 	// Wait a moment, to count records that are held at the same time.
 	f.soon = due <= 0
-	f.timer = time.AfterFunc(max(due, holdTogether), func() { ws.notice(key) })
+	f.timer = time.AfterFunc(max(due, holdTogether), func() { ws.notice(key, f) })
 }
 
 // holdTogether is how long held records wait for others, to be reported with them.
@@ -217,11 +217,11 @@ func (ws *waits) leave(key waitKey, gaveUp bool) {
 	}
 }
 
-func (ws *waits) notice(key waitKey) {
+// notice reports a wait, unless it has ended.
+func (ws *waits) notice(key waitKey, f *waitFor) {
 	ws.mu.Lock()
-	f := ws.on[key]
-	if f == nil {
-		ws.unlock()
+	defer ws.unlock()
+	if ws.on[key] != f {
 		return
 	}
 	now := time.Now()
@@ -231,10 +231,8 @@ func (ws *waits) notice(key waitKey) {
 		}
 	}
 	f.told, ws.told[key] = true, now
-	f.timer = time.AfterFunc(noticeEvery, func() { ws.notice(key) })
-	n := Waiting{Topic: key.topic, Why: key.why, Class: f.class, Records: f.records, Since: f.since, Cause: f.cause}
-	ws.say(n)
-	ws.unlock()
+	f.timer = time.AfterFunc(noticeEvery, func() { ws.notice(key, f) })
+	ws.say(Waiting{Topic: key.topic, Why: key.why, Class: f.class, Records: f.records, Since: f.since, Cause: f.cause})
 }
 
 func (ws *waits) say(n Waiting) { ws.events = append(ws.events, func() { ws.tell(n) }) }
