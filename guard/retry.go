@@ -211,6 +211,7 @@ func (g *Guard) noSuchPartition(ctx context.Context, b *producer.Batch) (p produ
 	if ctx.Err() != nil {
 		return producer.Plan{Same: true} // some have been given up
 	}
+	held := map[Class]int{}
 	for _, r := range b.Records {
 		f := &Failure{Class: Unroutable, Outcome: NotWritten, Topic: b.Topic, Partition: r.Partition}
 		switch {
@@ -224,10 +225,14 @@ func (g *Guard) noSuchPartition(ctx context.Context, b *producer.Batch) (p produ
 		}
 		if s := slotOf(r); s != nil && !g.final(code.Class(f.Class)) {
 			g.waits.hold(s, f)
+			held[f.Class]++
 			p.Pause = g.retryAfter(b.Attempts)
 			continue
 		}
 		p.Failed = append(p.Failed, producer.Failed{Record: r, Reason: f})
+	}
+	for class, n := range held {
+		g.config.Observer.OnRetry(class, n)
 	}
 	return p
 }
