@@ -11,12 +11,13 @@ import (
 )
 
 var (
+	numberConst   = regexp.MustCompile(`(?m)^(?:const |\t)(\w+) += \d[\d_]*(?: << \d+)?(?: //.*)?$`)
 	durationConst = regexp.MustCompile(`(?m)^(?:const |\t)(\w+) += [^=\n:(]*\btime\.(?:Second|Minute|Hour|Millisecond)\b`)
 	testFunc      = regexp.MustCompile(`(?m)^func (Test\w+)\(`)
 	inCode        = regexp.MustCompile("`([^`]+)`")
 )
 
-// numbers.md names each time of guard, and tests that are there for it.
+// numbers.md names each time and number of guard, and tests that are there for it.
 func TestEveryNumberHasATest(t *testing.T) {
 	t.Parallel()
 	listed := map[string]bool{}
@@ -36,7 +37,7 @@ func TestEveryNumberHasATest(t *testing.T) {
 				}
 				continue
 			}
-			for _, match := range durationConst.FindAllStringSubmatch(string(text), -1) {
+			for _, match := range append(durationConst.FindAllStringSubmatch(string(text), -1), numberConst.FindAllStringSubmatch(string(text), -1)...) {
 				require.True(t, listed[match[1]], "%s: the table has no %s", path, match[1])
 			}
 		}

@@ -75,6 +75,7 @@ func TestWhatOfTheOptionsCounts(t *testing.T) {
 		g, err := New(Config{}, opts...)
 		require.NoError(t, err)
 		defer g.Close()
+		require.Equal(t, int32(16<<20), g.client.OptValue(kgo.BrokerMaxReadBytes))
 		c := g.settings.producer(g)
 		return []any{c.Acks, c.InFlight, c.Idempotent, c.Timeout, c.AutoCreate, c.MaxRequest, c.MetadataMinAge, c.MetadataMaxAge, g.settings.codec}
 	}
@@ -92,11 +93,18 @@ func TestWhatOfTheOptionsCounts(t *testing.T) {
 func TestWhyThereIsNoRequestLimit(t *testing.T) {
 	t.Parallel()
 	c, g := newPlain(t)
-	_, err := g.RequestLimit(t.Context())
+	n, err := g.RequestLimit(t.Context())
+	require.Zero(t, n)
 	require.EqualError(t, err, "no broker reports its socket.request.max.bytes")
 	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.DescribeConfigs}, Count: -1, Err: kerr.ClusterAuthorizationFailed})
-	_, err = g.RequestLimit(t.Context())
+	n, err = g.RequestLimit(t.Context())
+	require.Zero(t, n)
 	require.ErrorIs(t, err, kerr.ClusterAuthorizationFailed)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	n, err = newGuard(t, c, Config{}).RequestLimit(ctx)
+	require.Zero(t, n)
+	require.ErrorContains(t, err, "listing brokers: ")
 }
 
 // A client is not told of all topics of a cluster when it gets other seeds.

@@ -163,7 +163,7 @@ func TestAMissingPartitionMayBeHeld(t *testing.T) {
 		told := n.take()
 		require.Len(t, told, 2)
 		require.Equal(t, []any{"unroutable", 1, Unroutable}, []any{told[0].Why, told[0].Records, told[0].Class})
-		require.ErrorContains(t, told[0].Cause, "no such partition: the topic has 1")
+		require.EqualError(t, told[0].Cause, "unroutable: topic t partition 2: no such partition: the topic has 1")
 		require.True(t, told[1].Over)
 		require.False(t, told[1].GivenUp)
 	})
@@ -289,9 +289,11 @@ func TestTheRequestLimitIsTheLeast(t *testing.T) {
 		values["0"], values["1"] = values["1"], values["0"]
 	}
 	values["0"], values["1"] = "-1", "0"
-	_, err := g.RequestLimit(t.Context())
+	n, err := g.RequestLimit(t.Context())
+	require.Zero(t, n)
 	require.EqualError(t, err, "no broker reports its socket.request.max.bytes")
 	values["1"] = "many"
-	_, err = g.RequestLimit(t.Context())
+	n, err = g.RequestLimit(t.Context())
+	require.Zero(t, n)
 	require.ErrorContains(t, err, "reading socket.request.max.bytes of broker 1: ")
 }

@@ -329,6 +329,7 @@ func TestTheTimeBetweenRetries(t *testing.T) {
 		{1000, time.Second, time.Minute, time.Minute},
 		{1000, 1 << 40, time.Minute, time.Minute},
 		{1, 0, time.Minute, time.Minute},
+		{1000, 1, 1 << 62, 1 << 30},
 	} {
 		least, most := time.Duration(1<<62), time.Duration(0)
 		for range 1000 {

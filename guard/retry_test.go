@@ -257,7 +257,8 @@ func TestParseClass(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, c, got)
 	}
-	_, err := ParseClass("none")
+	none, err := ParseClass("none")
+	require.Equal(t, None, none)
 	require.EqualError(t, err, `no class is named "none"`)
 }
 

@@ -3,7 +3,9 @@ package guard
 import (
 	"bytes"
 	"context"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -78,4 +80,24 @@ func TestABatchWithOneSmallRecordIsHalved(t *testing.T) {
 	requests := c.Count(kmsg.Produce)
 	require.Empty(t, classes(g.Write(t.Context(), rs)))
 	require.Less(t, requests.Hits(), 200)
+}
+
+// Batches stay below a megabyte where the topic accepts larger ones.
+func TestBatchesStayBelowAMegabyte(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T) {
+		c, g := newVirtual(t, Config{})
+		c.Topic("large", 1, "max.message.bytes=10000000")
+		var mu sync.Mutex
+		var sizes []int
+		c.AddFault(kafkafake.Fault{Topic: "large", Do: kafkafake.Delay, Count: -1, When: func(r kmsg.Request) bool {
+			mu.Lock()
+			defer mu.Unlock()
+			sizes = append(sizes, len(r.(*kmsg.ProduceRequest).Topics[0].Partitions[0].Records))
+			return true
+		}})
+		require.Empty(t, classes(g.Write(t.Context(), records("large", "r", 200, 10_000))))
+		mu.Lock()
+		defer mu.Unlock()
+		require.InDelta(t, 955_000, slices.Max(sizes), 5000)
+	})
 }
