@@ -128,6 +128,9 @@ func warnings(c clientConfig, around errorrouting.Output, policy batching, deadL
 		}
 		warn("When messages fail, they are sent again from the input, and %s drops them, because it has seen them before: %s. Set %s, or put this output first in a fallback", around.Forgets, then, fieldDeadLetter)
 	}
+	if around.ChildForgets != "" {
+		warn(childForgets, around.ChildForgets)
+	}
 	return texts
 }
 
@@ -265,9 +268,9 @@ func (n *notices) childGaveUp(field string, messages int, err error) {
 }
 
 // forgets warns that a child output drops messages that it has seen before.
-func (n *notices) forgets(at string) {
-	n.log.Warnf("%s: a message that passes it and then fails is dropped when it is tried again, and is lost. Leave it out: a message comes here twice only if it failed before", at)
-}
+func (n *notices) forgets(at string) { n.log.Warnf(childForgets, at) }
+
+const childForgets = "%s: a message that passes it and then fails is dropped when it is tried again, and is lost. Leave it out: a message comes here twice only if it failed before"
 
 // kindOf returns the kind of a failure.
 func kindOf(f *guard.Failure) failureKind {

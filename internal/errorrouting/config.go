@@ -121,7 +121,11 @@ func (r *reader) stalls(config any, path string) string {
 	}
 	for _, key := range sortedKeys(o) {
 		if label, ok := o[key].(string); ok && key == "resource" && r.resources[label] != nil {
-			if at := r.stalls(r.resources[label], "output_resources."+label); at != "" {
+			resource := r.resources[label]
+			delete(r.resources, label) // one may use itself
+			at := r.stalls(resource, "output_resources."+label)
+			r.resources[label] = resource
+			if at != "" {
 				return at
 			}
 		}
@@ -159,11 +163,15 @@ func (r *reader) find(config any, path string, is func(at, name string, body any
 		if is(at, key, o[key]) {
 			return at
 		}
-		if label, ok := o[key].(string); ok && key == "resource" && r.processors[label] != nil {
-			resource := r.processors[label]
-			delete(r.processors, label) // one may use itself
-			found := r.find(resource, "processor_resources."+label, is)
-			r.processors[label] = resource
+		for kind, resources := range map[string]map[string]object{"processor_resources": r.processors, "output_resources": r.resources} {
+			label, _ := o[key].(string)
+			resource := resources[label]
+			if key != "resource" || resource == nil {
+				continue
+			}
+			delete(resources, label) // one may use itself
+			found := r.find(resource, kind+"."+label, is)
+			resources[label] = resource
 			if found != "" {
 				return found
 			}
@@ -187,7 +195,7 @@ func (r *reader) unread(config any, path string) string {
 		in := strings.Split(strings.TrimSuffix(at, ".resource"), ".")
 		last := in[len(in)-1]
 		_, err := strconv.Atoi(last) // of a list of components
-		return err == nil || last == "input" || len(in) == 2 && in[0] == "processor_resources"
+		return err == nil || last == "input" || len(in) > 1 && in[len(in)-2] == "inputs" || len(in) == 2 && in[0] == "processor_resources"
 	})
 }
 

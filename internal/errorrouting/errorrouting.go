@@ -149,6 +149,9 @@ type Output struct {
 	// Stalls is the path of a batching in one of its children that waits for
 	// more messages than may come, empty if there is none.
 	Stalls string
+	// ChildForgets is the path of a processor that drops what is resent, as Forgets is,
+	// in a resource that one of its children uses.
+	ChildForgets string
 	// Files are the files that its dead_letter writes to through resources.
 	Files []File
 }
@@ -299,6 +302,9 @@ func (r *reader) found(output, fields object, path []string, routing Routing) {
 	for _, child := range Children {
 		if at := r.stalls(fields[child], o.Path+"."+Component+"."+child); at != "" {
 			o.Stalls = at
+		}
+		if at := r.forgets(fields[child], child); !strings.HasPrefix(at, child) {
+			o.ChildForgets = cmp.Or(o.ChildForgets, at)
 		}
 	}
 	for _, f := range r.files(fields["dead_letter"], "dead_letter", true) {

@@ -141,6 +141,21 @@ func TestReadFindsWhatForgets(t *testing.T) {
 	}
 }
 
+// A child output may have such a processor, too, also as a resource.
+func TestReadFindsWhatAChildForgets(t *testing.T) {
+	t.Parallel()
+	const dedupe = "processor_resources: [ { label: p, dedupe: {} } ]\noutput_resources: [ { label: o, file: {}, processors: [ { resource: p } ] }, { label: loop, resource: loop } ]\n"
+	for child, want := range map[string]string{
+		"dead_letter: { file: {}, processors: [ { resource: p } ] }":             "processor_resources.p.dedupe",
+		"dead_letter: { resource: o }":                                           "processor_resources.p.dedupe",
+		"delivery_report: { fallback: [ { resource: loop }, { resource: o } ] }": "processor_resources.p.dedupe",
+		"dead_letter: { file: {}, processors: [ { dedupe: {} } ] }":              "", // the output finds it by itself
+		"dead_letter: { file: {} }":                                              "",
+	} {
+		require.Equal(t, want, Read(parse(t, dedupe+"output: { kafka_guarded: { "+child+" } }"))[0].ChildForgets, child)
+	}
+}
+
 // A resource in a file of its own (run -r) may have any processor.
 func TestReadFindsWhatIsNotRead(t *testing.T) {
 	t.Parallel()
@@ -156,6 +171,7 @@ func TestReadFindsWhatIsNotRead(t *testing.T) {
 		"output: GUARDED\ninput: { read_until: { input: { resource: in } } }":                          "input.read_until.input.resource",
 		"output: GUARDED\ninput: { broker: { inputs: [ { resource: in } ] } }":                         "input.broker.inputs.0.resource",
 		"output: GUARDED\ninput: { resource: in }":                                                     "input.resource",
+		"output: GUARDED\ninput: { dynamic: { inputs: { x: { resource: in } } } }":                     "input.dynamic.inputs.x.resource",
 		"output: GUARDED\ninput: { resource: in }\ninput_resources: [ { label: in, x: {} } ]":          "",
 		"output: { kafka_guarded: {}, processors: [ { resource: a } ] }":                               "output.processors.0.resource",
 		"output: { resource: o }\noutput_resources: [ { label: o, kafka_guarded: {} } ]":               "",
