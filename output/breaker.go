@@ -23,6 +23,9 @@ type breakerConfig struct {
 	resume   *bloblang.Executor // nil if not configured
 }
 
+// breakerMessages is the largest breakerConfig.messages: each topic takes as many bytes.
+const breakerMessages = 1_000_000
+
 // breaker holds the failed messages of a topic while too many of its messages fail
 // for good. They are written again until they pass, and are no dead letters.
 type breaker struct {

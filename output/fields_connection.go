@@ -178,7 +178,7 @@ func withPort(seed string) (string, error) {
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return seed, errors.New("whose port is no number from 1 to 65535")
 	}
-	if host == "" || strings.ContainsAny(host, " /") {
+	if ip, _, _ := strings.Cut(host, "%"); host == "" || strings.ContainsAny(host, " /;,") || strings.Contains(host, ":") && net.ParseIP(ip) == nil {
 		return seed, errors.New("which has no legal host name")
 	}
 	return net.JoinHostPort(host, port), nil

@@ -155,6 +155,9 @@ func (c *clientConfig) fates(p *parser) {
 		maxHold:  b.orZero(fieldBreakerMaxHold),
 		resume:   mapping(b, fieldBreakerResume, b.conf.FieldBloblang),
 	}
+	if c.breaker.messages > breakerMessages {
+		b.fail(fieldBreakerMessages, "is %d, it must be at most %d", c.breaker.messages, breakerMessages)
+	}
 	if b.fine(fieldBreakerEnabled) && c.breaker.enabled && !p.has(fieldDeadLetter) {
 		p.clash(fieldBreaker+"."+fieldBreakerEnabled, "is true, but there is no %s to keep messages from", fieldDeadLetter)
 	}

@@ -209,7 +209,7 @@ func (p *parser) int(field string, least int) int {
 // share reads a number from 0 to 1.
 func (p *parser) share(field string) float64 {
 	f := parse(p, field, p.conf.FieldFloat)
-	if p.fine(field) && (f < 0 || f > 1) {
+	if p.fine(field) && !(f >= 0 && f <= 1) {
 		p.fail(field, "is %v, it must be from 0 to 1", f)
 	}
 	return f

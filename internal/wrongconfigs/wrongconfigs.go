@@ -72,7 +72,12 @@ timestamp_ms: "${! 1 }"`, Both: []string{`record_delivery_timeout cannot be used
 	{Name: "brokers that are a number", YAML: `seed_brokers: 5
 idempotent_write: yup`, Start: `field 'seed_brokers': line 1: expected array value, got !!int`, Benthos: []string{`seed_brokers is no list with a broker in it: name each broker as host:port, such as [ localhost:9092 ]`, `expected array value`}},
 	{Name: "brokers that are no addresses", YAML: `seed_brokers: ["a:99999", "b:abc", "c:0", ":9092", "d e:1", "kafka://x:9092"]`, Both: []string{`seed_brokers[0] has "a:99999", whose port is no number from 1 to 65535: name each broker as host:port`, `seed_brokers[1] has "b:abc", whose port is no number from 1 to 65535: name each broker as host:port`, `seed_brokers[2] has "c:0", whose port is no number from 1 to 65535: name each broker as host:port`, `seed_brokers[3] has ":9092", which has no legal host name: name each broker as host:port`, `seed_brokers[4] has "d e:1", which has no legal host name: name each broker as host:port`, `seed_brokers[5] has "kafka://x:9092", which is no address, but a URL: name each broker as host:port`}},
-	{Name: "brokers by IPv6 and without ports", YAML: `seed_brokers: ["[::1]:9092", "::1", "[::1]", "a"]`, Fine: true},
+	{Name: "brokers with a semicolon in between", YAML: `seed_brokers: ["a:1;b:2", "c:1:2"]`, Both: []string{`seed_brokers[0] has "a:1;b:2", which has no legal host name: name each broker as host:port`, `seed_brokers[1] has "c:1:2", which has no legal host name: name each broker as host:port`}},
+	{Name: "brokers by IPv6 and without ports", YAML: `seed_brokers: ["[::1]:9092", "::1", "[::1]", "a", "[fe80::1%eth0]:1", "fe80::1%eth0", "a_b-c.example.:9092"]`, Fine: true},
+	{Name: "more messages than are counted", YAML: `dead_letter: {drop: {}}
+dead_letter_breaker: {enabled: true, messages: 1000000000000}`, Both: []string{`dead_letter_breaker.messages is 1000000000000, it must be at most 1000000`}},
+	{Name: "a share that is NaN", YAML: `dead_letter: {drop: {}}
+dead_letter_breaker: {max_failed_share: .nan}`, Start: `dead_letter_breaker.max_failed_share is NaN, it must be from 0 to 1`, Fine: true},
 	{Name: "an empty topic", YAML: `topic: ""`, Both: []string{`topic is empty, perhaps for an environment variable that is`}},
 	{Name: "an illegal topic", YAML: `topic: "my topic"`, Both: []string{`topic is "my topic", which is no legal topic name: it takes 1 to 249 letters, digits, dots, underscores and hyphens`}},
 	{Name: "a topic of two dots", YAML: `topic: ".."`, Both: []string{`topic is "..", which is no legal topic name: it takes 1 to 249 letters, digits, dots, underscores and hyphens`}},
