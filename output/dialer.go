@@ -56,7 +56,8 @@ func (p *parser) renewed(conf *tls.Config, tcp *net.Dialer) dialFunc {
 	var latest atomic.Pointer[tls.Config]
 	latest.Store(conf)
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		if now, _, err := p.conf.FieldTLSToggled(fieldTLS); err == nil {
+		files := newParser(p.conf)
+		if now := files.tls(); files.found.none() {
 			latest.Store(now)
 		}
 		conn, err := tcp.DialContext(ctx, network, address)
