@@ -11,6 +11,7 @@ import (
 	"context"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -141,6 +142,16 @@ func register[V vector](e *exporter, name string, labels []string, create func()
 	return v, true
 }
 
+// texts returns the values of labels as UTF-8. The client library panics for others, and a
+// processor metric may take a value out of a message.
+func texts(values []string) []string {
+	valid := make([]string, len(values))
+	for i, v := range values {
+		valid[i] = strings.ToValidUTF8(v, "\uFFFD")
+	}
+	return valid
+}
+
 func (e *exporter) NewCounterCtor(name string, labels ...string) service.MetricsExporterCounterCtor {
 	v, ok := register(e, name, labels, func() *prometheus.CounterVec {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: "Benthos Counter metric"}, labels)
@@ -149,7 +160,7 @@ func (e *exporter) NewCounterCtor(name string, labels ...string) service.Metrics
 		if !ok {
 			return nothing{}
 		}
-		return counter{v.WithLabelValues(values...)}
+		return counter{v.WithLabelValues(texts(values)...)}
 	}
 }
 
@@ -161,7 +172,7 @@ func (e *exporter) NewGaugeCtor(name string, labels ...string) service.MetricsEx
 		if !ok {
 			return nothing{}
 		}
-		return gauge{v.WithLabelValues(values...)}
+		return gauge{v.WithLabelValues(texts(values)...)}
 	}
 }
 
@@ -188,6 +199,6 @@ func (e *exporter) NewTimerCtor(name string, labels ...string) service.MetricsEx
 		if !ok {
 			return nothing{}
 		}
-		return timer{with(values...), e.histogram}
+		return timer{with(texts(values)...), e.histogram}
 	}
 }

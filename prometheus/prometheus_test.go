@@ -72,6 +72,21 @@ func TestMetricThatCannotBeServedIsLeftOut(t *testing.T) {
 	require.Equal(t, "# HELP m Benthos Counter metric\n# TYPE m counter\nm{a=\"x\"} 1\n", scrape(e))
 }
 
+// The value of a label may be out of a message.
+func TestALabelMayBeBytes(t *testing.T) {
+	t.Parallel()
+	for _, config := range []string{"", "use_histogram_timing: true"} {
+		e := start(t, config)
+		e.NewCounterCtor("c", "a", "b")("x\xff\xfey", "é").Incr(1)
+		e.NewGaugeCtor("g", "a")("\xff").Set(2)
+		e.NewTimerCtor("t", "a")("\xff").Timing(3)
+		text := scrape(e)
+		for _, want := range []string{`c{a="x�y",b="é"} 1`, `g{a="�"} 2`, `t_count{a="�"} 1`} {
+			require.Contains(t, text, want+"\n")
+		}
+	}
+}
+
 // Streams mode deletes the series of a stream that is removed.
 func TestSeriesAreDeleted(t *testing.T) {
 	t.Parallel()
