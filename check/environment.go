@@ -1,6 +1,7 @@
 package check
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -15,24 +16,30 @@ func setEnvironment(patterns []string) error {
 		return err
 	}
 	for _, file := range files {
-		for i, line := range strings.Split(file.YAML, "\n") {
+		lines := strings.Split(file.YAML, "\n")
+		for i := 0; i < len(lines); i++ {
+			at, line := i+1, lines[i]
+			for strings.Count(line, triple) == 1 && i+1 < len(lines) {
+				i++
+				line += "\n" + lines[i]
+			}
 			name, value, err := variableOf(line)
+			if err == nil && name != "" {
+				err = os.Setenv(name, value)
+			}
 			if err != nil {
-				return fmt.Errorf("reading line %d of %s: %w", i+1, file.Name, err)
-			}
-			if name == "" {
-				continue
-			}
-			if err := os.Setenv(name, value); err != nil {
-				return fmt.Errorf("reading line %d of %s: %w", i+1, file.Name, err)
+				return fmt.Errorf("reading line %d of %s: %w", at, file.Name, err)
 			}
 		}
 	}
 	return nil
 }
 
-// variableOf reads a line such as NAME=value, or NAME="a value" # and a comment. Its
-// errors do not quote the line, which may have a secret.
+// triple are the quotes around a value of several lines.
+const triple = `"""`
+
+// variableOf reads an assignment such as NAME=value, or NAME="a value" # and a comment.
+// It takes what run takes. Its errors do not quote the line, which may have a secret.
 func variableOf(line string) (name, value string, err error) {
 	line = strings.TrimSpace(line)
 	if line == "" || strings.HasPrefix(line, "#") {
@@ -40,17 +47,31 @@ func variableOf(line string) (name, value string, err error) {
 	}
 	name, value, ok := strings.Cut(line, "=")
 	name, value = strings.TrimSpace(name), strings.TrimSpace(value)
-	if !ok || name == "" {
-		return "", "", fmt.Errorf("it is not of the form NAME=value")
+	if !ok || name == "" || strings.ContainsAny(name, " \t#") {
+		return "", "", errors.New("it is not of the form NAME=value")
 	}
-	if !strings.HasPrefix(value, `"`) {
+	rest := ""
+	switch {
+	case strings.HasPrefix(value, triple):
+		value, rest, ok = strings.Cut(value[len(triple):], triple)
+	case strings.HasPrefix(value, `"`):
+		var quoted string
+		quoted, err = strconv.QuotedPrefix(value)
+		rest, ok = value[len(quoted):], err == nil
+		value, _ = strconv.Unquote(quoted)
+	default:
 		value, _, _ = strings.Cut(value, "#")
-		return name, strings.TrimSpace(value), nil
+		value = strings.TrimSpace(value)
+		if strings.Contains(value, " ") {
+			return "", "", fmt.Errorf("the value of %s has a space: put it in quotes", name)
+		}
 	}
-	quoted, err := strconv.QuotedPrefix(value)
-	if err != nil {
+	rest = strings.TrimSpace(rest)
+	switch {
+	case !ok:
 		return "", "", fmt.Errorf("the quotes of %s do not end", name)
+	case rest != "" && rest[0] != '#':
+		return "", "", fmt.Errorf("there is more behind the quotes of %s", name)
 	}
-	value, err = strconv.Unquote(quoted)
-	return name, value, err
+	return name, value, nil
 }
