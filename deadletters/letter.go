@@ -198,8 +198,11 @@ func (l *Letter) headers() map[string]bool {
 			var listed []string
 			if json.Unmarshal(h.Value, &listed) == nil {
 				clear(names)
-				for _, name := range listed {
-					names[name] = true
+				for _, h := range l.meta {
+					// JSON has U+FFFD for each byte that is no UTF-8.
+					if slices.Contains(listed, string([]rune(h.Key))) {
+						names[h.Key] = true
+					}
 				}
 				return names
 			}

@@ -273,6 +273,23 @@ func TestLettersOfEveryKindAreByteEqual(t *testing.T) {
 	}
 }
 
+// The list of headers is JSON, in which bytes that are no UTF-8 are replaced.
+func TestHeaderNamesMayBeBytes(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.New(t)
+	c.Topic("t", 1)
+	c.Topic("dead", 1)
+	want := []kgo.RecordHeader{header("b\xff\xfe", "bytes"), header("é", "text")}
+	list, err := json.Marshal([]string{want[0].Key, want[1].Key})
+	require.NoError(t, err)
+	letter := tooLarge("t", 1)
+	letter.Headers = append(slices.DeleteFunc(letter.Headers, func(h kgo.RecordHeader) bool { return !own(h.Key) }), header("b\xfe", "no header"), header(metaHeaders, string(list)))
+	letter.Headers = append(letter.Headers, want...)
+	produce(t, c, "dead", letter)
+	requireAccount(t, runCommand(t, "redrive", brokers(c), "dead").fine(t), 1, 1, 0, 0)
+	require.ElementsMatch(t, want, records(t, c, "t")[0].Headers)
+}
+
 // A killed run leaves a mark, and the next run goes on there. It sends the batch in
 // flight again, and counts it.
 func TestARunThatIsKilledIsGoneOnWith(t *testing.T) {
