@@ -131,6 +131,36 @@ func TestShowHasHeadersAndPayload(t *testing.T) {
 }
 
 // The JSON of show is a file of the same letters.
+// What a message has in it must not move the cursor of a terminal, or look like another
+// letter.
+func TestControlCharactersAreShown(t *testing.T) {
+	t.Parallel()
+	meta := []kgo.RecordHeader{
+		header(metaClass, "size_exceeded"), header(metaTopic, "t\x1b[2J"), header(metaKey, "k\n== other:1"), header(metaError, "a\tb\x1b[31m\u009b31m"),
+		header("h\x07", "v\r\nw"),
+	}
+	path := filepath.Join(t.TempDir(), "l.jsonl")
+	var lines []byte
+	for _, body := range []string{"one\r\ntwo\tthree\x1b[1A\rfour\n", "{\"a\":\"é\x7f\"}"} {
+		line, err := pack(meta, []byte(body))
+		require.NoError(t, err)
+		lines = append(append(lines, line...), '\n')
+	}
+	require.NoError(t, os.WriteFile(path, lines, 0o600))
+	shown := runCommand(t, "show", path).fine(t).out
+	for _, want := range []string{`t\x1b[2J`, `k\n== other:1`, "a\tb" + `\x1b[31m\x9b31m`, `h\x07: v\r\nw`, "one\r\ntwo\tthree" + `\x1b[1A\x0dfour` + "\n", `"a": "é\x7f"`} {
+		require.Contains(t, shown, want)
+	}
+	summed := runCommand(t, path).fine(t).out
+	require.Contains(t, summed, `t\x1b[2J`)
+	require.Contains(t, summed, `a\tb\x1b[`)
+	for _, out := range []string{shown, summed} {
+		require.NotContains(t, out, "\x1b")
+		require.NotContains(t, out, "\n== other")
+	}
+	require.Contains(t, runCommand(t, "show", "--json", path).fine(t).out, `\u001b[1A`, "JSON is exact")
+}
+
 func TestShownAsJSONCanBeRead(t *testing.T) {
 	t.Parallel()
 	c := topicWithLetters(t)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/dustin/go-humanize"
@@ -48,10 +49,10 @@ func (s *shower) letter(l *Letter) {
 	if class == "" {
 		class = "no dead letter of kafka_guarded"
 	}
-	fmt.Fprintf(s.w, "== %s  %s\n", l.at, class)
+	fmt.Fprintf(s.w, "== %s  %s\n", l.at, oneLine(class))
 	line := func(name, value string) {
 		if value != "" {
-			fmt.Fprintf(s.w, "%-10s %s\n", name, value)
+			fmt.Fprintf(s.w, "%-10s %s\n", name, oneLine(value))
 		}
 	}
 	if at := l.time(); !at.IsZero() {
@@ -86,7 +87,7 @@ func (s *shower) letter(l *Letter) {
 		if !utf8.Valid(h.Value) {
 			value = fmt.Sprintf("%d bytes: %x", len(h.Value), h.Value[:min(len(h.Value), 64)])
 		}
-		fmt.Fprintf(s.w, "%-10s %s: %s\n", name, h.Key, value)
+		fmt.Fprintf(s.w, "%-10s %s: %s\n", name, oneLine(text([]byte(h.Key))), oneLine(value))
 		name = ""
 	}
 	s.payload(l.body)
@@ -111,14 +112,36 @@ func (s *shower) payload(body []byte) {
 	case len(shown) == len(body) && len(body) <= shownBytes && json.Valid(body) && (body[0] == '{' || body[0] == '['):
 		var indented bytes.Buffer
 		_ = json.Indent(&indented, body, "", "  ")
-		fmt.Fprintf(s.w, "%s\n", indented.Bytes())
+		fmt.Fprintf(s.w, "%s\n", visible(indented.String()))
 	default:
-		fmt.Fprintln(s.w, strings.TrimSuffix(string(shown), "\n"))
+		fmt.Fprintln(s.w, visible(strings.TrimSuffix(string(shown), "\n")))
 	}
 	if rest := len(body) - len(shown); rest > 0 {
 		fmt.Fprintf(s.w, "... %s bytes more: --full shows them\n", humanize.Comma(int64(rest)))
 	}
 	fmt.Fprintln(s.w)
+}
+
+// visible returns a text with its control characters as \x1b and the like, but for tabs and
+// ends of lines. A terminal would obey them, and a message may have any.
+func visible(s string) string {
+	if !strings.ContainsFunc(s, unicode.IsControl) {
+		return s
+	}
+	var b strings.Builder
+	for i, r := range s {
+		if unicode.IsControl(r) && r != '\t' && r != '\n' && !strings.HasPrefix(s[i:], "\r\n") {
+			fmt.Fprintf(&b, `\x%02x`, r)
+			continue
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}
+
+// oneLine is visible for a text that stands in a line with others.
+func oneLine(s string) string {
+	return visible(strings.NewReplacer("\r\n", `\r\n`, "\n", `\n`).Replace(s))
 }
 
 // newShower writes to w.

@@ -50,10 +50,13 @@ func (s *summary) table(w io.Writer) {
 		if g.Attempts > 0 {
 			reason += fmt.Sprintf(" (%s sent again before, without success)", humanize.Comma(g.Attempts))
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", humanize.Comma(g.Count), humanize.IBytes(uint64(g.Bytes)), g.Class, topic, short(g.First, s), short(g.Last, s), reason)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", humanize.Comma(g.Count), humanize.IBytes(uint64(g.Bytes)), cell(g.Class), cell(topic), short(g.First, s), short(g.Last, s), cell(reason))
 	}
 	_ = t.Flush()
 }
+
+// cell is a text in a table, in which a tab would begin another column.
+func cell(s string) string { return strings.ReplaceAll(oneLine(s), "\t", `\t`) }
 
 // over says by how much letters exceed the limit.
 func (z *sizes) over() string {
