@@ -1,6 +1,7 @@
 package deadletters
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -355,10 +356,13 @@ func summaryCommand() *cli.Command {
 			if c.Bool(asJSON) {
 				return sum.json(s.out)
 			}
-			if path == "" {
-				sum.print(s.out)
+			if path != "" {
+				return nil
 			}
-			return nil
+			var text bytes.Buffer
+			sum.print(&text)
+			_, err = s.out.Write(text.Bytes())
+			return err
 		},
 	}
 }

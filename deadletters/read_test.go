@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/urfave/cli/v2"
 
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
@@ -186,18 +189,38 @@ func TestFilesOfEveryKindAreRead(t *testing.T) {
 	fmt.Fprintln(z, line(6))
 	require.NoError(t, z.Close())
 	write("b.jsonl.gz", zipped.String())
+	write("marked.jsonl", bom+line(11)+"\r\n"+line(12)+"\r\n")
+	write("marked.json", bom+"["+line(13)+"]")
 	write("plain.txt", "just a line\r\n\n{\"of\":\"JSON\"}\n")
 	write("recipe.jsonl", `{"error":"size_exceeded: topic orders: 7 bytes exceed the topic's max.message.bytes (5)","failed_at":"2026-11-30T02:00:07Z","key":"k","message":"{}","topic":"orders"}`+"\n")
 	write("torn.jsonl", line(8)+"\n"+line(9)[:40])
 	write(".hidden", line(10))
 	write("a.jsonl"+sidecar, "{}")
 	out := runCommand(t, dir).fine(t).out
-	require.Contains(t, out, ": 10 dead letters, ")
-	require.Regexp(t, `(?m)^8 .*size_exceeded +orders`, out)
+	require.Contains(t, out, ": 13 dead letters, ")
+	require.Regexp(t, `(?m)^11 .*size_exceeded +orders`, out)
 	require.Regexp(t, `(?m)^2 .*none +- `, out)
 	r := runCommand(t, "show", "--class=none", "--offsets", dir).fine(t)
 	require.Equal(t, filepath.Join(dir, "plain.txt")+":1\n"+filepath.Join(dir, "plain.txt")+":2\n", r.out)
 }
+
+// A summary that can't be written is an error: its reader may be a script.
+func TestASummaryThatIsNotWritten(t *testing.T) {
+	t.Parallel()
+	path := file(t, "a.jsonl", packedLine(t, tooLarge("orders", 1)))
+	for _, args := range [][]string{{path}, {"--json", path}, {"show", path}} {
+		command := Command()
+		withoutHelp(command)
+		app := &cli.App{Name: "kafka-guarded", HideHelp: true, HideVersion: true, Writer: full{}, ErrWriter: io.Discard, Commands: []*cli.Command{command}, ExitErrHandler: func(*cli.Context, error) {}}
+		require.ErrorIs(t, app.RunContext(t.Context(), append([]string{"kafka-guarded", "dead-letters"}, args...)), errFull, args)
+	}
+}
+
+var errFull = errors.New("no space left on device")
+
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errFull }
 
 // A line may have any length, and content that is no text is unchanged.
 func TestLettersOfAFileAreExact(t *testing.T) {

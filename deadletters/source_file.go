@@ -23,6 +23,9 @@ const sidecar = ".redrive.json"
 // the original file.
 const leftover = ".failed-again"
 
+// bom is the byte order mark in UTF-8.
+const bom = "\uFEFF"
+
 // fileSource is a file with letters, or all files of a folder. Each is read up to its
 // end at the time of opening. The letters of a file are numbered from 1.
 type fileSource struct {
@@ -145,6 +148,10 @@ func (f openFile) read(ctx context.Context, from int64, each func(*Letter) error
 		}
 		l := letterOf(place{f.path, n}, line)
 		return each(&l)
+	}
+	// Editors put a mark of UTF-8 in front.
+	if start, _ := in.Peek(len(bom) + 1); bytes.Equal(start, []byte(bom+"{")) || bytes.Equal(start, []byte(bom+"[")) {
+		_, _ = in.Discard(len(bom)) // they are there
 	}
 	start, err := in.Peek(tarMagicAt + len(tarMagic))
 	switch {
