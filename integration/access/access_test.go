@@ -106,31 +106,34 @@ func TestABatchWithAForbiddenTopicIsHeldAndSaidToBeHeld(t *testing.T) {
 	l.CheckTopics(c, "allowed", "denied")
 }
 
+// The second line about messages that are held comes a minute after the first.
 func TestMessagesWaitForTheRightToWrite(t *testing.T) {
-	c := onkafka.Secured(t)
+	t.Parallel()
 	for _, user := range []struct{ name, password, other string }{
 		{onkafka.Bob, onkafka.BobPassword, "no other right"},
 		{onkafka.Alice, onkafka.AlicePassword, "another topic's"},
 	} {
 		t.Run(user.other, func(t *testing.T) {
-			c := c.With(t)
-			c.CreateTopic("later", 2, 1, nil)
-			c.CreateTopic("other", 1, 1, nil)
+			t.Parallel()
+			c := onkafka.Secured(t)
+			later, other := "later-"+user.name, "other-"+user.name
+			c.CreateTopic(later, 2, 1, nil)
+			c.CreateTopic(other, 1, 1, nil)
 			if user.name == onkafka.Alice {
-				onkafka.MayWrite(c, onkafka.Alice, "other") // so that she gets a producer ID
+				onkafka.MayWrite(c, onkafka.Alice, other) // so that she gets a producer ID
 			}
 			l := onkafka.NewChecker(t, "access/granted, revoked, granted/"+user.other)
 			l.Ordered = true
-			s := onkafka.Start(l, onkafka.As(t, c, kafkatest.Plain, user.name, user.password), onkafka.Steady("later", "m"))
+			s := onkafka.Start(l, onkafka.As(t, c, kafkatest.Plain, user.name, user.password), onkafka.Steady(later, "m"))
 			s.Held(onkafka.Unauthorized, 1)
-			onkafka.MayWrite(c, user.name, "later")
+			onkafka.MayWrite(c, user.name, later)
 			s.GoOn(10)
-			c.Revoke("User:"+user.name, kadm.OpWrite, kafkatest.TopicResource("later"))
+			c.Revoke("User:"+user.name, kadm.OpWrite, kafkatest.TopicResource(later))
 			s.Held(onkafka.Unauthorized, 2)
-			onkafka.MayWrite(c, user.name, "later")
+			onkafka.MayWrite(c, user.name, later)
 			s.GoOn(10)
 			s.Finish()
-			l.CheckTopics(c, "later")
+			l.CheckTopics(c, later)
 		})
 	}
 }

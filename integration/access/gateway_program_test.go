@@ -127,6 +127,7 @@ func TestTheGatewayOfTheProgramOnASecuredCluster(t *testing.T) {
 // there, once. A record whose answer says "not written" is not there. No record is
 // there twice, and no answer has the address of a broker.
 func TestTheGatewayOfTheProgramWhileKafkaIsAway(t *testing.T) {
+	t.Parallel()
 	onkafka.SkipShort(t)
 	const clients = 8
 	c := kafkatest.Start(t, kafkatest.Options{})

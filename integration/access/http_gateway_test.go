@@ -21,6 +21,7 @@ import (
 // each record is there once. The time of a request is logged beside that of a plain
 // produce of as many records by as many goroutines.
 func TestHTTPGateway(t *testing.T) {
+	t.Parallel()
 	const clients, requests, perRequest = 16, 10_000, 3
 	c := onkafka.OneNode(t)
 	for _, topic := range []string{"gateway", "plain"} {

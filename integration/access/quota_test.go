@@ -15,6 +15,7 @@ import (
 // A broker measures the rate over ten seconds. So it throttles after 2 MB, which even a
 // busy machine sends within ten seconds.
 func TestThrottlingLosesNothing(t *testing.T) {
+	t.Parallel()
 	c := onkafka.OneNode(t)
 	c.CreateTopic("throttled", 2, 1, nil)
 	const client = "throttled"

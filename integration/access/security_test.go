@@ -56,6 +56,7 @@ func requireNoSecret(t *testing.T, log string, f onkafka.Fields) {
 }
 
 func TestClientCertificatesDeliver(t *testing.T) {
+	t.Parallel()
 	onkafka.SkipShort(t)
 	c := kafkatest.Start(t, kafkatest.Options{TLS: true, TLSClientAuth: true, ACLs: true})
 	c.CreateTopic("certified", 1, 1, nil)
@@ -82,6 +83,7 @@ func TestClientCertificatesDeliver(t *testing.T) {
 // With an expired certificate the broker accepts no connection. The certificate is
 // renewed on disk, as cert-manager does.
 func TestAClientCertificateIsRenewedOnDisk(t *testing.T) {
+	t.Parallel()
 	onkafka.SkipShort(t)
 	p, err := proxytest.New()
 	require.NoError(t, err)
@@ -125,6 +127,7 @@ func TestAClientCertificateIsRenewedOnDisk(t *testing.T) {
 // connection. The messages wait, the log says why, and all are delivered once when the
 // broker accepts the password again.
 func TestCredentialsThatARunningStreamLoses(t *testing.T) {
+	t.Parallel()
 	onkafka.SkipShort(t)
 	p, err := proxytest.New()
 	require.NoError(t, err)
@@ -171,6 +174,7 @@ func TestCredentialsThatARunningStreamLoses(t *testing.T) {
 }
 
 func TestAFailureToConnectSaysWhy(t *testing.T) {
+	t.Parallel()
 	c := onkafka.Secured(t)
 	const wrong = "wrong-31c9ab"
 	for _, mechanism := range []string{kafkatest.Plain, kafkatest.ScramSHA256, kafkatest.ScramSHA512} {
