@@ -98,6 +98,7 @@ func sized(size int) []byte {
 // A gateway for many tenants translates the names of topics in all requests but
 // DescribeConfigs. So it reports the configs of another topic, or of none.
 func TestBehindMultitenancy(t *testing.T) {
+	t.Parallel()
 	c := behind(t)
 	g := kroxylicious(t, c, multitenancy)
 	c.CreateTopic("gateway-tenant", partitions, 1, nil)

@@ -105,8 +105,10 @@ func createTopic(t *testing.T, opts []kgo.Opt, topic string) {
 
 // Tansu checks records against a schema, and counts its rejections.
 func TestOnTansu(t *testing.T) {
+	t.Parallel()
 	for _, idempotent := range []bool{false, true} {
 		t.Run(fmt.Sprintf("idempotent %t", idempotent), func(t *testing.T) {
+			t.Parallel()
 			l := load{topic: "t", batches: 10, inFlight: 1, opts: tansuOpts(tansu(t)), spoil: func(i int, r *kgo.Record) guard.Class {
 				r.Value = []byte(`{"n": 1}`)
 				if i%100 != 37 {
@@ -127,6 +129,7 @@ func TestOnTansu(t *testing.T) {
 // check reports that Tansu takes older versions only. With max_versions it finds
 // nothing.
 func TestTheCheckOfTansu(t *testing.T) {
+	t.Parallel()
 	address := tansu(t)
 	createTopic(t, tansuOpts(address), "t")
 	said := func(more string) (string, error) {
@@ -145,6 +148,7 @@ func TestTheCheckOfTansu(t *testing.T) {
 
 // The simulated dialects of Tansu answer as Tansu does.
 func TestTansuIsTheTansuDialect(t *testing.T) {
+	t.Parallel()
 	address := tansu(t)
 	createTopic(t, tansuOpts(address), "t")
 	fake := kafkafake.StartDialect(t, kafkafake.Tansu(), nil)

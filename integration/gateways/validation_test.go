@@ -19,6 +19,7 @@ import (
 // A gateway that checks content rejects a whole request for one record. The other
 // records are delivered all the same.
 func TestBehindRecordValidation(t *testing.T) {
+	t.Parallel()
 	c := behind(t)
 	g := kroxylicious(t, c, validation)
 	bad := func(i int, r *kgo.Record) guard.Class {
@@ -51,11 +52,13 @@ func TestBehindRecordValidation(t *testing.T) {
 
 // The simulated dialects of the gateway answer as the gateway does.
 func TestRecordValidationIsTheGatewayDialect(t *testing.T) {
+	t.Parallel()
+	const topic = "valid-answers"
 	c := behind(t)
 	g := kroxylicious(t, c, validation)
-	c.CreateTopic("t", partitions, 1, nil)
+	c.CreateTopic(topic, partitions, 1, nil)
 	fake := kafkafake.StartDialect(t, kafkafake.Gateway(), nil)
-	fake.Topic("t", partitions)
+	fake.Topic(topic, partitions)
 
 	good, noJSON := kmsg.Record{Value: []byte(`{"good":1}`)}, kmsg.Record{Value: []byte(kafkafake.Mark)}
 	want := []string{
@@ -70,7 +73,7 @@ func TestRecordValidationIsTheGatewayDialect(t *testing.T) {
 		id, err := conn.NewProducer()
 		require.NoError(t, err)
 		// The bootstrap port leads to the only node.
-		answers, err := conn.Produce(9, "t", [16]byte{},
+		answers, err := conn.Produce(9, topic, [16]byte{},
 			rawproduce.Partition{Partition: 0, Records: rawproduce.Numbered(rawproduce.Batch(good), id, 0, 0)},
 			rawproduce.Partition{Partition: 1, Records: rawproduce.Numbered(rawproduce.Batch(good, noJSON), id, 0, 0)},
 			rawproduce.Partition{Partition: 2, Records: rawproduce.Batch(good)})
@@ -93,7 +96,7 @@ func TestRecordValidationIsTheGatewayDialect(t *testing.T) {
 			sequence int32
 			code     int16
 		}{{0, 0}, {2, kerr.OutOfOrderSequenceNumber.Code}, {1, 0}} {
-			answers, err := conn.Produce(9, "t", [16]byte{}, rawproduce.Partition{Partition: 1, Records: rawproduce.Numbered(rawproduce.Batch(good), id, 0, next.sequence)})
+			answers, err := conn.Produce(9, topic, [16]byte{}, rawproduce.Partition{Partition: 1, Records: rawproduce.Numbered(rawproduce.Batch(good), id, 0, next.sequence)})
 			require.NoError(t, err)
 			require.Equal(t, next.code, answers[0].ErrorCode, "%s, sequence %d", name, next.sequence)
 		}

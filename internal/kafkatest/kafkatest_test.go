@@ -169,6 +169,7 @@ func TestOlder(t *testing.T) {
 
 func TestKafka39ReadsBackWhatWasProduced(t *testing.T) {
 	skipShort(t)
+	t.Parallel()
 	c := Start(t, Options{Version: Version39, SASL: []string{Plain, ScramSHA256}, Users: map[string]string{"alice": "secret"}})
 	c.CreateTopic("t", 1, 1, nil)
 	require.NoError(t, produce(t, newClient(t, c.ClientOpts("alice")), "t", "a"))
@@ -276,6 +277,7 @@ func TestSharedRestoresNodes(t *testing.T) {
 
 func TestStartWithClientCertAndAdvertisedPort(t *testing.T) {
 	skipShort(t)
+	t.Parallel()
 	proxy, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { proxy.Close() })
@@ -322,6 +324,7 @@ func forward(l net.Listener, to string) {
 
 func TestStartWithExpiredCertIsRefusedByClients(t *testing.T) {
 	skipShort(t)
+	t.Parallel()
 	c := Start(t, Options{TLS: true, ExpiredCert: true})
 	cl := newClient(t, c.ClientOpts(""))
 	err := cl.Ping(context.Background())
