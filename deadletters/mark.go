@@ -15,6 +15,23 @@ import (
 // mark says which letters of a source are done, in any run and with any filter.
 type mark struct {
 	Passes []*pass `json:"passes"`
+	// Firsts are those of the source, as of the last run.
+	Firsts map[string]string `json:"firsts,omitempty"`
+}
+
+// follow enters the firsts of the source. A file that took the place of another has letters
+// of its own, which must not be taken for those that are done.
+func (m *mark) follow(firsts map[string]string) error {
+	for part, first := range firsts {
+		if was := m.Firsts[part]; was != "" && was != first {
+			return fmt.Errorf("%s has another first letter than when letters of it were sent, so another file took its place", part)
+		}
+	}
+	if m.Firsts == nil {
+		m.Firsts = map[string]string{}
+	}
+	maps.Copy(m.Firsts, firsts)
+	return nil
 }
 
 // pass is the progress of one filter through a source. A later run continues it, also

@@ -92,6 +92,13 @@ func (r *redrive) begin(ctx context.Context) (err error) {
 	if r.mark, err = r.marks.load(ctx); err != nil {
 		return err
 	}
+	firsts, err := r.source.firsts()
+	if err != nil {
+		return err
+	}
+	if err := r.mark.follow(firsts); err != nil {
+		return fmt.Errorf("the mark in %s: %w: remove the mark to send all letters, or keep another one with --mark", r.marks, err)
+	}
 	r.pass = r.mark.pass(r.filter)
 	for part, next := range r.pass.Next {
 		// Letters that retention deleted can't be sent.

@@ -180,6 +180,37 @@ func TestRedriveOfFiles(t *testing.T) {
 	requireAccount(t, runCommand(t, "redrive", brokers(c), path).fine(t), 0, 0, 0, 0)
 }
 
+// A file that is emptied or replaced after its letters were sent has letters of its own. They
+// must not be taken for those that are done.
+func TestAFileThatIsReplacedIsAnError(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.New(t)
+	c.Topic("orders", 1)
+	var lines []string
+	for i := range 6 {
+		lines = append(lines, packedLine(t, tooLarge("orders", i)))
+	}
+	path := file(t, "letters.jsonl", lines[:2]...)
+	write := func(lines ...string) {
+		require.NoError(t, os.WriteFile(path, []byte(strings.Join(lines, "\n")), 0o600))
+	}
+	requireAccount(t, runCommand(t, "redrive", brokers(c), path).fine(t), 2, 2, 0, 0)
+	write(lines[:3]...)
+	requireAccount(t, runCommand(t, "redrive", brokers(c), path).fine(t), 1, 1, 0, 0)
+	write()
+	requireAccount(t, runCommand(t, "redrive", brokers(c), path).fine(t), 0, 0, 0, 0)
+	write(lines[3:]...)
+	for _, args := range [][]string{{"redrive"}, {"redrive", "--dry-run"}} {
+		r := runCommand(t, append(args, brokers(c), path)...)
+		require.ErrorContains(t, r.failed, path+" has another first letter than when letters of it were sent")
+		require.ErrorContains(t, r.failed, "remove the mark to send all letters")
+	}
+	require.Len(t, records(t, c, "orders"), 3)
+	require.NoError(t, os.Remove(path+sidecar))
+	requireAccount(t, runCommand(t, "redrive", brokers(c), path).fine(t), 3, 3, 0, 0)
+	require.Len(t, records(t, c, "orders"), 6)
+}
+
 // Plain lines have no topic: a mapping sets it.
 func TestRedriveOfPlainLines(t *testing.T) {
 	t.Parallel()

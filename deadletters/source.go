@@ -22,6 +22,9 @@ type source interface {
 	read(ctx context.Context, from map[string]int64, each func(*Letter) error, passed func(int64)) error
 	// start returns the first place of a part that still exists.
 	start(part string) int64
+	// firsts tells files apart that had the same name one after the other, by part. A
+	// part of which nothing is known is left out.
+	firsts() (map[string]string, error)
 	close()
 }
 

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -87,6 +88,43 @@ func (s *fileSource) String() string { return s.path }
 func (s *fileSource) close() {}
 
 func (s *fileSource) start(string) int64 { return 1 }
+
+// firsts has a hash of the first line of each file.
+func (s *fileSource) firsts() (map[string]string, error) {
+	all := map[string]string{}
+	for _, f := range s.files {
+		first, err := f.first()
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: %w", f.path, err)
+		}
+		if first != "" {
+			all[f.path] = first
+		}
+	}
+	return all, nil
+}
+
+// firstBytes is how much of a long first line counts.
+const firstBytes = 4096
+
+// first returns a hash of the first line, empty while more of it may be written.
+func (f openFile) first() (string, error) {
+	file, err := os.Open(f.path)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	start := make([]byte, min(f.size, firstBytes))
+	n, err := io.ReadFull(file, start)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return "", err
+	}
+	line, _, whole := bytes.Cut(start[:n], []byte("\n"))
+	if !whole && n < firstBytes {
+		return "", nil
+	}
+	return fmt.Sprintf("%x", sha256.Sum256(line)), nil
+}
 
 func (s *fileSource) size() (n int64) {
 	for _, f := range s.files {
