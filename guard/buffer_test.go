@@ -125,7 +125,7 @@ func TestTwoWritesConfirmALimit(t *testing.T) {
 			rejected bool
 			takes    time.Duration
 		}{
-			{900 * time.Millisecond, 1, false, 900 * time.Millisecond},
+			{700 * time.Millisecond, 1, false, 700 * time.Millisecond},
 			{3 * time.Second, 2, true, time.Second + 3*time.Second},
 		} {
 			c := kafkafake.StartDialect(t, kafkafake.Kafka(), &kafkafake.Network{Latency: time.Millisecond}, kfake.NumBrokers(2))
@@ -168,6 +168,46 @@ func TestALimitThatDoesNotHoldCostsOneRequest(t *testing.T) {
 		require.Empty(t, classes(vs))
 		account(t, c, rs, vs)
 		require.Equal(t, 2, requests.Hits())
+	})
+}
+
+// Records that are to confirm a limit go behind the others of their write.
+func TestRecordsThatConfirmALimitGoBehindTheOthers(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T) {
+		c := kafkafake.StartDialect(t, kafkafake.ConfigsOfAnotherTopic(), &kafkafake.Network{Latency: time.Millisecond})
+		c.Topic("t", 1)
+		g := newGuard(t, c, Config{}, c.Opts()...)
+		rs := []*kgo.Record{record("t", "large", 2000), record("t", "a", 10), record("t", "b", 10)}
+		for i, r := range rs {
+			r.Key = fmt.Append(nil, i)
+		}
+		vs := g.Write(t.Context(), rs)
+		require.Empty(t, classes(vs))
+		account(t, c, rs, vs)
+		require.Equal(t, []int64{2, 0, 1}, []int64{vs[0].Offset, vs[1].Offset, vs[2].Offset})
+	})
+}
+
+// An ack of a record that was sent alone for its size raises the size that was learned.
+func TestAnAckRaisesTheSizeThatWasLearned(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T) {
+		c := kafkafake.StartDialect(t, kafkafake.Kafka(), &kafkafake.Network{Latency: time.Millisecond})
+		c.Topic("t", 1, "max.message.bytes=20000")
+		g := newGuard(t, c, Config{IgnoreRules: true}, c.Opts()...)
+		require.Equal(t, map[int]Class{0: SizeExceeded}, classes(g.Write(t.Context(), large("learn"))))
+		c.Set("t", "max.message.bytes", "200000")
+		time.Sleep(2 * time.Second) // a rejection proves nothing for longer
+		for _, want := range []int{4, 1} {
+			requests := c.Count(kmsg.Produce)
+			rs := records("t", fmt.Sprint("r", want), 5, 10)
+			for _, i := range []int{1, 2, 3} {
+				rs[i] = record("t", fmt.Sprint("large", want, i), 40_000)
+			}
+			vs := g.Write(t.Context(), rs)
+			require.Empty(t, classes(vs))
+			account(t, c, rs, vs)
+			require.Equal(t, want, requests.Hits())
+		}
 	})
 }
 

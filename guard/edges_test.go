@@ -24,6 +24,7 @@ import (
 func TestAClassWithoutAName(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, []string{"transient", "class_8", "class_9"}, []string{Class(7).String(), Class(8).String(), Class(9).String()})
+	require.Equal(t, []string{"unknown", "delivered", "not_written", "unknown"}, []string{Outcome(0).String(), Outcome(1).String(), Outcome(2).String(), Outcome(3).String()})
 }
 
 // What is no text in a cause can't spoil a log line.
@@ -139,12 +140,16 @@ func TestTheDeliveryTimeoutWithoutRetries(t *testing.T) {
 // A topic that is asked for without end is never held. When the write ends, its class says why.
 func TestAMissingTopicThatIsNotHeldSaysWhy(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T) {
-		c, g := newVirtual(t, Config{Retry: Retry{InitialInterval: time.Second}}, kgo.UnknownTopicRetries(-1))
+		n := &notices{}
+		c, g := newVirtual(t, Config{Retry: Retry{InitialInterval: time.Second}, Observer: n}, kgo.UnknownTopicRetries(-1), kgo.RetryBackoffFn(retryBackoff))
 		c.AddFault(kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.UnknownTopicOrPartition, Count: -1})
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
 		defer cancel()
 		vs := g.Write(ctx, records("t", "r", 1, 10))
 		require.Equal(t, []any{NotWritten, UnknownTopic}, []any{vs[0].Outcome, vs[0].Class}, "%v", vs[0].Err())
+		told := n.take()
+		require.Len(t, told, 2)
+		require.ErrorContains(t, told[0].Cause, "unknown_topic: topic t partition 0: ")
 	})
 }
 

@@ -20,7 +20,7 @@ func (w *write) checkLimits(slots []*slot) (open []*slot) {
 	var harmless func(r *kgo.Record, size int) bool
 	for _, s := range slots {
 		s.isolation.Limit = nil
-		if harmless == nil || topic != s.record().Topic {
+		if topic != s.record().Topic { // no topic that is sent has an empty name
 			topic = s.record().Topic
 			harmless = g.limits.Harmless(topic)
 		}
@@ -58,9 +58,9 @@ func (g *Guard) toCheck(r *producer.Record) limits.Record {
 }
 
 // choose divides slots into those to send now and the rest. It chooses as many as may
-// fit into the buffer. Each of them alone fits: checkLimits fails larger ones. For each limit that is not confirmed it chooses one of the
-// records that the limit rejects. The others, and later records with their keys, wait
-// for the answer to that one.
+// fit into the buffer. Each of them alone fits: checkLimits fails larger ones. For each
+// limit that is not confirmed it chooses one of the records that the limit rejects. The
+// others, and later records with their keys, wait for the answer to that one.
 func (w *write) choose(open []*slot) (now, rest []*slot, bytes int64, probe <-chan struct{}) {
 	g := w.guard
 	size := func(s *slot) int64 {

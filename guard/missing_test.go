@@ -10,6 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
 // passingOn retries all but what has no topic.
@@ -129,4 +131,39 @@ func TestMissingTopicsAreForgotten(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The same holds for the only topic of a write.
+func TestTheOnlyTopicOfAWriteIsMissing(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T) {
+		_, g := newVirtual(t, passingOn)
+		began := time.Now()
+		for n := range 100 {
+			require.Equal(t, map[int]Class{0: UnknownTopic}, classes(g.Write(t.Context(), records("missing", fmt.Sprint("r", n), 1, 10))))
+		}
+		require.Less(t, time.Since(began), 500*time.Millisecond)
+	})
+}
+
+// A record gets the client's topic where it has none, or always.
+func TestTheDefaultTopic(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T) {
+		for _, test := range []struct {
+			opts []kgo.Opt
+			want map[int]Class
+			logs []int // records in a and b
+		}{
+			{nil, map[int]Class{0: Unroutable, 2: Unroutable}, []int{0, 1}},
+			{[]kgo.Opt{kgo.DefaultProduceTopic("a")}, map[int]Class{}, []int{2, 1}},
+			{[]kgo.Opt{kgo.DefaultProduceTopic("a"), kgo.DefaultProduceTopicAlways()}, map[int]Class{}, []int{3, 0}},
+		} {
+			c := kafkafake.StartDialect(t, kafkafake.Kafka(), &kafkafake.Network{Latency: time.Millisecond})
+			c.Topic("a", 1)
+			c.Topic("b", 1)
+			g := newGuard(t, c, Config{}, append(c.Opts(), test.opts...)...)
+			rs := []*kgo.Record{record("", "first", 10), record("b", "second", 10), record("", "third", 10)}
+			require.Equal(t, test.want, classes(g.Write(t.Context(), rs)))
+			require.Equal(t, test.logs, []int{len(c.Log("a")), len(c.Log("b"))})
+		}
+	})
 }

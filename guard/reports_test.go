@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -198,5 +199,73 @@ func TestTheTimerOfAWaitThatIsOverReportsNothing(t *testing.T) {
 			}
 			require.Empty(t, n.take())
 		}
+	})
+}
+
+// A batch in doubt that is held says that it may have been written.
+func TestAHeldBatchInDoubtSaysSo(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T) {
+		n := &notices{}
+		c, g := newVirtual(t, Config{Retry: Retry{InitialInterval: time.Second}, Observer: n})
+		c.AddFault(kafkafake.Fault{Do: kafkafake.DisconnectBefore})
+		c.AddFault(kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.TopicAuthorizationFailed, Skip: 1, Count: 3})
+		require.Empty(t, classes(g.Write(t.Context(), records("t", "r", 2, 10))))
+		told := n.take()
+		require.Len(t, told, 2)
+		var f *Failure
+		require.ErrorAs(t, told[0].Cause, &f)
+		require.Equal(t, []any{Unknown, Unauthorized}, []any{f.Outcome, f.Class})
+		require.ErrorContains(t, f, "may have been written")
+	})
+}
+
+// Brokers that refuse the client's credentials have records held for that.
+func TestRefusedCredentialsAreReported(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T) {
+		n := &notices{}
+		wire := &kafkafake.Network{Latency: time.Millisecond}
+		c := kafkafake.StartDialect(t, kafkafake.Kafka(), wire)
+		c.Topic("t", 1)
+		var refused atomic.Bool
+		g := newGuard(t, c, Config{Retry: Retry{InitialInterval: time.Second}, Observer: n}, kgo.Dialer(func(ctx context.Context, network, host string) (net.Conn, error) {
+			if refused.Load() {
+				return nil, kerr.SaslAuthenticationFailed
+			}
+			return wire.Dial(ctx, network, host)
+		}))
+		require.Empty(t, classes(g.Write(t.Context(), records("t", "first", 1, 10))))
+		refused.Store(true)
+		c.Disconnect(0)
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		vs := g.Write(ctx, records("t", "r", 2, 10))
+		require.Equal(t, []any{NotWritten, Unauthorized}, []any{vs[0].Outcome, vs[0].Class}, "%v", vs[0].Err())
+		told := n.take()
+		require.Len(t, told, 2)
+		require.Equal(t, []any{"unauthorized", 2}, []any{told[0].Why, told[0].Records})
+	})
+}
+
+// Limits of a topic are forgotten after an hour without use, and the Observer is told.
+func TestTheObserverIsToldOfATopicThatIsForgotten(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T) {
+		var mu sync.Mutex
+		forgotten := map[string]bool{}
+		c, g := newVirtual(t, Config{Observer: observer{onRules: func(old, now *Rules) {
+			mu.Lock()
+			defer mu.Unlock()
+			if now == nil {
+				forgotten[old.Topic] = true
+			}
+		}}})
+		c.Topic("another", 1)
+		for range 13 {
+			require.Empty(t, classes(g.Write(t.Context(), records("another", "r", 1, 10))))
+			time.Sleep(10 * time.Minute)
+		}
+		synctest.Wait()
+		mu.Lock()
+		defer mu.Unlock()
+		require.Equal(t, map[string]bool{"t": true}, forgotten)
 	})
 }

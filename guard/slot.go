@@ -37,10 +37,10 @@ func slotOf(r *producer.Record) *slot {
 	return s
 }
 
-// unsettled returns the slots without a verdict.
+// unsettled returns the slots that have not failed, before any of them is sent.
 func unsettled(slots []*slot) (open []*slot) {
 	for _, s := range slots {
-		if s.verdict().Outcome != Delivered && s.verdict().Failure == nil {
+		if s.verdict().Failure == nil {
 			open = append(open, s)
 		}
 	}

@@ -53,3 +53,22 @@ func TestTimesThatMillisecondsCannotCountFail(t *testing.T) {
 		account(t, c, rs, vs)
 	})
 }
+
+// Where the broker stamps records, verdicts have its time.
+func TestTheBrokersTimestamp(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T) {
+		c := kafkafake.StartDialect(t, kafkafake.Kafka(), &kafkafake.Network{Latency: time.Millisecond})
+		c.Topic("t", 1, "message.timestamp.type=LogAppendTime")
+		g := newGuard(t, c, Config{}, c.Opts()...)
+		rs := records("t", "r", 3, 10)
+		for _, r := range rs {
+			r.Timestamp = time.Now().Add(-time.Hour)
+		}
+		began := time.Now()
+		vs := g.Write(t.Context(), rs)
+		require.Empty(t, classes(vs))
+		for _, v := range vs {
+			require.WithinRange(t, v.Timestamp, began.Truncate(time.Millisecond), time.Now())
+		}
+	})
+}

@@ -194,3 +194,56 @@ func TestAnAmbiguousCodeForAProbe(t *testing.T) {
 		}
 	})
 }
+
+// A single record that ends each connection is sent again with pauses.
+func TestARecordThatEndsEachConnectionIsRetriedWithPauses(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T) {
+		c, g := newVirtual(t, Config{Retry: Retry{InitialInterval: time.Second}, IgnoreRules: true}, kgo.RetryBackoffFn(retryBackoff))
+		fault := c.AddFault(kafkafake.Fault{Do: kafkafake.DisconnectBefore, Count: -1, For: time.Minute})
+		require.Empty(t, classes(g.Write(t.Context(), records("t", "r", 1, 50_000))))
+		require.LessOrEqual(t, fault.Hits(), 80)
+		require.GreaterOrEqual(t, fault.Hits(), 40)
+	})
+}
+
+// Batches of two are halved, too.
+func TestABatchOfTwoIsHalved(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T) {
+		c, g := newVirtual(t, Config{IgnoreRules: true})
+		cut := c.AddFault(kafkafake.Fault{Do: kafkafake.DisconnectBefore, Count: -1, When: func(r kmsg.Request) bool { return recordsIn(r) > 1 }})
+		rs := records("t", "r", 2, 10_000)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		require.Empty(t, classes(g.Write(ctx, rs)))
+		require.Equal(t, 3, cut.Hits())
+	})
+}
+
+// With retries, record_delivery_timeout ends what is in doubt alone: other records wait on.
+func TestTheDeliveryTimeoutEndsDoubtAlone(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T) {
+		c, g := newVirtual(t, Config{Retry: Retry{InitialInterval: time.Second}}, kgo.RecordDeliveryTimeout(5*time.Second), kgo.RetryBackoffFn(retryBackoff))
+		c.AddFault(kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.NotEnoughReplicas, Count: -1, For: 20 * time.Second})
+		began := time.Now()
+		require.Empty(t, classes(g.Write(t.Context(), records("t", "r", 2, 10))))
+		require.GreaterOrEqual(t, time.Since(began), 20*time.Second)
+	})
+}
+
+// A write that gives up while a rejection is looked at reports what the broker has answered.
+func TestAWriteGivesUpDuringIsolation(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T) {
+		c, g := newVirtual(t, Config{})
+		time.Sleep(2 * limits.Fresh)
+		c.AddFault(kafkafake.Fault{Keys: []kmsg.Key{kmsg.DescribeConfigs}, Do: kafkafake.DelayAnswer, Pause: time.Hour, Count: -1})
+		c.AddFault(kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.InvalidRecord, Count: -1})
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		began := time.Now()
+		vs := g.Write(ctx, records("t", "r", 3, 10))
+		require.LessOrEqual(t, time.Since(began), 2*time.Second+giveUpGrace)
+		for _, v := range vs {
+			require.Equal(t, []any{NotWritten, Transient, true}, []any{v.Outcome, v.Class, v.BatchRejected}, "%v", v.Err())
+		}
+	})
+}
