@@ -74,7 +74,7 @@ func readSettings(opts []kgo.Opt) (settings, error) {
 }
 
 // requestsInFlight is how many produce requests to a broker may be unanswered with
-// idempotence. No two of them have the same partition.
+// idempotence.
 const requestsInFlight = 5
 
 // producer returns the producer's config.

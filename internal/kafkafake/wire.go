@@ -70,6 +70,18 @@ func (w *Wire) Answers(code int16) int {
 	return w.codes[code]
 }
 
+// Failed returns how many batches were answered with an error.
+func (w *Wire) Failed() (n int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for code, count := range w.codes {
+		if code != 0 {
+			n += count
+		}
+	}
+	return n
+}
+
 // wireConn is a client's connection.
 type wireConn struct {
 	net.Conn

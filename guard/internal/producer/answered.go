@@ -11,13 +11,11 @@ import (
 // acked ends the records of a batch.
 func (p *partition) acked(b *Batch, offset, appended int64) {
 	p.mu.Lock()
-	if p.inFlight != b {
+	if !slices.Contains(p.inFlight, b) {
 		p.unlock()
 		return
 	}
-	p.inFlight = nil
 	p.acks.Add(1)
-	p.sequence = next(b.sequence, len(b.Records))
 	if appended >= 0 && !b.unanswered {
 		p.topic.logTime.Store(true)
 	} else if appended >= 0 && !p.topic.logTime.Load() {
@@ -32,13 +30,12 @@ func (p *partition) acked(b *Batch, offset, appended int64) {
 		}
 		r.Appended, r.doubt = appended, false
 	}
-	all := p.topic.all
-	all.cfg.Policy.Acked(b)
+	p.topic.all.cfg.Policy.Acked(b)
 	if e := p.trouble.Load(); e != nil {
 		p.trouble.Store(nil)
 	}
 	p.finish(b.Records, Acked, nil)
-	p.resolved()
+	p.resolved(b)
 	for _, r := range b.Records {
 		p.unblock(r)
 	}
@@ -46,51 +43,37 @@ func (p *partition) acked(b *Batch, offset, appended int64) {
 		b.twin.rejected = true
 	}
 	clear(b.Records)
-	all.batches.Put(b)
+	b.Records, b.acked = b.Records[:0], true
+	p.settle()
 	p.goOn()
 }
 
 // answered deals with a batch that was not acked.
 func (p *partition) answered(b *Batch, a Answer) {
-	p.mu.Lock()
-	defer p.unlock()
-	if p.inFlight != b {
-		return
-	}
-	p.inFlight = nil
-	all := p.topic.all
 	m := code.Of(a.Code)
-	if a.Code != 0 && a.Err == nil {
+	if a.Err == nil {
 		a.Err = code.Error(a.Code)
 	}
-	p.trouble.Store(&a.Err)
-	switch {
-	case a.Code != 0 && code.TopicGone(a.Code):
-		// What was appended is gone with the topic.
-	case a.Code != 0 && m.Scope == code.OfProducer:
-		p.loseTrack(a.Err)
-	case m.Doubt || a.Offset:
-		p.inDoubt(b)
+	doubt := m.Doubt || a.Offset
+	if code.TopicGone(a.Code) || m.Scope == code.OfProducer {
+		doubt = false // what was appended is gone with the topic; or the number was refused
 	}
-	if code.LeaderMoved(a.Code) {
-		all.meta.want(b.Topic)
-	}
-	p.ask(b, a)
+	p.failed(b, notAcked{Answer: a, doubt: doubt})
 }
 
 // lost deals with a batch that has no answer. Sent says whether it left to its last byte.
 func (p *partition) lost(b *Batch, sent bool, a Answer) {
+	p.failed(b, notAcked{Answer: a, doubt: sent})
+}
+
+func (p *partition) failed(b *Batch, a notAcked) {
 	p.mu.Lock()
 	defer p.unlock()
-	if p.inFlight != b {
-		return
+	if slices.Contains(p.inFlight, b) {
+		p.trouble.Store(&a.Err)
+		b.result = &a
+		p.settle()
 	}
-	p.inFlight = nil
-	p.trouble.Store(&a.Err)
-	if sent {
-		p.inDoubt(b)
-	}
-	p.ask(b, a)
 }
 
 // refused puts what is next before the Policy, since the broker lets nothing be sent.
@@ -98,7 +81,7 @@ func (p *partition) refused(err error) {
 	p.mu.Lock()
 	defer p.unlock()
 	p.listed = false
-	if p.inFlight != nil || p.asking != nil {
+	if len(p.inFlight) > 0 || p.asking != nil {
 		return
 	}
 	if b := p.nextBatch(unbounded); b != nil {
@@ -113,10 +96,13 @@ func (p *partition) ask(b *Batch, a Answer) {
 		p.endAll(b.Records, errClosed)
 		return
 	}
-	if b.abandoned() {
+	if !p.needed(b) {
 		p.mayForget()
 		p.sendSoon()
 		return
+	}
+	if len(b.Records) == 1 && b.unanswered && len(p.doubts) > 0 {
+		p.lone = b.Records[0]
 	}
 	b.Attempts++
 	if b.First.IsZero() {

@@ -57,6 +57,9 @@ type Batch struct {
 	rejected   bool   // it is known to be
 	producer   producerID
 	sequence   int32
+	then       int32     // the number behind it
+	result     *notAcked // nil while in flight, and for what was acked
+	acked      bool
 	topicID    [16]byte // that it was written to, zero where it was by name
 }
 

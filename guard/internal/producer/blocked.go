@@ -101,7 +101,8 @@ func (p *partition) again(r *Record) {
 	b.Alone = true
 	b.add(r, unbounded)
 	if r == p.lone {
-		b.unanswered, b.producer = true, p.producer
+		b.unanswered, b.producer, b.sequence = true, p.producer, p.sequence
+		b.then = next(b.sequence, 1)
 	}
 	at := 0
 	for at < len(p.resend) && p.resend[at].unanswered {

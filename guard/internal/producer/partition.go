@@ -22,8 +22,8 @@ type partition struct {
 	moved     *node // of the new leader, for when nothing is in flight
 	queue     []*Record
 	resend    []*Batch // before the queue
-	inFlight  *Batch
-	asking    *Batch // the Policy about it
+	inFlight  []*Batch // in the order of their numbers
+	asking    *Batch   // the Policy about it
 	endAsking func()
 	paused    bool
 	listed    bool // by its node
@@ -33,8 +33,13 @@ type partition struct {
 	// any more.
 	evacuated bool
 
-	order  uint64 // of the last record
-	single int    // see Config.MaxBatch
+	order      uint64 // of the last record
+	most       int    // see Config.MaxBatch
+	single     int
+	queuedSize int           // of the queue in bytes, about
+	ackedAt    time.Time     // when the last batch that was acked with this producer ID was written
+	calmFrom   uint64        // how many acks it takes until a batch may follow another in flight
+	roundTrip  time.Duration // of the last batch that was acked
 
 	woken []woken // to be told of
 	drops bool    // records have ended that may still be queued
@@ -48,7 +53,7 @@ type partition struct {
 	producer     producerID
 	sequence     int32
 	forgets      bool      // a batch in doubt was given up
-	doubts       []int     // how many records batches in doubt have
+	doubts       []numbers // of batches in doubt
 	doubtful     []*Record // of these
 	lone         *Record   // the one of these that was sent in a batch of its own
 	byName       bool      // one of these was written to a topic by name
@@ -64,6 +69,7 @@ func (p *partition) enqueue(records []*Record) *node {
 	for _, r := range records {
 		p.order++
 		r.Record.Partition, r.order = p.number, p.order
+		p.queuedSize += int(r.Size) - BatchOverhead
 		r.part.Store(p)
 		for _, h := range p.topic.all.onPartitioned {
 			h.OnProduceRecordPartitioned(r.Record, p.leader())
@@ -143,16 +149,16 @@ func (p *partition) sendSoon() {
 	}
 }
 
-// busy reports whether nothing may be sent now: a partition has one batch in flight.
+// busy reports whether nothing may be sent now.
 func (p *partition) busy() bool {
-	return p.inFlight != nil || p.asking != nil || p.paused || p.asksID || p.gone
+	return len(p.inFlight) > 0 && !p.mayFollow() || p.asking != nil || p.paused || p.asksID || p.gone
 }
 
 // list has the partition taken into the next request of its node, which it returns, if
 // there is something to be sent.
 func (p *partition) list() *node {
 	p.letGo() // what waits behind them is queued
-	if p.evacuated && p.inFlight == nil && p.asking == nil && p.queued.Load() > 0 {
+	if p.evacuated && len(p.inFlight) == 0 && p.asking == nil && p.queued.Load() > 0 {
 		go p.topic.reclaim(p)
 	}
 	if p.busy() || p.evacuated || p.listed {
@@ -186,7 +192,7 @@ func (p *partition) lead(n *node) {
 	switch {
 	case p.node == n:
 		p.moved = nil
-	case p.inFlight == nil && !p.listed:
+	case len(p.inFlight) == 0 && !p.listed:
 		p.node, p.moved = n, nil
 	default:
 		p.moved = n
@@ -197,7 +203,9 @@ func (p *partition) lead(n *node) {
 // dropEnded takes out of what is to be sent the records that have ended.
 func (p *partition) dropEnded() {
 	p.resend = slices.DeleteFunc(p.resend, func(b *Batch) bool {
-		b.dropEnded()
+		if !b.unanswered || !p.needed(b) {
+			b.dropEnded()
+		}
 		return len(b.Records) == 0
 	})
 	p.queue = slices.DeleteFunc(p.queue, ended)
@@ -211,12 +219,14 @@ func (b *Batch) abandoned() bool {
 	return !slices.ContainsFunc(b.Records, func(r *Record) bool { return !r.Ended() && r.Write != nil })
 }
 
-// dropEnded takes out of a batch what has ended. One that may have been appended stays
-// whole as long as any of it is waited for.
+// needed reports whether a batch in doubt is to be sent again as it is: as long as any record
+// of it is waited for, or any of a batch in doubt that is numbered behind it.
+func (p *partition) needed(b *Batch) bool {
+	return !b.abandoned() || p.topic.all.cfg.Idempotent && slices.ContainsFunc(p.resend, func(o *Batch) bool { return o.unanswered && !o.abandoned() })
+}
+
+// dropEnded takes out of a batch what has ended.
 func (b *Batch) dropEnded() {
-	if b.unanswered && !b.abandoned() {
-		return
-	}
 	if slices.ContainsFunc(b.Records, isOut) {
 		b.mu.Lock()
 		b.Records = slices.DeleteFunc(slices.Clone(b.Records), isOut)

@@ -17,7 +17,8 @@
 //
 // A partition has one batch in flight. Records that are queued meanwhile go into
 // the next batch (group commit). So batches grow under load, and a record for an
-// idle partition is sent at once.
+// idle partition is sent at once. Where the leader takes long, a few batches follow
+// one in flight, see inflight.go.
 //
 // If a batch was not acked, the producer asks a Policy. The Policy returns a Plan:
 // send the same batch again, send parts of it, send single records later, or fail
@@ -171,9 +172,10 @@ type Producer struct {
 	topics map[string]*topic
 	nodes  map[int32]*node
 
-	meta     metadata
-	nameOnly atomic.Bool           // a topic has no ID, so that topics are named in requests
-	trouble  atomic.Pointer[error] // of connections, nil once one is made
+	meta      metadata
+	nameOnly  atomic.Bool           // a topic has no ID, so that topics are named in requests
+	unordered atomic.Bool           // a batch was acked behind one that was not appended
+	trouble   atomic.Pointer[error] // of connections, nil once one is made
 
 	batches sync.Pool
 }

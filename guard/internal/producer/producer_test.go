@@ -279,15 +279,21 @@ func (u untilGivenUp) Next(ctx context.Context, b *Batch, _ Answer) Plan {
 func TestABatchIsNotTakenForOneInDoubt(t *testing.T) {
 	t.Parallel()
 	b := &Batch{Records: make([]*Record, 5)}
+	at := func(counts ...int) (all []numbers) {
+		for _, n := range counts {
+			all = append(all, numbers{7, n})
+		}
+		return all
+	}
 	for _, test := range []struct {
-		doubts []int
+		doubts []numbers
 		free   int
-	}{{nil, 5}, {[]int{4}, 5}, {[]int{5}, 4}, {[]int{4, 5}, 3}, {[]int{1, 2, 3, 4, 5}, 0}} {
-		p := &partition{doubts: test.doubts}
+	}{{nil, 5}, {at(4), 5}, {at(5), 4}, {at(4, 5), 3}, {at(1, 2, 3, 4, 5), 0}, {[]numbers{{8, 5}}, 5}} {
+		p := &partition{sequence: 7, doubts: test.doubts}
 		require.Equal(t, test.free, p.freeCount(b), "%v", test.doubts)
 	}
 	b.unanswered = true
-	require.Equal(t, 5, (&partition{doubts: []int{5}}).freeCount(b), "it is the one in doubt")
+	require.Equal(t, 5, (&partition{sequence: 7, doubts: at(5)}).freeCount(b), "it is the one in doubt")
 }
 
 // A batch that is sent again keeps its content, its number and its checksum.

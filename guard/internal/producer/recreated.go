@@ -13,7 +13,7 @@ func (p *partition) renew() {
 		p.forgets = true
 		p.mayForget()
 	} else {
-		p.resolved()
+		p.resolved(nil)
 	}
 	p.goOn()
 }
@@ -41,7 +41,7 @@ func (t *topic) reclaim(p *partition) {
 
 // leave takes all records out of the partition that are not in flight.
 func (p *partition) leave() []*Record {
-	p.resolved()
+	p.resolved(nil)
 	var records []*Record
 	for _, b := range p.resend {
 		records = append(records, b.Records...)

@@ -12,7 +12,7 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
 )
 
-// Sequence numbers, with one batch of a partition in flight:
+// Sequence numbers, with one batch of a partition in flight (see inflight.go for several):
 //
 //   - The next batch is numbered from p.sequence, which an ack moves on. What is
 //     rejected was not appended, so its number goes to the next batch.
@@ -64,7 +64,7 @@ func (i *ids) assign(p *partition) (now bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.have {
-		p.producer, p.sequence, p.hasID = i.shared, 0, true
+		p.begin(i.shared)
 		return true
 	}
 	p.asksID = true
@@ -151,7 +151,7 @@ func (p *partition) gotID(id producerID, failed *Answer) {
 	p.mu.Lock()
 	p.asksID = false
 	if failed == nil {
-		p.producer, p.sequence, p.hasID = id, 0, true
+		p.begin(id)
 		p.goOn()
 		return
 	}
@@ -162,6 +162,11 @@ func (p *partition) gotID(id producerID, failed *Answer) {
 	}
 	p.ask(b, *failed)
 	p.unlock()
+}
+
+// begin begins at 0 with a producer ID.
+func (p *partition) begin(id producerID) {
+	p.producer, p.sequence, p.hasID, p.ackedAt = id, 0, true, time.Time{}
 }
 
 // inDoubt notes that a batch may have been appended. Without idempotence nothing tells
@@ -177,11 +182,19 @@ func (p *partition) inDoubt(b *Batch) {
 		}
 		return
 	}
-	p.doubts = append(p.doubts, len(b.Records))
+	p.keepDoubt(b)
+}
+
+// numbers are those of a batch in doubt.
+type numbers struct {
+	first int32
+	count int
+}
+
+// keepDoubt notes the numbers and the records of a batch in doubt.
+func (p *partition) keepDoubt(b *Batch) {
+	p.doubts = append(p.doubts, numbers{b.sequence, len(b.Records)})
 	p.byName = p.byName || b.topicID == [16]byte{}
-	if len(b.Records) == 1 {
-		p.lone = b.Records[0]
-	}
 	for _, r := range b.Records {
 		if !r.doubt {
 			r.doubt = true
@@ -190,8 +203,10 @@ func (p *partition) inDoubt(b *Batch) {
 	}
 }
 
-// resolved clears what is in doubt: another batch was acked with its number.
-func (p *partition) resolved() {
+// resolved clears what is in doubt, since a batch was acked: what else had its number was not
+// appended. If it is the very batch that was in doubt, those numbered behind it stay so.
+// Else none of these was appended: the broker would have missed their predecessor.
+func (p *partition) resolved(by *Batch) {
 	p.forgets = false
 	if len(p.doubts) == 0 && len(p.deferred) == 0 {
 		return
@@ -201,6 +216,10 @@ func (p *partition) resolved() {
 	}
 	p.doubts, p.doubtful, p.lone, p.byName = p.doubts[:0], nil, nil, false
 	for _, b := range p.resend {
+		if b.unanswered && by != nil && by.unanswered && b.sequence != by.sequence {
+			p.keepDoubt(b)
+			continue
+		}
 		b.unanswered = false
 	}
 	deferred := p.deferred
@@ -228,7 +247,7 @@ func (p *partition) loseTrack(why error) {
 // those in doubt: a batch differs from each of them in how many it has, or is one of them.
 func (p *partition) freeCount(b *Batch) int {
 	n := len(b.Records)
-	for !b.unanswered && n > 0 && slices.Contains(p.doubts, n) {
+	for !b.unanswered && n > 0 && slices.Contains(p.doubts, numbers{p.sequence, n}) {
 		n--
 	}
 	return n

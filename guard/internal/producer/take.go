@@ -19,7 +19,7 @@ const (
 func (p *partition) take(n *node, room int, first bool) (*Batch, taking) {
 	p.mu.Lock()
 	defer p.unlock()
-	if p.moved != nil && p.inFlight == nil {
+	if p.moved != nil && len(p.inFlight) == 0 {
 		p.node, p.moved = p.moved, nil
 	}
 	if p.node != n {
@@ -36,8 +36,8 @@ func (p *partition) take(n *node, room int, first bool) (*Batch, taking) {
 		return nil, noRoom
 	}
 	most, single := p.topic.all.cfg.MaxBatch(p.topic.name, n.id)
-	p.single = single
 	most = min(most, n.batchLimit())
+	p.most, p.single = most, single
 	if !first {
 		most = min(most, room-p.inRequest())
 	}
@@ -59,12 +59,10 @@ func (p *partition) take(n *node, room int, first bool) (*Batch, taking) {
 		b.recount()
 		b.mu.Unlock()
 	}
-	b.producer, b.sequence = p.producer, -1
-	if p.topic.all.cfg.Idempotent {
-		b.sequence = p.sequence
-	}
+	p.numberOf(b)
 	b.Leader, b.Acks, b.Started = n.id, p.acks.Load(), time.Now()
-	p.inFlight = b
+	p.inFlight = append(p.inFlight, b)
+	p.list()
 	return b, taken
 }
 
@@ -110,12 +108,15 @@ func (p *partition) nextBatch(most int) *Batch {
 	for len(p.resend) > 0 {
 		b := p.resend[0]
 		p.resend = slices.Delete(p.resend, 0, 1)
+		if b.unanswered && p.hasID && b.producer == p.producer && b.sequence != p.sequence {
+			b.unanswered = false // the batch before it was not acked as it was: this one can't be recognised
+		}
 		if b.unanswered && !p.byName && b.toAnother(p.topic.id.Load()) {
 			b.unanswered = false
 			for _, r := range b.Records {
 				r.doubt = false
 			}
-			p.resolved()
+			p.resolved(nil)
 		}
 		if b.unanswered {
 			if b.stale {
@@ -149,6 +150,10 @@ func (p *partition) nextBatch(most int) *Batch {
 			p.queue = rest // with its array, for the records to come
 		} else {
 			p.queue = append(p.queue, rest...)
+		}
+		p.queuedSize = max(p.queuedSize-b.size+BatchOverhead, 0)
+		if len(p.queue) == 0 {
+			p.queuedSize = 0
 		}
 		if len(b.Records) > 0 {
 			return b

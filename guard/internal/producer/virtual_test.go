@@ -26,8 +26,9 @@ type world struct {
 	c *kafkafake.Cluster
 	p *Producer
 
-	mu   sync.Mutex
-	came []batchSeen
+	mu     sync.Mutex
+	came   []batchSeen
+	warmed int
 }
 
 // batchSeen is a batch in a produce request.
@@ -45,9 +46,15 @@ type batchSeen struct {
 // inVirtualTime runs a test with a topic "t", in which each partition has a record already.
 func inVirtualTime(t *testing.T, partitions int, policy Policy, test func(w *world), change ...func(*Config)) {
 	t.Helper()
+	besideDialect(t, kafkafake.Kafka(), partitions, policy, test, change...)
+}
+
+// besideDialect does that with a cluster of a dialect.
+func besideDialect(t *testing.T, d kafkafake.Dialect, partitions int, policy Policy, test func(w *world), change ...func(*Config)) {
+	t.Helper()
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{T: t, c: kafkafake.StartDialect(t, kafkafake.Kafka(), &kafkafake.Network{Latency: time.Millisecond})}
+		w := &world{T: t, c: kafkafake.StartDialect(t, d, &kafkafake.Network{Latency: time.Millisecond})}
 		w.c.Topic("t", int32(partitions))
 		w.p = newProducer(t, w.c, policy, change...)
 		write(t, w.p, partitions, values("first", partitions)...)

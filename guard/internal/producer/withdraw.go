@@ -79,7 +79,8 @@ var errInFlight = errors.New("given up before the broker answered")
 func (p *partition) withdraw(records []*Record, which Withdrawal, why func(r *Record) error) (moved []*Record) {
 	p.mu.Lock()
 	defer p.unlock()
-	inFlight, asked := p.inFlight.set(), p.asking.set()
+	asked, inFlight := set(p.asking), set(p.inFlight...)
+	open := set(slices.DeleteFunc(slices.Clone(p.inFlight), (*Batch).notAppended)...)
 	out := map[*Record]bool{}
 	for _, r := range records {
 		switch {
@@ -106,18 +107,18 @@ func (p *partition) withdraw(records []*Record, which Withdrawal, why func(r *Re
 			b.copyOut(out)
 		}
 	}
-	if p.inFlight != nil {
-		p.inFlight.copyOut(out)
+	for _, b := range p.inFlight {
+		b.copyOut(out)
 	}
 	for r := range out {
 		o, reason := NotWritten, why(r)
-		if r.doubt || inFlight[r] {
+		if r.doubt || open[r] {
 			o = Unknown
 		}
 		r.Reason = nil
 		p.finish([]*Record{r}, o, reason)
 	}
-	abandoned := slices.ContainsFunc(p.resend, func(b *Batch) bool { return b.unanswered && b.abandoned() })
+	abandoned := slices.ContainsFunc(p.resend, func(b *Batch) bool { return b.unanswered && !p.needed(b) })
 	p.letGo()
 	if abandoned || len(p.doubts) > 0 && len(p.doubtful) == 0 {
 		p.forgets = true
@@ -127,14 +128,15 @@ func (p *partition) withdraw(records []*Record, which Withdrawal, why func(r *Re
 	return moved
 }
 
-// set returns the records of a batch, none for nil.
-func (b *Batch) set() map[*Record]bool {
-	if b == nil {
-		return nil
-	}
-	records := make(map[*Record]bool, len(b.Records))
-	for _, r := range b.Records {
-		records[r] = true
+// set returns the records of batches.
+func set(batches ...*Batch) map[*Record]bool {
+	records := map[*Record]bool{}
+	for _, b := range batches {
+		if b != nil {
+			for _, r := range b.Records {
+				records[r] = true
+			}
+		}
 	}
 	return records
 }
@@ -167,7 +169,7 @@ func (p *partition) endLeaving(b *Batch) {
 	}
 	b.copyOut(gone)
 	p.doubtful = slices.DeleteFunc(p.doubtful, ended)
-	if b.unanswered && b.abandoned() || len(p.doubts) > 0 && len(p.doubtful) == 0 {
+	if b.unanswered && !p.needed(b) || len(p.doubts) > 0 && len(p.doubtful) == 0 {
 		p.forgets = true
 	}
 }
@@ -175,7 +177,7 @@ func (p *partition) endLeaving(b *Batch) {
 // mayForget gives the sequence up where a batch in doubt is not sent again, once nothing is in
 // flight and nothing is before the Policy.
 func (p *partition) mayForget() {
-	if p.forgets && p.inFlight == nil && p.asking == nil {
+	if p.forgets && len(p.inFlight) == 0 && p.asking == nil {
 		p.forgets = false
 		p.loseTrack(errInFlight)
 	}

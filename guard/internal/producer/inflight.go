@@ -1,0 +1,165 @@
+package producer
+
+import (
+	"slices"
+	"time"
+
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
+)
+
+// A partition has one batch in flight, mostly. Others follow it where it is written to faster
+// than its leader answers: the queue has a full batch, or a part of one and the leader takes
+// long. Nothing is in doubt then, and the last batches were acked. Sequence numbers keep the
+// order (KIP-98).
+//
+// If one of them is not acked, no other is sent until each has its answer or has lost it.
+// A broker that knows the producer takes no batch whose predecessor it does not have (the first
+// batch of a producer may have any number). So:
+//
+//   - What follows a batch that was not appended was not appended either. It is sent
+//     again behind it, with another number.
+//   - What follows a batch in doubt, and has no answer, is in doubt, too. Each of them is
+//     sent again as it is, in their order.
+//
+// From there on one batch is in flight again.
+
+// notAcked is what came in place of an ack.
+type notAcked struct {
+	Answer
+	doubt bool // the batch may have been appended
+}
+
+// notAppended reports whether a batch in flight has an answer that says so.
+func (b *Batch) notAppended() bool { return b.result != nil && !b.result.doubt }
+
+const (
+	// mostInFlight is how many batches of a partition are in flight at most. Brokers recognise
+	// as many.
+	mostInFlight = 5
+	// part is how much of a full batch follows the last one after some time: an eighth.
+	part  = 8
+	apart = 2 * time.Millisecond
+	// calm is how many batches are acked, after one was not, until others follow one in flight.
+	calm = 16
+	// knownFor is for how long after a batch that was acked the broker is sure to know the
+	// producer: it may forget one that is idle (producer.id.expiration.ms).
+	knownFor = time.Minute
+)
+
+// mayFollow reports whether a batch may be sent behind those in flight.
+func (p *partition) mayFollow() bool {
+	n := len(p.inFlight)
+	if p.queuedSize < (p.most-BatchOverhead)/part || n >= mostInFlight || len(p.queue) == 0 || len(p.resend) > 0 || !p.topic.all.ordered() {
+		return false
+	}
+	first, last, r := p.inFlight[0], p.inFlight[n-1], p.queue[0]
+	switch {
+	case p.queuedSize < p.enough(time.Since(last.Started)),
+		p.ackedAt.IsZero() || first.Started.Sub(p.ackedAt) > knownFor,
+		!p.hasID || p.moved != nil || p.evacuated || p.acks.Load() < p.calmFrom,
+		len(p.doubts) > 0 || len(p.deferred) > 0 || p.blocked != nil || len(p.later) > 0,
+		r.Single || r.Alone || r.Questioned || int(r.Size) >= p.single:
+		return false
+	}
+	return !slices.ContainsFunc(p.inFlight, func(b *Batch) bool {
+		return b.result != nil || b.unanswered || b.Alone || b.producer != p.producer
+	})
+}
+
+// enough is how many bytes are to be queued for a batch that follows the last one after
+// some time: slots are few, and are to be spread over a round trip.
+func (p *partition) enough(after time.Duration) int {
+	full := p.most - BatchOverhead
+	switch {
+	case after < p.roundTrip/mostInFlight:
+		return full
+	case after < apart:
+		return full / 2
+	default:
+		return full / part
+	}
+}
+
+// ordered reports whether brokers look at sequence numbers, as far as is known.
+func (p *Producer) ordered() bool { return p.cfg.Idempotent && !p.unordered.Load() }
+
+// numberOf gives a batch its numbers.
+func (p *partition) numberOf(b *Batch) {
+	b.producer, b.result = p.producer, nil
+	switch n := len(p.inFlight); {
+	case !p.topic.all.cfg.Idempotent:
+		b.sequence = -1
+		return
+	case n > 0:
+		b.sequence = p.inFlight[n-1].then
+	default:
+		b.sequence = p.sequence
+	}
+	if !b.unanswered {
+		b.then = next(b.sequence, len(b.Records))
+	}
+}
+
+// settle takes off what was acked, and once all others have an answer, or none will come,
+// those that were not.
+func (p *partition) settle() {
+	for len(p.inFlight) > 0 && p.inFlight[0].acked {
+		b := p.inFlight[0]
+		p.inFlight = slices.Delete(p.inFlight, 0, 1)
+		p.sequence, p.ackedAt, p.roundTrip = b.then, b.Started, time.Since(b.Started)
+		p.topic.all.batches.Put(b)
+		for _, follower := range p.inFlight {
+			follower.Acks++ // as if it had been written after it
+		}
+	}
+	if len(p.inFlight) > 0 && !slices.ContainsFunc(p.inFlight, func(b *Batch) bool { return !b.acked && b.result == nil }) {
+		p.notAcked()
+	}
+}
+
+// notAcked deals with what was in flight, whose first batch was not acked.
+func (p *partition) notAcked() {
+	batches := slices.Clone(p.inFlight)
+	clear(p.inFlight)
+	p.inFlight = p.inFlight[:0]
+	p.calmFrom = p.acks.Load() + calm
+	first, doubt, disorder := batches[0], true, false
+	last := first
+	var followers []*Batch
+	for _, b := range batches {
+		if b.acked {
+			disorder = disorder || !doubt
+			last.then = b.then
+			continue
+		}
+		if doubt = doubt && b.result.doubt; doubt {
+			p.inDoubt(b)
+		}
+		last = b
+		if b == first {
+			continue
+		}
+		if b.result.Code == 0 {
+			b.Attempts++
+		}
+		followers = append(followers, b)
+	}
+	p.resend = slices.Concat(followers, p.resend)
+	for _, b := range followers {
+		p.endLeaving(b)
+		if p.gone {
+			p.endAll(b.Records, errClosed)
+		}
+	}
+	a := first.result.Answer
+	if disorder { // the broker does not look at numbers
+		p.topic.all.unordered.Store(true)
+	}
+	if disorder || a.Code != 0 && code.Of(a.Code).Scope == code.OfProducer {
+		p.loseTrack(a.Err)
+	}
+	if code.LeaderMoved(a.Code) {
+		p.topic.all.meta.want(first.Topic)
+	}
+	p.ask(first, a)
+}
