@@ -147,10 +147,50 @@ func random(seed uint64) plan {
 	if r := (maker{rand.New(rand.NewPCG(seed, 13))}); r.one(10) {
 		r.raised(&p)
 	}
+	if r := (maker{rand.New(rand.NewPCG(seed, 14))}); r.one(5) {
+		r.following(&p)
+	}
 	if *flagDialect != "" {
 		p.Dialect = *flagDialect
 	}
 	return p
+}
+
+// following has more queued for few partitions than a batch takes, so that batches follow
+// one that is in flight, and has requests fail in the middle of that.
+func (r maker) following(p *plan) {
+	limited := func(c string) bool { return strings.HasPrefix(c, "max.message.bytes=") }
+	if slices.ContainsFunc(p.Events, func(e event) bool { return e.Do == "set" }) {
+		return
+	}
+	p.Configs = append(slices.DeleteFunc(p.Configs, limited), "max.message.bytes="+r.of("4000", "10000", "20000"))
+	p.Partitions = 1 + r.IntN(2)
+	for w := range 2 {
+		var x writer
+		for range 1 + r.IntN(4) {
+			var records []run
+			for range 1 + r.IntN(8) {
+				records = append(records, run{Shape: good, Size: 1000, Times: 1 + r.IntN(40), Partition: int32(w)})
+				if r.one(8) {
+					records = append(records, r.bad(p))
+				}
+			}
+			x.Writes = append(x.Writes, write{Records: records})
+		}
+		p.Writers = append(p.Writers, x)
+	}
+	for _, w := range p.Writers {
+		for i := range w.Writes {
+			for j := range w.Writes[i].Records {
+				w.Writes[i].Records[j].Partition %= int32(p.Partitions)
+			}
+		}
+	}
+	for range r.IntN(4) {
+		f := r.fault(p)
+		f.Skip = r.IntN(60)
+		p.Faults = append(p.Faults, f)
+	}
 }
 
 // clocks sets the brokers' clocks apart.

@@ -52,11 +52,9 @@ type partition struct {
 	hasID, ownID bool
 	producer     producerID
 	sequence     int32
-	forgets      bool      // a batch in doubt was given up
-	doubts       []numbers // of batches in doubt
-	doubtful     []*Record // of these
+	forgets      bool      // nothing that is in doubt is waited for any more
+	doubts       []doubt   // batches in doubt
 	lone         *Record   // the one of these that was sent in a batch of its own
-	byName       bool      // one of these was written to a topic by name
 	deferred     []*Record // that failed, and are in doubt
 }
 
@@ -125,7 +123,7 @@ func (p *partition) letGo() {
 	if p.drops {
 		p.drops = false
 		p.dropEnded()
-		p.doubtful = slices.DeleteFunc(p.doubtful, ended)
+		p.dropDoubts()
 		p.deferred = slices.DeleteFunc(p.deferred, ended)
 		if p.lone != nil && ended(p.lone) {
 			p.lone = nil
@@ -217,12 +215,6 @@ func ended(r *Record) bool { return r.Ended() }
 // abandoned reports whether no record of a batch is waited for any more.
 func (b *Batch) abandoned() bool {
 	return !slices.ContainsFunc(b.Records, func(r *Record) bool { return !r.Ended() && r.Write != nil })
-}
-
-// needed reports whether a batch in doubt is to be sent again as it is: as long as any record
-// of it is waited for, or any of a batch in doubt that is numbered behind it.
-func (p *partition) needed(b *Batch) bool {
-	return !b.abandoned() || p.topic.all.cfg.Idempotent && slices.ContainsFunc(p.resend, func(o *Batch) bool { return o.unanswered && !o.abandoned() })
 }
 
 // dropEnded takes out of a batch what has ended.

@@ -279,16 +279,16 @@ func (u untilGivenUp) Next(ctx context.Context, b *Batch, _ Answer) Plan {
 func TestABatchIsNotTakenForOneInDoubt(t *testing.T) {
 	t.Parallel()
 	b := &Batch{Records: make([]*Record, 5)}
-	at := func(counts ...int) (all []numbers) {
+	at := func(counts ...int) (all []doubt) {
 		for _, n := range counts {
-			all = append(all, numbers{7, n})
+			all = append(all, doubt{first: 7, count: n})
 		}
 		return all
 	}
 	for _, test := range []struct {
-		doubts []numbers
+		doubts []doubt
 		free   int
-	}{{nil, 5}, {at(4), 5}, {at(5), 4}, {at(4, 5), 3}, {at(1, 2, 3, 4, 5), 0}, {[]numbers{{8, 5}}, 5}} {
+	}{{nil, 5}, {at(4), 5}, {at(5), 4}, {at(4, 5), 3}, {at(1, 2, 3, 4, 5), 0}, {[]doubt{{first: 8, count: 5}}, 5}} {
 		p := &partition{sequence: 7, doubts: test.doubts}
 		require.Equal(t, test.free, p.freeCount(b), "%v", test.doubts)
 	}

@@ -9,7 +9,7 @@ func (p *partition) renew() {
 		p.hasID, p.ownID = false, true
 	}
 	// What is in doubt is gone with the topic, unless it was written by name.
-	if p.byName {
+	if p.byName() {
 		p.forgets = true
 		p.mayForget()
 	} else {

@@ -182,25 +182,45 @@ func (p *partition) inDoubt(b *Batch) {
 		}
 		return
 	}
-	p.keepDoubt(b)
-}
-
-// numbers are those of a batch in doubt.
-type numbers struct {
-	first int32
-	count int
-}
-
-// keepDoubt notes the numbers and the records of a batch in doubt.
-func (p *partition) keepDoubt(b *Batch) {
-	p.doubts = append(p.doubts, numbers{b.sequence, len(b.Records)})
-	p.byName = p.byName || b.topicID == [16]byte{}
+	p.doubts = append(p.doubts, doubt{b.sequence, len(b.Records), slices.Clone(b.Records), b.topicID == [16]byte{}})
 	for _, r := range b.Records {
-		if !r.doubt {
-			r.doubt = true
-			p.doubtful = append(p.doubtful, r)
-		}
+		r.doubt = true
 	}
+}
+
+// doubt is a batch that may have been appended, though it was not acked.
+type doubt struct {
+	first   int32 // its number
+	count   int
+	records []*Record // of it that have not ended
+	byName  bool      // it was written to the topic by name
+}
+
+// noNumber is no sequence number of an idempotent producer.
+const noNumber = -1
+
+// dropDoubts forgets records that have ended. They stay in doubt by their number.
+func (p *partition) dropDoubts() {
+	for i := range p.doubts {
+		d := &p.doubts[i]
+		d.records = slices.DeleteFunc(d.records, ended)
+	}
+}
+
+// waitedFor reports whether any record in doubt is, but those of batches with a number.
+func (p *partition) waitedFor(but int32) bool {
+	return slices.ContainsFunc(p.doubts, func(d doubt) bool {
+		return d.first != but && slices.ContainsFunc(d.records, func(r *Record) bool { return !isOut(r) })
+	})
+}
+
+// needed reports whether a batch in doubt is to be sent again as it is: as long as any record
+// of it is waited for, or any that is in doubt with another number, behind it.
+func (p *partition) needed(b *Batch) bool { return !b.abandoned() || p.waitedFor(b.sequence) }
+
+// byName reports whether a batch in doubt was written to a topic by name.
+func (p *partition) byName() bool {
+	return slices.ContainsFunc(p.doubts, func(d doubt) bool { return d.byName })
 }
 
 // resolved clears what is in doubt, since a batch was acked: what else had its number was not
@@ -211,20 +231,36 @@ func (p *partition) resolved(by *Batch) {
 	if len(p.doubts) == 0 && len(p.deferred) == 0 {
 		return
 	}
-	for _, r := range p.doubtful {
-		r.doubt = false
-	}
-	p.doubts, p.doubtful, p.lone, p.byName = p.doubts[:0], nil, nil, false
-	for _, b := range p.resend {
-		if b.unanswered && by != nil && by.unanswered && b.sequence != by.sequence {
-			p.keepDoubt(b)
-			continue
+	behind := func(number int32) bool { return by != nil && by.unanswered && number != by.sequence }
+	p.clearDoubt()
+	p.doubts = slices.DeleteFunc(p.doubts, func(d doubt) bool { return !behind(d.first) })
+	p.dropDoubts()
+	for _, d := range p.doubts {
+		for _, r := range d.records {
+			r.doubt = true
 		}
-		b.unanswered = false
 	}
-	deferred := p.deferred
-	p.deferred = nil
-	p.finish(deferred, NotWritten, nil)
+	for _, b := range p.resend {
+		b.unanswered = b.unanswered && behind(b.sequence)
+	}
+	var settled []*Record
+	p.deferred = slices.DeleteFunc(p.deferred, func(r *Record) bool {
+		if !r.doubt {
+			settled = append(settled, r)
+		}
+		return !r.doubt
+	})
+	p.finish(settled, NotWritten, nil)
+}
+
+// clearDoubt has no record be in doubt.
+func (p *partition) clearDoubt() {
+	p.lone = nil
+	for _, d := range p.doubts {
+		for _, r := range d.records {
+			r.doubt = false
+		}
+	}
 }
 
 // loseTrack gives up the sequence: what is in doubt stays Unknown.
@@ -232,9 +268,11 @@ func (p *partition) loseTrack(why error) {
 	if !p.topic.all.cfg.Idempotent {
 		return
 	}
-	doubtful, deferred := p.doubtful, p.deferred
-	p.doubts, p.doubtful, p.deferred, p.lone, p.byName = p.doubts[:0], nil, nil, nil, false
-	p.finish(doubtful, Unknown, why)
+	doubts, deferred := p.doubts, p.deferred
+	p.doubts, p.deferred, p.lone = nil, nil, nil
+	for _, d := range doubts {
+		p.finish(d.records, Unknown, why)
+	}
 	p.finish(deferred, Unknown, why)
 	for _, b := range p.resend {
 		b.unanswered = false
@@ -247,8 +285,13 @@ func (p *partition) loseTrack(why error) {
 // those in doubt: a batch differs from each of them in how many it has, or is one of them.
 func (p *partition) freeCount(b *Batch) int {
 	n := len(b.Records)
-	for !b.unanswered && n > 0 && slices.Contains(p.doubts, numbers{p.sequence, n}) {
+	for !b.unanswered && n > 0 && p.inDoubtWith(n) {
 		n--
 	}
 	return n
+}
+
+// inDoubtWith reports whether a batch of n records is in doubt with the next number.
+func (p *partition) inDoubtWith(n int) bool {
+	return slices.ContainsFunc(p.doubts, func(d doubt) bool { return d.first == p.sequence && d.count == n })
 }

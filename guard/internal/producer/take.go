@@ -111,7 +111,7 @@ func (p *partition) nextBatch(most int) *Batch {
 		if b.unanswered && p.hasID && b.producer == p.producer && b.sequence != p.sequence {
 			b.unanswered = false // the batch before it was not acked as it was: this one can't be recognised
 		}
-		if b.unanswered && !p.byName && b.toAnother(p.topic.id.Load()) {
+		if b.unanswered && !p.byName() && b.toAnother(p.topic.id.Load()) {
 			b.unanswered = false
 			for _, r := range b.Records {
 				r.doubt = false

@@ -118,11 +118,8 @@ func (p *partition) withdraw(records []*Record, which Withdrawal, why func(r *Re
 		r.Reason = nil
 		p.finish([]*Record{r}, o, reason)
 	}
-	abandoned := slices.ContainsFunc(p.resend, func(b *Batch) bool { return b.unanswered && !p.needed(b) })
 	p.letGo()
-	if abandoned || len(p.doubts) > 0 && len(p.doubtful) == 0 {
-		p.forgets = true
-	}
+	p.forgets = p.forgets || len(p.doubts) > 0 && !p.waitedFor(noNumber)
 	p.mayForget()
 	p.sendSoon()
 	return moved
@@ -168,10 +165,8 @@ func (p *partition) endLeaving(b *Batch) {
 		return
 	}
 	b.copyOut(gone)
-	p.doubtful = slices.DeleteFunc(p.doubtful, ended)
-	if b.unanswered && !p.needed(b) || len(p.doubts) > 0 && len(p.doubtful) == 0 {
-		p.forgets = true
-	}
+	p.dropDoubts()
+	p.forgets = p.forgets || len(p.doubts) > 0 && !p.waitedFor(noNumber)
 }
 
 // mayForget gives the sequence up where a batch in doubt is not sent again, once nothing is in
