@@ -118,6 +118,9 @@ func Of(code int16) Meaning {
 	return Meaning{Class: Refused, Doubt: true}
 }
 
+// OutOfOrder reports whether a code says that a batch's predecessor is missing.
+func OutOfOrder(code int16) bool { return code == kerr.OutOfOrderSequenceNumber.Code }
+
 // OfError returns the meaning of the code in an error. Without a code, it is that of a
 // failure which does not concern the record.
 func OfError(err error) Meaning {

@@ -17,7 +17,8 @@ import (
 // batch of a producer may have any number). So:
 //
 //   - What follows a batch that was not appended was not appended either. It is sent
-//     again behind it, with another number.
+//     again behind it, with another number. (Some brokers count a batch that they reject. What
+//     follows it, and has no answer, is in doubt unless the broker once refused such a batch.)
 //   - What follows a batch in doubt, and has no answer, is in doubt, too. Each of them is
 //     sent again as it is, in their order.
 //
@@ -62,7 +63,7 @@ func (p *partition) mayFollow() bool {
 		return false
 	}
 	return !slices.ContainsFunc(p.inFlight, func(b *Batch) bool {
-		return b.result != nil || b.unanswered || b.Alone || b.producer != p.producer
+		return b.result != nil || b.Alone || b.producer != p.producer
 	})
 }
 
@@ -123,16 +124,35 @@ func (p *partition) notAcked() {
 	clear(p.inFlight)
 	p.inFlight = p.inFlight[:0]
 	p.calmFrom = p.acks.Load() + calm
-	first, doubt, disorder := batches[0], true, false
+	first, appended, counted, disorder := batches[0], true, false, false
 	last := first
+	all := p.topic.all
 	var followers []*Batch
 	for _, b := range batches {
-		if b.acked {
-			disorder = disorder || !doubt
+		switch {
+		case b.acked && appended:
 			last.then = b.then
 			continue
+		case b.acked:
+			disorder = true
+			all.unordered.Store(true)
+			continue
+		case appended && !b.result.doubt:
+			appended = false
+			counted = code.Of(b.result.Code).Scope == code.OfBatch
+		case counted && code.OutOfOrder(b.result.Code):
+			all.refusesGaps.Store(true)
 		}
-		if doubt = doubt && b.result.doubt; doubt {
+		switch {
+		case !b.result.doubt:
+		case !appended && b.result.Code != 0: // the broker looked at more than its number
+			disorder = true
+			all.unordered.Store(true)
+			p.inDoubt(b)
+		case !appended && counted && !all.refusesGaps.Load():
+			disorder = true
+			p.inDoubt(b)
+		case appended:
 			p.inDoubt(b)
 		}
 		last = b
@@ -151,15 +171,13 @@ func (p *partition) notAcked() {
 			p.endAll(b.Records, errClosed)
 		}
 	}
+	p.drops = true // what was given up in flight
 	a := first.result.Answer
-	if disorder { // the broker does not look at numbers
-		p.topic.all.unordered.Store(true)
-	}
 	if disorder || a.Code != 0 && code.Of(a.Code).Scope == code.OfProducer {
 		p.loseTrack(a.Err)
 	}
 	if code.LeaderMoved(a.Code) {
-		p.topic.all.meta.want(first.Topic)
+		all.meta.want(first.Topic)
 	}
 	p.ask(first, a)
 }

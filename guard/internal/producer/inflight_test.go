@@ -1,15 +1,19 @@
 package producer
 
 import (
+	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
@@ -39,7 +43,9 @@ func (w *world) fill(fault kafkafake.Fault, n int) (records []*Record) {
 	w.c.AddFault(fault)
 	records = w.send(n, nil)
 	time.Sleep(6 * time.Millisecond)
-	require.Equal(w, mostInFlight, w.inFlight())
+	if n > 0 {
+		require.Equal(w, min(mostInFlight, 1+n/2), w.inFlight())
+	}
 	return records
 }
 
@@ -54,7 +60,7 @@ func (w *world) inFlight() int {
 // Full batches follow one that is in flight, up to five, with successive numbers.
 func TestFullBatchesFollowOneInFlight(t *testing.T) {
 	inVirtualTime(t, 1, &plain{}, func(w *world) {
-		records := w.fill(kafkafake.Fault{Do: kafkafake.DelayAnswer, Skip: 100}, 11)
+		records := w.fill(kafkafake.Fault{Do: kafkafake.DelayAnswer, Skip: 1 << 20}, 11)
 		wait(w.T, records[0])
 		came := w.seen()
 		require.Len(w, came, 7)
@@ -103,7 +109,7 @@ func TestWhatFollowsARejectedBatchIsSentAgain(t *testing.T) {
 		t.Run(value, func(t *testing.T) {
 			inVirtualTime(t, 1, policyFunc(halves), func(w *world) {
 				w.refuse(kerr.InvalidRecord, value)
-				records := w.fill(kafkafake.Fault{Skip: 100}, 10)
+				records := w.fill(kafkafake.Fault{Skip: 1 << 20}, 10)
 				wait(w.T, records[0])
 				require.Equal(w, want, strings.Join(w.valuesSeen(), ", "))
 				offset := int64(0)
@@ -165,7 +171,7 @@ func TestABrokerThatDoesNotLookAtNumbersGetsOneBatch(t *testing.T) {
 	d.Numbering = kafkafake.NumbersIgnored
 	besideDialect(t, d, 1, policyFunc(halves), func(w *world) {
 		w.refuse(kerr.InvalidRecord, "a")
-		records := w.fill(kafkafake.Fault{Skip: 100}, 10)
+		records := w.fill(kafkafake.Fault{Skip: 1 << 20}, 10)
 		wait(w.T, records[0])
 		require.True(w, w.p.unordered.Load())
 		requireExact(w.T, w.c, records)
@@ -175,4 +181,208 @@ func TestABrokerThatDoesNotLookAtNumbersGetsOneBatch(t *testing.T) {
 		require.Equal(w, 1, w.inFlight())
 		wait(w.T, next[0])
 	}, twoInABatch)
+}
+
+// in has a fault befall the batch with a record.
+func in(w *world, value string, f kafkafake.Fault) {
+	f.When = func(req kmsg.Request) bool {
+		_, records := readBatch(w.T, req.(*kmsg.ProduceRequest).Topics[0].Partitions[0].Records)
+		return slices.ContainsFunc(records, func(r kmsg.Record) bool { return strings.HasPrefix(string(r.Value), value) })
+	}
+	w.c.AddFault(f)
+}
+
+func outcomes(records []*Record) (all []Outcome) {
+	for _, r := range records {
+		all = append(all, r.Outcome())
+	}
+	return all
+}
+
+// What follows a batch in doubt and was acked was numbered behind it: the next batch is, too.
+func TestWhatWasAckedBehindADoubtKeepsItsNumbers(t *testing.T) {
+	inVirtualTime(t, 1, sameAfter(time.Second), func(w *world) {
+		in(w, "a", kafkafake.Fault{Do: kafkafake.Rewrite, Code: kerr.RequestTimedOut})
+		records := w.fill(kafkafake.Fault{Skip: 1 << 20}, 8)
+		wait(w.T, records[0])
+		more := w.send(2, func(i int, r *Record) { r.Value = []byte{byte('x' + i)} })
+		wait(w.T, more[0])
+		require.Equal(w, "0 1, a b, c d, e f, g h, a b, x y", strings.Join(w.valuesSeen(), ", "))
+		requireExact(w.T, w.c, append(records, more...))
+	}, twoInABatch)
+}
+
+// Two batches in doubt are in the log. A record of the second is given up: the other one is
+// still acked once, since its batch is sent again as it was.
+func TestABatchInDoubtBehindAnotherIsSentAsItWas(t *testing.T) {
+	inVirtualTime(t, 1, sameAfter(time.Second), func(w *world) {
+		in(w, "a", kafkafake.Fault{Do: kafkafake.Rewrite, Code: kerr.RequestTimedOut})
+		in(w, "c", kafkafake.Fault{Do: kafkafake.DisconnectAfter})
+		records := w.fill(kafkafake.Fault{Skip: 1 << 20}, 4)
+		time.Sleep(20 * time.Millisecond)
+		w.p.Withdraw(records[2:3], All, func(*Record) error { return errGivenUp })
+		wait(w.T, records[0])
+		require.Equal(w, []Outcome{Acked, Acked, Unknown, Acked}, outcomes(records))
+		requireExact(w.T, w.c, records)
+	}, twoInABatch)
+}
+
+// The first of two batches in doubt is in the log, and rejected when it is sent again. So the
+// second can't be sent as it was: with its number it would be taken for the first.
+func TestABatchInDoubtBehindOneThatFailsIsNotTakenForIt(t *testing.T) {
+	inVirtualTime(t, 1, sameAfter(time.Second), func(w *world) {
+		in(w, "a", kafkafake.Fault{Do: kafkafake.Rewrite, Code: kerr.RequestTimedOut})
+		in(w, "c", kafkafake.Fault{Do: kafkafake.DisconnectBefore})
+		records := w.fill(kafkafake.Fault{Skip: 1 << 20}, 4)
+		time.Sleep(20 * time.Millisecond)
+		w.refuse(kerr.InvalidRecord, "a")
+		wait(w.T, records[0])
+		require.Equal(w, []Outcome{Unknown, Unknown}, outcomes(records[:2]))
+		requireExact(w.T, w.c, records)
+	}, twoInABatch)
+}
+
+// What follows a batch that was not appended is not in doubt, though its answer was lost.
+func TestWhatFollowsARejectedBatchIsNotInDoubt(t *testing.T) {
+	inVirtualTime(t, 1, sameAfter(time.Second), func(w *world) {
+		in(w, "a", kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.NotEnoughReplicas})
+		in(w, "c", kafkafake.Fault{Do: kafkafake.DisconnectBefore})
+		records := w.fill(kafkafake.Fault{Skip: 1 << 20}, 4)
+		time.Sleep(20 * time.Millisecond)
+		w.p.Withdraw(records[2:], Queued, func(*Record) error { return errGivenUp })
+		wait(w.T, records[0])
+		require.Equal(w, []Outcome{Acked, Acked, NotWritten, NotWritten}, outcomes(records))
+		requireExact(w.T, w.c, records)
+	}, twoInABatch)
+}
+
+// A batch that was not acked waits for those that follow it, and no other follows meanwhile.
+// What is given up then is Unknown only if its own answer is not there.
+func TestABatchWaitsForThoseThatFollowIt(t *testing.T) {
+	inVirtualTime(t, 1, sameAfter(time.Second), func(w *world) {
+		in(w, "a", kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.NotEnoughReplicas})
+		in(w, "e", kafkafake.Fault{Do: kafkafake.DelayAnswer, Pause: time.Second})
+		records := w.fill(kafkafake.Fault{Skip: 1 << 20}, 6)
+		time.Sleep(20 * time.Millisecond)
+		more := w.send(4, func(i int, r *Record) { r.Value = []byte{byte('w' + i)} })
+		synctest.Wait()
+		require.Equal(w, 3, w.inFlight())
+		w.p.Withdraw(records, All, func(*Record) error { return errGivenUp })
+		require.Equal(w, []Outcome{NotWritten, NotWritten, NotWritten, NotWritten, Unknown, Unknown}, outcomes(records))
+		wait(w.T, more[0])
+		requireExact(w.T, w.c, append(records, more...))
+	}, twoInABatch)
+}
+
+// After a batch that was not acked, one is in flight until some were acked.
+func TestNoBatchFollowsSoonAfterAFailure(t *testing.T) {
+	inVirtualTime(t, 1, sameAfter(time.Second), func(w *world) {
+		in(w, "c", kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.NotEnoughReplicas})
+		wait(w.T, w.fill(kafkafake.Fault{Skip: 1 << 20}, 8)[0])
+		for n := range calm {
+			records := w.send(6, func(i int, r *Record) { r.Value = fmt.Appendf(nil, "%d-%d", n, i) })
+			synctest.Wait()
+			time.Sleep(1500 * time.Microsecond)
+			if n == 0 || n == calm-1 {
+				require.Equal(w, n > 0, w.inFlight() > 1)
+			}
+			wait(w.T, records[0])
+		}
+	}, twoInABatch)
+}
+
+// The Policy is told of a batch that followed as if it had been written after those that were
+// acked before it. That its answer was lost counts as an attempt.
+func TestWhatThePolicyIsToldOfABatchThatFollowed(t *testing.T) {
+	var told []string
+	policy := policyFunc(func(b *Batch, _ Answer) Plan {
+		told = append(told, fmt.Sprintf("%s %d %d", b.Records[0].Value, b.Acks-calm-1, b.Attempts))
+		return Plan{Same: true}
+	})
+	inVirtualTime(t, 1, policy, func(w *world) {
+		in(w, "c", kafkafake.Fault{Do: kafkafake.DisconnectBefore})
+		in(w, "e", kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.NotEnoughReplicas})
+		records := w.fill(kafkafake.Fault{Skip: 1 << 20}, 6)
+		wait(w.T, records[0])
+		require.Equal(w, []string{"c 2 1", "e 3 2"}, told)
+	}, twoInABatch)
+}
+
+// Close ends what is in flight.
+func TestCloseEndsAllThatIsInFlight(t *testing.T) {
+	inVirtualTime(t, 1, &plain{}, func(w *world) {
+		records := w.fill(kafkafake.Fault{Skip: 1 << 20}, 12)
+		w.p.Close()
+		wait(w.T, records[0])
+		requireExact(w.T, w.c, records)
+	}, twoInABatch)
+}
+
+// Less than a batch does not follow at once, and what was given up is not counted.
+func TestHowMuchIsQueued(t *testing.T) {
+	inVirtualTime(t, 1, &plain{}, func(w *world) {
+		p := w.p.topic("t").partitions[0]
+		records := w.fill(kafkafake.Fault{Skip: 1 << 20}, 3)
+		require.Equal(w, 2, w.inFlight())
+		require.Equal(w, int(records[2].Size)-BatchOverhead, p.queuedSize)
+		w.p.Withdraw(records[2:], Queued, func(*Record) error { return errGivenUp })
+		wait(w.T, records[0])
+		wait(w.T, w.send(1, nil)[0])
+		require.Zero(w, p.queuedSize)
+	}, twoInABatch)
+}
+
+// A broker that counts what it rejects may have taken the batch behind: that is not sent again.
+// One that once refused such a batch has not taken it.
+func TestWhatFollowsARejectedBatchMayBeInTheLog(t *testing.T) {
+	t.Parallel()
+	kafka := kafkafake.Kafka()
+	kafka.Content = true
+	policy := policyFunc(func(b *Batch, a Answer) Plan {
+		if errors.Is(a.Err, kerr.InvalidRecord) {
+			return halves(b, a)
+		}
+		return Plan{Same: true}
+	})
+	for name, test := range map[string]struct {
+		broker kafkafake.Dialect
+		lost   kafkafake.Fault
+		want   Outcome
+	}{
+		"answered":              {kafkafake.CountingRejected(), kafkafake.Fault{Do: kafkafake.Rewrite, Code: kerr.NotEnoughReplicasAfterAppend}, Unknown},
+		"not answered":          {kafkafake.CountingRejected(), kafkafake.Fault{Do: kafkafake.DisconnectAfter}, Unknown},
+		"not answered by Kafka": {kafka, kafkafake.Fault{Do: kafkafake.DisconnectAfter}, Acked},
+	} {
+		t.Run(name, func(t *testing.T) {
+			besideDialect(t, test.broker, 1, policy, func(w *world) {
+				padded := func(from byte, bad int) func(i int, r *Record) {
+					return func(i int, r *Record) {
+						r.Value = []byte(string(from+byte(i)) + strings.Repeat(".", len(kafkafake.Mark)))
+						if i == bad {
+							copy(r.Value[1:], kafkafake.Mark)
+						}
+					}
+				}
+				w.fill(kafkafake.Fault{Skip: 1 << 20}, 0)
+				before := w.send(6, padded('A', 2)) // with what follows answered
+				wait(w.T, before[0])
+				require.Equal(w, test.want == Acked, w.p.refusesGaps.Load())
+				w.p.unordered.Store(false)
+				for n := range calm {
+					wait(w.T, w.send(1, func(_ int, r *Record) { r.Value = fmt.Appendf(nil, "%d", n) })[0])
+				}
+				w.c.AddFault(kafkafake.Fault{Do: kafkafake.DelayAnswer, Pause: 10 * time.Millisecond})
+				w.send(2, padded('2', -1))
+				time.Sleep(2 * time.Millisecond)
+				in(w, "c", test.lost)
+				records := w.send(4, padded('a', 0))
+				wait(w.T, records[0])
+				require.Equal(w, []Outcome{NotWritten, Acked, test.want, test.want}, outcomes(records))
+				requireExact(w.T, w.c, records)
+			}, func(cfg *Config) {
+				two := 2*SizeOf(&kgo.Record{Value: make([]byte, 1+len(kafkafake.Mark))}) - BatchOverhead
+				cfg.MaxBatch = func(string, int32) (int, int) { return two, math.MaxInt32 }
+			})
+		})
+	}
 }

@@ -172,10 +172,11 @@ type Producer struct {
 	topics map[string]*topic
 	nodes  map[int32]*node
 
-	meta      metadata
-	nameOnly  atomic.Bool           // a topic has no ID, so that topics are named in requests
-	unordered atomic.Bool           // a batch was acked behind one that was not appended
-	trouble   atomic.Pointer[error] // of connections, nil once one is made
+	meta        metadata
+	nameOnly    atomic.Bool           // a topic has no ID, so that topics are named in requests
+	unordered   atomic.Bool           // a batch was appended behind one that was not
+	refusesGaps atomic.Bool           // a batch behind one that was rejected was OUT_OF_ORDER
+	trouble     atomic.Pointer[error] // of connections, nil once one is made
 
 	batches sync.Pool
 }
