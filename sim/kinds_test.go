@@ -23,6 +23,12 @@ var kinds = []struct {
 	{mutation{"a proof of size is not for smaller ones", "internal/limits/learned.go", []string{"p != nil && raw >= p.raw &&", "p != nil && raw > p.raw &&"}}, "internal/limits", "."},
 	{mutation{"a write waits an hour for its grace", "write.go", []string{"giveUpGrace = time.Second", "giveUpGrace = time.Hour"}}, "", "Give|Elapsed|Shutdown|Ends"},
 	{mutation{"an ambiguous code is looked at at once", "retry.go", []string{"return b.Attempts >= ambiguousTries && ", "return b.Attempts >= 1 || "}}, "", "Ambiguous|Sick|Server"},
+	{mutation{"a batch follows the first of its producer", "internal/producer/inflight.go", []string{"p.ackedAt.IsZero() || first.Started.Sub(p.ackedAt) > knownFor,", "first == nil,"}}, "internal/producer", "Follow|InDoubt|InFlight"},
+	{mutation{"what follows a batch in doubt is not in doubt", "internal/producer/inflight.go", []string{"case appended:\n\t\t\tp.inDoubt(b)", "case appended && b == first:\n\t\t\tp.inDoubt(b)"}}, "internal/producer", "Follow|InDoubt|InFlight"},
+	{mutation{"what follows a batch goes before it", "internal/producer/inflight.go", []string{"p.resend = slices.Concat(followers, p.resend)", "slices.Reverse(followers)\n\tp.resend = slices.Concat(p.resend, followers)"}}, "internal/producer", "Follow|InDoubt|InFlight"},
+	{mutation{"an ack settles what follows, too", "internal/producer/sequence.go", []string{"return by != nil && by.unanswered && number != by.sequence }", "return false }"}}, "internal/producer", "Follow|InDoubt|InFlight"},
+	{mutation{"a batch in doubt keeps its number behind one that was not acked", "internal/producer/take.go", []string{"if b.unanswered && p.hasID && b.producer == p.producer && b.sequence != p.sequence {", "if false {"}}, "internal/producer", "Follow|InDoubt|InFlight"},
+	{mutation{"a batch in doubt that others follow is given up", "internal/producer/sequence.go", []string{"return !b.abandoned() || p.waitedFor(b.sequence)", "return !b.abandoned()"}}, "internal/producer", "Follow|InDoubt|InFlight"},
 }
 
 // TestKindsAreNoticed breaks guard in each of these ways, and runs the tests that notice.
