@@ -118,6 +118,11 @@ func Of(code int16) Meaning {
 	return Meaning{Class: Refused, Doubt: true}
 }
 
+// Appended reports whether a code says that the leader has appended the batch.
+func Appended(code int16) bool {
+	return code == kerr.RequestTimedOut.Code || code == kerr.NotEnoughReplicasAfterAppend.Code
+}
+
 // OutOfOrder reports whether a code says that a batch's predecessor is missing.
 func OutOfOrder(code int16) bool { return code == kerr.OutOfOrderSequenceNumber.Code }
 

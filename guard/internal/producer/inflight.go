@@ -139,13 +139,13 @@ func (p *partition) notAcked() {
 			continue
 		case appended && !b.result.doubt:
 			appended = false
-			counted = code.Of(b.result.Code).Scope == code.OfBatch
+			counted = code.Of(b.result.Code).Scope == code.OfBatch && !code.Ambiguous(b.result.Code)
 		case counted && code.OutOfOrder(b.result.Code):
 			all.refusesGaps.Store(true)
 		}
 		switch {
 		case !b.result.doubt:
-		case !appended && b.result.Code != 0: // the broker looked at more than its number
+		case !appended && (b.result.Offset || code.Appended(b.result.Code)):
 			disorder = true
 			all.unordered.Store(true)
 			p.inDoubt(b)

@@ -351,6 +351,8 @@ func TestWhatFollowsARejectedBatchMayBeInTheLog(t *testing.T) {
 	}{
 		"answered":              {kafkafake.CountingRejected(), kafkafake.Fault{Do: kafkafake.Rewrite, Code: kerr.NotEnoughReplicasAfterAppend}, Unknown},
 		"not answered":          {kafkafake.CountingRejected(), kafkafake.Fault{Do: kafkafake.DisconnectAfter}, Unknown},
+		"not clearly":           {kafkafake.CountingRejected(), kafkafake.Fault{Do: kafkafake.Rewrite, Code: kerr.KafkaStorageError}, Unknown},
+		"not clearly, by Kafka": {kafka, kafkafake.Fault{Do: kafkafake.Rewrite, Code: kerr.KafkaStorageError}, Acked},
 		"not answered by Kafka": {kafka, kafkafake.Fault{Do: kafkafake.DisconnectAfter}, Acked},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -379,6 +381,7 @@ func TestWhatFollowsARejectedBatchMayBeInTheLog(t *testing.T) {
 				wait(w.T, records[0])
 				require.Equal(w, []Outcome{NotWritten, Acked, test.want, test.want}, outcomes(records))
 				requireExact(w.T, w.c, records)
+				require.Equal(w, name == "answered", w.p.unordered.Load())
 			}, func(cfg *Config) {
 				two := 2*SizeOf(&kgo.Record{Value: make([]byte, 1+len(kafkafake.Mark))}) - BatchOverhead
 				cfg.MaxBatch = func(string, int32) (int, int) { return two, math.MaxInt32 }
