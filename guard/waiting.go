@@ -123,7 +123,7 @@ func (ws *waits) forAck(w *write, slots []*slot) {
 		class, cause := Transient, s.Trouble()
 		if m := code.OfError(cause); cause != nil && m.Scope == code.OfPartition && !m.Retry {
 			class = Class(m.Class)
-			cause = &Failure{Class: class, Topic: s.record().Topic, Partition: s.partition(), Cause: cause}
+			cause = &Failure{Class: class, Outcome: NotWritten, Topic: s.record().Topic, Partition: s.partition(), Cause: cause}
 		}
 		if cause == nil {
 			cause = w.guard.producer.Trouble()
