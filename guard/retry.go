@@ -120,6 +120,13 @@ func (g *Guard) retrySoon(b *producer.Batch, a producer.Answer) producer.Plan {
 // batch is made smaller.
 const cutTries = 3
 
+// A single record on whose requests the connection ends is sent again after cutShare times
+// as long as the last try took, and longestCutPause at most.
+const (
+	cutShare        = 10
+	longestCutPause = time.Minute
+)
+
 // notAnswered resends a batch unchanged. If the endpoint closes the connection on each
 // request of its size, it gets a smaller batch.
 func (g *Guard) notAnswered(ctx context.Context, b *producer.Batch, a producer.Answer) producer.Plan {
@@ -135,6 +142,10 @@ func (g *Guard) notAnswered(ctx context.Context, b *producer.Batch, a producer.A
 		if half := len(b.Records) / 2; half > 0 {
 			return producer.Plan{Parts: []producer.Part{{Records: b.Records[:half]}, {Records: b.Records[half:]}}}
 		}
+		// On a slow link the tries would keep the limit from being read.
+		plan := g.retrySoon(b, a)
+		plan.Pause = max(plan.Pause, min(cutShare*time.Since(b.Started), longestCutPause))
+		return plan
 	}
 	return g.retrySoon(b, a)
 }

@@ -206,6 +206,21 @@ func TestARecordThatEndsEachConnectionIsRetriedWithPauses(t *testing.T) {
 	})
 }
 
+// On a link on which each try takes long, pauses are longer, so that the tries do not fill it.
+func TestARecordThatEndsEachConnectionLeavesRoomOnASlowLink(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T) {
+		for _, test := range []struct{ rate, least, most int }{{5_000, 7, 11}, {1_000_000, 100, 400}} {
+			c := kafkafake.StartDialect(t, kafkafake.Kafka(), &kafkafake.Network{Latency: time.Millisecond, Rate: test.rate})
+			c.Topic("t", 1)
+			g := newGuard(t, c, Config{Retry: Retry{InitialInterval: time.Second}, IgnoreRules: true}, append(c.Opts(), kgo.RetryBackoffFn(retryBackoff))...)
+			fault := c.AddFault(kafkafake.Fault{Do: kafkafake.DisconnectBefore, Count: -1, For: 5 * time.Minute})
+			require.Empty(t, classes(g.Write(t.Context(), records("t", "r", 1, 20_000))))
+			require.GreaterOrEqual(t, fault.Hits(), test.least)
+			require.LessOrEqual(t, fault.Hits(), test.most)
+		}
+	})
+}
+
 // Batches of two are halved, too.
 func TestABatchOfTwoIsHalved(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T) {
