@@ -98,6 +98,26 @@ func TestNoBatchFollowsTheFirst(t *testing.T) {
 	}, twoInABatch)
 }
 
+// No batch follows one that is written after a minute without an ack: the broker may have
+// forgotten the producer by then.
+func TestNoBatchFollowsAfterAMinuteWithoutAnAck(t *testing.T) {
+	t.Parallel()
+	for idle, want := range map[time.Duration]int{knownFor - time.Second: 3, knownFor + time.Second: 1} {
+		t.Run(idle.String(), func(t *testing.T) {
+			inVirtualTime(t, 1, &plain{}, func(w *world) {
+				w.warm()
+				time.Sleep(idle)
+				w.c.AddFault(kafkafake.Fault{Do: kafkafake.DelayAnswer, Pause: 10 * time.Millisecond})
+				records := w.send(6, nil)
+				time.Sleep(8 * time.Millisecond)
+				require.Equal(w, want, w.inFlight())
+				wait(w.T, records[0])
+				requireExact(w.T, w.c, records)
+			}, twoInABatch)
+		})
+	}
+}
+
 // What follows a batch that is rejected keeps its place behind it, whatever it was answered.
 func TestWhatFollowsARejectedBatchIsSentAgain(t *testing.T) {
 	t.Parallel()
@@ -385,6 +405,20 @@ func TestWhatFollowsARejectedBatchMayBeInTheLog(t *testing.T) {
 			}, func(cfg *Config) {
 				two := 2*SizeOf(&kgo.Record{Value: make([]byte, 1+len(kafkafake.Mark))}) - BatchOverhead
 				cfg.MaxBatch = func(string, int32) (int, int) { return two, math.MaxInt32 }
+			})
+		})
+	}
+}
+
+// A queue keeps its array for the records to come, unless it is a large one.
+func TestASmallQueueKeepsItsArray(t *testing.T) {
+	t.Parallel()
+	for n, kept := range map[int]bool{keptQueue - 1: true, 4 * keptQueue: false} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			inVirtualTime(t, 1, &plain{}, func(w *world) {
+				wait(w.T, w.send(n, func(_ int, r *Record) { r.Value = []byte("x") })[0])
+				p := w.p.topic("t").partitions[0]
+				require.Equal(w, kept, cap(p.queue) >= keptQueue/2)
 			})
 		})
 	}
