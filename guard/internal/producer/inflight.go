@@ -125,7 +125,7 @@ func (p *partition) notAcked() {
 	p.inFlight = p.inFlight[:0]
 	p.calmFrom = p.acks.Load() + calm
 	first, appended, counted, disorder := batches[0], true, false, false
-	last := first
+	last, why := first, first.result.Err
 	all := p.topic.all
 	var followers []*Batch
 	for _, b := range batches {
@@ -146,11 +146,11 @@ func (p *partition) notAcked() {
 		switch {
 		case !b.result.doubt:
 		case !appended && (b.result.Offset || code.Appended(b.result.Code)):
-			disorder = true
+			disorder, why = true, b.result.Err
 			all.unordered.Store(true)
 			p.inDoubt(b)
 		case !appended && counted && !all.refusesGaps.Load():
-			disorder = true
+			disorder, why = true, b.result.Err
 			p.inDoubt(b)
 		case appended:
 			p.inDoubt(b)
@@ -174,7 +174,7 @@ func (p *partition) notAcked() {
 	p.drops = true // what was given up in flight
 	a := first.result.Answer
 	if disorder || a.Code != 0 && code.Of(a.Code).Scope == code.OfProducer {
-		p.loseTrack(a.Err)
+		p.loseTrack(why)
 	}
 	if code.LeaderMoved(a.Code) {
 		all.meta.want(first.Topic)

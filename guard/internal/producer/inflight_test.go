@@ -402,6 +402,7 @@ func TestWhatFollowsARejectedBatchMayBeInTheLog(t *testing.T) {
 				require.Equal(w, []Outcome{NotWritten, Acked, test.want, test.want}, outcomes(records))
 				requireExact(w.T, w.c, records)
 				require.Equal(w, name == "answered", w.p.unordered.Load())
+				require.NotErrorIs(w, records[2].Reason, kerr.InvalidRecord, "it is that of the batch before")
 			}, func(cfg *Config) {
 				two := 2*SizeOf(&kgo.Record{Value: make([]byte, 1+len(kafkafake.Mark))}) - BatchOverhead
 				cfg.MaxBatch = func(string, int32) (int, int) { return two, math.MaxInt32 }
