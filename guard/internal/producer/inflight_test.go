@@ -269,6 +269,7 @@ func TestWhatFollowsARejectedBatchIsNotInDoubt(t *testing.T) {
 		in(w, "c", kafkafake.Fault{Do: kafkafake.DisconnectBefore})
 		records := w.fill(kafkafake.Fault{Skip: 1 << 20}, 4)
 		time.Sleep(20 * time.Millisecond)
+		require.ErrorIs(w, records[2].Trouble(), kerr.NotEnoughReplicas, "what keeps all of them")
 		w.p.Withdraw(records[2:], Queued, func(*Record) error { return errGivenUp })
 		wait(w.T, records[0])
 		require.Equal(w, []Outcome{Acked, Acked, NotWritten, NotWritten}, outcomes(records))
