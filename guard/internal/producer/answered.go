@@ -137,8 +137,10 @@ func (p *partition) follow(b *Batch, plan Plan) {
 		}
 	default:
 		for _, part := range plan.Parts {
-			if b.unanswered && len(b.Records) == 1 && len(part.Records) == 1 {
-				b.Alone = part.Alone // the very same batch tells what became of it; one of many may be too large
+			// The very same batch tells what became of it. One of many may be too large, and is
+			// sent as it was only if that was not in a request of its own.
+			if b.unanswered && len(part.Records) == len(b.Records) && (len(b.Records) == 1 || part.Alone && !b.Alone) {
+				b.Alone = part.Alone
 				parts = append(parts, b)
 				continue
 			}

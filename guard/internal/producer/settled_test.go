@@ -219,3 +219,23 @@ func TestCloseAndWithdrawEndARecordOnce(t *testing.T) {
 		cl.Close()
 	}
 }
+
+// A batch in doubt that is rejected with others is sent again in a request of its own, as it
+// is: it was appended, and the broker says so.
+func TestABatchInDoubtThatIsSentAloneIsTheSameBatch(t *testing.T) {
+	policy := policyFunc(func(b *Batch, a Answer) Plan {
+		if errors.Is(a.Err, kerr.InvalidRecord) {
+			return Plan{Parts: []Part{{Records: b.Records, Alone: true}}}
+		}
+		return Plan{Same: true, Pause: time.Second}
+	})
+	inVirtualTime(t, 1, policy, func(w *world) {
+		w.c.AddFault(kafkafake.Fault{Do: kafkafake.DisconnectAfter})
+		w.c.AddFault(kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.InvalidRecord, Skip: 1})
+		records := w.send(3, nil)
+		wait(w.T, records[0])
+		require.Equal(w, []string{"a b c", "a b c", "a b c"}, w.valuesSeen())
+		require.Equal(w, []Outcome{Acked, Acked, Acked}, outcomes(records))
+		requireExact(w.T, w.c, records)
+	})
+}
