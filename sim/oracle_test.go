@@ -162,6 +162,9 @@ func (w *scenario) checkRequests() (kind, broken string) {
 		// sent record by record.
 		bound += float64(w.plan.messages())
 	}
+	if n := w.plan.MaxBuffered; n > 0 {
+		bound += 2 * float64(w.plan.messages()) / float64(n) // the others wait for room
+	}
 	// Retries of each partition: some at first, then one a second.
 	partitions := float64(w.plan.Partitions * max(1, w.plan.Topics))
 	bound += partitions * (10 + 2*time.Since(w.begin).Seconds())
