@@ -91,6 +91,7 @@ type scenario struct {
 
 	faults []*kafkafake.FaultHandle // in the order of the plan
 
+	setting chan struct{} // has room while no config is set: time stands still behind a mutex
 	mu      sync.Mutex
 	rules   []rules // of the first topic; the configs of the others never change
 	notices []time.Time
@@ -115,7 +116,7 @@ type written struct {
 }
 
 func newScenario(t *testing.T, p plan) *scenario {
-	w := &scenario{plan: p, t: t, begin: time.Now()}
+	w := &scenario{setting: make(chan struct{}, 1), plan: p, t: t, begin: time.Now()}
 	w.network = &kafkafake.Network{Latency: p.Latency, Jitter: p.Jitter, Rate: p.Rate, TLS: p.TLS, Rand: rand.New(rand.NewPCG(p.Seed, 1))}
 	w.cluster = kafkafake.StartDialect(t, p.dialect(), w.network, kfake.NumBrokers(max(1, p.Nodes)))
 	w.rules = []rules{{configs: p.configs()}}
@@ -334,8 +335,10 @@ func (w *scenario) happen(e event) {
 	}
 }
 
-// set changes a config of the topic.
+// set changes a config of the topic, one after the other: what is noted last holds.
 func (w *scenario) set(config string) {
+	w.setting <- struct{}{}
+	defer func() { <-w.setting }()
 	k, v, _ := strings.Cut(config, "=")
 	for range 120 {
 		if w.cluster.TopicInfo("t") == nil {
