@@ -37,9 +37,13 @@ const (
 	// mostInFlight is how many batches of a partition are in flight at most. Brokers recognise
 	// as many.
 	mostInFlight = 5
-	// part is how much of a full batch follows the last one after some time: an eighth.
+	// part is how much of a full batch follows the last one after some time: an eighth. It
+	// does where a round trip is longer than that time: smaller batches cost brokers more.
 	part  = 8
 	apart = 2 * time.Millisecond
+	// roundTrips is of how many acks the shortest counts as the round trip: others wait for
+	// the CPU.
+	roundTrips = 256
 	// calm is how many batches are acked, after one was not, until others follow one in flight.
 	calm = 16
 	// knownFor is for how long after a batch that was acked the broker is sure to know the
@@ -72,7 +76,7 @@ func (p *partition) mayFollow() bool {
 func (p *partition) enough(after time.Duration) int {
 	full := p.most - BatchOverhead
 	switch {
-	case after < p.roundTrip/mostInFlight:
+	case p.roundTrip < apart, after < p.roundTrip/mostInFlight:
 		return full
 	case after < apart:
 		return full / 2
@@ -107,7 +111,10 @@ func (p *partition) settle() {
 	for len(p.inFlight) > 0 && p.inFlight[0].acked {
 		b := p.inFlight[0]
 		p.inFlight = slices.Delete(p.inFlight, 0, 1)
-		p.sequence, p.ackedAt, p.roundTrip = b.then, b.Started, time.Since(b.Started)
+		p.sequence, p.ackedAt = b.then, b.Started
+		if took := time.Since(b.Started); took < p.roundTrip || p.acks.Load()%roundTrips == 1 {
+			p.roundTrip = took
+		}
 		p.topic.all.batches.Put(b)
 		for _, follower := range p.inFlight {
 			follower.Acks++ // as if it had been written after it

@@ -82,6 +82,8 @@ func TestPartsOfABatchFollowOneInFlight(t *testing.T) {
 	} {
 		require.Equal(t, want, p.enough(after), "%v", after)
 	}
+	p.roundTrip = apart - 1
+	require.Equal(t, 1000, p.enough(time.Hour), "the leader is near")
 }
 
 // The first batch under a producer ID has no other behind it: a broker takes any number then.
@@ -424,4 +426,25 @@ func TestASmallQueueKeepsItsArray(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The shortest of some round trips counts: the others waited for a CPU. It is taken anew now
+// and then.
+func TestTheShortestRoundTripCounts(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := &partition{topic: &topic{all: &Producer{}}}
+		acked := func(took time.Duration) time.Duration {
+			p.acks.Add(1)
+			p.inFlight = append(p.inFlight, &Batch{acked: true, Started: time.Now().Add(-took)})
+			p.settle()
+			return p.roundTrip
+		}
+		require.Equal(t, 5*time.Millisecond, acked(5*time.Millisecond))
+		require.Equal(t, 3*time.Millisecond, acked(3*time.Millisecond))
+		for range roundTrips - 2 {
+			require.Equal(t, 3*time.Millisecond, acked(9*time.Millisecond))
+		}
+		require.Equal(t, 9*time.Millisecond, acked(9*time.Millisecond))
+	})
 }

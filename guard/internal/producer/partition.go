@@ -39,7 +39,7 @@ type partition struct {
 	queuedSize int           // of the queue in bytes, about
 	ackedAt    time.Time     // when the last batch that was acked with this producer ID was written
 	calmFrom   uint64        // how many acks it takes until a batch may follow another in flight
-	roundTrip  time.Duration // of the last batch that was acked
+	roundTrip  time.Duration // the shortest of the last batches that were acked
 
 	woken []woken // to be told of
 	drops bool    // records have ended that may still be queued
