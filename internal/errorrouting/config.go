@@ -121,10 +121,7 @@ func (r *reader) stalls(config any, path string) string {
 	}
 	for _, key := range sortedKeys(o) {
 		if label, ok := o[key].(string); ok && key == "resource" && r.resources[label] != nil {
-			resource := r.resources[label]
-			delete(r.resources, label) // one may use itself
-			at := r.stalls(resource, "output_resources."+label)
-			r.resources[label] = resource
+			at := inside(r.resources, label, func(resource object) string { return r.stalls(resource, "output_resources."+label) })
 			if at != "" {
 				return at
 			}
@@ -163,17 +160,18 @@ func (r *reader) find(config any, path string, is func(at, name string, body any
 		if is(at, key, o[key]) {
 			return at
 		}
-		for kind, resources := range map[string]map[string]object{"processor_resources": r.processors, "output_resources": r.resources} {
-			label, _ := o[key].(string)
-			resource := resources[label]
-			if key != "resource" || resource == nil {
-				continue
-			}
-			delete(resources, label) // one may use itself
-			found := r.find(resource, kind+"."+label, is)
-			resources[label] = resource
-			if found != "" {
-				return found
+		if label, ok := o[key].(string); ok && key == "resource" {
+			for _, of := range []struct {
+				kind      string
+				resources map[string]object
+			}{{"output_resources", r.resources}, {"processor_resources", r.processors}} {
+				if of.resources[label] == nil {
+					continue
+				}
+				found := inside(of.resources, label, func(resource object) string { return r.find(resource, of.kind+"."+label, is) })
+				if found != "" {
+					return found
+				}
 			}
 		}
 		if at := r.find(o[key], at, is); at != "" {
@@ -181,6 +179,15 @@ func (r *reader) find(config any, path string, is func(at, name string, body any
 		}
 	}
 	return ""
+}
+
+// inside looks into a resource. It is not among the others meanwhile, since one may use
+// itself.
+func inside[T any](resources map[string]object, label string, look func(resource object) T) T {
+	resource := resources[label]
+	delete(resources, label)
+	defer func() { resources[label] = resource }()
+	return look(resource)
 }
 
 // unread returns the path of the first input or processor in a part of the config that
@@ -260,10 +267,7 @@ func (r *reader) files(config any, path string, bare bool) (all []File) {
 				all = append(all, File{Path: at, Bare: true, Prefixes: withoutMetadata[key]})
 			}
 		case key == "resource" && r.resources[label] != nil:
-			resource := r.resources[label]
-			delete(r.resources, label) // one may use itself
-			all = append(all, r.files(resource, "output_resources."+label, bare)...)
-			r.resources[label] = resource
+			all = append(all, inside(r.resources, label, func(resource object) []File { return r.files(resource, "output_resources."+label, bare) })...)
 		default:
 			all = append(all, r.files(o[key], at, bare)...)
 		}
