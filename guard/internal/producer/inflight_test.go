@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -13,7 +12,6 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
@@ -207,10 +205,7 @@ func TestABrokerThatDoesNotLookAtNumbersGetsOneBatch(t *testing.T) {
 
 // in has a fault befall the batch with a record.
 func in(w *world, value string, f kafkafake.Fault) {
-	f.When = func(req kmsg.Request) bool {
-		_, records := readBatch(w.T, req.(*kmsg.ProduceRequest).Topics[0].Partitions[0].Records)
-		return slices.ContainsFunc(records, func(r kmsg.Record) bool { return strings.HasPrefix(string(r.Value), value) })
-	}
+	f.When = w.holds(func(v string) bool { return strings.HasPrefix(v, value) })
 	w.c.AddFault(f)
 }
 

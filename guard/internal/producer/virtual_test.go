@@ -124,17 +124,23 @@ func (w *world) send(n int, change func(i int, r *Record)) []*Record {
 }
 
 func (w *world) refuse(code *kerr.Error, value string) *kafkafake.FaultHandle {
-	return w.c.AddFault(kafkafake.Fault{Do: kafkafake.Refuse, Code: code, Count: -1, When: func(req kmsg.Request) bool {
+	is := func(v string) bool { return v == value }
+	return w.c.AddFault(kafkafake.Fault{Do: kafkafake.Refuse, Code: code, Count: -1, When: w.holds(is)})
+}
+
+// holds reports whether a produce request has a record with such a value.
+func (w *world) holds(is func(value string) bool) func(kmsg.Request) bool {
+	return func(req kmsg.Request) bool {
 		for _, t := range req.(*kmsg.ProduceRequest).Topics {
 			for _, p := range t.Partitions {
 				_, records := readBatch(w.T, p.Records)
-				if slices.ContainsFunc(records, func(r kmsg.Record) bool { return string(r.Value) == value }) {
+				if slices.ContainsFunc(records, func(r kmsg.Record) bool { return is(string(r.Value)) }) {
 					return true
 				}
 			}
 		}
 		return false
-	}})
+	}
 }
 
 // A batch is as large as it may be, to the byte.
