@@ -108,7 +108,7 @@ func (c *child) write(ctx context.Context, batch service.MessageBatch, took func
 	if limit == 0 {
 		limit = math.MaxInt64
 	}
-	limited, cancel := context.WithTimeout(ctx, limit)
+	limited, cancel := context.WithTimeoutCause(ctx, limit, errNotTried)
 	defer cancel()
 	patient, cancel := patientOf(ctx, limit)
 	defer cancel()
@@ -173,7 +173,7 @@ func (w *childWrite) first(ctx context.Context) (open []int, err error) {
 	for i := range all {
 		all[i] = i
 	}
-	if w.whole || !w.keepsPositions || w.turns.taking() || ctx.Err() != nil {
+	if w.whole || !w.keepsPositions || w.turns.takes() || ctx.Err() != nil {
 		return w.together(all)
 	}
 	if open, err = w.alone(ctx, all[:1]); len(open) > 0 {
@@ -252,8 +252,8 @@ func (w *childWrite) alone(ctx context.Context, open []int) (rest []int, err err
 
 func (w *childWrite) send(batch service.MessageBatch) error {
 	return w.turns.try(w.limited, func() error {
-		if w.ctx.Err() != nil {
-			return cmp.Or(w.turns.latest(), w.ctx.Err()) // the time for retries is over
+		if w.ctx.Err() != nil || errors.Is(context.Cause(w.limited), errNotTried) {
+			return errNotTried
 		}
 		err := w.out.WriteBatch(w.ctx, batch)
 		if err != nil {
@@ -277,15 +277,16 @@ func pausesOf(retry guard.Retry) func() (time.Duration, bool) {
 	b := backOffOf(retry)
 	return func() (time.Duration, bool) {
 		pause := b.NextBackOff()
-		return min(pause, max(configured, time.Since(first)/10)), pause != backoff.Stop
+		return min(pause, max(configured, min(longest, time.Since(first)/10))), pause != backoff.Stop
 	}
 }
 
 // turnsOf returns the turns of a child. Their pauses go on as long as the child fails,
 // whatever the time limit of a single batch.
 func turnsOf(retry guard.Retry) *turns {
+	limited := retry.MaxElapsedTime > 0
 	retry.MaxElapsedTime = 0
-	return newTurns(func() func() (time.Duration, bool) { return pausesOf(retry) })
+	return newTurns(func() func() (time.Duration, bool) { return pausesOf(retry) }, limited)
 }
 
 // hold counts the messages of a batch that wait. It logs this at most once a minute for

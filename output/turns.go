@@ -1,7 +1,10 @@
 package output
 
 import (
+	"cmp"
 	"context"
+	"errors"
+	"slices"
 	"sync"
 	"time"
 )
@@ -13,71 +16,109 @@ import (
 // pauses.
 type turns struct {
 	pauses func() func() (time.Duration, bool)
-	turn   chan struct{} // of capacity 1, full while a write has its turn
+	// latestFirst gives the turn to the write that came last. Where the time of a write
+	// is limited, that one has the most of it. The first one may have too little left
+	// for any answer.
+	latestFirst bool
 
-	mu    sync.Mutex
-	takes chan struct{} // closed while the child takes writes
-	pause func() (time.Duration, bool)
-	next  time.Time // not before this time
-	err   error     // of the latest try
+	mu      sync.Mutex
+	taking  bool            // the child took the latest write
+	waiting []chan struct{} // of each write that waits, as they came
+	turn    chan struct{}   // of the write that has its turn, nil if none has
+	pause   func() (time.Duration, bool)
+	next    time.Time // no turn before this time
+	wake    *time.Timer
+	err     error // of the latest try
 }
 
-func newTurns(pauses func() func() (time.Duration, bool)) *turns {
-	return &turns{pauses: pauses, turn: make(chan struct{}, 1), takes: make(chan struct{})}
+func newTurns(pauses func() func() (time.Duration, bool), latestFirst bool) *turns {
+	return &turns{pauses: pauses, latestFirst: latestFirst}
 }
+
+// errNotTried is the error of a write whose time was over before its turn came. It says
+// nothing of the child, so it sets no pause.
+var errNotTried = errors.New("its time was over before its turn")
 
 // try calls write in its turn. When ctx ends it calls write at once: a batch that waits
 // at a shutdown has one more try.
 func (t *turns) try(ctx context.Context, write func() error) error {
+	turn := make(chan struct{})
 	t.mu.Lock()
-	takes := t.takes
+	t.waiting = append(t.waiting, turn)
+	t.give()
 	t.mu.Unlock()
-	own := false
 	select {
-	case <-takes:
-	case t.turn <- struct{}{}:
-		own = true
-		defer func() { <-t.turn }()
-		t.mu.Lock()
-		pause := time.NewTimer(time.Until(t.next))
-		t.mu.Unlock()
-		defer pause.Stop()
-		select {
-		case <-takes:
-		case <-pause.C:
-		case <-ctx.Done():
-		}
+	case <-turn:
 	case <-ctx.Done():
 	}
 	err := write()
-	t.done(err, own)
-	return err
+	return t.done(err, turn)
 }
 
-// done enters the end of a write. If several writes that ran at the same time fail
-// together, only the first of them sets a pause.
-func (t *turns) done(err error, own bool) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.err = err
-	taking := closed(t.takes)
-	switch {
-	case err == nil:
-		if !taking {
-			close(t.takes)
+// give gives the turn to a write that waits, once the pause is over, or lets all of
+// them go if the child takes writes. The caller has the lock.
+func (t *turns) give() {
+	if t.taking {
+		for _, turn := range t.waiting {
+			close(turn)
 		}
-		t.pause, t.next = nil, time.Time{}
-		return
-	case taking:
-		t.takes = make(chan struct{})
-	case !own:
+		t.waiting = nil
 		return
 	}
+	if t.turn != nil || len(t.waiting) == 0 {
+		return
+	}
+	if pause := time.Until(t.next); pause > 0 {
+		if t.wake != nil {
+			t.wake.Stop()
+		}
+		t.wake = time.AfterFunc(pause, func() {
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.give()
+		})
+		return
+	}
+	i := 0
+	if t.latestFirst {
+		i = len(t.waiting) - 1
+	}
+	t.turn = t.waiting[i]
+	t.waiting = slices.Delete(t.waiting, i, i+1)
+	close(t.turn)
+}
+
+// done enters the end of a write, and returns its error. If several writes that ran at
+// the same time fail together, only the first of them sets a pause.
+func (t *turns) done(err error, turn chan struct{}) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	defer t.give()
+	if i := slices.Index(t.waiting, turn); i >= 0 {
+		t.waiting = slices.Delete(t.waiting, i, i+1)
+	}
+	own := t.turn == turn
+	if own {
+		t.turn = nil
+	}
+	if errors.Is(err, errNotTried) {
+		return cmp.Or(t.err, err)
+	}
+	t.err = err
+	switch {
+	case err == nil:
+		t.taking, t.pause, t.next = true, nil, time.Time{}
+		return nil
+	case !t.taking && !own:
+		return err
+	}
+	t.taking = false
 	if t.pause == nil {
 		t.pause = t.pauses()
 	}
-	wait, _ := t.pause()
-	t.next = time.Now().Add(wait)
+	pause, _ := t.pause()
+	t.next = time.Now().Add(pause)
+	return err
 }
 
 // latest returns the error of the latest try, nil if it succeeded.
@@ -87,18 +128,9 @@ func (t *turns) latest() error {
 	return t.err
 }
 
-// taking reports whether the child took the latest write.
-func (t *turns) taking() bool {
+// takes reports whether the child took the latest write.
+func (t *turns) takes() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return closed(t.takes)
-}
-
-func closed(c chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
+	return t.taking
 }

@@ -3,6 +3,7 @@ package output
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -14,6 +15,64 @@ import (
 	"github.com/kafka-guarded/kafka-guarded/guard"
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
+
+// A report whose time is over before its turn puts off no other one, and a turn goes to
+// a report that has time for an answer: once the child takes messages again, it is
+// noticed after a pause or two.
+func TestAChildThatIsBackIsNoticedWhereTimeIsShort(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		limit, answer time.Duration
+		inFlight      int
+	}{
+		"one batch in flight":   {limit: 100 * time.Millisecond, answer: time.Millisecond, inFlight: 1},
+		"many, a slow endpoint": {limit: 10 * time.Second, answer: 2 * time.Second, inFlight: 64},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				parsed, err := service.NewConfigSpec().ParseYAML("", nil)
+				require.NoError(t, err)
+				var up atomic.Bool
+				out, err := parsed.Resources().ManagedBatchOutput("reports", test.inFlight, streamtest.Sink(func(ctx context.Context, _ service.MessageBatch) error {
+					if !up.Load() {
+						return errors.New("no")
+					}
+					select {
+					case <-time.After(test.answer):
+						return nil
+					case <-ctx.Done():
+						return ctx.Err()
+					}
+				}))
+				require.NoError(t, err)
+				retry := guard.Retry{InitialInterval: 100 * time.Millisecond, MaxInterval: 5 * time.Second, MaxElapsedTime: test.limit}
+				log, _ := lines()
+				c := &child{
+					field: fieldDeliveryReport, out: out, whole: true, waiting: map[*childWrite]struct{}{}, notices: newNotices(log, endpoint{}),
+					metrics: newMetrics(parsed.Resources().Metrics()), retry: retry, turns: turnsOf(retry),
+				}
+				var taken atomic.Int64
+				const away, end = 20 * time.Minute, 20*time.Minute + 3*longest
+				time.AfterFunc(away, func() { up.Store(true) })
+				began := time.Now()
+				var writers sync.WaitGroup
+				for i := range test.inFlight {
+					writers.Go(func() {
+						time.Sleep(test.limit * time.Duration(i) / time.Duration(test.inFlight))
+						for time.Since(began) < end {
+							c.write(t.Context(), streamtest.Batch("a"), func(int) { taken.Add(1) })
+							time.Sleep(time.Millisecond)
+						}
+					})
+				}
+				writers.Wait()
+				require.NotZero(t, taken.Load())
+				require.NoError(t, out.Close(t.Context()))
+			})
+		})
+	}
+}
 
 // Many batches may wait with a message that the child never takes. Another batch has
 // its turn all the same.
