@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/kafka-guarded/kafka-guarded/internal/freeport"
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
@@ -33,7 +34,7 @@ func TestGatewayMemoryIsBounded(t *testing.T) {
 	const requests, most, body = 100, 512_000_000, 1 << 19
 	c := kafkafake.New(t)
 	c.Topic("orders", 3)
-	address := freeAddress(t)
+	address := freeport.Addr(t)
 	// The port of the engine's own API may be in use.
 	cmd := program("run", "--set", "http.enabled=false", "config/http_gateway.yaml")
 	cmd.Env = append(cmd.Env, "GOMEMLIMIT=400MiB", "KAFKA_BROKERS="+c.ListenAddrs()[0], "HTTP_ADDRESS="+address, "HTTP_TIMEOUT=9m", "GIVE_UP_AFTER=8m")

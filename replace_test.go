@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kafka-guarded/kafka-guarded/internal/freeport"
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
@@ -24,7 +25,7 @@ func streamsMode(t *testing.T, resource, stream string) (address string) {
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 		return path
 	}
-	address = freeAddress(t)
+	address = freeport.Addr(t)
 	args := []string{"-c", write("service.yaml", "http: { address: "+address+" }\nshutdown_timeout: 1s\n"), "streams"}
 	if resource != "" {
 		args = append(args, "-r", write("resources.yaml", "output_resources: [ { label: out, "+resource+" } ]\n"))

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -12,6 +11,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/freeport"
 )
 
 // The reference says of secrets: the command echo hides them, and streams mode shows
@@ -39,7 +40,7 @@ output:
 	require.Contains(t, string(shown), "username: u")
 	require.NotContains(t, string(shown), secret)
 
-	address := freeAddress(t)
+	address := freeport.Addr(t)
 	service := filepath.Join(dir, "service.yaml")
 	require.NoError(t, os.WriteFile(service, fmt.Appendf(nil, "http: { address: %s }\nshutdown_timeout: 1s\n", address), 0o600))
 	streams := program("-c", service, "streams", stream)
@@ -60,13 +61,4 @@ output:
 	}, 5*time.Minute, 50*time.Millisecond)
 	require.True(t, json.Valid(answer), string(answer))
 	require.Contains(t, string(answer), secret)
-}
-
-// freeAddress returns an address on which nothing listens.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	return l.Addr().String()
 }

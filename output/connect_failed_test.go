@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
 
+	"github.com/kafka-guarded/kafka-guarded/internal/freeport"
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
@@ -26,10 +27,7 @@ func TestConnectionsThatFailAreCountedByReason(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = silent.Close() })
-	nothing, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	closed := nothing.Addr().String()
-	require.NoError(t, nothing.Close())
+	closed := freeport.Addr(t)
 	web, secure := httptest.NewServer(nil), httptest.NewTLSServer(nil)
 	t.Cleanup(web.Close)
 	t.Cleanup(secure.Close)

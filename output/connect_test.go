@@ -10,6 +10,7 @@ import (
 	bigmath "math/big"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -21,6 +22,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/kafka-guarded/kafka-guarded/internal/freeport"
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
@@ -220,10 +222,8 @@ func TestSASLToAListenerWithoutIsSaid(t *testing.T) {
 // A Kafka that starts after the stream is found.
 func TestKafkaThatComesUpLaterIsFound(t *testing.T) {
 	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeport.Port()
 	require.NoError(t, err)
-	addr := l.Addr().(*net.TCPAddr)
-	require.NoError(t, l.Close())
 	turnedDown, ended := make(chan struct{}), make(chan bool)
 	var said sync.Once
 	s := &streamtest.Stream{Batches: [][]string{{"a"}}, Hear: func(line string) {
@@ -232,10 +232,10 @@ func TestKafkaThatComesUpLaterIsFound(t *testing.T) {
 		}
 	}}
 	go func() {
-		ended <- s.Run(t, t.Context(), "kafka_guarded: { seed_brokers: [ '"+addr.String()+"' ], topic: t, dead_letter: { drop: {} } }")
+		ended <- s.Run(t, t.Context(), "kafka_guarded: { seed_brokers: [ '127.0.0.1:"+strconv.Itoa(port)+"' ], topic: t, dead_letter: { drop: {} } }")
 	}()
 	<-turnedDown
-	c := newCluster(t, kfake.Ports(addr.Port))
+	c := newCluster(t, kfake.Ports(port))
 	c.Topic("t", 1)
 	up := time.Now()
 	require.True(t, <-ended)

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/kafka-guarded/kafka-guarded/internal/freeport"
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
 )
 
@@ -70,7 +71,9 @@ type gateway struct {
 func kroxylicious(t *testing.T, c *kafkatest.Cluster, filter string) *gateway {
 	t.Helper()
 	jars, dir := kafkatest.Jars(t, "kroxylicious", pom), t.TempDir()
-	g := &gateway{t: t, port: kafkatest.Ports(t, 2)}
+	port, err := freeport.Row(2)
+	require.NoError(t, err)
+	g := &gateway{t: t, port: port}
 	g.seeds = []string{fmt.Sprintf("127.0.0.1:%d", g.port)}
 	config := fmt.Sprintf(`
 virtualClusters:

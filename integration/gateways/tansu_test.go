@@ -22,6 +22,7 @@ import (
 
 	"github.com/kafka-guarded/kafka-guarded/check"
 	"github.com/kafka-guarded/kafka-guarded/guard"
+	"github.com/kafka-guarded/kafka-guarded/internal/freeport"
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
 	"github.com/kafka-guarded/kafka-guarded/internal/rawproduce"
@@ -38,7 +39,9 @@ func tansu(t *testing.T) string {
 	if testing.Short() {
 		t.Skip("it starts a real broker: run it without -short")
 	}
-	dir, port := t.TempDir(), kafkatest.Ports(t, 1)
+	dir := t.TempDir()
+	port, err := freeport.Port()
+	require.NoError(t, err)
 	schema := `{"type": "object", "properties": {"value": {"type": "object", "properties": {"n": {"type": "number"}}, "required": ["n"]}}}`
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "schema"), 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "schema", "t.json"), []byte(schema), 0o600))

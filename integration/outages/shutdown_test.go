@@ -19,6 +19,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kafka-guarded/kafka-guarded/internal/freeport"
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkatest"
 	"github.com/kafka-guarded/kafka-guarded/internal/onkafka"
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
@@ -44,10 +45,7 @@ type served struct {
 // serve starts the binary.
 func serve(t *testing.T, f onkafka.Fields) *served {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	address := l.Addr().String()
-	l.Close()
+	address := freeport.Addr(t)
 	config := filepath.Join(t.TempDir(), "config.yaml")
 	require.NoError(t, os.WriteFile(config, []byte(onkafka.InYAML(t, onkafka.Fields{
 		"http":             onkafka.Fields{"enabled": false},

@@ -1,6 +1,6 @@
-//go:build linux || darwin
-
-package kafkatest
+// Package freeport has ports for servers of tests that start later, or again, and so
+// can't let the system choose one while they listen.
+package freeport
 
 import (
 	"fmt"
@@ -9,6 +9,9 @@ import (
 	"os"
 	"strconv"
 	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
 )
 
 const (
@@ -18,38 +21,59 @@ const (
 	// (49152) give to outgoing connections. In that range a client that
 	// redials the port of a killed node could be given this very port for
 	// its own end, and the node could not come back.
-	firstPort, lastPort = 20000, 32000
+	first, last = 20000, 32000
 
-	// portsEach is how many of them a test binary has to itself, as far as those
+	// each is how many of them a test binary has to itself, as far as those
 	// go: others that run beside it take theirs at the same time.
-	portsEach = 1000
+	each = 1000
 )
 
 var (
-	portMu    sync.Mutex
-	portTaken = map[int]bool{}
+	mu    sync.Mutex
+	taken = map[int]bool{}
 )
 
-// freePort returns a port that nothing listens on and that no cluster of this
-// test binary was given before.
-func freePort() (int, error) {
-	portMu.Lock()
-	defer portMu.Unlock()
-	own := firstPort + os.Getpid()%((lastPort-firstPort)/portsEach)*portsEach
-	for range portsEach {
-		port := own + rand.IntN(portsEach)
-		if portTaken[port] {
-			continue
+// Port returns a port of 127.0.0.1 that nothing listens on and that this test binary
+// was not given before.
+func Port() (int, error) { return Row(1) }
+
+// Row returns the first of n such ports in a row.
+func Row(n int) (int, error) {
+	mu.Lock()
+	defer mu.Unlock()
+	own := first + os.Getpid()%((last-first)/each)*each
+	for range each {
+		if port := own + rand.IntN(each-n+1); take(port, n) {
+			return port, nil
 		}
-		l, err := net.Listen("tcp", addr(port))
+	}
+	return 0, fmt.Errorf("no %d free ports in a row on %s from %d to %d", n, host, own, own+each-1)
+}
+
+// take takes ports in a row, if all of them are free. The caller has the lock.
+func take(port, n int) bool {
+	for p := port; p < port+n; p++ {
+		if taken[p] {
+			return false
+		}
+		l, err := net.Listen("tcp", addr(p))
 		if err != nil {
-			continue
+			return false
 		}
 		l.Close()
-		portTaken[port] = true
-		return port, nil
 	}
-	return 0, fmt.Errorf("no free port on %s from %d to %d", host, own, own+portsEach-1)
+	for p := port; p < port+n; p++ {
+		taken[p] = true
+	}
+	return true
+}
+
+// Addr returns host:port with such a port.
+func Addr(t testing.TB) string {
+	t.Helper()
+	port, err := Port()
+	require.NoError(t, err)
+	return addr(port)
 }
 
 func addr(port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }

@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/kafka-guarded/kafka-guarded/config"
+	"github.com/kafka-guarded/kafka-guarded/internal/freeport"
 )
 
 // Gateway is a running config/http_gateway.yaml.
@@ -58,7 +59,7 @@ func (g *Gateway) Log() string { return g.log.String() }
 // ALLOWED_TOPICS in it, all topics that begin with a small letter may be written to.
 func Start(t testing.TB, brokers string, timeout, giveUpAfter time.Duration, environment ...string) *Gateway {
 	t.Helper()
-	address := freeAddress(t)
+	address := freeport.Addr(t)
 	env := map[string]string{"KAFKA_BROKERS": brokers, "HTTP_ADDRESS": address, "HTTP_TIMEOUT": timeout.String(), "GIVE_UP_AFTER": giveUpAfter.String(), "ALLOWED_TOPICS": "[a-z].*"}
 	for _, assignment := range environment {
 		name, value, _ := strings.Cut(assignment, "=")
@@ -86,7 +87,7 @@ func Start(t testing.TB, brokers string, timeout, giveUpAfter time.Duration, env
 // the test ends. args are the arguments of the command run.
 func Run(t testing.TB, program string, args []string, environment ...string) *Gateway {
 	t.Helper()
-	g := newGateway(freeAddress(t))
+	g := newGateway(freeport.Addr(t))
 	// The port of the engine's own API may be in use.
 	cmd := exec.Command(program, append([]string{"run", "--set", "http.enabled=false"}, args...)...)
 	cmd.Env = append(append(os.Environ(), "HTTP_ADDRESS="+g.Address), environment...)
@@ -105,7 +106,7 @@ func Proxy(t testing.TB, config, gateway string, environment ...string) string {
 	if err != nil {
 		t.Skip("HAProxy is not installed: on Debian, apt-get install haproxy")
 	}
-	address, said := freeAddress(t), &lines{}
+	address, said := freeport.Addr(t), &lines{}
 	cmd := exec.Command(program, "-db", "-f", config)
 	cmd.Env = append(append(os.Environ(), "PROXY_ADDRESS="+address, "HTTP_ADDRESS="+gateway), environment...)
 	cmd.Stdout, cmd.Stderr = said, said
@@ -133,15 +134,6 @@ func run(t testing.TB, cmd *exec.Cmd) (ended chan struct{}) {
 		<-ended
 	})
 	return ended
-}
-
-// freeAddress returns an address whose port is free.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, l.Close())
-	return l.Addr().String()
 }
 
 // waitFor waits until the address accepts connections, or the command has ended.

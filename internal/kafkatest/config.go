@@ -5,12 +5,17 @@ package kafkatest
 import (
 	"fmt"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 )
+
+const host = "127.0.0.1"
+
+func addr(port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
 
 // Names of the listeners. Brokers and the super user go by the internal one,
 // which is always plaintext, so that the methods of Cluster work whatever the

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/freeport"
 )
 
 const (
@@ -66,7 +68,7 @@ func newNode(id int, dir string, advertised, logDirs int) (*node, error) {
 	}
 	for _, p := range []*int{&n.client, &n.internal, &n.controller} {
 		var err error
-		if *p, err = freePort(); err != nil {
+		if *p, err = freeport.Port(); err != nil {
 			return nil, err
 		}
 	}

@@ -94,36 +94,3 @@ func (g *Program) WaitPort(port int) {
 		g.tb.Fatalf("kafkatest: waiting for port %d: %v, its log:\n%s", port, err, tail(g.file))
 	}
 }
-
-// Ports returns as many ports in a row that nothing listens on.
-func Ports(tb testing.TB, n int) int {
-	tb.Helper()
-	for range portsEach {
-		first, err := freePort()
-		if err != nil {
-			tb.Fatalf("kafkatest: %v", err)
-		}
-		if takePorts(first+1, n-1) {
-			return first
-		}
-	}
-	tb.Fatalf("kafkatest: no %d free ports in a row", n)
-	return 0
-}
-
-// takePorts takes ports in a row, if all of them are free.
-func takePorts(first, n int) bool {
-	portMu.Lock()
-	defer portMu.Unlock()
-	for port := first; port < first+n; port++ {
-		l, err := net.Listen("tcp", addr(port))
-		if portTaken[port] || err != nil {
-			return false
-		}
-		l.Close()
-	}
-	for port := first; port < first+n; port++ {
-		portTaken[port] = true
-	}
-	return true
-}

@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/freeport"
 )
 
 // zooKeeper keeps the metadata of a cluster of one node, for a version that can't
@@ -27,7 +29,7 @@ type zooKeeper struct {
 // startZooKeeper starts the one that comes with the version and does not wait for
 // it: the node does.
 func startZooKeeper(r *javaRuntime, dir string) (*zooKeeper, error) {
-	port, err := freePort()
+	port, err := freeport.Port()
 	if err != nil {
 		return nil, err
 	}
