@@ -165,6 +165,9 @@ func (r maker) following(p *plan) {
 	}
 	p.Configs = append(slices.DeleteFunc(p.Configs, limited), "max.message.bytes="+r.of("4000", "10000", "20000"))
 	p.Partitions = 1 + r.IntN(2)
+	if r.one(3) {
+		p.Latency = time.Duration(5+r.IntN(60)) * time.Millisecond // where a part of a batch follows
+	}
 	for w := range 2 {
 		var x writer
 		for range 1 + r.IntN(4) {

@@ -41,6 +41,8 @@ const (
 	// does where a round trip is longer than that time: smaller batches cost brokers more.
 	part  = 8
 	apart = 2 * time.Millisecond
+	// anyAfter is after how long any record follows, if a round trip is longer.
+	anyAfter = 10 * time.Millisecond
 	// roundTrips is of how many acks the shortest counts as the round trip: others wait for
 	// the CPU.
 	roundTrips = 256
@@ -54,13 +56,12 @@ const (
 // mayFollow reports whether a batch may be sent behind those in flight.
 func (p *partition) mayFollow() bool {
 	n := len(p.inFlight)
-	if p.queuedSize < (p.most-BatchOverhead)/part || n >= mostInFlight || len(p.queue) == 0 || len(p.resend) > 0 || !p.topic.all.ordered() {
+	if n >= mostInFlight || len(p.queue) == 0 || len(p.resend) > 0 || p.queuedSize < p.enough(time.Since(p.inFlight[n-1].Started)) || !p.topic.all.ordered() {
 		return false
 	}
-	first, last, r := p.inFlight[0], p.inFlight[n-1], p.queue[0]
+	first, r := p.inFlight[0], p.queue[0]
 	switch {
-	case p.queuedSize < p.enough(time.Since(last.Started)),
-		p.ackedAt.IsZero() || first.Started.Sub(p.ackedAt) > knownFor,
+	case p.ackedAt.IsZero() || first.Started.Sub(p.ackedAt) > knownFor,
 		!p.hasID || p.moved != nil || p.evacuated || p.acks.Load() < p.calmFrom,
 		len(p.doubts) > 0 || len(p.deferred) > 0 || p.blocked != nil || len(p.later) > 0,
 		r.Single || r.Alone || r.Questioned || int(r.Size) >= p.single:
@@ -80,9 +81,29 @@ func (p *partition) enough(after time.Duration) int {
 		return full
 	case after < apart:
 		return full / 2
-	default:
+	case after < anyAfter, p.roundTrip <= anyAfter:
 		return full / part
+	default:
+		return 0
 	}
+}
+
+// wakeToFollow has what is queued sent once it is enough, since nothing else may happen to
+// the partition until then.
+func (p *partition) wakeToFollow() {
+	if p.waking || len(p.inFlight) == 0 || len(p.queue) == 0 || p.roundTrip <= anyAfter {
+		return
+	}
+	wait := max(anyAfter, p.roundTrip/mostInFlight) - time.Since(p.inFlight[len(p.inFlight)-1].Started)
+	if wait <= 0 {
+		return // there is another reason
+	}
+	p.waking = true
+	time.AfterFunc(wait, func() {
+		p.mu.Lock()
+		p.waking = false
+		p.goOn()
+	})
 }
 
 // ordered reports whether brokers look at sequence numbers, as far as is known.

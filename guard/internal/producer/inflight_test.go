@@ -71,8 +71,8 @@ func TestFullBatchesFollowOneInFlight(t *testing.T) {
 	}, twoInABatch)
 }
 
-// A part of a batch follows later: half of one after a part of the round trip, and an eighth
-// after some milliseconds.
+// A part of a batch follows later: half of one after a part of the round trip, an eighth after
+// some milliseconds, and any record after some more.
 func TestPartsOfABatchFollowOneInFlight(t *testing.T) {
 	p := &partition{most: 1061, roundTrip: 5 * time.Millisecond}
 	for after, want := range map[time.Duration]int{
@@ -80,8 +80,38 @@ func TestPartsOfABatchFollowOneInFlight(t *testing.T) {
 	} {
 		require.Equal(t, want, p.enough(after), "%v", after)
 	}
+	p.roundTrip = anyAfter + 1
+	require.Equal(t, 125, p.enough(anyAfter-1), "less follows later")
+	require.Equal(t, 0, p.enough(anyAfter), "anything follows")
 	p.roundTrip = apart - 1
 	require.Equal(t, 1000, p.enough(time.Hour), "the leader is near")
+}
+
+// Where a round trip is long, a record that is queued behind a batch in flight follows it,
+// though nothing else happens: a fifth of the round trip later, or ten milliseconds.
+func TestARecordFollowsBehindALongRoundTrip(t *testing.T) {
+	t.Parallel()
+	for pause, want := range map[time.Duration]time.Duration{
+		10 * time.Millisecond: anyAfter,
+		98 * time.Millisecond: 20 * time.Millisecond, // of 100
+	} {
+		t.Run(pause.String(), func(t *testing.T) {
+			inVirtualTime(t, 1, &plain{}, func(w *world) {
+				w.c.AddFault(kafkafake.Fault{Do: kafkafake.DelayAnswer, Pause: pause, Count: -1})
+				for range roundTrips + 1 { // the shortest of which counts
+					wait(w.T, w.send(1, nil)[0])
+				}
+				w.send(1, nil)
+				time.Sleep(time.Microsecond)
+				last := w.send(1, nil)
+				time.Sleep(want - 2*time.Microsecond)
+				require.Equal(w, 1, w.inFlight())
+				time.Sleep(2 * time.Microsecond)
+				require.Equal(w, 2, w.inFlight())
+				wait(w.T, last[0])
+			})
+		})
+	}
 }
 
 // The first batch under a producer ID has no other behind it: a broker takes any number then.

@@ -40,6 +40,7 @@ type partition struct {
 	ackedAt    time.Time     // when the last batch that was acked with this producer ID was written
 	calmFrom   uint64        // how many acks it takes until a batch may follow another in flight
 	roundTrip  time.Duration // the shortest of the last batches that were acked
+	waking     bool          // for a batch to follow, see wakeToFollow
 
 	woken []woken // to be told of
 	drops bool    // records have ended that may still be queued
@@ -160,6 +161,7 @@ func (p *partition) list() *node {
 		go p.topic.reclaim(p)
 	}
 	if p.busy() || p.evacuated || p.listed {
+		p.wakeToFollow()
 		return nil
 	}
 	if len(p.resend) == 0 && len(p.queue) == 0 && len(p.deferred) > 0 {
