@@ -35,7 +35,7 @@ func (w *scenario) check() (kind, broken string) {
 		}
 	}
 	// Four batches may follow one that is rejected, and each of them is out of order then.
-	if n := w.wire.Answers(kerr.OutOfOrderSequenceNumber.Code); n > 4*(w.wire.Failed()-n) && w.quiet() && w.settles() && w.plan.Rate == 0 && w.cluster.Dialect().MaxRequest == 0 {
+	if n := w.wire.Answers(kerr.OutOfOrderSequenceNumber.Code); n > 4*(w.wire.Failed()-n) && w.quiet() && w.settles() && w.plan.Rate == 0 {
 		return "sequence", fmt.Sprintf("%d batches are out of order, and no answer was lost", n)
 	}
 	if kind, broken := w.checkRequests(); broken != "" {
@@ -75,10 +75,11 @@ func (w *scenario) inDoubt(x *written, i int) bool {
 // sent again until the broker has answered, and sequence numbers tell what became of the
 // first attempt. Only a batch that was appended and is rejected then can't be settled:
 // because a fault rejects it, or because the limit was lowered in between. Nor can one on
-// which connections end again and again: it is sent in parts, for it may be too large.
+// which connections end again and again: it is sent in parts, for it may be too large. Nor
+// can one that followed a rejected one, before the broker ever refused such a batch.
 func (w *scenario) settles() bool {
 	p := w.plan
-	return !p.NotIdempotent && !p.LeaderAck && !p.NoRetry && p.MaxElapsed == 0 && p.Expiry == 0 &&
+	return w.cluster.Dialect().MaxRequest == 0 && !p.NotIdempotent && !p.LeaderAck && !p.NoRetry && p.MaxElapsed == 0 && p.Expiry == 0 &&
 		w.cluster.Dialect().Numbering == kafkafake.NumbersAppended && !w.anyEnded() && w.closed.IsZero() &&
 		!slices.ContainsFunc(p.Faults, func(f fault) bool { return f.Key == "" && (f.Do == "refuse" || strings.HasPrefix(f.Do, "disconnect")) }) &&
 		!slices.ContainsFunc(p.Events, func(e event) bool { return e.Do == "set" })
