@@ -152,31 +152,43 @@ func (b *breaker) held(records []*kgo.Record, verdicts []guard.Verdict) (held []
 			held = append(held, i)
 		}
 	}
+	for _, r := range records {
+		b.end(topicOf(r)) // its messages may all pass by now
+	}
+	b.end("")
 	return held
 }
 
-// open reports whether a topic is held. It also begins and ends the hold.
+// end ends the hold of a topic of which no longer too many messages fail.
+func (b *breaker) end(topic string) {
+	if o := b.topics[topic]; o != nil && !o.openSince.IsZero() && !b.tooMany(o) {
+		o.openSince = time.Time{}
+		b.notices.breakerCloses(topic)
+	}
+}
+
+func (b *breaker) tooMany(o *outcomes) bool {
+	return o.full && float64(o.failed) > b.share*float64(len(o.ring))
+}
+
+// open reports whether a topic is held. It also begins the hold, and forgets what failed
+// once the topic was held for long enough.
 func (b *breaker) open(topic string, resumed bool, last *guard.Failure) bool {
 	o := b.of(topic)
-	tooMany := o.full && float64(o.failed) > b.share*float64(len(o.ring))
-	began := o.openSince
-	switch {
-	case resumed, !began.IsZero() && b.maxHold > 0 && time.Since(began) >= b.maxHold:
-		*o = outcomes{ring: make([]bool, len(o.ring)), used: o.used}
-		tooMany = false
-	case !tooMany:
-		o.openSince = time.Time{}
-	case began.IsZero():
+	if resumed || !o.openSince.IsZero() && b.maxHold > 0 && time.Since(o.openSince) >= b.maxHold {
+		*o = outcomes{ring: make([]bool, len(o.ring)), used: o.used, openSince: o.openSince}
+	}
+	if !b.tooMany(o) {
+		return false
+	}
+	if o.openSince.IsZero() {
 		o.openSince = time.Now()
 	}
-	switch {
-	case !tooMany && !began.IsZero():
-		b.notices.breakerCloses(topic)
-	case tooMany && time.Since(o.told) >= noticeInterval:
+	if time.Since(o.told) >= noticeInterval {
 		o.told = time.Now()
 		b.notices.breakerHolds(topic, o.failed, len(o.ring), last)
 	}
-	return tooMany
+	return true
 }
 
 // resumed reports whether the query resume is true.

@@ -91,6 +91,51 @@ func TestTheBreakerGoesOn(t *testing.T) {
 	}
 }
 
+// The hold ends, and the log says so, once the held messages pass, also where no other
+// message fails after them. The next hold has the whole of max_hold.
+func TestTheBreakerHoldsASecondTime(t *testing.T) {
+	t.Parallel()
+	for name, topic := range map[string]string{"a topic": "t", "no legal topic": "a b"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				parsed, err := service.NewConfigSpec().ParseYAML("", nil)
+				require.NoError(t, err)
+				log, text := lines()
+				var c clientConfig
+				c.guard.Permanent = []guard.Class{guard.SizeExceeded}
+				c.guard.Retry = guard.Retry{InitialInterval: time.Second, MaxInterval: time.Minute}
+				c.breaker = breakerConfig{enabled: true, messages: 10, share: 0.5, maxHold: time.Hour}
+				b := newBreaker(c, newNotices(log, endpoint{}), newMetrics(parsed.Resources().Metrics()))
+				for n := range 3 {
+					records, verdicts := make([]*kgo.Record, 10), make([]guard.Verdict, 10)
+					for i := range records {
+						records[i] = &kgo.Record{Topic: topic}
+						verdicts[i] = guard.Verdict{Outcome: guard.NotWritten, Class: guard.SizeExceeded, Failure: &guard.Failure{Class: guard.SizeExceeded, Topic: topic}}
+					}
+					mended := time.Now().Add(30 * time.Minute)
+					held := b.hold(t.Context(), func(_ context.Context, again []*kgo.Record) []guard.Verdict {
+						if time.Now().Before(mended) {
+							return append([]guard.Verdict(nil), verdicts[:len(again)]...)
+						}
+						passed := make([]guard.Verdict, len(again))
+						for i := range passed {
+							passed[i].Outcome = guard.Delivered
+						}
+						return passed
+					}, records, verdicts)
+					require.Empty(t, held)
+					for _, v := range verdicts {
+						require.Equal(t, guard.Delivered, v.Outcome)
+					}
+					require.Equal(t, n+1, strings.Count(text.String(), "not held any more"), text)
+					time.Sleep(50 * time.Minute) // less than it takes to forget the topic
+				}
+			})
+		})
+	}
+}
+
 // Messages without a topic count together, and so do those that make no record.
 func TestTheBreakerHoldsWhatHasNoTopic(t *testing.T) {
 	t.Parallel()
