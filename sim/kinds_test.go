@@ -14,7 +14,7 @@ var kinds = []struct {
 	folder string // in guard/, of the tests that notice
 	tests  string
 }{
-	{mutation{"learned limits never age", "internal/limits/learned.go", []string{"return time.Since(l.learnedAt) > learnedAge }", "return false }"}}, "internal/limits", "."},
+	{mutation{"learned limits never age", "internal/limits/learned.go", []string{"return time.Since(learned) > learnedAge }", "return false }"}}, "internal/limits", "."},
 	{mutation{"a missing topic is looked up again after minutes", "internal/limits/cache.go", []string{"return min(Fresh, c.maxAge)", "return c.maxAge"}}, "internal/limits", "."},
 	{mutation{"bytes of the buffer are not given back", "room.go", []string{"\t\tr.bytes.Release(bytes)\n", ""}}, "", "Buffer"},
 	{mutation{"what is given up is not told", "slot.go", []string{"s.Outcome() != producer.Acked && !rejected)", "false && !rejected)"}}, "", "TestAWriteEndsWhenItsTimeIsUp"},

@@ -40,10 +40,9 @@ type cache struct {
 	reading *round // in progress
 	next    *round // starts when reading is done
 
-	// hungAt is the time when the cluster last gave no answer about its topics, zero if
-	// it has answered since. Then the next round waits less long. Only the current
-	// round uses it.
-	hungAt time.Time
+	// hang is the last time that the cluster gave no answer about its topics, zero if it
+	// has answered since. Only the current round uses it.
+	hang hang
 	// answered is set if the cluster answered the last time.
 	answered bool
 	// silent has the time when a broker last gave no answer about its own defaults.

@@ -320,11 +320,35 @@ func TestAClusterThatHangsIsWaitedForOnce(t *testing.T) {
 		require.InDelta(t, hangWait, reading(rulesRetry+2*time.Second), float64(10*time.Millisecond))
 		require.Less(t, reading(2*rulesRetry), 10*time.Millisecond, "it hung again")
 		hang.Over()
-		reading(3 * rulesRetry)
+		reading(4 * rulesRetry)
 		require.True(t, a.Of("t").Known)
 		hang = a.fail(kafkafake.Fault{Do: kafkafake.DelayAnswer, Pause: 700 * time.Millisecond})
-		require.Greater(t, reading(4*rulesRetry), 700*time.Millisecond, "it has answered, and is waited for again")
+		require.Greater(t, reading(5*rulesRetry), 700*time.Millisecond, "it has answered, and is waited for again")
 		require.Equal(t, 1, hang.Hits())
+	})
+}
+
+// A cluster that hung answers again, but slowly. Its limits are read again within minutes.
+// While it hangs, little time is spent on waiting for it.
+func TestASlowClusterIsReadAfterItHung(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T) {
+		a := ask(t, kafkafake.Kafka(), 1, nil, "max.message.bytes=1000")
+		hang := a.fail(kafkafake.Fault{Do: kafkafake.DelayAnswer, Count: -1, Pause: time.Hour})
+		a.learn(t, "t")
+		time.Sleep(2 * Wait)
+		var waited time.Duration
+		for range 3600 {
+			waited += a.refresh(t, "t")
+			time.Sleep(time.Second)
+		}
+		require.Less(t, waited, time.Hour/10)
+		hang.Over()
+		a.fail(kafkafake.Fault{Do: kafkafake.DelayAnswer, Count: -1, Pause: 3 * time.Second})
+		for range 180 {
+			a.refresh(t, "t")
+			time.Sleep(time.Second)
+		}
+		require.True(t, a.Of("t").Known, "%v", a.Of("t").Unknown)
 	})
 }
 

@@ -11,13 +11,17 @@ import (
 // topic. It decides how large batches are made, and which records go alone. It fails
 // records only through TooLarge.
 type learned struct {
-	mu        sync.Mutex
-	taken     int     // the largest acked batch
-	rejected  int     // the smallest batch rejected for its size, 0 for none
-	ratio     float64 // by which that batch was compressed
-	alone     int     // the raw size of the smallest record rejected alone for its size, 0 for none
-	learnedAt time.Time
-	smallest  *Rejection // of the records rejected alone
+	mu       sync.Mutex
+	taken    int        // the largest acked batch
+	rejected int        // the smallest batch rejected for its size, 0 for none
+	ratio    float64    // by which that batch was compressed
+	alone    int        // the raw size of the smallest record rejected alone for its size, 0 for none
+	smallest *Rejection // of the records rejected alone
+
+	// When rejected and alone were last seen. Each has its own age, and no larger
+	// rejection renews it: a topic with a record that is too large each minute would
+	// have small batches for ever.
+	rejectedAt, aloneAt time.Time
 }
 
 // Rejection is the rejection of a record alone for its size.
@@ -36,7 +40,7 @@ type Rejection struct {
 // tried again, since the limit may have been raised.
 const learnedAge = time.Minute
 
-func (l *learned) old() bool { return time.Since(l.learnedAt) > learnedAge }
+func old(learned time.Time) bool { return time.Since(learned) > learnedAge }
 
 // batch returns the largest raw size of batches, 0 for any, and the raw size from which
 // on records go alone.
@@ -44,13 +48,10 @@ func (l *learned) batch() (batch, single int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	single = math.MaxInt32
-	if l.old() {
-		return 0, single
-	}
-	if l.alone > 0 {
+	if l.alone > 0 && !old(l.aloneAt) {
 		single = l.alone
 	}
-	if l.rejected > 0 {
+	if l.rejected > 0 && !old(l.rejectedAt) {
 		batch = max(min(l.taken, l.rejected-1), l.rejected/2, MinMaxMessageBytes)
 		batch = int(min(float64(batch)*l.ratio, math.MaxInt32))
 	}
@@ -78,13 +79,13 @@ func (l *learned) tooLarge(bytes, raw int, alone bool) {
 	if !alone && bytes <= l.taken {
 		return
 	}
-	if l.rejected == 0 || bytes < l.rejected || l.old() {
+	if l.rejected == 0 || bytes <= l.rejected || old(l.rejectedAt) {
 		l.rejected, l.ratio = bytes, max(1, float64(raw)/float64(max(1, bytes)))
+		l.rejectedAt = time.Now()
 	}
 	if bytes <= l.taken {
 		l.taken = 0 // the limit is a lower one now, and may be much lower
 	}
-	l.learnedAt = time.Now()
 }
 
 // rejectedAlone enters a record that was rejected alone for its size. It reports
@@ -95,9 +96,9 @@ func (l *learned) rejectedAlone(r Rejection) (news bool) {
 	if l.smallest == nil || r.raw <= l.smallest.raw || time.Since(l.smallest.Started) > proofAge {
 		l.smallest = &r
 	}
-	if l.alone == 0 || r.raw <= l.alone || l.old() {
+	if l.alone == 0 || r.raw <= l.alone || old(l.aloneAt) {
 		news = l.alone == 0 || r.raw < l.alone*9/10
-		l.alone, l.learnedAt = r.raw, time.Now()
+		l.alone, l.aloneAt = r.raw, time.Now()
 	}
 	return news
 }
@@ -159,7 +160,7 @@ func (a *allLearned) single(topic string) int {
 	size := math.MaxInt
 	for _, l := range a.topics[topic] {
 		l.mu.Lock()
-		if l.alone > 0 && !l.old() {
+		if l.alone > 0 && !old(l.aloneAt) {
 			size = min(size, l.alone)
 		}
 		l.mu.Unlock()

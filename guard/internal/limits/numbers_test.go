@@ -62,6 +62,23 @@ func TestALearnedSizeIsKeptForAMinute(t *testing.T) {
 	})
 }
 
+// A topic's limit was raised, while records come that exceed the new one, too. Batches
+// grow all the same.
+func TestALargerRejectionDoesNotRenewALearnedSize(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T) {
+		l := newLimits(Own{Codec: "gzip"})
+		l.Rejected("t", 1, 10_000, 10_000, true)
+		for range 3 {
+			time.Sleep(learnedAge / 2)
+			l.Rejected("t", 1, 3_000_000, 3_000_000, true)
+			l.RejectedAlone(sized(3_000_000, 3_000_000), 1, Rejection{Sent: 3_000_000, Started: time.Now()})
+		}
+		batch, single := l.MaxBatch("t", 1)
+		require.Equal(t, 3_000_000, single)
+		require.Greater(t, batch, 10_000)
+	})
+}
+
 // What is larger than the old size counts once that is old, and not before.
 func TestANewSizeReplacesAnOldOne(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T) {
@@ -78,7 +95,7 @@ func TestANewSizeReplacesAnOldOne(t *testing.T) {
 			k := l.learned.of("t", 1)
 			k.rejectedAlone(Rejection{raw: 18_000, Started: time.Now()})
 			if old {
-				k.learnedAt = k.learnedAt.Add(-learnedAge - 1)
+				k.rejectedAt = k.rejectedAt.Add(-learnedAge - 1)
 			}
 			k.tooLarge(20_000, 20_000, true)
 			batch, single := l.MaxBatch("t", 1)

@@ -33,12 +33,12 @@ func (c *cache) ask(ctx context.Context, topics []string, found map[string]*Rule
 	if !c.answered {
 		asking.Wait()
 	}
-	hungAt := c.hungAt
+	before := c.hang
 	noConfigs := c.readConfigsOrNot(configsCtx, topics, found)
 	asking.Wait()
 	c.answered = noMetadata == nil && noConfigs == nil
 	if noMetadata != nil {
-		c.hungAt = hungAt // the cluster answers no request
+		c.hang = before // the cluster answers no request
 		return noMetadata
 	}
 	for i := range metadata {
@@ -125,21 +125,34 @@ func (c *cache) askLeaders(ctx context.Context, topics []string, found map[strin
 // asked once in rulesRetry.
 const hangWait = 500 * time.Millisecond
 
+// hang is when a cluster gave no answer, and how long the next one is waited for. That
+// doubles up to Wait, for a cluster that does answer, but slowly. The time between two
+// requests grows with it, since first writes to topics wait, too.
+type hang struct {
+	at   time.Time
+	wait time.Duration
+}
+
+func (h hang) lasts() bool { return time.Since(h.at) < h.wait*(rulesRetry/hangWait) }
+
+func (h hang) again() hang { return hang{time.Now(), max(hangWait, min(2*h.wait, Wait))} }
+
 func (c *cache) readConfigsOrNot(ctx context.Context, topics []string, found map[string]*Rules) error {
 	if c.disabled {
 		return errDisabled
 	}
-	if !c.hungAt.IsZero() {
-		if time.Since(c.hungAt) < rulesRetry {
+	before := c.hang
+	if before.wait > 0 {
+		if before.lasts() {
 			return errHangs
 		}
 		var cancel func()
-		ctx, cancel = context.WithTimeout(ctx, hangWait)
+		ctx, cancel = context.WithTimeout(ctx, before.wait)
 		defer cancel()
 	}
 	err := c.readConfigs(ctx, topics, found)
-	if c.hungAt = (time.Time{}); ctx.Err() != nil {
-		c.hungAt = time.Now()
+	if c.hang = (hang{}); ctx.Err() != nil {
+		c.hang = before.again()
 	}
 	return err
 }
