@@ -3,6 +3,7 @@ package guard
 import (
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/kafka-guarded/kafka-guarded/internal/deliverycheck"
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
@@ -53,7 +55,8 @@ func FuzzWriteAgainstTheLog(f *testing.F) {
 		if retries {
 			config.Retry.InitialInterval = time.Millisecond
 		}
-		g := newGuard(t, c, config, kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(50+rnd.IntN(500)))
+		wire := &kafkafake.Wire{ID: func(value []byte) string { return string(value) }}
+		g := newGuard(t, c, config, kgo.Dialer(wire.Dialer(new(net.Dialer).DialContext)), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.MaxBufferedRecords(50+rnd.IntN(500)))
 
 		faults := rnd.IntN(2) * rnd.IntN(6)
 		var schedule []kfake.Fault
@@ -63,9 +66,8 @@ func FuzzWriteAgainstTheLog(f *testing.F) {
 		c.Fault(schedule...)
 
 		writes := 1 + rnd.IntN(4)
-		rs, vs, bad := make([][]*kgo.Record, writes), make([][]Verdict, writes), make([]map[int]Class, writes)
+		rs, vs, bad := make([][]*kgo.Record, writes), make([][]Verdict, writes), map[string]Class{}
 		for w := range writes {
-			bad[w] = map[int]Class{}
 			rs[w] = records("t", fmt.Sprintf("w%d", w), 1+rnd.IntN(120), rnd.IntN(200))
 			share := []int{1000, 50, 2}[rnd.IntN(3)]
 			for i, r := range rs[w] {
@@ -73,23 +75,23 @@ func FuzzWriteAgainstTheLog(f *testing.F) {
 				if rnd.IntN(share) > 0 {
 					continue
 				}
+				class := SizeExceeded
 				switch rnd.IntN(4) {
 				case 0: // a timestamp of its own: one that guard sets is replaced
 					poison(rs[w], i)
 					r.Timestamp = time.Now()
-					bad[w][i] = InvalidRecord
+					class = InvalidRecord
 				case 1: // over the topic's limit, and alone with kgo's rounding
 					rs[w][i] = record("t", fmt.Sprintf("w%d-big-%d", w, i), 10_000+rnd.IntN(9_950))
 					rs[w][i].Partition = r.Partition
-					bad[w][i] = SizeExceeded
 				case 2: // over the client's limit
 					rs[w][i] = record("t", fmt.Sprintf("w%d-huge-%d", w, i), 30_000)
 					rs[w][i].Partition = r.Partition
-					bad[w][i] = SizeExceeded
 				case 3:
 					r.Partition = partitions + rnd.Int32N(3)
-					bad[w][i] = Unroutable
+					class = Unroutable
 				}
+				bad[string(rs[w][i].Value)] = class
 			}
 		}
 		var wg sync.WaitGroup
@@ -99,24 +101,31 @@ func FuzzWriteAgainstTheLog(f *testing.F) {
 			})
 		}
 		wg.Wait()
-		account(t, c, slices.Concat(rs...), slices.Concat(vs...))
-		deserved := deserves{retries: retries, bad: bad, schedule: schedule}
-		for w := range writes {
-			deserved.check(t, w, rs[w], vs[w])
+		d := &deserves{retries: retries, bad: bad, schedule: schedule, wire: wire, records: slices.Concat(rs...)}
+		require.NoError(t, d.check(c, slices.Concat(vs...)))
+		most := 10.0 // and some for what happens once, such as a new leader
+		for _, of := range rs {
+			bytes, rejected := 0, 5*faults
+			for _, r := range of {
+				bytes += len(r.Value) + 100
+				if _, isBad := bad[string(r.Value)]; isBad {
+					rejected++
+				}
+			}
+			most += deliverycheck.MostRequests(int(partitions), bytes, 10_000, len(of), rejected)
 		}
-		deserved.bounds(t)
+		require.LessOrEqual(t, float64(wire.Requests()), most)
 	})
 }
 
-// deserves checks the failed records, under faults as well: by the broker's true limits,
-// and by the faults of the partition.
+// deserves is what the records of a schedule deserve, under faults as well: by the
+// broker's true limits, and by the answers that the client got.
 type deserves struct {
 	retries  bool
-	bad      []map[int]Class // by write and record
+	bad      map[string]Class // by value
 	schedule []kfake.Fault
-
-	failed  map[Class]int // records that no limit rejects
-	unknown int           // of these, with retries
+	wire     *kafkafake.Wire
+	records  []*kgo.Record
 }
 
 // faults returns how many faults with one of the codes a partition got.
@@ -129,59 +138,80 @@ func (d *deserves) faults(partition int32, codes ...*kerr.Error) (n int) {
 	return n
 }
 
-var (
-	// ambiguous codes count only without retries.
-	ambiguousCodes = []*kerr.Error{kerr.UnknownServerError, kerr.CorruptMessage}
-	doubtfulCodes  = append([]*kerr.Error{kerr.NotEnoughReplicasAfterAppend, kerr.RequestTimedOut}, ambiguousCodes...)
-)
-
-func (d *deserves) check(t *testing.T, write int, records []*kgo.Record, verdicts []Verdict) {
-	t.Helper()
-	if d.failed == nil {
-		d.failed = map[Class]int{}
+// lied reports whether a fault rejected a record itself with a code of the class, or for
+// its size one that is no larger.
+func (d *deserves) lied(r *kgo.Record, class Class) bool {
+	switch {
+	case class == SizeExceeded:
+		return slices.ContainsFunc(d.records, func(o *kgo.Record) bool {
+			return len(o.Value) <= len(r.Value) && d.wire.Rejected(string(o.Value), kerr.MessageTooLarge)
+		})
+	case class == InvalidRecord && !d.retries: // ambiguous codes count only without retries
+		return d.wire.Rejected(string(r.Value), kerr.InvalidRecord, kerr.UnknownServerError, kerr.CorruptMessage)
 	}
-	for i, v := range verdicts {
-		p := records[i].Partition
-		want, isBad := d.bad[write][i]
-		if v.Outcome == Unknown {
-			require.NotZero(t, d.faults(p, doubtfulCodes...), "write %d, record %d: nothing leaves it in doubt: %v", write, i, v.Err())
-		}
-		if v.Outcome == Unknown && d.retries && !isBad {
-			d.unknown++
-		}
-		if d.retries && v.Outcome == NotWritten {
-			require.True(t, v.Class.Permanent(), "write %d, record %d: %v", write, i, v.Err())
-		}
-		switch {
-		case isBad && (d.faults(p) == 0 || want == Unroutable):
-			require.Equal(t, want, v.Class, "write %d, record %d: %v", write, i, v.Err())
-		case isBad:
-			require.NotEqual(t, Delivered, v.Outcome, "write %d, record %d", write, i)
-		case v.Outcome != Delivered:
-			require.NotZero(t, d.faults(p), "write %d, record %d: no limit rejects it, and no fault struck: %v", write, i, v.Err())
-			d.failed[v.Class]++
-		}
-	}
+	return class == InvalidRecord && d.wire.Rejected(string(r.Value), kerr.InvalidRecord)
 }
 
-// bounds holds the records that failed although no limit rejects them against the faults that
-// explain them.
-func (d *deserves) bounds(t *testing.T) {
-	t.Helper()
-	all := func(codes ...*kerr.Error) (n int) {
-		for p := range int32(3) {
-			n += d.faults(p, codes...)
+// settles reports whether a retry settles a doubt about a record: no fault rejected a batch
+// with it.
+func (d *deserves) settles(r *kgo.Record) bool {
+	return d.retries && !slices.ContainsFunc(d.wire.Attempts(string(r.Value)), func(a kafkafake.Attempt) bool {
+		return slices.ContainsFunc([]*kerr.Error{kerr.InvalidRecord, kerr.MessageTooLarge, kerr.OutOfOrderSequenceNumber}, func(e *kerr.Error) bool {
+			return a.Code == e.Code && d.faults(r.Partition, e) > 0
+		})
+	})
+}
+
+func (d *deserves) check(c *kafkafake.Cluster, verdicts []Verdict) error {
+	end := time.Now()
+	for i, v := range verdicts {
+		r := d.records[i]
+		want, isBad := d.bad[string(r.Value)]
+		if isBad && v.Class != want && (d.faults(r.Partition) == 0 && !d.lied(r, v.Class) || want == Unroutable) {
+			return fmt.Errorf("record %d: its class must be %s: %w", i, want, v.Err())
 		}
-		return n
 	}
-	explained := all(kerr.InvalidRecord)
-	if !d.retries {
-		explained += all(ambiguousCodes...)
+	return compare(c, d.records, verdicts, func(i int) deliverycheck.Record {
+		r, class := d.records[i], verdicts[i].Class
+		_, isBad := d.bad[string(r.Value)]
+		lied, calm := d.lied(r, class), d.faults(r.Partition) == 0
+		return deliverycheck.Record{
+			MayFail:      isBad || lied,
+			MayBeUnknown: d.wire.InDoubt(string(r.Value), end),
+			Settles:      !isBad && d.settles(r),
+			MustFail:     isBad && (d.retries || calm),
+			MustArrive:   !isBad && !lied && (d.retries || calm),
+		}
+	})
+}
+
+// TestTheOracleNoticesWrongVerdicts changes right verdicts of a write with a fault.
+func TestTheOracleNoticesWrongVerdicts(t *testing.T) {
+	t.Parallel()
+	c := kafkafake.New(t)
+	c.Topic("t", 1)
+	fault := kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Partitions: []int32{0}, Err: kerr.NotEnoughReplicas}
+	c.Fault(fault)
+	wire := &kafkafake.Wire{ID: func(value []byte) string { return string(value) }}
+	g := newGuard(t, c, Config{Retry: Retry{InitialInterval: time.Millisecond}}, kgo.Dialer(wire.Dialer(new(net.Dialer).DialContext)))
+	rs := records("t", "r", 3, 10)
+	vs := g.Write(t.Context(), rs)
+	failed := Verdict{Outcome: NotWritten, Class: InvalidRecord, Failure: &Failure{}}
+	unknown := Verdict{Class: Transient, Failure: &Failure{}}
+	d := &deserves{retries: true, schedule: []kfake.Fault{fault}, wire: wire, records: rs}
+	require.NoError(t, d.check(c, vs))
+
+	with := func(last *kgo.Record, v Verdict) error {
+		d.records = append(slices.Clone(rs[:2]), last)
+		return d.check(c, append(slices.Clone(vs[:2]), v))
 	}
-	require.LessOrEqual(t, d.failed[InvalidRecord], explained, "each fault fails the record that it struck alone")
-	if all(kerr.MessageTooLarge) == 0 {
-		require.LessOrEqual(t, d.unknown, all(kerr.InvalidRecord), "a retry settles what is in doubt, unless a fault fails the record then")
-		require.Zero(t, d.failed[SizeExceeded])
-	}
-	require.Zero(t, d.failed[Unroutable])
+	missing := record("t", "missing", 10)
+	require.ErrorContains(t, with(missing, failed), "no limit rejects it")
+	require.ErrorContains(t, with(missing, Verdict{Outcome: NotWritten, Class: Transient, Failure: &Failure{}}), "no limit rejects it")
+	require.ErrorContains(t, with(missing, vs[2]), "it is not in the log")
+	require.ErrorContains(t, with(rs[2], failed), "it is in the log")
+	require.ErrorContains(t, with(rs[2], unknown), "each request that held it was answered")
+
+	g.Write(t.Context(), []*kgo.Record{record("t", "r-00002", 10)})
+	require.ErrorContains(t, with(rs[2], vs[2]), "it is in the log 2 times")
 }

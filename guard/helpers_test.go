@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/kafka-guarded/kafka-guarded/internal/deliverycheck"
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
@@ -27,11 +28,19 @@ func newGuard(t testing.TB, c *kafkafake.Cluster, config Config, opts ...kgo.Opt
 	return g
 }
 
-// account holds the verdicts against the log. A value must be in one record
-// only.
+// account compares the verdicts with the log. A value must be in one record only.
 func account(t testing.TB, c *kafkafake.Cluster, records []*kgo.Record, verdicts []Verdict) {
 	t.Helper()
-	require.Len(t, verdicts, len(records))
+	require.NoError(t, compare(c, records, verdicts, func(int) deliverycheck.Record {
+		return deliverycheck.Record{MayFail: true, MayBeUnknown: true}
+	}))
+}
+
+// compare compares the verdicts with the log, and with what a test knows of each record.
+func compare(c *kafkafake.Cluster, records []*kgo.Record, verdicts []Verdict, known func(i int) deliverycheck.Record) error {
+	if len(verdicts) != len(records) {
+		return fmt.Errorf("%d verdicts for %d records", len(verdicts), len(records))
+	}
 	log := map[string][]*kgo.Record{}
 	seen := map[string]bool{}
 	for _, r := range records {
@@ -44,26 +53,23 @@ func account(t testing.TB, c *kafkafake.Cluster, records []*kgo.Record, verdicts
 	}
 	for i, r := range records {
 		v := verdicts[i]
-		require.Equal(t, v.Outcome == Delivered, v.Failure == nil, "record %d: %+v", i, v)
-		require.Equal(t, v.Outcome == Delivered, v.Class == None, "record %d: %+v", i, v)
-		if r == nil {
-			continue
+		broken := ""
+		if (v.Outcome == Delivered) != (v.Failure == nil) || (v.Outcome == Delivered) != (v.Class == None) {
+			broken = "it has a failure, or none, that does not fit the outcome"
 		}
-		found := log[r.Topic+string(r.Value)]
-		switch v.Outcome {
-		case Delivered:
-			require.Len(t, found, 1, "record %d is delivered", i)
-			require.Equal(t, found[0].Partition, v.Partition, "record %d", i)
-			if v.Offset >= 0 {
-				require.Equal(t, found[0].Offset, v.Offset, "record %d", i)
+		if r != nil && broken == "" {
+			found, is := log[r.Topic+string(r.Value)], known(i)
+			is.Outcome, is.Permanent, is.Copies = v.Outcome.String(), v.Class.Permanent(), len(found)
+			_, broken = is.Wrong()
+			if broken == "" && v.Outcome == Delivered && (found[0].Partition != v.Partition || v.Offset >= 0 && found[0].Offset != v.Offset || !found[0].Timestamp.Equal(v.Timestamp)) {
+				broken = fmt.Sprintf("it is in partition %d at offset %d with the timestamp %s", found[0].Partition, found[0].Offset, found[0].Timestamp)
 			}
-			require.Equal(t, found[0].Timestamp, v.Timestamp, "record %d", i)
-		case NotWritten:
-			require.Empty(t, found, "record %d is not written: %v", i, v.Failure)
-		default:
-			require.LessOrEqual(t, len(found), 1, "record %d is unknown", i)
+		}
+		if broken != "" {
+			return fmt.Errorf("record %d: %s; the verdict is %+v: %w", i, broken, v, v.Err())
 		}
 	}
+	return nil
 }
 
 // classes returns the classes of what is not delivered, by index.

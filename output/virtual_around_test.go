@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/kafka-guarded/kafka-guarded/guard"
+	"github.com/kafka-guarded/kafka-guarded/internal/deliverycheck"
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 )
 
@@ -147,17 +148,19 @@ func (w *virtualStream) hear(ctx context.Context, batch service.MessageBatch) er
 	w.books.Lock()
 	defer w.books.Unlock()
 	if w.reports == nil {
-		w.reports = map[string]string{}
+		w.reports = map[string]deliverycheck.Record{}
 	}
 	for _, m := range batch {
 		content, err := m.AsBytes()
 		if err != nil {
 			return err
 		}
-		id, _, _ := strings.Cut(string(content), ".")
+		id := idOf(content)
 		outcome, _ := m.MetaGet(metaOutcome)
-		if before := w.reports[id]; before != "delivered" { // a message that was sent again may have another outcome
-			w.reports[id] = outcome
+		class, _ := m.MetaGet(metaClass)
+		permanent, err := guard.ParseClass(class)
+		if before := w.reports[id]; before.Outcome != "delivered" { // a message that was sent again may have another outcome
+			w.reports[id] = deliverycheck.Record{Outcome: outcome, Permanent: err == nil && permanent.Permanent(), MayBeUnknown: w.inDoubt(id)}
 		}
 	}
 	return nil
@@ -168,27 +171,29 @@ func (w *virtualStream) checkReports(log []*kgo.Record) error {
 	if w.report == "" {
 		return nil
 	}
-	there := map[string]bool{}
+	there := map[string]int{}
 	for _, r := range log {
-		id, _, _ := strings.Cut(string(r.Value), ".")
-		there[id] = true
+		there[idOf(r.Value)]++
 	}
 	w.books.Lock()
 	defer w.books.Unlock()
-	for id, outcome := range w.reports {
-		if outcome == "delivered" && !there[id] {
-			return fmt.Errorf("%s is reported as delivered, and is not in the log", id)
+	for _, m := range w.checker.Fates() {
+		r := w.reports[m.ID]
+		if r.Outcome == "" {
+			continue
 		}
-		if outcome == "not_written" && there[id] {
-			return fmt.Errorf("%s is reported as not written, and is in the log", id)
+		// The checker counts copies.
+		r.Copies, r.MayRepeat, r.MayFail = there[m.ID], true, m.Class != ""
+		if _, broken := r.Wrong(); broken != "" {
+			return fmt.Errorf("%s is reported as %s: %s", m.ID, r.Outcome, broken)
 		}
 	}
 	for id := range there {
 		if w.report != "takes" || w.stopped > 0 { // reports may be given up
 			break
 		}
-		if w.reports[id] == "" {
-			return fmt.Errorf("%s is in the log, and nobody reports it", id)
+		if w.reports[id].Outcome == "" {
+			return fmt.Errorf("%s is in the log, and has no report", id)
 		}
 	}
 	return nil

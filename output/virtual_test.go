@@ -89,6 +89,37 @@ func TestVirtualStreams(t *testing.T) {
 	}
 }
 
+// TestTheVirtualCheckerNotices changes what is known of a stream whose brokers refuse
+// requests for a while, and that is right.
+func TestTheVirtualCheckerNotices(t *testing.T) {
+	for _, test := range []struct {
+		want  string
+		wrong func(c *deliverycheck.Checker, good string)
+	}{
+		{"", func(*deliverycheck.Checker, string) {}},
+		{"is dead-lettered, and good", func(c *deliverycheck.Checker, good string) { c.DeadLetter(good, "capture", "invalid_record: x") }},
+		{"is dead-lettered, and good", func(c *deliverycheck.Checker, good string) {
+			c.DeadLetter(good, "capture", "transient: may have been written")
+		}},
+		{"is unsure", func(c *deliverycheck.Checker, good string) { c.Hear(good, deliverycheck.Unsure) }},
+		{"is not acknowledged", func(c *deliverycheck.Checker, _ string) { c.Send(deliverycheck.Message{ID: "left out"}) }},
+		{"is there too often", func(c *deliverycheck.Checker, good string) { c.Deliver(good, "t", "") }},
+	} {
+		w := newVirtualStream(3592)
+		require.False(t, w.doubtful)
+		require.NotEmpty(t, w.faults)
+		w, err := liveStreamOf(t, 3592)
+		require.NoError(t, err)
+		all := w.checker.Fates()
+		test.wrong(&w.checker, all[slices.IndexFunc(all, func(f deliverycheck.Fate) bool { return f.Class == "" })].ID)
+		if err = w.check(); test.want == "" {
+			require.NoError(t, err)
+		} else {
+			require.ErrorContains(t, err, test.want)
+		}
+	}
+}
+
 func liveStream(t *testing.T, seed uint64) error {
 	_, err := liveStreamOf(t, seed)
 	return err
@@ -114,6 +145,8 @@ type virtualStream struct {
 	stopped  time.Duration // time until a shutdown
 
 	checker deliverycheck.Checker
+	wire    kafkafake.Wire
+	most    float64 // requests of all writes, without retries
 	next    int
 	mu      sync.Mutex
 	letters int
@@ -123,8 +156,8 @@ type virtualStream struct {
 	batch   [][]letter // nacked, or not answered before a shutdown
 	open    map[int][]letter
 	sent    int
-	reports map[string]string // outcome by message
-	told    int               // number of batches of reports
+	reports map[string]deliverycheck.Record // the last one of each message
+	told    int                             // number of batches of reports
 }
 
 // letter is a message of the source.
@@ -138,7 +171,7 @@ func newVirtualStream(seed uint64) *virtualStream {
 	r := rand.New(rand.NewPCG(seed, 11))
 	of := func(choices ...string) string { return choices[r.IntN(len(choices))] }
 	all := kafkafake.Dialects()
-	w := &virtualStream{seed: seed, rnd: r, dialect: all[r.IntN(len(all))], batches: 1 + r.IntN(30)}
+	w := &virtualStream{wire: kafkafake.Wire{ID: idOf}, seed: seed, rnd: r, dialect: all[r.IntN(len(all))], batches: 1 + r.IntN(30)}
 	if w.dialect.Limits != nil { // there is one broker
 		w.dialect = kafkafake.Kafka()
 	}
@@ -263,7 +296,7 @@ func (w *virtualStream) live(t *testing.T) error {
 				if err != nil {
 					return nil, service.BatchPolicy{}, 0, err
 				}
-				o.client.dialer.open = network.Dial
+				o.client.dialer.open = w.wire.Dialer(network.Dial)
 				policy, err := conf.FieldBatchPolicy(fieldBatching)
 				if err != nil {
 					return nil, service.BatchPolicy{}, 0, err
@@ -296,11 +329,16 @@ func (w *virtualStream) live(t *testing.T) error {
 	}
 	config.Output = "spy:\n  max_in_flight: " + w.inFlight + "\n  \"on\":" + streamtest.Indent(config.Output, 4)
 	config.Spy = func(batch service.MessageBatch, said []deliverycheck.Answer) {
+		bytes := 0
 		for i, m := range batch {
 			content, _ := m.AsBytes()
-			id, _, _ := strings.Cut(string(content), ".")
-			w.checker.Hear(id, said[i])
+			w.checker.Hear(idOf(content), said[i])
+			bytes += len(content) + 100
 		}
+		w.books.Lock()
+		defer w.books.Unlock()
+		// For any record of a batch, brokers without details may take a search.
+		w.most += deliverycheck.MostRequests(3, bytes, 20_000, len(batch), len(batch))
 	}
 	if err := w.run(config); err != nil {
 		return err
@@ -308,6 +346,9 @@ func (w *virtualStream) live(t *testing.T) error {
 	w.dialed = network.Dialed()
 	if most := 1000 + int(dialsPerSecond*time.Since(begin).Seconds()); w.dialed > most {
 		return fmt.Errorf("the client dialed %d times in %s, more than %d", w.dialed, time.Since(begin), most)
+	}
+	if n, most := w.wire.Requests(), w.most+3*(10+2*time.Since(begin).Seconds()); float64(n) > most {
+		return fmt.Errorf("%d produce requests in %s, at most %.0f are expected", n, time.Since(begin), most)
 	}
 	network.Calm()
 	reading, cancel := context.WithTimeout(context.Background(), time.Hour)
@@ -317,7 +358,7 @@ func (w *virtualStream) live(t *testing.T) error {
 		return err
 	}
 	for _, r := range log {
-		id, _, _ := strings.Cut(string(r.Value), ".")
+		id := idOf(r.Value)
 		sequence := ""
 		if r.Key != nil {
 			sequence = string(r.Key)
@@ -328,14 +369,31 @@ func (w *virtualStream) live(t *testing.T) error {
 	if err := w.checkReports(log); err != nil {
 		return err
 	}
+	return w.check()
+}
+
+func (w *virtualStream) check() error {
 	promise := deliverycheck.Promise{
-		Uncertain: w.doubtful || w.stopped > 0,
+		Uncertain: true,
+		InDoubt:   w.inDoubt,
 		Ordered:   w.inFlight == "1" && w.shape != "retry" && w.shape != "batching" && !w.doubtful && w.stopped == 0,
 	}
 	if strings.Contains(w.onChild, "split") && w.child != "takes" { // it fails for a part, so letters come again
 		promise.Again = 1000
 	}
 	return w.checker.Check(promise)
+}
+
+// idOf returns the part of a value that no other message has.
+func idOf(value []byte) string {
+	id, _, _ := strings.Cut(string(value), ".")
+	return id
+}
+
+// inDoubt reports whether a message may be in doubt. After a shutdown, its answer may be
+// late.
+func (w *virtualStream) inDoubt(id string) bool {
+	return w.stopped > 0 || w.wire.InDoubt(id, time.Now())
 }
 
 // source returns new batches, and again those that were not acknowledged. All messages
@@ -419,8 +477,7 @@ func (w *virtualStream) capture(ctx context.Context, batch service.MessageBatch)
 func (w *virtualStream) takeDeadLetters(batch service.MessageBatch) error {
 	letters, err := streamtest.Capture(batch)
 	for _, l := range letters {
-		id, _, _ := strings.Cut(l.Content, ".")
-		w.checker.DeadLetter(id, "capture", l.Why())
+		w.checker.DeadLetter(idOf([]byte(l.Content)), "capture", l.Why())
 	}
 	return err
 }

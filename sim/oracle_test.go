@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -14,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/kafka-guarded/kafka-guarded/guard"
+	"github.com/kafka-guarded/kafka-guarded/internal/deliverycheck"
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
@@ -65,12 +65,6 @@ func (w *scenario) log() (map[string][]*kgo.Record, error) {
 	return log, nil
 }
 
-// inDoubt reports whether a record was in a batch whose answer, or lack of one, leaves open
-// if it was appended.
-func (w *scenario) inDoubt(x *written, i int) bool {
-	return slices.ContainsFunc(w.wire.Attempts(idOf(x.records[i].Value)), func(a kafkafake.Attempt) bool { return leavesDoubt(a, x.end) })
-}
-
 // settles reports whether each doubt about a good record ends: a batch without an answer is
 // sent again until the broker has answered, and sequence numbers tell what became of the
 // first attempt. Only a batch that was appended and is rejected then can't be settled:
@@ -92,42 +86,36 @@ func (w *scenario) checkRecord(x *written, i int, log map[string][]*kgo.Record) 
 		return "verdicts", "a failure, or none, that does not fit the outcome"
 	}
 	switch {
-	case len(found) > 1 && !w.mayRepeat():
-		return "duplicate", fmt.Sprintf("it is in the log %d times", len(found))
-	case v.Outcome == guard.Delivered && len(found) == 0 && !w.deleted(r.Topic):
-		return "lost", "it is not in the log"
 	case len(found) > 0 && found[0].Topic != r.Topic:
 		return "verdicts", "it is in topic " + found[0].Topic
 	case v.Outcome == guard.Delivered && len(found) > 0 && found[0].Partition != v.Partition:
 		return "verdicts", fmt.Sprintf("it is in partition %d", found[0].Partition)
-	case v.Outcome == guard.NotWritten && len(found) > 0:
-		return "written", "it is in the log"
+	}
+	is := deliverycheck.Record{
+		Outcome: v.Outcome.String(), Permanent: v.Class.Permanent(), Copies: len(found),
+		MayRepeat: len(found) > 1 && w.mayRepeat(), MayBeGone: w.deleted(r.Topic),
+	}
+	if v.Outcome == guard.Delivered {
+		return is.Wrong()
 	}
 	may, surely := w.bad(x, i)
-	switch {
-	case v.Outcome != guard.Delivered && v.Class.Permanent() && !may && !w.lied(v.Class, x.runs[i]):
-		if v.Outcome == guard.Unknown {
-			return "failed_wrongly_in_doubt", "no rule rejects it"
-		}
-		return "failed_wrongly", "no rule rejects it"
-	case v.Outcome == guard.Delivered:
-		return "", ""
-	case v.Outcome == guard.Unknown && !w.inDoubt(x, i):
-		return "doubt", "each request that held it was answered, and no answer leaves it in doubt"
-	case v.Outcome == guard.Unknown && !may && w.settles() && !w.deleted(r.Topic):
-		return "doubt", "nothing was given up, and a retry settles what is in doubt"
-	case v.Outcome == guard.Unknown, w.givenUp(x), w.plan.NoRetry && w.plan.doubtful(), w.deleted(r.Topic):
-		return "", ""
-	case surely && !v.Class.Permanent() && w.quiet() && !(w.plan.NoRetry && (w.plan.Dialect == "hanging" || w.plan.Rate > 0)): // it may not have told in time how many partitions there are
-		return "not_failed", "the rules reject it, and nothing else happened"
-	case !may && (!w.plan.NoRetry || w.quiet() && w.plan.Rate == 0) && !w.lied(v.Class, x.runs[i]): // slow ones may keep it from a request of its own
-		return "undelivered", "no rule rejects it"
+	lied, free := w.lied(x, i), w.givenUp(x) || w.plan.NoRetry && w.plan.doubtful() || w.deleted(r.Topic)
+	doubtAt := x.end
+	if w.givenUp(x) {
+		doubtAt = doubtAt.Add(-1) // an answer of this moment may have come too late
 	}
-	return "", ""
+	is.MayFail = may || lied
+	is.MayBeUnknown = w.wire.InDoubt(idOf(r.Value), doubtAt)
+	is.Settles = !may && w.settles() && !w.deleted(r.Topic)
+	// A broker may not tell in time how many partitions there are.
+	is.MustFail = surely && w.quiet() && !free && !(w.plan.NoRetry && (w.plan.Dialect == "hanging" || w.plan.Rate > 0))
+	// A slow network may keep a record from a request of its own.
+	is.MustArrive = !may && !lied && !free && (!w.plan.NoRetry || w.quiet() && w.plan.Rate == 0)
+	return is.Wrong()
 }
 
 // checkRequests bounds the Produce requests of a scenario. Each part of the bound has its
-// reason, and the sum is some times what was measured: what it finds is a loop.
+// reason.
 func (w *scenario) checkRequests() (kind, broken string) {
 	limit := w.leastLimit()
 	bound := 0.0
@@ -142,16 +130,13 @@ func (w *scenario) checkRequests() (kind, broken string) {
 			places[place{r.Topic, r.Partition}]++
 			bytes += len(r.Value) + 100
 		}
-		// One batch for each partition, and as many as the limits ask for.
-		bound += float64(len(places) + 4*bytes/limit)
 		n := 0
 		for i := range x.records {
 			if may, _ := w.bad(x, i); may || falsely || w.rejectsAllTimes() {
 				n++
 			}
 		}
-		// A bisection for each bad record. An ambiguous code is retried for ten seconds.
-		bound += float64(n) * (10 + 4*math.Log2(float64(len(x.records))))
+		bound += deliverycheck.MostRequests(len(places), bytes, limit, len(x.records), n)
 	}
 	if w.cluster.Dialect().WholeRequest || w.plan.configs()["compression.type"] != "" {
 		// A good batch is rejected for another one of its request, or for a size that
@@ -208,9 +193,13 @@ func (w *scenario) mayRepeat() bool {
 
 // lied reports whether a fault made a broker reject good records so that guard can't
 // tell that they are good. Either the code is about a record. Or the code is ambiguous
-// and came again, while other records were acked in between.
-func (w *scenario) lied(class guard.Class, of run) bool {
-	unclear := 0
+// and came again, while other records were acked in between. For its content, the broker
+// must have rejected the record itself.
+func (w *scenario) lied(x *written, i int) bool {
+	class, of, unclear := x.verdicts[i].Class, x.runs[i], 0
+	if class == guard.InvalidRecord && !w.wire.Rejected(idOf(x.records[i].Value), kerr.InvalidRecord, kerr.InvalidTimestamp, kerr.UnknownServerError, kerr.CorruptMessage) {
+		return false
+	}
 	for i, t := range w.plan.Faults {
 		if t.Do != "refuse" || w.faults[i].Hits() == 0 {
 			continue

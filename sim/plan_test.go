@@ -339,27 +339,11 @@ func (t fault) doubtful() bool {
 	}
 	switch t.Do {
 	case "refuse", "rewrite":
-		return t.Do == "rewrite" || slices.Contains(vague, t.Code)
+		return t.Do == "rewrite" || kafkafake.Unclear(codeNamed(t.Code))
 	case "delay", "delay_answer", "trickle":
 		return t.Pause >= 5*time.Second // longer than a client waits for an answer
 	}
 	return true
-}
-
-// vague are the codes with which a broker may answer both before and after an append.
-var vague = []string{
-	"REQUEST_TIMED_OUT", "NOT_ENOUGH_REPLICAS_AFTER_APPEND", "NETWORK_EXCEPTION", "KAFKA_STORAGE_ERROR", "UNKNOWN_SERVER_ERROR",
-	"OUT_OF_ORDER_SEQUENCE_NUMBER", "DUPLICATE_SEQUENCE_NUMBER", "INVALID_PRODUCER_EPOCH", "UNKNOWN_PRODUCER_ID", "CORRUPT_MESSAGE",
-}
-
-// leavesDoubt reports whether an answer to a batch leaves open if it was appended, or
-// whether there was none up to a time.
-func leavesDoubt(a kafkafake.Attempt, until time.Time) bool {
-	if a.Answered.IsZero() || !a.Answered.Before(until) || a.Offset {
-		return true
-	}
-	e := kerr.TypedErrorForCode(a.Code)
-	return e != nil && slices.Contains(vague, e.Message)
 }
 
 // doubtful reports whether the plan may leave a record in doubt.

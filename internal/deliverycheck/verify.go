@@ -85,6 +85,9 @@ type Promise struct {
 	// its text says that the message may have been written. A good message may
 	// then be in a topic, too.
 	Uncertain bool
+	// InDoubt reports whether a request with the message got no clear answer. Unless it
+	// is nil, only such a message may have an answer that is unsure, or may be uncertain.
+	InDoubt func(id string) bool
 	// Again allows this number of further copies of each dead letter.
 	Again int
 	// Diverted allows that whole batches are dead-lettered with the error of one
@@ -134,7 +137,9 @@ func (f *Fate) kind() string {
 func (f *Fate) wrong(p Promise) string {
 	copies, most := f.Delivered+f.Dead, f.Done+f.Unsure
 	wrongly := f.Class == "" && f.Dead > 0
-	diverted := p.Diverted && wrongly || p.Uncertain && wrongly && f.uncertain() && f.Delivered <= 1 && f.Dead <= 1
+	inDoubt := p.InDoubt == nil || p.InDoubt(f.ID)
+	uncertain := p.Uncertain && inDoubt && f.uncertain()
+	diverted := p.Diverted && wrongly || wrongly && uncertain && f.Delivered <= 1 && f.Dead <= 1
 	if diverted {
 		most++
 	}
@@ -148,7 +153,7 @@ func (f *Fate) wrong(p Promise) string {
 		return "is dead-lettered, and good"
 	case f.Class != "" && f.Delivered > 0:
 		return "is delivered, and should be dead-lettered"
-	case f.misfiled() && !p.Diverted && !(p.Uncertain && f.uncertain()):
+	case f.misfiled() && !p.Diverted && !uncertain:
 		return "is in the wrong place, or has the wrong class"
 	case f.Caught > f.Unsure:
 		return "got to where it must not get"
@@ -158,7 +163,7 @@ func (f *Fate) wrong(p Promise) string {
 		return "is lost"
 	case copies > most:
 		return "is there too often"
-	case p.Sure && f.Unsure > 0:
+	case f.Unsure > 0 && (p.Sure || !inDoubt):
 		return "has an answer that is unsure"
 	}
 	return ""

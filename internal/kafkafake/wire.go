@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -30,8 +31,38 @@ type Attempt struct {
 	// Answered is when the client had read the answer, zero if it never did.
 	Answered time.Time
 	Code     int16
-	// Offset tells that the answer has the offset of an append besides its error.
+	// Offset tells that the answer has the offset of an append, also besides an error.
 	Offset bool
+	// Records is the number of records in the batch. Listed tells that the answer lists
+	// some of them.
+	Records int
+	Listed  bool
+}
+
+// unclear are the codes with which a broker may answer both before and after an append.
+var unclear = []*kerr.Error{
+	kerr.RequestTimedOut, kerr.NotEnoughReplicasAfterAppend, kerr.NetworkException, kerr.KafkaStorageError, kerr.UnknownServerError,
+	kerr.OutOfOrderSequenceNumber, kerr.DuplicateSequenceNumber, kerr.InvalidProducerEpoch, kerr.UnknownProducerID, kerr.CorruptMessage,
+}
+
+// Unclear reports whether a broker may answer with the code both before and after an
+// append.
+func Unclear(code *kerr.Error) bool { return slices.Contains(unclear, code) }
+
+// InDoubt reports whether a record was in a batch whose answer leaves open if it was
+// appended, or that had no answer up to a time.
+func (w *Wire) InDoubt(id string, until time.Time) bool {
+	return slices.ContainsFunc(w.Attempts(id), func(a Attempt) bool {
+		return a.Answered.IsZero() || a.Answered.After(until) || a.Offset && a.Code != 0 || Unclear(kerr.TypedErrorForCode(a.Code))
+	})
+}
+
+// Rejected reports whether a broker rejected the record with one of the codes: alone in
+// its batch, or in an answer that lists records.
+func (w *Wire) Rejected(id string, codes ...*kerr.Error) bool {
+	return slices.ContainsFunc(w.Attempts(id), func(a Attempt) bool {
+		return (a.Records == 1 || a.Listed) && slices.Contains(codes, kerr.TypedErrorForCode(a.Code))
+	})
 }
 
 // Dialer returns a function that dials by another one, and notes what goes over its
@@ -169,6 +200,7 @@ func (w *Wire) sent(req *kmsg.ProduceRequest) *wireRequest {
 			a := &Attempt{Sent: now}
 			r.batches[wirePartition{t.Topic, t.TopicID, p.Partition}] = a
 			batch, _ := parse(p.Records)
+			a.Records = len(batch.records)
 			for _, record := range batch.records {
 				id := w.ID(record.Value)
 				w.attempts[id] = append(w.attempts[id], a)
@@ -194,6 +226,7 @@ func (w *Wire) answered(r *wireRequest, body []byte) {
 			if a := r.batches[wirePartition{t.Topic, t.TopicID, p.Partition}]; a != nil {
 				w.codes[p.ErrorCode]++
 				a.Answered, a.Code, a.Offset = time.Now(), p.ErrorCode, p.BaseOffset >= 0 && p.LogStartOffset >= 0
+				a.Listed = len(p.ErrorRecords) > 0
 			}
 		}
 	}
