@@ -154,7 +154,9 @@ func TestHowLongItStaysCalm(t *testing.T) {
 		before := p.acks.Load()
 		r := w.send(1, nil)
 		time.Sleep(time.Second)
+		p.mu.Lock()
 		require.Equal(w, before+16, p.calmFrom)
+		p.mu.Unlock()
 		wait(w.T, r[0])
 	})
 }

@@ -30,14 +30,18 @@ func TestARecordThatIsGivenUpInFlightKeepsItsPlace(t *testing.T) {
 				w.c.AddFault(kafkafake.Fault{Do: kafkafake.Delay, Pause: 100 * time.Millisecond, Topic: "u"})
 				_, err := w.p.Refresh(w.Context(), "u")
 				require.NoError(w, err)
-				records := w.send(2, func(_ int, r *Record) { r.Topic = "u" })
+				records := w.send(2, func(_ int, r *Record) {
+					r.Topic, r.Write = "u", NewWrite()
+					r.Write.Expect(1)
+				})
 				time.Sleep(10*time.Millisecond + test.after)
 				w.p.Withdraw(records[:1], test.which, givenUp)
 				time.Sleep(time.Second)
 				require.Equal(w, []Outcome{Unknown, Pending}, outcomes(records))
 				require.Equal(w, errGivenUp, records[0].Reason)
-				records[0].Value[0], records[0].Key = 'x', []byte("x") // it is its owner's again
 				wait(w.T, records[0])
+				records[0].Value[0], records[0].Key = 'x', []byte("x") // it is its owner's again
+				wait(w.T, records[1])
 				require.Equal(w, Acked, records[1].Outcome())
 				came := w.seen()
 				require.Equal(w, []string{"a b", "a b"}, []string{came[0].values, came[1].values})
@@ -52,9 +56,13 @@ func TestARecordThatIsGivenUpInFlightKeepsItsPlace(t *testing.T) {
 func TestARecordThatIsUsedAgainIsInNoDoubt(t *testing.T) {
 	inVirtualTime(t, 2, sameAfter(time.Minute), func(w *world) {
 		w.c.AddFault(kafkafake.Fault{Do: kafkafake.DisconnectAfter})
-		records := w.send(2, nil)
+		records := w.send(2, func(_ int, r *Record) {
+			r.Write = NewWrite()
+			r.Write.Expect(1)
+		})
 		time.Sleep(time.Second)
 		w.p.Withdraw(records[:1], All, givenUp)
+		wait(w.T, records[0])
 		require.Equal(w, Unknown, records[0].Outcome())
 		w.c.AddFault(kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.OutOfOrderSequenceNumber, Partitions: []int32{0}})
 		again := records[0]

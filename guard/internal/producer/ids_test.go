@@ -63,7 +63,9 @@ func TestAProducerIDIsAskedForOnce(t *testing.T) {
 					all = append(all, w.send(1, func(_ int, r *Record) { r.Value = []byte{byte('a' + n)} })...)
 					time.Sleep(time.Second)
 				}
+				w.p.ids.mu.Lock()
 				require.Len(w, w.p.ids.waiting, map[bool]int{false: 1}[own])
+				w.p.ids.mu.Unlock()
 				wait(w.T, all...)
 				for n, r := range all {
 					require.EqualValues(w, n+1, r.Offset)
