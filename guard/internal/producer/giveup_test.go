@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
@@ -31,7 +32,7 @@ func TestARecordThatIsGivenUpInFlightKeepsItsPlace(t *testing.T) {
 				_, err := w.p.Refresh(w.Context(), "u")
 				require.NoError(w, err)
 				records := w.send(2, func(_ int, r *Record) {
-					r.Topic, r.Write = "u", NewWrite()
+					r.Topic, r.Write, r.Headers = "u", NewWrite(), []kgo.RecordHeader{{Key: "h", Value: []byte("v")}}
 					r.Write.Expect(1)
 				})
 				time.Sleep(10*time.Millisecond + test.after)
@@ -41,12 +42,16 @@ func TestARecordThatIsGivenUpInFlightKeepsItsPlace(t *testing.T) {
 				require.Equal(w, errGivenUp, records[0].Reason)
 				wait(w.T, records[0])
 				records[0].Value[0], records[0].Key = 'x', []byte("x") // it is its owner's again
+				records[0].Headers[0].Value[0] = 'x'
 				wait(w.T, records[1])
 				require.Equal(w, Acked, records[1].Outcome())
 				came := w.seen()
 				require.Equal(w, []string{"a b", "a b"}, []string{came[0].values, came[1].values})
 				require.Equal(w, came[0].number, came[1].number)
 				require.Equal(w, map[string]int{"a": 1, "b": 1}, w.c.Values("u"))
+				for _, r := range w.c.Log("u") {
+					require.Equal(w, []kgo.RecordHeader{{Key: "h", Value: []byte("v")}}, r.Headers)
+				}
 			})
 		})
 	}
@@ -91,14 +96,16 @@ func TestABatchInDoubtThatIsGivenUpIsNotSentAgain(t *testing.T) {
 				w.c.AddFault(kafkafake.Fault{Do: kafkafake.DisconnectAfter})
 				records := w.send(2, nil)
 				time.Sleep(time.Second)
+				in(w, "x", kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.NotEnoughReplicas})
 				next := w.send(2, func(i int, r *Record) { r.Value = []byte{byte('x' + i)} })
 				w.p.Withdraw(records, which, givenUp)
 				wait(w.T, records[0], next[0])
 				require.Equal(w, []Outcome{Unknown, Unknown, Acked, Acked}, outcomes(append(records, next...)))
 				came := w.seen()
-				require.Len(w, came, 2)
-				require.Equal(w, []string{"a b", "x y"}, []string{came[0].values, came[1].values})
+				require.Len(w, came, 3)
+				require.Equal(w, []string{"a b", "x y", "x y"}, []string{came[0].values, came[1].values, came[2].values})
 				require.NotEqual(w, came[0].number, came[1].number)
+				require.Equal(w, came[1].number, came[2].number, "one is enough")
 				require.Zero(w, came[1].first)
 				requireExact(w.T, w.c, append(records, next...))
 			})
@@ -231,3 +238,54 @@ type checksAll struct {
 
 func (c *checksAll) Acked(*Batch)             { c.batches++ }
 func (*checksAll) Check(*Record, int32) error { return errGivenUp }
+
+// A record that failed in doubt waits for an answer that tells. If that does not come before it
+// is given up, it is Unknown, for the reason of that; after Close, for the reason why it failed.
+func TestWhatFailedInDoubtIsGivenUp(t *testing.T) {
+	t.Parallel()
+	for name, closes := range map[string]bool{"withdrawn": false, "closed": true} {
+		t.Run(name, func(t *testing.T) {
+			policy := policyFunc(func(b *Batch, a Answer) Plan {
+				if a.Code == 0 {
+					return Plan{Same: true}
+				}
+				plan := failAll(b, a)
+				plan.Pause = time.Hour
+				return plan
+			})
+			inVirtualTime(t, 1, policy, func(w *world) {
+				w.c.AddFault(kafkafake.Fault{Do: kafkafake.DisconnectAfter})
+				w.c.AddFault(kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.InvalidRecord, Skip: 1})
+				records := w.send(2, nil)
+				time.Sleep(time.Second)
+				require.Equal(w, []Outcome{Pending, Pending}, outcomes(records))
+				if closes {
+					w.p.Close()
+				} else {
+					w.p.Withdraw(records, Doubtful, givenUp)
+				}
+				wait(w.T, records[0])
+				for _, r := range records {
+					require.Equal(w, Unknown, r.Outcome())
+					require.ErrorIs(w, r.Reason, map[bool]error{false: errGivenUp, true: kerr.InvalidRecord}[closes])
+				}
+				requireExact(w.T, w.c, records)
+			})
+		})
+	}
+}
+
+// A record may get a partition, or go back to its topic, while it is given up: it is looked for
+// again.
+func TestARecordThatIsGivenUpIsElsewhere(t *testing.T) {
+	inVirtualTime(t, 1, &plain{}, func(w *world) {
+		w.c.AddFault(kafkafake.Fault{Do: kafkafake.DelayAnswer, Pause: time.Second})
+		records := w.send(2, nil)
+		p := w.p.topic("t").partitions[0]
+		require.Equal(w, records, w.p.withdrawPending(records, All, givenUp))
+		pending := w.records(2, nil)
+		require.Equal(w, pending, p.withdraw(pending, All, givenUp))
+		require.Empty(w, p.withdraw(records, Queued, givenUp))
+		wait(w.T, records[0])
+	})
+}
