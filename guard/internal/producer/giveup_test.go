@@ -289,3 +289,21 @@ func TestARecordThatIsGivenUpIsElsewhere(t *testing.T) {
 		wait(w.T, records[0])
 	})
 }
+
+// A record ends once, also if its batch is acked after it was given up.
+func TestARecordThatIsGivenUpEndsOnce(t *testing.T) {
+	h := &heard{}
+	inVirtualTime(t, 1, sameAfter(time.Minute), func(w *world) {
+		w.c.AddFault(kafkafake.Fault{Do: kafkafake.DisconnectAfter})
+		records := w.send(3, nil)
+		time.Sleep(time.Second)
+		w.p.Withdraw(records[1:2], All, givenUp)
+		p := w.p.topic("t").partitions[0]
+		require.EqualValues(w, 2, p.queued.Load())
+		wait(w.T, records[0])
+		require.Equal(w, []Outcome{Acked, Unknown, Acked}, outcomes(records))
+		require.Equal(w, heard{buffered: 4, unbuffered: 4, failed: 1}, *h) // the first, and three
+		require.Zero(w, p.queued.Load())
+		requireExact(w.T, w.c, records)
+	}, func(cfg *Config) { cfg.Hooks = []kgo.Hook{h} })
+}

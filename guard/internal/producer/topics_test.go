@@ -1,6 +1,7 @@
 package producer
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -180,4 +181,92 @@ func TestAmongWhichPartitionsIsChosen(t *testing.T) {
 		}
 		require.Len(w, w.c.Log("u"), 5)
 	}, func(cfg *Config) { cfg.Partitioner = fromBehind{} })
+}
+
+// A partitioner that goes by what is queued is told that, of the partitions that have a leader.
+func TestThePartitionWithTheLeastQueued(t *testing.T) {
+	t.Parallel()
+	for name, gone := range map[string]int32{"all have a leader": -1, "one has none": 0} {
+		t.Run(name, func(t *testing.T) {
+			inVirtualTime(t, 3, &plain{}, func(w *world) {
+				m := another(3)
+				m.TopicID = w.p.topic("t").id.Load()
+				if gone >= 0 {
+					m.Partitions[gone].Leader = -1
+				}
+				w.p.learn(m)
+				w.c.AddFault(kafkafake.Fault{Do: kafkafake.DelayAnswer, Pause: time.Second, Count: -1})
+				var all []*Record
+				to := map[int32]int{}
+				for n := range 6 {
+					r := w.send(1, func(_ int, r *Record) { r.Value = []byte{byte('a' + n)} })[0]
+					time.Sleep(10 * time.Millisecond)
+					to[r.Partition]++
+					all = append(all, r)
+				}
+				require.Equal(w, map[bool]map[int32]int{true: {0: 2, 1: 2, 2: 2}, false: {1: 3, 2: 3}}[gone < 0], to)
+				wait(w.T, all...)
+				requireExact(w.T, w.c, all)
+			}, func(cfg *Config) {
+				cfg.Partitioner, cfg.MetadataMinAge = kgo.LeastBackupPartitioner(), time.Hour
+			})
+		})
+	}
+}
+
+// Records are written to the oldest brokers that have headers and numbers, too.
+func TestTheOldestBrokers(t *testing.T) {
+	d := kafkafake.Kafka()
+	d.Versions = kversion.V0_11_0()
+	besideDialect(t, d, 2, &plain{}, func(w *world) {
+		records := w.send(6, func(i int, r *Record) { r.Partition = int32(i % 2) })
+		wait(w.T, records[0])
+		require.Equal(w, []Outcome{Acked, Acked, Acked, Acked, Acked, Acked}, outcomes(records))
+		requireExact(w.T, w.c, records)
+		require.Positive(w, w.seen()[0].number.id)
+	})
+}
+
+// Whether brokers are to create topics is the caller's to say.
+func TestWhetherTopicsAreCreated(t *testing.T) {
+	t.Parallel()
+	for _, create := range []bool{false, true} {
+		t.Run(fmt.Sprint(create), func(t *testing.T) {
+			inVirtualTime(t, 1, &plain{}, func(w *world) {
+				asked := make(chan bool, 100)
+				w.c.AddFault(kafkafake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Count: -1, When: func(req kmsg.Request) bool {
+					if m := req.(*kmsg.MetadataRequest); len(m.Topics) > 0 {
+						asked <- m.AllowAutoTopicCreation
+					}
+					return false
+				}})
+				_, err := w.p.Refresh(w.Context(), "t")
+				require.NoError(w, err)
+				require.Equal(w, create, <-asked)
+			}, func(cfg *Config) { cfg.AutoCreate = create })
+		})
+	}
+}
+
+// If the cluster lets no metadata be read, the Policy is asked about all records that wait for
+// their topic, and no others.
+func TestMetadataThatIsRefused(t *testing.T) {
+	var asked []Answer
+	var of []string
+	policy := policyFunc(func(b *Batch, a Answer) Plan {
+		asked, of = append(asked, a), append(of, b.Topic)
+		return failAll(b, a)
+	})
+	inVirtualTime(t, 1, policy, func(w *world) {
+		records := w.send(2, func(_ int, r *Record) { r.Topic = "u" })
+		w.p.failPending(kerr.SaslAuthenticationFailed)
+		wait(w.T, records[0])
+		require.Equal(w, []Answer{{Err: kerr.SaslAuthenticationFailed, Metadata: true}}, asked)
+		require.Equal(w, []string{"u"}, of)
+		require.Equal(w, []Outcome{NotWritten, NotWritten}, outcomes(records))
+		w.c.Topic("u", 1)
+		next := w.send(1, func(_ int, r *Record) { r.Topic = "u" })
+		wait(w.T, next[0], w.send(1, nil)[0])
+		require.Equal(w, Acked, next[0].Outcome())
+	}, func(cfg *Config) { cfg.MetadataMinAge = time.Minute })
 }
