@@ -270,3 +270,44 @@ func TestMetadataThatIsRefused(t *testing.T) {
 		require.Equal(w, Acked, next[0].Outcome())
 	}, func(cfg *Config) { cfg.MetadataMinAge = time.Minute })
 }
+
+// A record that is given up while its topic is not known is not written when that is.
+func TestWhatIsGivenUpBeforeItsTopicIsKnown(t *testing.T) {
+	inVirtualTime(t, 1, &plain{}, func(w *world) {
+		w.c.Topic("u", 1)
+		records := w.send(3, func(_ int, r *Record) { r.Topic = "u" })
+		w.p.Withdraw(records[1:], Doubtful, givenUp)
+		w.p.Withdraw(records[1:2], Queued, givenUp)
+		require.Equal(w, []Outcome{Pending, NotWritten, Pending}, outcomes(records))
+		wait(w.T, records[0])
+		require.Equal(w, []Outcome{Acked, NotWritten, Acked}, outcomes(records))
+		require.Equal(w, map[string]int{"a": 1, "c": 1}, w.c.Values("u"))
+	}, func(cfg *Config) { cfg.MetadataMinAge = time.Minute })
+}
+
+// A record that failed in doubt in a partition that is no more was not written to the topic of
+// now.
+func TestWhatFailedInDoubtInAPartitionThatIsNoMore(t *testing.T) {
+	policy := policyFunc(func(b *Batch, a Answer) Plan {
+		if a.Code == 0 {
+			return Plan{Same: true}
+		}
+		plan := failAll(b, a)
+		plan.Pause = time.Hour
+		return plan
+	})
+	inVirtualTime(t, 2, policy, func(w *world) {
+		in(w, "a", kafkafake.Fault{Do: kafkafake.DisconnectAfter})
+		in(w, "a", kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.InvalidRecord, Skip: 1})
+		records := w.send(2, func(_ int, r *Record) { r.Partition = 1 })
+		time.Sleep(time.Second)
+		require.Equal(w, []Outcome{Pending, Pending}, outcomes(records))
+		w.again(1)
+		wait(w.T, records[0])
+		for _, r := range records {
+			require.Equal(w, NotWritten, r.Outcome())
+			require.ErrorIs(w, r.Reason, kerr.InvalidRecord)
+		}
+		require.Empty(w, w.c.Log("t"))
+	})
+}
