@@ -21,10 +21,11 @@ func following() *partition {
 	const most = 1000 + BatchOverhead
 	now := time.Now()
 	p := &partition{
-		topic: &topic{all: &Producer{cfg: Config{Idempotent: true}}}, most: most, single: 100, queuedSize: 125, roundTrip: apart,
+		topic: &topic{all: &Producer{cfg: Config{Idempotent: true}}}, most: most, single: 100, queuedSize: 125, node: &node{},
 		queue: []*Record{{Size: 99}}, hasID: true, calmFrom: 7, ackedAt: now.Add(-2*time.Millisecond - knownFor),
 	}
 	p.acks.Store(7)
+	p.node.shortest.Store(int64(apart))
 	for range mostInFlight - 1 {
 		p.inFlight = append(p.inFlight, &Batch{Started: now.Add(-2 * time.Millisecond)})
 	}
@@ -61,14 +62,14 @@ func TestWhenABatchMayFollow(t *testing.T) {
 			"one is alone":               func(p *partition) { p.inFlight[3].Alone = true },
 			"one has another ID":         func(p *partition) { p.inFlight[3].producer.id++ },
 			"the last was just written":  func(p *partition) { p.inFlight[3].Started = time.Now().Add(time.Nanosecond - apart) },
-			"the leader is a bit nearer": func(p *partition) { p.roundTrip-- },
+			"the leader is a bit nearer": func(p *partition) { p.node.shortest.Add(-1) },
 		} {
 			p := following()
 			change(p)
 			require.False(t, p.mayFollow(), name)
 		}
 		p := following()
-		p.roundTrip = 2*apart - 1
+		p.node.shortest.Store(int64(2*apart - 1))
 		require.Equal(t, 500, p.enough(apart-1))
 	})
 }

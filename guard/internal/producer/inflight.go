@@ -43,9 +43,6 @@ const (
 	apart = 2 * time.Millisecond
 	// anyAfter is after how long any record follows, if a round trip is longer.
 	anyAfter = 10 * time.Millisecond
-	// roundTrips is of how many acks the shortest counts as the round trip: others wait for
-	// the CPU.
-	roundTrips = 256
 	// calm is how many batches are acked, after one was not, until others follow one in flight.
 	calm = 16
 	// knownFor is for how long after a batch that was acked the broker is sure to know the
@@ -75,13 +72,13 @@ func (p *partition) mayFollow() bool {
 // enough is how many bytes are to be queued for a batch that follows the last one after
 // some time: slots are few, and are to be spread over a round trip.
 func (p *partition) enough(after time.Duration) int {
-	full := p.most - BatchOverhead
+	full, roundTrip := p.most-BatchOverhead, p.node.roundTrip()
 	switch {
-	case p.roundTrip < apart, after < p.roundTrip/mostInFlight:
+	case roundTrip < apart, after < roundTrip/mostInFlight:
 		return full
 	case after < apart:
 		return full / 2
-	case after < anyAfter, p.roundTrip <= anyAfter:
+	case after < anyAfter, roundTrip <= anyAfter:
 		return full / part
 	default:
 		return 0
@@ -91,10 +88,10 @@ func (p *partition) enough(after time.Duration) int {
 // wakeToFollow has what is queued sent once it is enough, since nothing else may happen to
 // the partition until then.
 func (p *partition) wakeToFollow() {
-	if p.waking || len(p.inFlight) == 0 || len(p.queue) == 0 || p.roundTrip <= anyAfter {
+	if p.waking || len(p.inFlight) == 0 || len(p.queue) == 0 || p.node.roundTrip() <= anyAfter {
 		return
 	}
-	wait := max(anyAfter, p.roundTrip/mostInFlight) - time.Since(p.inFlight[len(p.inFlight)-1].Started)
+	wait := max(anyAfter, p.node.roundTrip()/mostInFlight) - time.Since(p.inFlight[len(p.inFlight)-1].Started)
 	if wait <= 0 {
 		return // there is another reason
 	}
@@ -133,9 +130,6 @@ func (p *partition) settle() {
 		b := p.inFlight[0]
 		p.inFlight = slices.Delete(p.inFlight, 0, 1)
 		p.sequence, p.ackedAt = b.then, b.Started
-		if took := time.Since(b.Started); took < p.roundTrip || p.acks.Load()%roundTrips == 1 {
-			p.roundTrip = took
-		}
 		p.topic.all.batches.Put(b)
 		for _, follower := range p.inFlight {
 			follower.Acks++ // as if it had been written after it

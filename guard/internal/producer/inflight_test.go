@@ -74,16 +74,17 @@ func TestFullBatchesFollowOneInFlight(t *testing.T) {
 // A part of a batch follows later: half of one after a part of the round trip, an eighth after
 // some milliseconds, and any record after some more.
 func TestPartsOfABatchFollowOneInFlight(t *testing.T) {
-	p := &partition{most: 1061, roundTrip: 5 * time.Millisecond}
+	p := &partition{most: 1061, node: &node{}}
+	p.node.shortest.Store(int64(5 * time.Millisecond))
 	for after, want := range map[time.Duration]int{
 		0: 1000, time.Millisecond - 1: 1000, time.Millisecond: 500, 2*time.Millisecond - 1: 500, 2 * time.Millisecond: 125, time.Hour: 125,
 	} {
 		require.Equal(t, want, p.enough(after), "%v", after)
 	}
-	p.roundTrip = anyAfter + 1
+	p.node.shortest.Store(int64(anyAfter + 1))
 	require.Equal(t, 125, p.enough(anyAfter-1), "less follows later")
 	require.Equal(t, 0, p.enough(anyAfter), "anything follows")
-	p.roundTrip = apart - 1
+	p.node.shortest.Store(int64(apart - 1))
 	require.Equal(t, 1000, p.enough(time.Hour), "the leader is near")
 }
 
@@ -457,19 +458,54 @@ func TestASmallQueueKeepsItsArray(t *testing.T) {
 // and then.
 func TestTheShortestRoundTripCounts(t *testing.T) {
 	t.Parallel()
-	synctest.Test(t, func(t *testing.T) {
-		p := &partition{topic: &topic{all: &Producer{}}}
-		acked := func(took time.Duration) time.Duration {
-			p.acks.Add(1)
-			p.inFlight = append(p.inFlight, &Batch{acked: true, Started: time.Now().Add(-took)})
-			p.settle()
-			return p.roundTrip
-		}
-		require.Equal(t, 5*time.Millisecond, acked(5*time.Millisecond))
-		require.Equal(t, 3*time.Millisecond, acked(3*time.Millisecond))
-		for range roundTrips - 2 {
-			require.Equal(t, 3*time.Millisecond, acked(9*time.Millisecond))
-		}
-		require.Equal(t, 9*time.Millisecond, acked(9*time.Millisecond))
-	})
+	n := &node{}
+	heard := func(took time.Duration) time.Duration {
+		n.heard(took)
+		return n.roundTrip()
+	}
+	require.Equal(t, 5*time.Millisecond, heard(5*time.Millisecond))
+	require.Equal(t, 3*time.Millisecond, heard(3*time.Millisecond))
+	for range roundTrips - 2 {
+		require.Equal(t, 3*time.Millisecond, heard(9*time.Millisecond))
+	}
+	require.Equal(t, 9*time.Millisecond, heard(9*time.Millisecond))
+}
+
+// Two requests are in flight to a broker that is near: what becomes ready meanwhile goes into
+// one request. To others there are five.
+func TestTwoRequestsAreInFlightToABrokerThatIsNear(t *testing.T) {
+	t.Parallel()
+	for roundTrip, want := range map[time.Duration]string{
+		apart - 1: "0|1|2 3 4 5 6",
+		apart:     "0|1|2|3|4|5 6",
+	} {
+		t.Run(roundTrip.String(), func(t *testing.T) {
+			inVirtualTime(t, 7, &plain{}, func(w *world) {
+				n := w.p.topic("t").partitions[0].node
+				n.mu.Lock()
+				n.answers = 1
+				n.shortest.Store(int64(roundTrip))
+				n.mu.Unlock()
+				w.c.AddFault(kafkafake.Fault{Do: kafkafake.DelayAnswer, Pause: time.Second})
+				var records []*Record
+				for i := range 7 {
+					records = append(records, w.send(1, func(_ int, r *Record) { r.Record.Partition, r.Value = int32(i), []byte{byte('0' + i)} })...)
+					time.Sleep(time.Millisecond)
+				}
+				wait(w.T, records...)
+				got, request := "", 0
+				for _, b := range w.seen() {
+					switch {
+					case request == 0:
+					case b.request == request:
+						got += " "
+					default:
+						got += "|"
+					}
+					got, request = got+b.values, b.request
+				}
+				require.Equal(w, want, got)
+			})
+		})
+	}
 }

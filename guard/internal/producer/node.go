@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,8 +29,10 @@ type node struct {
 	reading  int
 	failures int // in a row, to reach it
 	pausing  bool
+	answers  int
 
-	sizes sizes
+	shortest atomic.Int64 // see roundTrip
+	sizes    sizes
 
 	writing struct {
 		sync.Mutex
@@ -49,10 +52,39 @@ func (n *node) list(p *partition) {
 	n.mu.Unlock()
 }
 
+const (
+	// roundTrips is of how many answers the soonest counts as the round trip: others wait
+	// for the CPU.
+	roundTrips = 256
+	// nearInFlight is how many requests to a broker are in flight at most whose round trip
+	// is shorter than apart. Brokers handle one request of a connection after the other. So
+	// more of them would only be smaller, and cost the broker more.
+	nearInFlight = 2
+)
+
+// roundTrip is how soon the broker answers, 0 if it has not answered yet.
+func (n *node) roundTrip() time.Duration { return time.Duration(n.shortest.Load()) }
+
+// heard notes how long an answer took.
+func (n *node) heard(took time.Duration) {
+	if took < n.roundTrip() || n.answers%roundTrips == 0 {
+		n.shortest.Store(int64(took))
+	}
+	n.answers++
+}
+
+// most is how many requests may be in flight.
+func (n *node) most() int {
+	if n.roundTrip() < apart {
+		return min(nearInFlight, n.all.cfg.InFlight)
+	}
+	return n.all.cfg.InFlight
+}
+
 // kick sends a request if there is something to send, and not too much in flight.
 func (n *node) kick() {
 	n.mu.Lock()
-	if len(n.ready) == 0 || n.inFlight >= n.all.cfg.InFlight || n.pausing || n.unbound || n.reading > 0 {
+	if len(n.ready) == 0 || n.inFlight >= n.most() || n.pausing || n.unbound || n.reading > 0 {
 		n.mu.Unlock()
 		return
 	}

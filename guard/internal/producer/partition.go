@@ -36,11 +36,10 @@ type partition struct {
 	order      uint64 // of the last record
 	most       int    // see Config.MaxBatch
 	single     int
-	queuedSize int           // of the queue in bytes, about
-	ackedAt    time.Time     // when the last batch that was acked with this producer ID was written
-	calmFrom   uint64        // how many acks it takes until a batch may follow another in flight
-	roundTrip  time.Duration // the shortest of the last batches that were acked
-	waking     bool          // for a batch to follow, see wakeToFollow
+	queuedSize int       // of the queue in bytes, about
+	ackedAt    time.Time // when the last batch that was acked with this producer ID was written
+	calmFrom   uint64    // how many acks it takes until a batch may follow another in flight
+	waking     bool      // for a batch to follow, see wakeToFollow
 
 	woken []woken // to be told of
 	drops bool    // records have ended that may still be queued

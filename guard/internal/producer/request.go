@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kbin"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -21,8 +22,9 @@ type request struct {
 	ready   *partition // that it is made for
 	version int16
 	bound   bool
-	size    int // of the batches
-	end     int // of all, as written
+	written time.Time // for the first time
+	size    int       // of the batches
+	end     int       // of all, as written
 	topics  int
 	batches []*Batch
 	alone   bool // it has one batch
@@ -45,7 +47,7 @@ func (r *request) do() {
 // bind decides what is in the request.
 func (r *request) bind() {
 	n := r.node
-	r.bound = true
+	r.bound, r.written = true, time.Now()
 	n.mu.Lock()
 	n.unbound = false
 	if r.over.Load() {
@@ -214,6 +216,7 @@ func (r *request) answered(a *kmsg.ProduceResponse) {
 	r.node.sizes.answered(r.end)
 	r.node.mu.Lock()
 	r.node.reading++
+	r.node.heard(time.Since(r.written))
 	r.node.mu.Unlock()
 	for i := range a.Topics {
 		t := &a.Topics[i]
