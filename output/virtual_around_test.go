@@ -66,7 +66,7 @@ func (w *virtualStream) run(config streamtest.Config) error {
 		w.stops--
 		force := w.rnd.IntN(2) == 0
 		w.books.Unlock()
-		if err := config.Stop(stream, force, 5*time.Minute); err != nil {
+		if err := config.Stop(stream, force, time.Hour); err != nil {
 			return err
 		}
 		w.books.Lock()

@@ -4,119 +4,53 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
-// broker is the cluster of a run, with the planned faults.
-type broker struct {
-	cluster *kfake.Cluster
-	faults  map[int]fault // by produce request
-	current fault         // the fault of the current request
-	cut     atomic.Bool   // whether to cut the connection before the next answer
-}
-
-// newBroker starts the broker. Before each produce request it calls event.
-func newBroker(p *plan, event func()) (*broker, error) {
-	b := &broker{faults: p.faults}
-	var err error
-	b.cluster, err = kfake.NewCluster(kfake.NumBrokers(1), kfake.ListenFn(func(network, address string) (net.Listener, error) {
-		l, err := net.Listen(network, address)
-		return listener{l, &b.cut}, err
-	}))
+// newBroker starts the cluster of a run, with the planned faults. Before each produce
+// request it calls event.
+func newBroker(p *plan, event func(), wire *kafkafake.Wire) (*kafkafake.Cluster, error) {
+	c, err := kafkafake.Open(kafkafake.Kafka())
 	if err != nil {
 		return nil, err
 	}
+	c.Note(wire)
 	err = errors.Join(
-		b.cluster.CreateTopic("t", int32(p.partitions), map[string]string{"max.message.bytes": strconv.Itoa(topicLimit)}),
-		b.cluster.CreateTopic("letters", 1, nil))
-	b.injectFaults(p.partitions, event)
-	return b, err
-}
-
-// injectFaults makes the broker fail as planned, and reject records with the mark.
-func (b *broker) injectFaults(partitions int, event func()) {
-	requests := 0
-	b.cluster.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
-		b.cluster.KeepControl()
+		c.CreateTopic("t", int32(p.partitions), map[string]string{"max.message.bytes": strconv.Itoa(topicLimit)}),
+		c.CreateTopic("letters", 1, nil))
+	c.AddFault(kafkafake.Fault{Count: -1, When: func(kmsg.Request) bool {
 		event()
-		requests++
-		b.current = b.faults[requests]
-		switch b.current {
-		case cutBefore:
-			return nil, errors.New("cut"), true
-		case cutAfter:
-			b.cut.Store(true)
-		default: // the faults below answer
-		}
-		return nil, nil, false
-	})
-	// The first fault that matches is the answer: a broker validates before it appends.
-	for partition := range int32(partitions) {
-		b.cluster.Fault(kfake.Fault{
-			Keys: []kmsg.Key{kmsg.Produce}, Topic: "t", Partitions: []int32{partition}, Err: kerr.InvalidRecord, Count: -1,
-			When: func(req kmsg.Request) bool {
-				for _, t := range req.(*kmsg.ProduceRequest).Topics {
-					for _, p := range t.Partitions {
-						if p.Partition == partition && strings.Contains(string(p.Records), poisonMark) {
-							return true
-						}
-					}
-				}
-				return false
-			},
-		})
+		return false
+	}})
+	for request, f := range p.faults {
+		f.Skip = request - 1
+		c.AddFault(f)
 	}
-	for t, err := range map[fault]*kerr.Error{
-		unauthorized: kerr.TopicAuthorizationFailed, notEnoughReplicas: kerr.NotEnoughReplicas,
-		notLeader: kerr.NotLeaderForPartition, timedOut: kerr.RequestTimedOut,
-	} {
-		b.cluster.Fault(kfake.Fault{
-			Keys: []kmsg.Key{kmsg.Produce}, Err: err, Count: -1,
-			When: func(kmsg.Request) bool { return b.current == t },
-		})
+	for partition := range int32(p.partitions) { // last, since a broker validates before it appends
+		c.AddFault(kafkafake.Fault{Topic: "t", Partitions: []int32{partition}, Code: kerr.InvalidRecord, Count: -1, When: kafkafake.Holds(partition, poisonMark)})
 	}
+	return c, err
 }
 
-// listener makes connections that can be cut before the broker's answer gets through.
-type listener struct {
-	net.Listener
-	cut *atomic.Bool
-}
-
-func (l listener) Accept() (net.Conn, error) {
-	c, err := l.Listener.Accept()
-	if err != nil {
-		return nil, err
+// messageOf returns the ID of a record's message. What was merged is never in doubt.
+func messageOf(value []byte) string {
+	all, err := contents(value)
+	if err != nil || len(all) == 0 {
+		return ""
 	}
-	return conn{c, l.cut}, nil
-}
-
-type conn struct {
-	net.Conn
-	cut *atomic.Bool
-}
-
-func (c conn) Write(p []byte) (int, error) {
-	if c.cut.CompareAndSwap(true, false) {
-		_ = c.Close()
-		return 0, net.ErrClosed
-	}
-	return c.Conn.Write(p)
+	return strconv.Itoa(all[0].ID)
 }
 
 // read enters the records of the topics into the checker.
 func (w *scenario) read(ctx context.Context) error {
-	log, err := kafkafake.Read(ctx, w.cluster, "t")
+	log, err := w.cluster.Read(ctx, "t")
 	if err != nil {
 		return err
 	}
@@ -133,7 +67,7 @@ func (w *scenario) read(ctx context.Context) error {
 			w.Deliver(c.unit(), "t", sequence)
 		}
 	}
-	letters, err := kafkafake.Read(ctx, w.cluster, "letters")
+	letters, err := w.cluster.Read(ctx, "letters")
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/kafka-guarded/kafka-guarded/internal/deliverycheck"
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 	"github.com/kafka-guarded/kafka-guarded/internal/progress"
 )
 
@@ -151,4 +153,32 @@ func TestRandomStreams(t *testing.T) {
 	for _, err := range failures {
 		t.Error(err)
 	}
+}
+
+// TestTheCheckerNotices enters wrong facts of a stream that went well under a fault.
+func TestTheCheckerNotices(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 0))
+	p := newPlan(rng, 40)
+	p.composition, p.child, p.fates, p.spy, p.replay, p.budget = compositions[0], children[0], deadLetter, true, false, false
+	p.inPipeline, p.onOutput, p.onChild, p.stops, p.childFails, p.breaker = nil, nil, nil, nil, 0, false
+	p.faults = map[int]kafkafake.Fault{1: notEnoughReplicas}
+	w, err := newScenario(p, rng)
+	require.NoError(t, err)
+	require.NoError(t, w.run(t.Context()))
+	var good []string
+	for _, f := range w.Fates() {
+		if f.Class == "" {
+			good = append(good, f.ID)
+		}
+	}
+	w.Hear(good[0], deliverycheck.Unsure)
+	w.DeadLetter(good[1], "", "transient: may have been written")
+	w.DeadLetter(good[2], "", "invalid_record: x")
+	w.Deliver(good[3], "t", "")
+	w.Send(deliverycheck.Message{ID: "left out"})
+	err = w.Check(w.promise(0))
+	for i, want := range []string{"has an answer that is unsure", "is dead-lettered, and good", "is dead-lettered, and good", "is there too often"} {
+		require.ErrorContains(t, err, good[i]+" (good) "+want)
+	}
+	require.ErrorContains(t, err, "left out (good) is not acknowledged")
 }

@@ -4,19 +4,20 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
-// fault is a way in which the broker fails a produce request.
-type fault int
-
-const (
-	noFault fault = iota
-	unauthorized
-	notEnoughReplicas
-	notLeader
-	timedOut  // after the append
-	cutBefore // the connection ends before the append
-	cutAfter  // the connection ends after the append
+// The ways in which the broker fails a produce request.
+var (
+	unauthorized      = kafkafake.Fault{Code: kerr.TopicAuthorizationFailed}
+	notEnoughReplicas = kafkafake.Fault{Code: kerr.NotEnoughReplicas}
+	notLeader         = kafkafake.Fault{Code: kerr.NotLeaderForPartition}
+	timedOut          = kafkafake.Fault{Do: kafkafake.Rewrite, Code: kerr.RequestTimedOut}
+	cutBefore         = kafkafake.Fault{Do: kafkafake.DisconnectBefore}
+	cutAfter          = kafkafake.Fault{Do: kafkafake.DisconnectAfter}
 )
 
 // fates says which component gets the messages that fail for good.
@@ -40,11 +41,11 @@ type plan struct {
 	rules       bool // the output reads topic configs
 	inFlight    int
 	partitions  int
-	kinds       []kind  // by message
-	pads        []int   // by message
-	batches     [][]int // of messages
-	faults      map[int]fault
-	childFails  int // number of calls of the child that fail, for a part or for all, or hang
+	kinds       []kind                  // by message
+	pads        []int                   // by message
+	batches     [][]int                 // of messages
+	faults      map[int]kafkafake.Fault // by produce request
+	childFails  int                     // number of calls of the child that fail, for a part or for all, or hang
 	stops       []stop
 	fates       fates
 	breaker     bool // dead_letter_breaker opens soon, for a short time
@@ -69,10 +70,10 @@ func newPlan(rng *rand.Rand, n int) *plan {
 		rules:       rng.IntN(2) == 0,
 		inFlight:    []int{1, 1, 3, 10}[rng.IntN(4)],
 		partitions:  1 + rng.IntN(3),
-		faults:      map[int]fault{},
+		faults:      map[int]kafkafake.Fault{},
 	}
-	bad := p.fill(rng, n)
-	p.drawFaults(rng, bad)
+	p.fill(rng, n)
+	p.drawFaults(rng)
 	budget := rng.IntN(3) == 0
 	p.fates = []fates{deadLetter, deadLetter, deadLetter, fallback, byInput}[rng.IntN(5)]
 	if rng.IntN(2) == 0 {
@@ -124,7 +125,7 @@ func newPlan(rng *rand.Rand, n int) *plan {
 		} else {
 			budget, p.stops = false, nil
 			for at, t := range p.faults {
-				if slices.Contains(doubtful, t) {
+				if t.Do != kafkafake.Refuse {
 					delete(p.faults, at)
 				}
 			}
@@ -163,9 +164,9 @@ func newPlan(rng *rand.Rand, n int) *plan {
 	return p
 }
 
-// fill makes the messages, and returns the share of bad ones.
-func (p *plan) fill(rng *rand.Rand, n int) (bad float64) {
-	bad = []float64{0, 0.01, 0.05, 0.3}[rng.IntN(4)]
+// fill makes the messages.
+func (p *plan) fill(rng *rand.Rand, n int) {
+	bad := []float64{0, 0.01, 0.05, 0.3}[rng.IntN(4)]
 	most := []int{1, 5, 50, 200}[rng.IntN(4)] // messages of a batch
 	if most < 50 {
 		n /= 4 // it takes longer than the others
@@ -189,14 +190,13 @@ func (p *plan) fill(rng *rand.Rand, n int) (bad float64) {
 		}
 		p.batches = append(p.batches, batch)
 	}
-	return bad
 }
 
 // drawFaults draws the faults.
-func (p *plan) drawFaults(rng *rand.Rand, bad float64) {
+func (p *plan) drawFaults(rng *rand.Rand) {
 	requests := len(p.batches)
 	if rng.IntN(3) == 0 { // one is enough: kgo waits up to 5 s for new metadata
-		p.faults[1+rng.IntN(requests)] = []fault{notEnoughReplicas, notLeader, timedOut}[rng.IntN(3)]
+		p.faults[1+rng.IntN(requests)] = []kafkafake.Fault{notEnoughReplicas, notLeader, timedOut}[rng.IntN(3)]
 	}
 	for range rng.IntN(4) {
 		at := 1 + rng.IntN(requests)
@@ -209,18 +209,6 @@ func (p *plan) drawFaults(rng *rand.Rand, bad float64) {
 			for i := range 1 + rng.IntN(4) {
 				p.faults[at+i] = unauthorized
 			}
-		}
-	}
-	if bad > 0 || p.has(unauthorized) {
-		// kfake has one epoch per producer, Kafka has one per partition. With two
-		// partitions:
-		// 1. A batch of the first partition is in doubt.
-		// 2. The second partition rejects a batch, and kgo gets a new epoch.
-		// 3. kfake rejects the first batch for its old epoch.
-		// 4. The batch is sent under the new epoch: a duplicate that Kafka would not
-		// make.
-		if p.has(timedOut, cutAfter) {
-			p.partitions = 1
 		}
 	}
 	p.childFails = rng.IntN(10)
@@ -267,23 +255,18 @@ func (p *plan) sure() bool {
 	return len(p.stops) == 0 && !p.doubtful() && !p.budget && p.fates != byInput
 }
 
-// doubtful are the faults after which the outcome of a request may be unknown.
-var doubtful = []fault{timedOut, cutBefore, cutAfter}
-
-func (p *plan) doubtful() bool { return p.has(doubtful...) }
+// doubtful reports whether the outcome of a request may be unknown.
+func (p *plan) doubtful() bool {
+	for _, f := range p.faults {
+		if f.Do != kafkafake.Refuse {
+			return true
+		}
+	}
+	return false
+}
 
 // exactly reports whether the spy, or else the input, gets an error for the right
 // message: no processor is in between.
 func (p *plan) exactly() bool {
 	return len(p.onOutput) == 0 && (p.spy || len(p.inPipeline) == 0)
-}
-
-// has reports whether any of these faults is planned.
-func (p *plan) has(these ...fault) bool {
-	for _, t := range p.faults {
-		if slices.Contains(these, t) {
-			return true
-		}
-	}
-	return false
 }

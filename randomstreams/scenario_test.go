@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"github.com/redpanda-data/benthos/v4/public/service"
 
 	"github.com/kafka-guarded/kafka-guarded/internal/deliverycheck"
+	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 	"github.com/kafka-guarded/kafka-guarded/internal/streamtest"
 	_ "github.com/kafka-guarded/kafka-guarded/output"
 )
@@ -20,8 +23,9 @@ import (
 // scenario is a run: a broker, a delivery checker and one stream after the other.
 type scenario struct {
 	*plan
-	*broker
 	deliverycheck.Checker
+	cluster  *kafkafake.Cluster
+	wire     kafkafake.Wire
 	events   atomic.Int64
 	stopAt   atomic.Int64
 	stopNow  chan struct{}
@@ -41,14 +45,14 @@ type scenario struct {
 type send struct{ ids []int }
 
 func newScenario(p *plan, rng *rand.Rand) (*scenario, error) {
-	w := &scenario{plan: p, rng: rng, queue: p.batches, open: map[*send]struct{}{}, change: make(chan struct{}), acked: make([]bool, len(p.kinds))}
+	w := &scenario{wire: kafkafake.Wire{ID: messageOf}, plan: p, rng: rng, queue: p.batches, open: map[*send]struct{}{}, change: make(chan struct{}), acked: make([]bool, len(p.kinds))}
 	for id, k := range p.kinds {
 		for _, u := range p.units(id) {
 			w.Send(deliverycheck.Message{ID: u, Class: p.deserved(k)})
 		}
 	}
 	var err error
-	w.broker, err = newBroker(p, w.event)
+	w.cluster, err = newBroker(p, w.event, &w.wire)
 	return w, err
 }
 
@@ -114,11 +118,10 @@ func (w *scenario) answered(out *send, said []deliverycheck.Answer) {
 	}
 	delete(w.open, out)
 	var again []int
+	var heard answers
 	for i, id := range out.ids {
 		units := w.units(id)
-		if !w.spy {
-			w.hear(units, said[i])
-		}
+		heard.add(units, said[i], w.inDoubt(strconv.Itoa(id)))
 		if said[i] != deliverycheck.Done {
 			again = append(again, id)
 			continue
@@ -128,24 +131,48 @@ func (w *scenario) answered(out *send, said []deliverycheck.Answer) {
 			w.Acknowledge(u)
 		}
 	}
+	if !w.spy {
+		w.hear(heard)
+	}
 	if len(again) > 0 {
 		w.queue = append([][]int{again}, w.queue...)
 	}
 	w.changed()
 }
 
-// hear enters the answer for a message that became these units.
-func (w *scenario) hear(units []string, word deliverycheck.Answer) {
-	if word == deliverycheck.Open && !w.exactly() {
-		word = deliverycheck.Unsure
-	}
+// answers are the answers for the units of a batch.
+type answers struct {
+	units []string
+	said  []deliverycheck.Answer
+	doubt bool // about any message, also one that has no units
+}
+
+func (a *answers) add(units []string, said deliverycheck.Answer, doubt bool) {
+	a.doubt = a.doubt || doubt
 	for _, u := range units {
-		w.Hear(u, word)
+		a.units, a.said = append(a.units, u), append(a.said, said)
 	}
+}
+
+// hear enters the answers for a batch.
+func (w *scenario) hear(a answers) {
+	for i, said := range a.said {
+		if said == deliverycheck.Open && !w.exactly() {
+			a.said[i] = deliverycheck.Unsure
+		}
+	}
+	w.HearAll(a.units, a.said, a.doubt)
+}
+
+// inDoubt reports whether a message, or that of a unit, may be in doubt.
+func (w *scenario) inDoubt(unit string) bool {
+	id, _, _ := strings.Cut(unit, ".")
+	return w.wire.InDoubt(id, time.Now())
 }
 
 // heard enters the spy's answers for a batch.
 func (w *scenario) heard(batch service.MessageBatch, said []deliverycheck.Answer) {
+	var a answers
 	for i, m := range batch {
 		text, err := m.AsBytes()
 		if err != nil {
@@ -156,11 +183,10 @@ func (w *scenario) heard(batch service.MessageBatch, said []deliverycheck.Answer
 			panic(err)
 		}
 		for _, c := range all {
-			for _, u := range w.ofCopy(c) {
-				w.hear([]string{u}, said[i])
-			}
+			a.add(w.ofCopy(c), said[i], w.inDoubt(c.unit()))
 		}
 	}
+	w.hear(a)
 }
 
 // ofCopy returns the units that a message of the pipeline is, or will become.
@@ -314,6 +340,11 @@ func (w *scenario) promise(fails int) deliverycheck.Promise {
 		Ordered:   w.sure() && w.inFlight == 1,
 		Uncertain: w.fates == fallback,
 		Diverted:  w.fates == fallback && w.composition.diverts,
+	}
+	// With a shutdown or a budget, a client may give up before the answer is there. An
+	// input may get an error for a whole batch.
+	if w.exactly() && len(w.stops) == 0 && !w.budget && w.fates != byInput {
+		p.InDoubt = w.inDoubt
 	}
 	if w.child.kafka {
 		p.Again = len(w.stops)

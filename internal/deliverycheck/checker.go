@@ -61,6 +61,9 @@ type Fate struct {
 	Message
 	// How often each answer was given. A message may be sent several times.
 	Done, Open, Unsure int
+	// WithDoubt is set if an answer was for a batch with a message in doubt: an error for
+	// a whole batch is unsure of each message.
+	WithDoubt bool
 	// Acked is set when its source has an acknowledgement.
 	Acked bool
 	// How often it was found in a topic, among the dead letters, and in an
@@ -121,6 +124,18 @@ func (c *Checker) Hear(id string, w Answer) {
 		case Unsure:
 			f.Unsure++
 		}
+	}
+}
+
+// HearAll enters the answers to a batch. Doubt is set if one of its messages is in doubt.
+func (c *Checker) HearAll(ids []string, said []Answer, doubt bool) {
+	for i, id := range ids {
+		c.Hear(id, said[i])
+		c.mu.Lock()
+		if f := c.of(id, "an answer"); f != nil && doubt {
+			f.WithDoubt = true
+		}
+		c.mu.Unlock()
 	}
 }
 

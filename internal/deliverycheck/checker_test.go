@@ -98,6 +98,10 @@ func TestWhatAPromiseAllows(t *testing.T) {
 	require.NoError(t, l.Check(Promise{Diverted: true}))
 	require.Equal(t, 1, l.Tally().Uncertain)
 
+	never := func(string) bool { return false }
+	require.ErrorContains(t, l.Check(Promise{Uncertain: true, InDoubt: never}), "m (good) is dead-lettered, and good")
+	require.NoError(t, l.Check(Promise{Uncertain: true, InDoubt: func(id string) bool { return id == "m" }}))
+
 	l.DeadLetter("bad", "file", "size_exceeded: because")
 	require.Error(t, l.Check(Promise{Uncertain: true}))
 	require.NoError(t, l.Check(Promise{Uncertain: true, Again: 1}))
@@ -115,4 +119,19 @@ func TestWordOf(t *testing.T) {
 	require.Equal(t, Unsure, AnswerOf(errors.New("transient: topic t: may have been written: x")))
 	require.Equal(t, Unsure, AnswerOf(errors.New("context canceled")))
 	require.Equal(t, Unsure, AnswerOf(errors.New("other: x")))
+}
+
+func TestAnUnsureAnswerHasAReason(t *testing.T) {
+	t.Parallel()
+	never := func(string) bool { return false }
+	for _, doubt := range []bool{true, false} {
+		l := asItShould()
+		l.HearAll([]string{"good"}, []Answer{Unsure}, doubt)
+		require.NoError(t, l.Check(Promise{}))
+		if doubt {
+			require.NoError(t, l.Check(Promise{InDoubt: never}), "an error for a whole batch")
+		} else {
+			require.ErrorContains(t, l.Check(Promise{InDoubt: never}), "good (good) has an answer that is unsure")
+		}
+	}
 }

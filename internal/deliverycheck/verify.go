@@ -163,7 +163,7 @@ func (f *Fate) wrong(p Promise) string {
 		return "is lost"
 	case copies > most:
 		return "is there too often"
-	case f.Unsure > 0 && (p.Sure || !inDoubt):
+	case f.Unsure > 0 && (p.Sure || !inDoubt && !f.WithDoubt):
 		return "has an answer that is unsure"
 	}
 	return ""

@@ -42,6 +42,7 @@ type Cluster struct {
 	fronted   map[*front]struct{}
 	away      map[int32]bool
 	faults    []*FaultHandle
+	wire      *Wire // nil for none
 }
 
 // New starts a cluster of plain kfake, without a dialect. It has one broker unless the
@@ -154,17 +155,23 @@ const Mark = "POISON"
 func (c *Cluster) Refuse(topic string, partition int32, mark string, err *kerr.Error) *kfake.FaultHandle {
 	return c.Fault(kfake.Fault{
 		Keys: []kmsg.Key{kmsg.Produce}, Topic: topic, Partitions: []int32{partition}, Err: err, Count: -1,
-		When: func(req kmsg.Request) bool {
-			for _, t := range req.(*kmsg.ProduceRequest).Topics {
-				for _, p := range t.Partitions {
-					if p.Partition == partition && bytes.Contains(p.Records, []byte(mark)) {
-						return true
-					}
+		When: Holds(partition, mark),
+	})
+}
+
+// Holds returns a condition of faults: the bytes of a batch for the partition have the
+// mark in them.
+func Holds(partition int32, mark string) func(kmsg.Request) bool {
+	return func(req kmsg.Request) bool {
+		for _, t := range req.(*kmsg.ProduceRequest).Topics {
+			for _, p := range t.Partitions {
+				if p.Partition == partition && bytes.Contains(p.Records, []byte(mark)) {
+					return true
 				}
 			}
-			return false
-		},
-	})
+		}
+		return false
+	}
 }
 
 // RefuseAll makes the broker reject, with err, every batch of the topic, until the

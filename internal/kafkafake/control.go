@@ -19,6 +19,13 @@ func (c *Cluster) AddFault(t Fault) *FaultHandle {
 	return h
 }
 
+// Note makes w note what goes over the connections that are made from now on.
+func (c *Cluster) Note(w *Wire) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wire = w
+}
+
 // strike returns the faults that apply to a request.
 func (c *Cluster) strike(node int32, req kmsg.Request, names []string) (struck []*FaultHandle) {
 	c.mu.Lock()
@@ -68,6 +75,9 @@ func (c *Cluster) enter(f *front) bool {
 		return false
 	}
 	c.fronted[f] = struct{}{}
+	if c.wire != nil {
+		f.Conn = brokerConn{c.wire.on(f.Conn)}
+	}
 	return true
 }
 

@@ -12,9 +12,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// Wire notes what a client writes to brokers and reads from them: which record was in
-// which Produce request, and when the client read the answer. It is between the client and
-// the network, and changes nothing.
+// Wire notes what clients write to brokers and read from them: which record was in which
+// Produce request, and when its answer was read. It is between a client and the network,
+// and changes nothing. At a broker's end of a connection, it takes an answer for read as
+// soon as the broker has written it.
 type Wire struct {
 	// ID returns what tells a record from all others, by its value.
 	ID func(value []byte) string
@@ -73,8 +74,12 @@ func (w *Wire) Dialer(dial func(ctx context.Context, network, host string) (net.
 		if err != nil {
 			return nil, err
 		}
-		return &wireConn{Conn: c, wire: w, open: map[int32]*wireRequest{}}, nil
+		return w.on(c), nil
 	}
+}
+
+func (w *Wire) on(c net.Conn) *wireConn {
+	return &wireConn{Conn: c, wire: w, open: map[int32]*wireRequest{}}
 }
 
 // Attempts returns the batches that a record was in, up to now.
@@ -113,7 +118,7 @@ func (w *Wire) Failed() (n int) {
 	return n
 }
 
-// wireConn is a client's connection.
+// wireConn is a client's end of a connection.
 type wireConn struct {
 	net.Conn
 	wire *Wire
@@ -138,12 +143,40 @@ type wirePartition struct {
 
 // Write notes a request before it leaves: its answer may be read before Write returns.
 func (c *wireConn) Write(p []byte) (int, error) {
+	c.request(p)
+	return c.Conn.Write(p)
+}
+
+// Read notes an answer when its last byte is read.
+func (c *wireConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.answer(p[:n])
+	return n, err
+}
+
+// brokerConn is a broker's end of a connection.
+type brokerConn struct{ *wireConn }
+
+func (c brokerConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.request(p[:n])
+	return n, err
+}
+
+// Write notes an answer before it leaves: the client may act on it before Write returns.
+func (c brokerConn) Write(p []byte) (int, error) {
+	c.answer(p)
+	return c.Conn.Write(p)
+}
+
+func (c *wireConn) request(p []byte) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.written = append(c.written, p...)
 	for {
 		frame := cutFrame(&c.written)
 		if frame == nil {
-			break
+			return
 		}
 		if e := open(frame); e != nil {
 			if req, ok := e.req.(*kmsg.ProduceRequest); ok {
@@ -151,20 +184,16 @@ func (c *wireConn) Write(p []byte) (int, error) {
 			}
 		}
 	}
-	c.mu.Unlock()
-	return c.Conn.Write(p)
 }
 
-// Read notes an answer when its last byte is read.
-func (c *wireConn) Read(p []byte) (int, error) {
-	n, err := c.Conn.Read(p)
+func (c *wireConn) answer(p []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.read = append(c.read, p[:n]...)
+	c.read = append(c.read, p...)
 	for {
 		frame := cutFrame(&c.read)
 		if frame == nil {
-			return n, err
+			return
 		}
 		id := int32(binary.BigEndian.Uint32(frame[4:]))
 		if r := c.open[id]; r != nil {

@@ -86,6 +86,8 @@ func TestTheWireHasEachAttempt(t *testing.T) {
 		n := &Network{Latency: time.Millisecond, TLS: true}
 		c := StartDialect(t, Kafka(), n)
 		c.Topic("t", 2)
+		broker := &Wire{ID: func(value []byte) string { return string(value) }}
+		c.Note(broker)
 		w := &Wire{ID: func(value []byte) string { return string(value) }}
 		cl, err := kgo.NewClient(append(c.Opts(), kgo.DefaultProduceTopic("t"), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerBatchCompression(kgo.SnappyCompression()), kgo.Dialer(w.Dialer(n.Dial)))...)
 		require.NoError(t, err)
@@ -108,5 +110,15 @@ func TestTheWireHasEachAttempt(t *testing.T) {
 		}
 		require.Equal(t, map[string][]int16{"a": {-2, 0}, "b": {-2, kerr.NotEnoughReplicas.Code, 0}, "c": {-2, kerr.NotEnoughReplicas.Code, 0}}, codes)
 		require.Equal(t, 3, w.Requests())
+		require.Equal(t, 3, broker.Requests())
+		c.AddFault(Fault{Do: Refuse, Code: kerr.NotEnoughReplicas})
+		require.NoError(t, cl.ProduceSync(t.Context(), kgo.StringRecord("d")).FirstErr())
+		for _, end := range []*Wire{w, broker} {
+			require.True(t, end.InDoubt("a", time.Now()))
+			require.False(t, end.InDoubt("d", time.Now()), "it was answered")
+			require.True(t, end.InDoubt("d", began), "not yet")
+			require.True(t, end.Rejected("d", kerr.NotEnoughReplicas), "alone")
+			require.False(t, end.Rejected("b", kerr.NotEnoughReplicas), "it was not alone")
+		}
 	})
 }
