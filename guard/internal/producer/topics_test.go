@@ -137,7 +137,8 @@ func TestATopicIsForgottenBeforeItGetsRecords(t *testing.T) {
 		topic := w.p.topic("t")
 		require.True(w, w.p.Forget("t"))
 		records := w.records(2, nil)
-		topic.send(records)
+		topic.send(records[:1])
+		topic.send(records[1:])
 		wait(w.T, records[0])
 		require.Equal(w, []Outcome{Acked, Acked}, outcomes(records))
 		requireExact(w.T, w.c, records)
@@ -267,6 +268,11 @@ func TestMetadataThatIsRefused(t *testing.T) {
 		require.Equal(w, []Answer{{Err: kerr.SaslAuthenticationFailed, Metadata: true}}, asked)
 		require.Equal(w, []string{"u"}, of)
 		require.Equal(w, []Outcome{NotWritten, NotWritten}, outcomes(records))
+		records = w.send(1, func(_ int, r *Record) { r.Topic = "u" })
+		u := "u"
+		w.p.learn(&kmsg.MetadataResponseTopic{Topic: &u}) // without partitions
+		wait(w.T, records[0])
+		require.Equal(w, Answer{Code: kerr.LeaderNotAvailable.Code, Err: kerr.LeaderNotAvailable, Metadata: true}, asked[1])
 		w.c.Topic("u", 1)
 		next := w.send(1, func(_ int, r *Record) { r.Topic = "u" })
 		wait(w.T, next[0], w.send(1, nil)[0])
