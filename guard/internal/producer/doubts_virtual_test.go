@@ -330,3 +330,53 @@ func TestAPartitionWithoutALeader(t *testing.T) {
 		require.Equal(w, []Outcome{Acked, Acked}, []Outcome{records[0].Outcome(), records[1].Outcome()})
 	})
 }
+
+// What stays in doubt since no number is left that would tell has the broker's code as its
+// reason: of two records, both were rejected together, and the first one alone.
+func TestWhyAPartitionLostTrack(t *testing.T) {
+	policy := policyFunc(func(b *Batch, _ Answer) (plan Plan) {
+		for _, r := range b.Records {
+			if len(b.Records) == 1 {
+				plan.Later = append(plan.Later, Later{Record: r, After: time.Second})
+			} else {
+				plan.Parts = append(plan.Parts, Part{Records: []*Record{r}})
+			}
+		}
+		return plan
+	})
+	inVirtualTime(t, 1, policy, func(w *world) {
+		w.c.AddFault(kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.UnknownServerError, Count: 2})
+		records := w.send(2, nil)
+		wait(w.T, records[0])
+		for _, r := range records {
+			require.Equal(w, Unknown, r.Outcome())
+			require.ErrorIs(w, r.Reason, kerr.UnknownServerError)
+		}
+	})
+}
+
+// A record in doubt that is sent again later tells of those that failed in doubt meanwhile.
+func TestARecordThatIsSentLaterTellsOfOthers(t *testing.T) {
+	policy := policyFunc(func(b *Batch, _ Answer) (plan Plan) {
+		switch r := b.Records; len(r) {
+		case 1:
+			plan.Later = []Later{{Record: r[0], After: time.Second}}
+		case 2:
+			plan.Failed = []Failed{{r[0], errGivenUp}, {r[1], errGivenUp}}
+		default:
+			plan.Parts = []Part{{Records: r[:1]}, {Records: r[1:]}}
+		}
+		return plan
+	})
+	inVirtualTime(t, 1, policy, func(w *world) {
+		w.c.AddFault(kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.UnknownServerError, Count: 3})
+		records := w.send(3, nil)
+		wait(w.T, records[0])
+		require.Equal(w, []string{"a b c", "a", "b c", "a"}, w.valuesSeen())
+		require.Equal(w, Acked, records[0].Outcome())
+		for _, r := range records[1:] {
+			require.Equal(w, NotWritten, r.Outcome())
+			require.Equal(w, errGivenUp, r.Reason)
+		}
+	})
+}

@@ -163,7 +163,7 @@ func (p *partition) list() *node {
 		p.wakeToFollow()
 		return nil
 	}
-	if len(p.resend) == 0 && len(p.queue) == 0 && len(p.deferred) > 0 {
+	if len(p.resend) == 0 && len(p.queue) == 0 && len(p.deferred) > 0 && p.later[p.lone] == nil {
 		p.loseTrack(nil) // nothing comes that could tell
 	}
 	if len(p.resend) == 0 && len(p.queue) == 0 {

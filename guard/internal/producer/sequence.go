@@ -268,6 +268,9 @@ func (p *partition) loseTrack(why error) {
 	if !p.topic.all.cfg.Idempotent {
 		return
 	}
+	if e := p.trouble.Load(); why == nil && e != nil {
+		why = *e
+	}
 	doubts, deferred := p.doubts, p.deferred
 	p.doubts, p.deferred, p.lone = nil, nil, nil
 	for _, d := range doubts {
