@@ -42,19 +42,23 @@ func (c *virtualCluster) alone(lines ...string) string {
 }
 
 // environment adds the output, with the network of the cluster.
-func (c *virtualCluster) environment(env *service.Environment) error {
+func (c *virtualCluster) environment(env *service.Environment) error { return c.register(env, 10) }
+
+func (c *virtualCluster) register(env *service.Environment, inFlight int) error {
 	return env.RegisterBatchOutput("virtual", Spec(), func(conf *service.ParsedConfig, mgr *service.Resources) (service.BatchOutput, service.BatchPolicy, int, error) {
 		o, err := newOutput(conf, mgr)
 		if err == nil {
-			o.client.dialer.open = func(ctx context.Context, network, address string) (net.Conn, error) {
-				if c.refuses.Load() {
-					return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
-				}
-				return c.network.Dial(ctx, network, address)
-			}
+			o.client.dialer.open = c.dial
 		}
-		return o, service.BatchPolicy{}, 10, err
+		return o, service.BatchPolicy{}, inFlight, err
 	})
+}
+
+func (c *virtualCluster) dial(ctx context.Context, network, address string) (net.Conn, error) {
+	if c.refuses.Load() {
+		return nil, &net.OpError{Op: "dial", Net: network, Err: syscall.ECONNREFUSED}
+	}
+	return c.network.Dial(ctx, network, address)
 }
 
 // stream is a stream of these batches in virtual time: waits pass at once, even on a
