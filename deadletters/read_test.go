@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -44,7 +45,7 @@ func topicWithLetters(t *testing.T) *kafkafake.Cluster {
 	for i := range 10 {
 		all = append(all, noKey("customers", 20+i))
 	}
-	all = append(all, &kgo.Record{Key: []byte("who"), Value: []byte("am I")})
+	all = append(all, &kgo.Record{Key: []byte("who"), Value: []byte("am I"), Timestamp: failedAt.Add(time.Hour)})
 	produce(t, c, "dead", all...)
 	return c
 }
