@@ -14,9 +14,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const (
-	host = "127.0.0.1"
+// Host is where the ports are.
+const Host = "127.0.0.1"
 
+const (
 	// Ports are taken from below the range that Linux (32768) and macOS
 	// (49152) give to outgoing connections. In that range a client that
 	// redials the port of a killed node could be given this very port for
@@ -47,7 +48,7 @@ func Row(n int) (int, error) {
 			return port, nil
 		}
 	}
-	return 0, fmt.Errorf("no %d free ports in a row on %s from %d to %d", n, host, own, own+each-1)
+	return 0, fmt.Errorf("no %d free ports in a row on %s from %d to %d", n, Host, own, own+each-1)
 }
 
 // take takes ports in a row, if all of them are free. The caller has the lock.
@@ -56,7 +57,7 @@ func take(port, n int) bool {
 		if taken[p] {
 			return false
 		}
-		l, err := net.Listen("tcp", addr(p))
+		l, err := net.Listen("tcp", At(p))
 		if err != nil {
 			return false
 		}
@@ -73,7 +74,8 @@ func Addr(t testing.TB) string {
 	t.Helper()
 	port, err := Port()
 	require.NoError(t, err)
-	return addr(port)
+	return At(port)
 }
 
-func addr(port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
+// At returns host:port.
+func At(port int) string { return net.JoinHostPort(Host, strconv.Itoa(port)) }

@@ -18,6 +18,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/freeport"
 )
 
 const (
@@ -98,8 +100,8 @@ func startOnce(ctx context.Context, r *javaRuntime, opts Options, flags []string
 			return nil, err
 		}
 		c.nodes = append(c.nodes, n)
-		c.seeds = append(c.seeds, addr(n.advertised))
-		internal = append(internal, addr(n.internal))
+		c.seeds = append(c.seeds, freeport.At(n.advertised))
+		internal = append(internal, freeport.At(n.internal))
 	}
 	if opts.TLS {
 		if c.certs, err = makeCerts(c.dir, opts.ExpiredCert); err != nil {

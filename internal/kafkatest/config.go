@@ -5,17 +5,14 @@ package kafkatest
 import (
 	"fmt"
 	"maps"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/freeport"
 )
-
-const host = "127.0.0.1"
-
-func addr(port int) string { return net.JoinHostPort(host, strconv.Itoa(port)) }
 
 // Names of the listeners. Brokers and the super user go by the internal one,
 // which is always plaintext, so that the methods of Cluster work whatever the
@@ -31,7 +28,7 @@ func (c *cluster) nodeProperties(n *node) map[string]string {
 	o := c.opts
 	var voters []string
 	for _, v := range c.nodes {
-		voters = append(voters, fmt.Sprintf("%d@%s", v.id, addr(v.controller)))
+		voters = append(voters, fmt.Sprintf("%d@%s", v.id, freeport.At(v.controller)))
 	}
 	replicas := strconv.Itoa(min(3, o.Nodes))
 	minISR := strconv.Itoa(min(2, o.Nodes))
@@ -43,12 +40,12 @@ func (c *cluster) nodeProperties(n *node) map[string]string {
 		"inter.broker.listener.name": internalListener,
 		"controller.listener.names":  controllerListener,
 		"listeners": fmt.Sprintf("%s://%s,%s://%s,%s://%s",
-			internalListener, addr(n.internal),
-			clientListener, addr(n.client),
-			controllerListener, addr(n.controller)),
+			internalListener, freeport.At(n.internal),
+			clientListener, freeport.At(n.client),
+			controllerListener, freeport.At(n.controller)),
 		"advertised.listeners": fmt.Sprintf("%s://%s,%s://%s",
-			internalListener, addr(n.internal),
-			clientListener, addr(n.advertised)),
+			internalListener, freeport.At(n.internal),
+			clientListener, freeport.At(n.advertised)),
 		"listener.security.protocol.map": fmt.Sprintf("%s:PLAINTEXT,%s:PLAINTEXT,%s:%s",
 			internalListener, controllerListener, clientListener, o.protocol()),
 

@@ -15,6 +15,8 @@ import (
 	"testing"
 
 	"github.com/kafka-guarded/kafka-guarded/internal/progress"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/freeport"
 )
 
 // externalEnv names the environment variable with the brokers of the user's
@@ -209,14 +211,14 @@ func (c *Cluster) Brokers() []string {
 // not the one clients are told if Options.AdvertisedPorts says otherwise.
 func (c *Cluster) ClientAddr(node int) string {
 	c.tb.Helper()
-	return addr(c.node(node).client)
+	return freeport.At(c.node(node).client)
 }
 
 // SuperUserAddr returns the address of a node's internal listener. Its clients need
 // no credentials, and have all rights.
 func (c *Cluster) SuperUserAddr(node int) string {
 	c.tb.Helper()
-	return addr(c.node(node).internal)
+	return freeport.At(c.node(node).internal)
 }
 
 // logTails shows the end of every node's log.

@@ -2,7 +2,11 @@
 
 package kafkatest
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/freeport"
+)
 
 // Running is a cluster of a program that is no test.
 type Running struct {
@@ -40,8 +44,8 @@ func Open(opts Options) (*Running, error) {
 		r.Direct = nil
 	}
 	for _, n := range c.nodes {
-		r.Listeners = append(r.Listeners, addr(n.client))
-		r.Direct = append(r.Direct, addr(n.internal))
+		r.Listeners = append(r.Listeners, freeport.At(n.client))
+		r.Direct = append(r.Direct, freeport.At(n.internal))
 	}
 	return r, nil
 }

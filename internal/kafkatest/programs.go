@@ -13,6 +13,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"github.com/kafka-guarded/kafka-guarded/internal/freeport"
 )
 
 // Jars returns the directory with the jars that a pom.xml names, for a program
@@ -84,7 +86,7 @@ func (g *Program) WaitPort(port int) {
 		if g.p.ended() {
 			return false, fmt.Errorf("the program has ended: %w", errors.Join(g.p.err, fs.ErrClosed))
 		}
-		conn, err := net.Dial("tcp", addr(port))
+		conn, err := net.Dial("tcp", freeport.At(port))
 		if err != nil {
 			return false, nil
 		}

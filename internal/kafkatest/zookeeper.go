@@ -36,7 +36,7 @@ func startZooKeeper(r *javaRuntime, dir string) (*zooKeeper, error) {
 	config := filepath.Join(dir, "zookeeper.properties")
 	err = writeProperties(config, map[string]string{
 		"dataDir":                filepath.Join(dir, "zookeeper"),
-		"clientPortAddress":      host,
+		"clientPortAddress":      freeport.Host,
 		"clientPort":             strconv.Itoa(port),
 		"tickTime":               "500", // the shortest session has two
 		"admin.enableServer":     "false",
@@ -70,11 +70,11 @@ func (z *zooKeeper) connect(n *node, p map[string]string) {
 		return false
 	})
 	p["broker.id"] = strconv.Itoa(n.id)
-	p["zookeeper.connect"] = addr(z.port)
+	p["zookeeper.connect"] = freeport.At(z.port)
 	p["zookeeper.session.timeout.ms"] = "3000" // a killed node may not come back before
 	// The default is the session's, and ZooKeeper may still be starting.
 	p["zookeeper.connection.timeout.ms"] = "60000"
-	p["listeners"] = fmt.Sprintf("%s://%s,%s://%s", internalListener, addr(n.internal), clientListener, addr(n.client))
+	p["listeners"] = fmt.Sprintf("%s://%s,%s://%s", internalListener, freeport.At(n.internal), clientListener, freeport.At(n.client))
 }
 
 // waitGone waits until the session of a node has ended. Before that ZooKeeper does
@@ -83,7 +83,7 @@ func (z *zooKeeper) waitGone(ctx context.Context, n *node) error {
 	ctx, cancel := context.WithTimeout(ctx, opTimeout)
 	defer cancel()
 	return poll(ctx, func() (bool, error) {
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr(z.port))
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", freeport.At(z.port))
 		if err != nil {
 			return false, fmt.Errorf("asking ZooKeeper for its sessions: %w", err)
 		}
