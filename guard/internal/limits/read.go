@@ -121,8 +121,8 @@ func (c *cache) askLeaders(ctx context.Context, topics []string, found map[strin
 	}
 }
 
-// hangWait bounds the wait for configs from a cluster that gave no answer before. It is
-// asked once in rulesRetry.
+// hangWait bounds the wait for configs from a cluster that gave no answer once. It is asked
+// again after rulesRetry.
 const hangWait = 500 * time.Millisecond
 
 // hang is when a cluster gave no answer, and how long the next one is waited for. That

@@ -239,21 +239,23 @@ type checksAll struct {
 func (c *checksAll) Acked(*Batch)             { c.batches++ }
 func (*checksAll) Check(*Record, int32) error { return errGivenUp }
 
+// failsOnceAnswered fails a batch for the first answer to it, and nothing else is sent then.
+var failsOnceAnswered = policyFunc(func(b *Batch, a Answer) Plan {
+	if a.Code == 0 {
+		return Plan{Same: true}
+	}
+	plan := failAll(b, a)
+	plan.Pause = time.Hour
+	return plan
+})
+
 // A record that failed in doubt waits for an answer that tells. If that does not come before it
 // is given up, it is Unknown, for the reason of that; after Close, for the reason why it failed.
 func TestWhatFailedInDoubtIsGivenUp(t *testing.T) {
 	t.Parallel()
 	for name, closes := range map[string]bool{"withdrawn": false, "closed": true} {
 		t.Run(name, func(t *testing.T) {
-			policy := policyFunc(func(b *Batch, a Answer) Plan {
-				if a.Code == 0 {
-					return Plan{Same: true}
-				}
-				plan := failAll(b, a)
-				plan.Pause = time.Hour
-				return plan
-			})
-			inVirtualTime(t, 1, policy, func(w *world) {
+			inVirtualTime(t, 1, failsOnceAnswered, func(w *world) {
 				w.c.AddFault(kafkafake.Fault{Do: kafkafake.DisconnectAfter})
 				w.c.AddFault(kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.InvalidRecord, Skip: 1})
 				records := w.send(2, nil)

@@ -297,15 +297,7 @@ func TestWhatIsGivenUpBeforeItsTopicIsKnown(t *testing.T) {
 // A record that failed in doubt in a partition that is no more was not written to the topic of
 // now.
 func TestWhatFailedInDoubtInAPartitionThatIsNoMore(t *testing.T) {
-	policy := policyFunc(func(b *Batch, a Answer) Plan {
-		if a.Code == 0 {
-			return Plan{Same: true}
-		}
-		plan := failAll(b, a)
-		plan.Pause = time.Hour
-		return plan
-	})
-	inVirtualTime(t, 2, policy, func(w *world) {
+	inVirtualTime(t, 2, failsOnceAnswered, func(w *world) {
 		in(w, "a", kafkafake.Fault{Do: kafkafake.DisconnectAfter})
 		in(w, "a", kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.InvalidRecord, Skip: 1})
 		records := w.send(2, func(_ int, r *Record) { r.Partition = 1 })
