@@ -25,7 +25,7 @@ func TestEveryNumberHasATest(t *testing.T) {
 		listed[match[1]] = true
 	}
 	tests := map[string]bool{}
-	for _, folder := range []string{"guard", "guard/internal/limits", "guard/internal/isolate", "guard/internal/producer"} {
+	for _, folder := range []string{"guard", "guard/internal/limits", "guard/internal/isolate", "guard/internal/producer", "guard/internal/partition", "guard/internal/broker"} {
 		paths, err := filepath.Glob("../" + folder + "/*.go")
 		require.NoError(t, err)
 		for _, path := range paths {

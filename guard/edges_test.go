@@ -17,7 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/partition"
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
@@ -73,7 +73,7 @@ func TestAWriteThatGetsOnHasTenSecondsMore(t *testing.T) {
 			{most + 1500*time.Millisecond, most + 3*time.Second},
 			{time.Hour, most + 10*time.Second},
 		} {
-			w := &write{ctx: t.Context(), began: time.Now(), sent: producer.NewWrite()}
+			w := &write{ctx: t.Context(), began: time.Now(), sent: partition.NewWrite()}
 			cancel := w.endAfter(most)
 			ticker := time.NewTicker(100 * time.Millisecond)
 			go func() {

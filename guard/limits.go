@@ -7,7 +7,8 @@ import (
 
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/isolate"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/limits"
-	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/partition"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/recordbatch"
 )
 
 // checkLimits fails the slots that the limits of their topics reject, and returns the
@@ -50,10 +51,10 @@ func (w *write) checkLimits(slots []*slot) (open []*slot) {
 }
 
 // toCheck returns a record in the form that limits takes.
-func (g *Guard) toCheck(r *producer.Record) limits.Record {
+func (g *Guard) toCheck(r *partition.Record) limits.Record {
 	return limits.Record{
 		Record: r.Record, Size: int(r.Size), Unstamped: r.Unstamped,
-		Sent: func() int { return producer.SentSize(r, g.settings.compressor) },
+		Sent: func() int { return recordbatch.SentSize(r.Record, g.settings.compressor) },
 	}
 }
 

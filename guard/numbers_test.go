@@ -14,7 +14,7 @@ import (
 
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/isolate"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/limits"
-	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/partition"
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
@@ -302,7 +302,7 @@ func TestAWriteWaitsASecondForAProbe(t *testing.T) {
 // for ten seconds.
 func TestHowLongAnAmbiguousCodeIsRetried(t *testing.T) {
 	inVirtualTime(t, func(t *testing.T) {
-		b := &producer.Batch{First: time.Now(), Attempts: ambiguousTries}
+		b := &partition.Batch{First: time.Now(), Attempts: ambiguousTries}
 		time.Sleep(isolate.AmbiguousFor - 1)
 		require.False(t, patient(b))
 		time.Sleep(time.Nanosecond)

@@ -9,10 +9,11 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/broker"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/isolate"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/limits"
-	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/partition"
 )
 
 // Retry says how a write resends records that failed for a retriable reason, such as a
@@ -44,7 +45,7 @@ func pause(failures int, first, most time.Duration) time.Duration {
 type policy Guard
 
 // Check returns why a record that a limit may reject is not sent, nil to send it.
-func (p *policy) Check(r *producer.Record, leader int32) error {
+func (p *policy) Check(r *partition.Record, leader int32) error {
 	g := (*Guard)(p)
 	if why := g.isolation.Check(r, leader); why != nil {
 		return why
@@ -53,17 +54,17 @@ func (p *policy) Check(r *producer.Record, leader int32) error {
 }
 
 // Acked learns from a batch that was acked.
-func (p *policy) Acked(b *producer.Batch) {
+func (p *policy) Acked(b *partition.Batch) {
 	(*Guard)(p).isolation.Acked(b)
 }
 
 // Next decides what is sent in place of a batch.
-func (p *policy) Next(ctx context.Context, b *producer.Batch, a producer.Answer) producer.Plan {
+func (p *policy) Next(ctx context.Context, b *partition.Batch, a broker.Answer) partition.Plan {
 	g := (*Guard)(p)
 	m := code.Of(a.Code)
 	switch {
 	case g.life.Err() != nil:
-		return producer.Plan{Same: true}
+		return partition.Plan{Same: true}
 	case a.NoPartition:
 		return g.noSuchPartition(ctx, b)
 	case a.Code == 0:
@@ -73,7 +74,7 @@ func (p *policy) Next(ctx context.Context, b *producer.Batch, a producer.Answer)
 	case m.Scope == code.OfBatch, m.Retry:
 		return g.retrySoon(b, a)
 	case code.TopicGone(a.Code) && g.topicMayAppear(ctx, b, a):
-		return producer.Plan{Same: true, Pause: g.settings.backoff(b.Attempts)}
+		return partition.Plan{Same: true, Pause: g.settings.backoff(b.Attempts)}
 	default:
 		return g.hold(b, &Failure{Class: Class(m.Class), Topic: b.Topic, Partition: b.Partition, Cause: a.Err})
 	}
@@ -84,13 +85,13 @@ func (p *policy) Next(ctx context.Context, b *producer.Batch, a producer.Answer)
 const ambiguousTries = 8
 
 // patient reports whether an ambiguous code has lasted long enough to act on it.
-func patient(b *producer.Batch) bool {
+func patient(b *partition.Batch) bool {
 	return b.Attempts >= ambiguousTries && time.Since(b.First) >= isolate.AmbiguousFor
 }
 
 // probes reports whether a batch was sent to confirm a limit. Guard then acts on an
 // ambiguous code soon.
-func probes(b *producer.Batch) bool {
+func probes(b *partition.Batch) bool {
 	s := slotOf(b.Records[0])
 	return len(b.Records) == 1 && s != nil && s.isolation.Limit != nil
 }
@@ -98,7 +99,7 @@ func probes(b *producer.Batch) bool {
 // topicMayAppear reports whether to ask again for a missing topic without reporting it,
 // as kgo does (kgo.UnknownTopicRetries). If only the leader reports it missing, the
 // topic may have been created again. New metadata then has it.
-func (g *Guard) topicMayAppear(ctx context.Context, b *producer.Batch, a producer.Answer) bool {
+func (g *Guard) topicMayAppear(ctx context.Context, b *partition.Batch, a broker.Answer) bool {
 	if !a.Metadata {
 		ctx, cancel := context.WithTimeout(ctx, limits.Wait)
 		defer cancel()
@@ -109,11 +110,11 @@ func (g *Guard) topicMayAppear(ctx context.Context, b *producer.Batch, a produce
 }
 
 // retrySoon resends a batch unchanged, unless its retries are used up.
-func (g *Guard) retrySoon(b *producer.Batch, a producer.Answer) producer.Plan {
+func (g *Guard) retrySoon(b *partition.Batch, a broker.Answer) partition.Plan {
 	if most := g.settings.recordRetries; int64(b.Attempts) > most {
 		return g.hold(b, &Failure{Class: Transient, Topic: b.Topic, Partition: b.Partition, Cause: fmt.Errorf("%w: %w", kgo.ErrRecordRetries, a.Err)})
 	}
-	return producer.Plan{Same: true, Pause: g.settings.backoff(b.Attempts)}
+	return partition.Plan{Same: true, Pause: g.settings.backoff(b.Attempts)}
 }
 
 // cutTries is how many requests with a batch must end with their connection before the
@@ -129,7 +130,7 @@ const (
 
 // notAnswered resends a batch unchanged. If the endpoint closes the connection on each
 // request of its size, it gets a smaller batch.
-func (g *Guard) notAnswered(ctx context.Context, b *producer.Batch, a producer.Answer) producer.Plan {
+func (g *Guard) notAnswered(ctx context.Context, b *partition.Batch, a broker.Answer) partition.Plan {
 	if a.Err != nil && !code.OfError(a.Err).Retry {
 		m := code.OfError(a.Err)
 		return g.hold(b, &Failure{Class: Class(m.Class), Topic: b.Topic, Partition: b.Partition, Cause: a.Err})
@@ -140,7 +141,7 @@ func (g *Guard) notAnswered(ctx context.Context, b *producer.Batch, a producer.A
 			return plan
 		}
 		if half := len(b.Records) / 2; half > 0 {
-			return producer.Plan{Parts: []producer.Part{{Records: b.Records[:half]}, {Records: b.Records[half:]}}}
+			return partition.Plan{Parts: []partition.Part{{Records: b.Records[:half]}, {Records: b.Records[half:]}}}
 		}
 		// On a slow link the tries would keep the limit from being read.
 		plan := g.retrySoon(b, a)
@@ -152,7 +153,7 @@ func (g *Guard) notAnswered(ctx context.Context, b *producer.Batch, a producer.A
 
 // hold resends a batch after a pause. It fails the batch if the class is permanent, or
 // if retries are off.
-func (g *Guard) hold(b *producer.Batch, f *Failure) producer.Plan {
+func (g *Guard) hold(b *partition.Batch, f *Failure) partition.Plan {
 	f.Outcome = outcomeOf(b)
 	if g.final(code.Class(f.Class)) {
 		return failAll(b, f)
@@ -165,11 +166,11 @@ func (g *Guard) hold(b *producer.Batch, f *Failure) producer.Plan {
 		}
 	}
 	g.config.Observer.OnRetry(f.Class, n)
-	return producer.Plan{Same: true, Pause: g.retryAfter(b.Attempts)}
+	return partition.Plan{Same: true, Pause: g.retryAfter(b.Attempts)}
 }
 
 // heldAlone counts a record that isolation resends later as held.
-func (g *Guard) heldAlone(b *producer.Batch, r *producer.Record, why *code.Reason) {
+func (g *Guard) heldAlone(b *partition.Batch, r *partition.Record, why *code.Reason) {
 	if s := slotOf(r); s != nil && !r.Ended() {
 		f := failureOf(why)
 		f.Topic, f.Partition, f.Outcome = b.Topic, b.Partition, outcomeOf(b)
@@ -179,7 +180,7 @@ func (g *Guard) heldAlone(b *producer.Batch, r *producer.Record, why *code.Reaso
 }
 
 // outcomeOf is the outcome of a batch that is given up.
-func outcomeOf(b *producer.Batch) Outcome {
+func outcomeOf(b *partition.Batch) Outcome {
 	if b.Doubt() {
 		return Unknown
 	}
@@ -197,9 +198,9 @@ func (g *Guard) final(c code.Class) bool {
 	return g.config.Retry.InitialInterval == 0 || g.permanent(Class(c))
 }
 
-func failAll(b *producer.Batch, f *Failure) (p producer.Plan) {
+func failAll(b *partition.Batch, f *Failure) (p partition.Plan) {
 	for _, r := range b.Records {
-		p.Failed = append(p.Failed, producer.Failed{Record: r, Reason: f})
+		p.Failed = append(p.Failed, partition.Failed{Record: r, Reason: f})
 	}
 	return p
 }
@@ -215,12 +216,12 @@ func (g *Guard) permanent(c Class) bool {
 
 // noSuchPartition fails records whose partition the topic does not have, unless new
 // metadata has it.
-func (g *Guard) noSuchPartition(ctx context.Context, b *producer.Batch) (p producer.Plan) {
+func (g *Guard) noSuchPartition(ctx context.Context, b *partition.Batch) (p partition.Plan) {
 	soon, cancel := context.WithTimeout(ctx, limits.Wait)
 	defer cancel()
 	n, err := g.producer.Refresh(soon, b.Topic)
 	if ctx.Err() != nil {
-		return producer.Plan{Same: true} // some have been given up
+		return partition.Plan{Same: true} // some have been given up
 	}
 	held := map[Class]int{}
 	for _, r := range b.Records {
@@ -240,7 +241,7 @@ func (g *Guard) noSuchPartition(ctx context.Context, b *producer.Batch) (p produ
 			p.Pause = g.retryAfter(b.Attempts)
 			continue
 		}
-		p.Failed = append(p.Failed, producer.Failed{Record: r, Reason: f})
+		p.Failed = append(p.Failed, partition.Failed{Record: r, Reason: f})
 	}
 	for class, n := range held {
 		g.config.Observer.OnRetry(class, n)

@@ -7,12 +7,12 @@ import (
 
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/isolate"
-	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/partition"
 )
 
 // slot is the place of one record in a write.
 type slot struct {
-	producer.Record
+	partition.Record
 	write *write
 	index int32
 
@@ -32,7 +32,7 @@ func (s *slot) record() *kgo.Record { return s.Record.Record }
 func (s *slot) verdict() *Verdict   { return &s.write.verdicts[s.index] }
 
 // slotOf returns the slot of a record, nil if its write has returned.
-func slotOf(r *producer.Record) *slot {
+func slotOf(r *partition.Record) *slot {
 	s, _ := r.Owner.(*slot)
 	return s
 }
@@ -59,20 +59,20 @@ func (s *slot) partition() int32 {
 func (s *slot) settle() {
 	if s.waitsFor != (waitKey{}) {
 		_, rejected := s.Reason.(*code.Reason) //nolint:errorlint // the very value that isolation put there
-		s.write.guard.waits.release(s, s.Outcome() != producer.Acked && !rejected)
+		s.write.guard.waits.release(s, s.Outcome() != partition.Acked && !rejected)
 	}
-	if s.Unstamped && s.Outcome() != producer.Acked {
+	if s.Unstamped && s.Outcome() != partition.Acked {
 		s.record().Timestamp = time.Time{} // the caller set none, and another write sets it anew
 	}
 	switch s.Outcome() {
-	case producer.Acked:
+	case partition.Acked:
 		v, r := s.verdict(), s.record()
 		v.Outcome, v.Class, v.BatchRejected = Delivered, None, s.isolation.BatchRejected
 		v.Partition, v.Offset, v.Timestamp = r.Partition, s.Offset, r.Timestamp
 		if s.Appended >= 0 {
 			v.Timestamp = time.UnixMilli(s.Appended)
 		}
-	case producer.NotWritten:
+	case partition.NotWritten:
 		switch s.Reason.(type) { //nolint:errorlint // the very values that guard and isolation put there
 		case *Failure, *code.Reason:
 		default:

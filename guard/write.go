@@ -12,7 +12,7 @@ import (
 
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/isolate"
-	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/partition"
 )
 
 // write is one call of Guard.Write: its records and their verdicts.
@@ -25,8 +25,8 @@ type write struct {
 	verdicts []Verdict
 	slots    []slot
 	all      []*slot
-	sending  []*producer.Record
-	sent     *producer.Write
+	sending  []*partition.Record
+	sent     *partition.Write
 	dirty    bool // the Policy may still read the slots
 	hasty    bool // do not wait for another write's probe
 }
@@ -38,7 +38,7 @@ var errBudget = errors.New("given up after retry.max_elapsed_time")
 func (g *Guard) begin(ctx context.Context, records []*kgo.Record) *write {
 	w, _ := g.writes.Get().(*write)
 	if w == nil {
-		w = &write{guard: g, sent: producer.NewWrite()}
+		w = &write{guard: g, sent: partition.NewWrite()}
 	}
 	w.ctx, w.began, w.records, w.verdicts, w.cancel, w.hasty = ctx, time.Now(), records, make([]Verdict, len(records)), nil, false
 	if most := g.config.Retry.MaxElapsedTime; most > 0 {
@@ -47,7 +47,7 @@ func (g *Guard) begin(ctx context.Context, records []*kgo.Record) *write {
 	if len(records) > cap(w.slots) {
 		w.slots = make([]slot, len(records))
 		w.all = make([]*slot, len(records))
-		w.sending = make([]*producer.Record, len(records))
+		w.sending = make([]*partition.Record, len(records))
 		for i := range w.slots {
 			s := &w.slots[i]
 			s.write, s.index, s.Owner, s.Write = w, int32(i), s, w.sent
@@ -230,7 +230,7 @@ const (
 
 // wait waits until the records have ended. When the write gives up it withdraws the
 // records that are not in flight at once, and the others after giveUpGrace.
-func (w *write) wait(slots []*slot, records []*producer.Record) {
+func (w *write) wait(slots []*slot, records []*partition.Record) {
 	select { // the usual case
 	case <-w.sent.Done:
 		return
@@ -256,34 +256,34 @@ func (w *write) wait(slots []*slot, records []*producer.Record) {
 }
 
 // giveUp ends all records.
-func (w *write) giveUp(records []*producer.Record) {
+func (w *write) giveUp(records []*partition.Record) {
 	why := context.Cause(w.ctx)
 	p := w.guard.producer
-	p.Withdraw(records, producer.Queued, w.reasonFor(why))
+	p.Withdraw(records, partition.Queued, w.reasonFor(why))
 	select {
 	case <-w.sent.Done:
 		return
 	case <-time.After(giveUpGrace):
 	}
-	p.Withdraw(records, producer.All, w.reasonFor(why))
+	p.Withdraw(records, partition.All, w.reasonFor(why))
 	w.dirty = true
 	<-w.sent.Done
 }
 
 // timeOut ends records that are in doubt and were not acked within
 // record_delivery_timeout. Without retries it ends all others, too.
-func (w *write) timeOut(records []*producer.Record) {
-	which := producer.Queued
+func (w *write) timeOut(records []*partition.Record) {
+	which := partition.Queued
 	if w.guard.config.Retry.InitialInterval > 0 {
-		which = producer.Doubtful
+		which = partition.Doubtful
 	}
 	w.guard.producer.Withdraw(records, which, w.reasonFor(kgo.ErrRecordTimeout))
 }
 
 // reasonFor returns the reason of a record that is given up. The failure for which it
 // was held says more than the end of the write.
-func (w *write) reasonFor(why error) func(*producer.Record) error {
-	return func(r *producer.Record) error {
+func (w *write) reasonFor(why error) func(*partition.Record) error {
+	return func(r *partition.Record) error {
 		s := slotOf(r)
 		if s == nil {
 			return why

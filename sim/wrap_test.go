@@ -10,7 +10,7 @@ import (
 // nearTheEnd has each partition's sequence numbers begin 30 before 2^31-1, behind which
 // comes 0. To get there takes 2^31 records otherwise. Kafka takes any first number of a
 // producer that it does not know.
-var nearTheEnd = mutation{"sequence numbers begin near their end", "internal/producer/sequence.go", []string{
+var nearTheEnd = mutation{"sequence numbers begin near their end", "internal/partition/sequence.go", []string{
 	"p.ackedAt = id, 0, true,", "p.ackedAt = id, math.MaxInt32-30, true,",
 }}
 

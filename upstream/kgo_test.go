@@ -69,7 +69,7 @@ func (a *ownAnswer) ReadFrom(src []byte) error {
 	return a.ProduceResponse.ReadFrom(src)
 }
 
-// guard/internal/producer chooses and numbers the batches of a request in its AppendTo, and
+// guard/internal/broker chooses and numbers the batches of a request in its AppendTo, and
 // reads the answer in ReadFrom.
 func TestRequestsAreWrittenAndAnsweredInOneOrder(t *testing.T) {
 	t.Parallel()
@@ -87,11 +87,11 @@ func TestRequestsAreWrittenAndAnsweredInOneOrder(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	require.Len(t, o.written, 200, "kgo no longer calls AppendTo once for each request that it writes: batches must be chosen before Request, with one request in flight to a broker (guard/internal/producer/request.go)")
-	require.Equal(t, o.written, o.read, "kgo no longer reads answers in the order in which it wrote requests: guard/internal/producer is still right with one batch of a partition in flight, but its request.go says otherwise")
+	require.Len(t, o.written, 200, "kgo no longer calls AppendTo once for each request that it writes: batches must be chosen before Request, with one request in flight to a broker (guard/internal/broker/request.go)")
+	require.Equal(t, o.written, o.read, "kgo no longer reads answers in the order in which it wrote requests: guard/internal/partition is still right with one batch of a partition in flight, but guard/internal/broker/request.go says otherwise")
 }
 
-// guard/internal/producer/node.go takes a request as not done if its last byte was not
+// guard/internal/broker/node.go takes a request as not done if its last byte was not
 // written. OnBrokerWrite tells it, before the error.
 func TestTheHookTellsOfAWriteBeforeTheError(t *testing.T) {
 	t.Parallel()
@@ -104,7 +104,7 @@ func TestTheHookTellsOfAWriteBeforeTheError(t *testing.T) {
 	require.Error(t, err)
 	hook.mu.Lock()
 	defer hook.mu.Unlock()
-	require.Equal(t, 1, hook.seen, "kgo no longer tells OnBrokerWrite of a request before its error: every request without an answer must count as sent (guard/internal/producer/node.go)")
+	require.Equal(t, 1, hook.seen, "kgo no longer tells OnBrokerWrite of a request before its error: every request without an answer must count as sent (guard/internal/broker/node.go)")
 }
 
 type writes struct {

@@ -53,7 +53,10 @@ var targets = []target{
 	{dir: "guard/internal/limits", tests: []string{"guard/internal/limits", "guard", "sim"}},
 	{dir: "guard/internal/isolate", tests: []string{"guard/internal/isolate", "guard", "sim"}},
 	{dir: "guard", tests: []string{"guard", "sim"}},
-	{dir: "guard/internal/producer", tests: []string{"guard/internal/producer", "guard", "sim"}},
+	{dir: "guard/internal/recordbatch", tests: []string{"guard/internal/recordbatch", "guard/internal/partition", "guard"}},
+	{dir: "guard/internal/broker", tests: []string{"guard/internal/broker", "guard/internal/partition", "guard/internal/producer", "guard", "sim"}},
+	{dir: "guard/internal/partition", tests: []string{"guard/internal/partition", "guard/internal/producer", "guard", "sim"}},
+	{dir: "guard/internal/producer", tests: []string{"guard/internal/producer", "guard/internal/partition", "guard", "sim"}},
 	{dir: "output", files: []string{"report.go", "dead_letter.go", "hold.go"}, tests: []string{"output"}, own: "^Test(HowFailuresAreReported|TheErrorOfABatch|UnroutedFailuresArePaced|WhatIsHeldIs.*|WhatADeadLetterSays|WhatIsDeadLettered|DeadLettersAreNotGivenUp|AFileOfDeadLettersKeepsTheReason)$"},
 }
 

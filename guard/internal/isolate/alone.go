@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
-	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/partition"
 )
 
 // AmbiguousFor is how long a batch with an ambiguous code is resent unchanged before
@@ -21,9 +21,9 @@ const ambiguousWindow = 3 * time.Second
 const secondTry = 50 * time.Millisecond
 
 // single handles a record that was rejected alone in its batch.
-func (b *batch) single(r *producer.Record) {
+func (b *batch) single(r *partition.Record) {
 	if !b.Answer.Alone {
-		b.send([]*producer.Record{r}, true)
+		b.send([]*partition.Record{r}, true)
 		return
 	}
 	s := stateOf(r)
@@ -69,7 +69,7 @@ func (b *batch) ambiguousAfter() time.Duration {
 
 // maybeNotItsFault reports whether a rejection may have another cause than the record: a
 // sick broker, or clocks, for a timestamp that the client set.
-func (b *batch) maybeNotItsFault(r *producer.Record) bool {
+func (b *batch) maybeNotItsFault(r *partition.Record) bool {
 	return code.Ambiguous(b.Code) || r.Unstamped && code.AboutTime(b.Code)
 }
 
@@ -104,7 +104,7 @@ func (b *batch) counts(s *State) bool {
 }
 
 // explain returns why a rejection is no proof, for a text.
-func (b *batch) explain(r *producer.Record) string {
+func (b *batch) explain(r *partition.Record) string {
 	if r.Unstamped && code.AboutTime(b.Code) {
 		return "for the time at which it was sent: compare the clocks of client and broker, and see the topic's message.timestamp.before.max.ms"
 	}

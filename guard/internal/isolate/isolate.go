@@ -22,16 +22,17 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/broker"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/limits"
-	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/partition"
 )
 
 // Config is what Isolation needs of its owner.
 type Config struct {
 	Limits *limits.Limits
 	// ToCheck returns a record in the form that limits takes.
-	ToCheck func(*producer.Record) limits.Record
+	ToCheck func(*partition.Record) limits.Record
 	// Final reports whether records that fail with a class are not resent.
 	Final func(code.Class) bool
 	// NoRetry is set if retriable failures are not retried.
@@ -39,7 +40,7 @@ type Config struct {
 	// RetryAfter is the pause before a retry, by the number of attempts so far.
 	RetryAfter func(attempts int) time.Duration
 	// Held is called with each record of a batch that is resent later, and why.
-	Held func(*producer.Batch, *producer.Record, *code.Reason)
+	Held func(*partition.Batch, *partition.Record, *code.Reason)
 	// Learned is called for a topic whose limits are not reported. bytes is the size
 	// from which on its records are rejected.
 	Learned func(topic string, bytes int)
@@ -73,7 +74,7 @@ type Owner interface {
 }
 
 // stateOf returns the state of a record, nil if its write has returned.
-func stateOf(r *producer.Record) *State {
+func stateOf(r *partition.Record) *State {
 	if o, ok := r.Owner.(Owner); ok && !r.Ended() {
 		return o.Isolation()
 	}
@@ -91,7 +92,7 @@ type Isolation struct {
 }
 
 // Acked learns from a batch that was acked.
-func (i *Isolation) Acked(b *producer.Batch) {
+func (i *Isolation) Acked(b *partition.Batch) {
 	raw := 0
 	if len(b.Records) == 1 {
 		raw = int(b.Records[0].Size)
@@ -105,19 +106,19 @@ func (i *Isolation) Acked(b *producer.Batch) {
 // batch is a rejected batch, the broker's answer, and the plan.
 type batch struct {
 	*Isolation
-	*producer.Batch
-	producer.Answer
-	plan producer.Plan
+	*partition.Batch
+	broker.Answer
+	plan partition.Plan
 	// questioned is set if a limit that is not confirmed rejects some of the records.
 	questioned bool
 }
 
 // Isolate returns the parts in which a rejected batch is resent, and its records that
 // fail.
-func (i *Isolation) Isolate(ctx context.Context, rejected *producer.Batch, a producer.Answer) producer.Plan {
+func (i *Isolation) Isolate(ctx context.Context, rejected *partition.Batch, a broker.Answer) partition.Plan {
 	if code.AboutTime(a.Code) && rejected.Doubt() && rejected.StampedBefore(rejected.Started.Add(-time.Second)) {
 		// Its timestamps became too old before it was written.
-		return producer.Plan{Same: true, Restamp: true}
+		return partition.Plan{Same: true, Restamp: true}
 	}
 	b := &batch{Isolation: i, Batch: rejected, Answer: a}
 	open := b.byLimits(ctx)
@@ -144,14 +145,14 @@ func (i *Isolation) Isolate(ctx context.Context, rejected *producer.Batch, a pro
 }
 
 // send sends records as a batch.
-func (b *batch) send(records []*producer.Record, alone bool) {
+func (b *batch) send(records []*partition.Record, alone bool) {
 	if len(records) > 0 {
-		b.plan.Parts = append(b.plan.Parts, producer.Part{Records: records, Alone: alone})
+		b.plan.Parts = append(b.plan.Parts, partition.Part{Records: records, Alone: alone})
 	}
 }
 
 // halve sends the two halves of a batch that was alone in its request.
-func (b *batch) halve(open []*producer.Record) {
+func (b *batch) halve(open []*partition.Record) {
 	half := len(open) / 2
 	if half == 0 {
 		b.send(open, true)
@@ -165,22 +166,22 @@ func (b *batch) halve(open []*producer.Record) {
 // fail fails a record, or resends it later if its class is not permanent. If a limit
 // explains the rejection, that confirms the limit. Its text is then the text of the
 // failure, as for records that fail without a request.
-func (b *batch) fail(r *producer.Record, why *code.Reason) {
+func (b *batch) fail(r *partition.Record, why *code.Reason) {
 	if v := b.predicted(stateOf(r)); v != nil {
 		v.Confirm()
 		why = &v.Reason
 	}
 	if b.Final(why.Class) {
-		b.plan.Failed = append(b.plan.Failed, producer.Failed{Record: r, Reason: why})
+		b.plan.Failed = append(b.plan.Failed, partition.Failed{Record: r, Reason: why})
 		return
 	}
 	b.later(r, why, b.RetryAfter(b.Attempts))
 }
 
 // later resends a record by itself after a pause.
-func (b *batch) later(r *producer.Record, why *code.Reason, after time.Duration) {
+func (b *batch) later(r *partition.Record, why *code.Reason, after time.Duration) {
 	b.Held(b.Batch, r, why)
-	b.plan.Later = append(b.plan.Later, producer.Later{Record: r, After: after})
+	b.plan.Later = append(b.plan.Later, partition.Later{Record: r, After: after})
 }
 
 // predicted returns the unconfirmed limit that explains the rejection of a record, nil
@@ -209,7 +210,7 @@ func (b *batch) predicted(s *State) *limits.Violation {
 
 // byLimits fails the records that the topic's limits reject, and returns the others. A
 // record that exceeds a limit which is not confirmed gets a request of its own.
-func (b *batch) byLimits(ctx context.Context) (open []*producer.Record) {
+func (b *batch) byLimits(ctx context.Context) (open []*partition.Record) {
 	ctx, cancel := context.WithTimeout(ctx, limits.Wait)
 	defer cancel()
 	records := make([]limits.Record, 0, len(b.Records))
@@ -225,7 +226,7 @@ func (b *batch) byLimits(ctx context.Context) (open []*producer.Record) {
 		open = append(open, r)
 		records = append(records, b.ToCheck(r))
 	}
-	failed := map[*producer.Record]bool{}
+	failed := map[*partition.Record]bool{}
 	for n, v := range b.Limits.Rejecting(ctx, records) {
 		r := open[n]
 		s := stateOf(r)
@@ -235,13 +236,13 @@ func (b *batch) byLimits(ctx context.Context) (open []*producer.Record) {
 			s.Limit = nil
 		case b.Fails(v):
 			failed[r] = true
-			b.plan.Failed = append(b.plan.Failed, producer.Failed{Record: r, Reason: &v.Reason})
+			b.plan.Failed = append(b.plan.Failed, partition.Failed{Record: r, Reason: &v.Reason})
 		default:
 			s.Limit, b.questioned = v, true
 			r.Single, r.Alone, r.Questioned = true, true, true
 		}
 	}
-	return slices.DeleteFunc(open, func(r *producer.Record) bool { return failed[r] })
+	return slices.DeleteFunc(open, func(r *partition.Record) bool { return failed[r] })
 }
 
 // Fails reports whether a limit fails a record without a request.
@@ -251,7 +252,7 @@ func (i *Isolation) Fails(v *limits.Violation) bool {
 
 // Check returns why a record that a limit may reject is not sent, nil to send it. A
 // limit may have been confirmed since the record was queued.
-func (i *Isolation) Check(r *producer.Record, leader int32) *code.Reason {
+func (i *Isolation) Check(r *partition.Record, leader int32) *code.Reason {
 	s, checked := stateOf(r), i.ToCheck(r)
 	why := i.Limits.TooLarge(checked, leader)
 	if why == nil && s != nil && s.Limit != nil {

@@ -14,25 +14,26 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/broker"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/limits"
-	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/partition"
 )
 
-// partition is a broker's partition and the queue before it: it follows plans as the producer
+// leader is a broker's partition and the queue before it: it follows plans as the producer
 // does, a batch at a time.
-type partition struct {
+type leader struct {
 	isolation *Isolation
 	limit     int // max.message.bytes
 	lists     lists
 	sick      int // so many batches get an ambiguous code
 
-	queue    []producer.Part
-	later    []*producer.Record
+	queue    []partition.Part
+	later    []*partition.Record
 	acks     uint64
 	requests int
-	log      []*producer.Record
-	failed   map[*producer.Record]*code.Reason
+	log      []*partition.Record
+	failed   map[*partition.Record]*code.Reason
 }
 
 // lists is which of the rejected records a broker lists (KIP-467).
@@ -53,27 +54,27 @@ func (o *owner) Isolation() *State { return &o.state }
 // bad marks records that the broker rejects for what is in them.
 var bad = kgo.RecordHeader{Key: "bad"}
 
-func isBad(r *producer.Record) bool { return len(r.Headers) > 0 }
+func isBad(r *partition.Record) bool { return len(r.Headers) > 0 }
 
-func newPartition(t *testing.T, limit int) *partition {
+func newLeader(t *testing.T, limit int) *leader {
 	t.Helper()
-	p := &partition{limit: limit, failed: map[*producer.Record]*code.Reason{}}
+	p := &leader{limit: limit, failed: map[*partition.Record]*code.Reason{}}
 	l := limits.New(limits.Config{Own: limits.Own{MaxRequestBytes: 100 << 20, Codec: "uncompressed"}, Life: t.Context(), Ignore: true, Forget: func(string) bool { return true }})
 	p.isolation = &Isolation{Config: Config{
 		Limits: l,
-		ToCheck: func(r *producer.Record) limits.Record {
+		ToCheck: func(r *partition.Record) limits.Record {
 			return limits.Record{Record: r.Record, Size: int(r.Size), Sent: func() int { return int(r.Size) }}
 		},
 		Final:      func(c code.Class) bool { return c == code.SizeExceeded || c == code.InvalidRecord },
 		RetryAfter: func(int) time.Duration { return time.Second },
-		Held:       func(*producer.Batch, *producer.Record, *code.Reason) {},
+		Held:       func(*partition.Batch, *partition.Record, *code.Reason) {},
 		Learned:    func(string, int) {},
 	}}
 	return p
 }
 
-func newRecord(value []byte, key string, spoilt bool) *producer.Record {
-	r := &producer.Record{Record: &kgo.Record{Topic: "t", Value: value, Timestamp: time.Now()}, Owner: &owner{}}
+func newRecord(value []byte, key string, spoilt bool) *partition.Record {
+	r := &partition.Record{Record: &kgo.Record{Topic: "t", Value: value, Timestamp: time.Now()}, Owner: &owner{}}
 	if key != "" {
 		r.Key = []byte(key)
 	}
@@ -85,8 +86,8 @@ func newRecord(value []byte, key string, spoilt bool) *producer.Record {
 }
 
 // run sends records until each is in the log or has failed.
-func (p *partition) run(records []*producer.Record) {
-	p.queue = []producer.Part{{Records: records}}
+func (p *leader) run(records []*partition.Record) {
+	p.queue = []partition.Part{{Records: records}}
 	for len(p.queue) > 0 || len(p.later) > 0 {
 		if p.requests > 100*(100+len(records)) {
 			panic("it never ends")
@@ -94,7 +95,7 @@ func (p *partition) run(records []*producer.Record) {
 		if len(p.queue) == 0 {
 			time.Sleep(4 * time.Second)
 			for _, r := range p.later {
-				p.queue = append(p.queue, producer.Part{Records: []*producer.Record{r}})
+				p.queue = append(p.queue, partition.Part{Records: []*partition.Record{r}})
 			}
 			p.later = nil
 		}
@@ -105,11 +106,11 @@ func (p *partition) run(records []*producer.Record) {
 }
 
 // next takes a batch off the queue, as large as the limits let it be.
-func (p *partition) next() *producer.Batch {
+func (p *leader) next() *partition.Batch {
 	part := p.queue[0]
 	p.queue = p.queue[1:]
 	most, single := p.isolation.Limits.MaxBatch("t", 0)
-	b := &producer.Batch{Topic: "t", Alone: part.Alone, Attempts: 1, Acks: p.acks, Started: time.Now()}
+	b := &partition.Batch{Topic: "t", Alone: part.Alone, Attempts: 1, Acks: p.acks, Started: time.Now()}
 	for n, r := range part.Records {
 		if int(r.Size) >= single {
 			r.Single, r.Questioned = true, true
@@ -120,8 +121,8 @@ func (p *partition) next() *producer.Batch {
 				continue
 			}
 		}
-		if len(b.Records) > 0 && (r.Single || b.Records[0].Single || producer.RawSize(append(slices.Clone(b.Records), r)) > most) {
-			p.queue = slices.Insert(p.queue, 0, producer.Part{Records: part.Records[n:], Alone: part.Alone})
+		if len(b.Records) > 0 && (r.Single || b.Records[0].Single || partition.RawSize(append(slices.Clone(b.Records), r)) > most) {
+			p.queue = slices.Insert(p.queue, 0, partition.Part{Records: part.Records[n:], Alone: part.Alone})
 			break
 		}
 		b.Alone = b.Alone || r.Alone
@@ -130,11 +131,11 @@ func (p *partition) next() *producer.Batch {
 	if len(b.Records) == 0 {
 		return nil
 	}
-	b.Sent = producer.RawSize(b.Records)
+	b.Sent = partition.RawSize(b.Records)
 	return b
 }
 
-func (p *partition) send(b *producer.Batch) {
+func (p *leader) send(b *partition.Batch) {
 	p.requests++
 	a := p.answer(b)
 	if a.Code == 0 {
@@ -153,9 +154,9 @@ func (p *partition) send(b *producer.Batch) {
 	}
 }
 
-func (p *partition) answer(b *producer.Batch) producer.Answer {
-	reject := func(e *kerr.Error) producer.Answer {
-		return producer.Answer{Code: e.Code, Err: e, Alone: b.Alone}
+func (p *leader) answer(b *partition.Batch) broker.Answer {
+	reject := func(e *kerr.Error) broker.Answer {
+		return broker.Answer{Code: e.Code, Err: e, Alone: b.Alone}
 	}
 	if p.sick > 0 {
 		p.sick--
@@ -165,16 +166,16 @@ func (p *partition) answer(b *producer.Batch) producer.Answer {
 		return reject(kerr.MessageTooLarge)
 	}
 	if !slices.ContainsFunc(b.Records, isBad) {
-		return producer.Answer{}
+		return broker.Answer{}
 	}
 	a := reject(kerr.InvalidRecord)
 	for n, r := range b.Records {
 		switch {
 		case !isBad(r) || p.lists == none || p.lists == first && len(a.RecordErrors) > 0:
 		case p.lists == fromOne:
-			a.RecordErrors = append(a.RecordErrors, producer.RecordError{Index: n + 1})
+			a.RecordErrors = append(a.RecordErrors, broker.RecordError{Index: n + 1})
 		default:
-			a.RecordErrors = append(a.RecordErrors, producer.RecordError{Index: n})
+			a.RecordErrors = append(a.RecordErrors, broker.RecordError{Index: n})
 		}
 	}
 	return a
@@ -191,10 +192,10 @@ func TestTheRecordsAtFaultFail(t *testing.T) {
 	for seed := range seeds {
 		synctest.Test(t, func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 26))
-			p := newPartition(t, 2_000+rnd.IntN(50_000))
+			p := newLeader(t, 2_000+rnd.IntN(50_000))
 			p.lists = lists(rnd.IntN(int(listKinds)))
 			p.isolation.NoRetry = rnd.IntN(2) == 0
-			var records []*producer.Record
+			var records []*partition.Record
 			atFault := 0
 			share := []int{200, 20, 2}[rnd.IntN(3)]
 			for range 1 + rnd.IntN(200) {
@@ -220,7 +221,7 @@ func TestTheRecordsAtFaultFail(t *testing.T) {
 				require.Equal(t, !wrong, slices.Contains(p.log, r), "seed %d: record %d", seed, n)
 			}
 			for _, key := range []string{"a", "b", "c"} {
-				var want, got []*producer.Record
+				var want, got []*partition.Record
 				for _, r := range records {
 					if string(r.Key) == key && p.failed[r] == nil {
 						want = append(want, r)
@@ -236,7 +237,7 @@ func TestTheRecordsAtFaultFail(t *testing.T) {
 					require.Same(t, want[n], got[n], "seed %d: the order of %s", seed, key)
 				}
 			}
-			raw := producer.RawSize(records)
+			raw := partition.RawSize(records)
 			require.LessOrEqual(t, p.requests, 8+4*raw/p.limit+atFault*(3+2*bits.Len(uint(len(records)))), "seed %d: %d of %d at fault, limit %d, %d bytes, lists %d", seed, atFault, len(records), p.limit, raw, p.lists)
 		})
 	}
@@ -257,9 +258,9 @@ func TestRequestsToFindOneRecord(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
-				p := newPartition(t, 1<<20)
+				p := newLeader(t, 1<<20)
 				p.lists = test.lists
-				var records []*producer.Record
+				var records []*partition.Record
 				for n := range 100 {
 					records = append(records, newRecord(fmt.Append(nil, n), "", n == 50))
 				}
@@ -277,9 +278,9 @@ func TestASickBrokerFailsNothing(t *testing.T) {
 	for seed := range uint64(200) {
 		synctest.Test(t, func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(seed, 27))
-			p := newPartition(t, 1<<20)
+			p := newLeader(t, 1<<20)
 			p.sick = 1 + rnd.IntN(12)
-			var records []*producer.Record
+			var records []*partition.Record
 			for n := range 1 + rnd.IntN(20) {
 				records = append(records, newRecord(fmt.Append(nil, n), "", false))
 			}
@@ -294,8 +295,8 @@ func TestASickBrokerFailsNothing(t *testing.T) {
 func TestASizeIsProofForASecond(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := newPartition(t, 10_000)
-		large := func(n int) *producer.Record { return newRecord(make([]byte, n), "", false) }
+		p := newLeader(t, 10_000)
+		large := func(n int) *partition.Record { return newRecord(make([]byte, n), "", false) }
 		for _, test := range []struct {
 			name            string
 			bytes, requests int
@@ -306,13 +307,13 @@ func TestASizeIsProofForASecond(t *testing.T) {
 			{"no smaller than that", 15_001, 0},
 		} {
 			before := p.requests
-			p.run([]*producer.Record{large(test.bytes)})
+			p.run([]*partition.Record{large(test.bytes)})
 			require.Equal(t, test.requests, p.requests-before, test.name)
 		}
 		require.Len(t, p.failed, 4)
 		time.Sleep(time.Second)
 		p.limit = 30_000
-		p.run([]*producer.Record{large(20_000)})
+		p.run([]*partition.Record{large(20_000)})
 		require.Len(t, p.failed, 4, "the limit was raised")
 	})
 }

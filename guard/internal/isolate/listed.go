@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
-	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/partition"
 )
 
 // listed reports whether the broker lists the rejected records, and its lists are believed.
@@ -53,7 +53,7 @@ func (b *batch) byList() bool {
 		return true
 	}
 	b.learnKeys()
-	var rest []*producer.Record
+	var rest []*partition.Record
 	from := 0
 	for _, e := range b.RecordErrors {
 		r := b.Records[e.Index]
@@ -65,7 +65,7 @@ func (b *batch) byList() bool {
 			b.fail(r, &code.Reason{Class: code.InvalidRecord, Problem: words(e.Text), Cause: b.Err})
 		case e.Text != "" && !aboutTime(e.Text): // it may be listed for another reason
 			b.send(open(rest), false)
-			b.send([]*producer.Record{r}, true)
+			b.send([]*partition.Record{r}, true)
 			rest = nil
 		default:
 			b.later(r, &code.Reason{Class: code.Transient, Problem: "the broker lists this record as failed, " + b.explain(r), Cause: b.Err}, b.ambiguousAfter())
@@ -76,8 +76,8 @@ func (b *batch) byList() bool {
 }
 
 // open returns the records whose writes still wait for them.
-func open(records []*producer.Record) []*producer.Record {
-	return slices.DeleteFunc(slices.Clone(records), func(r *producer.Record) bool { return stateOf(r) == nil })
+func open(records []*partition.Record) []*partition.Record {
+	return slices.DeleteFunc(slices.Clone(records), func(r *partition.Record) bool { return stateOf(r) == nil })
 }
 
 // mayGoFirst returns the index of a listed record that may be sent before the others of
@@ -85,7 +85,7 @@ func open(records []*producer.Record) []*producer.Record {
 func (b *batch) mayGoFirst() int {
 	for _, e := range b.RecordErrors {
 		r := b.Records[e.Index]
-		before := slices.ContainsFunc(b.Records[:e.Index], func(o *producer.Record) bool {
+		before := slices.ContainsFunc(b.Records[:e.Index], func(o *partition.Record) bool {
 			return r.Key != nil && o.Key != nil && string(o.Key) == string(r.Key)
 		})
 		if !before && stateOf(r) != nil {

@@ -8,8 +8,9 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/broker"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
-	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/partition"
 )
 
 // A code that a sick broker may answer to any record counts only once the partition acked
@@ -40,11 +41,11 @@ func TestWhenAnAmbiguousCodeCounts(t *testing.T) {
 		{"without retries, no ack since", true, kerr.UnknownServerError, 5, 5, 5, 0, 0, false},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			b := &batch{Isolation: &Isolation{Config: Config{NoRetry: test.noRetry}}, Batch: &producer.Batch{Started: time.Now(), Acks: test.aloneAcks}, Answer: producer.Answer{Code: test.code.Code}}
+			b := &batch{Isolation: &Isolation{Config: Config{NoRetry: test.noRetry}}, Batch: &partition.Batch{Started: time.Now(), Acks: test.aloneAcks}, Answer: broker.Answer{Code: test.code.Code}}
 			s := &State{rejected: rejectedAt{time.Now(), test.acks}}
 			require.Equal(t, test.noRetry && test.counts, b.counts(s), "%s: the first time", test.name)
 			time.Sleep(test.since)
-			b.Batch = &producer.Batch{Started: time.Now(), Acks: test.lastAcks}
+			b.Batch = &partition.Batch{Started: time.Now(), Acks: test.lastAcks}
 			time.Sleep(test.answered)
 			require.Equal(t, test.counts, b.counts(s), test.name)
 		})
@@ -55,7 +56,7 @@ func TestWhenAnAmbiguousCodeCounts(t *testing.T) {
 func TestWhenARecordIsSentAgain(t *testing.T) {
 	t.Parallel()
 	i := &Isolation{Config: Config{RetryAfter: func(attempts int) time.Duration { return time.Duration(attempts) * time.Second }}}
-	b := &batch{Isolation: i, Batch: &producer.Batch{Attempts: 1}}
+	b := &batch{Isolation: i, Batch: &partition.Batch{Attempts: 1}}
 	require.Equal(t, ambiguousWindow+100*time.Millisecond, b.ambiguousAfter())
 	b.Attempts = 4
 	require.Equal(t, 4*time.Second, b.ambiguousAfter())
@@ -67,12 +68,12 @@ func TestWhenARecordIsSentAgain(t *testing.T) {
 func TestListsAreNotLookedAtForAMinute(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		p := newPartition(t, 1<<20)
-		b := &batch{Isolation: p.isolation, Batch: &producer.Batch{Records: []*producer.Record{newRecord(nil, "", false), newRecord(nil, "", true)}}}
-		b.Answer = producer.Answer{Code: kerr.InvalidRecord.Code, RecordErrors: []producer.RecordError{{Index: 1}}}
+		p := newLeader(t, 1<<20)
+		b := &batch{Isolation: p.isolation, Batch: &partition.Batch{Records: []*partition.Record{newRecord(nil, "", false), newRecord(nil, "", true)}}}
+		b.Answer = broker.Answer{Code: kerr.InvalidRecord.Code, RecordErrors: []broker.RecordError{{Index: 1}}}
 		require.True(t, b.list())
 		b.Records[0].Owner.(*owner).state.listed = true
-		p.isolation.Acked(&producer.Batch{Topic: "t", Records: b.Records[:1]})
+		p.isolation.Acked(&partition.Batch{Topic: "t", Records: b.Records[:1]})
 		time.Sleep(listsAge - 1)
 		require.False(t, b.list())
 		time.Sleep(time.Nanosecond)
@@ -83,7 +84,7 @@ func TestListsAreNotLookedAtForAMinute(t *testing.T) {
 // A list that makes no sense is none.
 func TestListsThatMakeNoSense(t *testing.T) {
 	t.Parallel()
-	two := []*producer.Record{newRecord(nil, "", false), newRecord(nil, "", true)}
+	two := []*partition.Record{newRecord(nil, "", false), newRecord(nil, "", true)}
 	for _, test := range []struct {
 		name    string
 		code    *kerr.Error
@@ -99,9 +100,9 @@ func TestListsThatMakeNoSense(t *testing.T) {
 		{"in no order", kerr.InvalidRecord, []int{1, 0}, false},
 		{"with another code", kerr.MessageTooLarge, []int{0}, false},
 	} {
-		b := &batch{Isolation: &Isolation{}, Batch: &producer.Batch{Records: two}, Answer: producer.Answer{Code: test.code.Code}}
+		b := &batch{Isolation: &Isolation{}, Batch: &partition.Batch{Records: two}, Answer: broker.Answer{Code: test.code.Code}}
 		for _, n := range test.indexes {
-			b.RecordErrors = append(b.RecordErrors, producer.RecordError{Index: n})
+			b.RecordErrors = append(b.RecordErrors, broker.RecordError{Index: n})
 		}
 		require.Equal(t, test.list, b.list(), test.name)
 	}
@@ -152,7 +153,7 @@ func TestWhatMayNotBeTheRecordsFault(t *testing.T) {
 		{kerr.InvalidTimestamp, false, false},
 		{kerr.InvalidRecord, true, false},
 	} {
-		b := &batch{Answer: producer.Answer{Code: test.code.Code}}
+		b := &batch{Answer: broker.Answer{Code: test.code.Code}}
 		r := newRecord(nil, "", false)
 		r.Unstamped = test.unstamped
 		require.Equal(t, test.open, b.maybeNotItsFault(r), "%v", test)

@@ -14,17 +14,18 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/broker"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/limits"
-	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/partition"
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
 // rejection is a batch that a broker rejects, in a test of its plan.
 type rejection struct {
-	*partition
-	batch  *producer.Batch
-	answer producer.Answer
+	*leader
+	batch  *partition.Batch
+	answer broker.Answer
 	held   []int // the records that were told of as held
 	sizes  []int // that were learned
 }
@@ -32,20 +33,22 @@ type rejection struct {
 // newRejection returns the rejection of a batch with records of these sizes.
 func newRejection(t *testing.T, e *kerr.Error, sizes ...int) *rejection {
 	t.Helper()
-	r := &rejection{partition: newPartition(t, 0), batch: &producer.Batch{Topic: "t", Leader: 1, Attempts: 1, Started: time.Now()}}
-	r.answer = producer.Answer{Code: e.Code, Err: e, Alone: true}
+	r := &rejection{leader: newLeader(t, 0), batch: &partition.Batch{Topic: "t", Leader: 1, Attempts: 1, Started: time.Now()}}
+	r.answer = broker.Answer{Code: e.Code, Err: e, Alone: true}
 	for _, size := range sizes {
 		r.batch.Records = append(r.batch.Records, newRecord(make([]byte, size), "", false))
 	}
-	r.batch.Sent = producer.RawSize(r.batch.Records)
-	r.isolation.Held = func(_ *producer.Batch, held *producer.Record, _ *code.Reason) { r.held = append(r.held, r.index(held)) }
+	r.batch.Sent = partition.RawSize(r.batch.Records)
+	r.isolation.Held = func(_ *partition.Batch, held *partition.Record, _ *code.Reason) {
+		r.held = append(r.held, r.index(held))
+	}
 	r.isolation.Learned = func(_ string, bytes int) { r.sizes = append(r.sizes, bytes) }
 	return r
 }
 
 func (r *rejection) lists(indexes ...int) *rejection {
 	for _, n := range indexes {
-		r.answer.RecordErrors = append(r.answer.RecordErrors, producer.RecordError{Index: n})
+		r.answer.RecordErrors = append(r.answer.RecordErrors, broker.RecordError{Index: n})
 	}
 	return r
 }
@@ -82,7 +85,7 @@ func (r *rejection) unstamped() *rejection {
 
 func (r *rejection) with(change func(r *rejection)) *rejection { change(r); return r }
 
-func (r *rejection) index(of *producer.Record) int {
+func (r *rejection) index(of *partition.Record) int {
 	for n, x := range r.batch.Records {
 		if x == of {
 			return n
@@ -283,7 +286,7 @@ func TestPlans(t *testing.T) {
 			return newRejection(t, kerr.MessageTooLarge, 1000, 1000, 1000).with(func(r *rejection) { r.batch.Sent = 10_000 })
 		}, "send 0; send 1 2"},
 		{"as large as batches are", func(t *testing.T) *rejection {
-			return newRejection(t, kerr.MessageTooLarge, 1000, 1000).with(func(r *rejection) { r.batch.Sent = 2 * producer.RawSize(r.batch.Records) })
+			return newRejection(t, kerr.MessageTooLarge, 1000, 1000).with(func(r *rejection) { r.batch.Sent = 2 * partition.RawSize(r.batch.Records) })
 		}, "send 0; send 1"},
 		{"one is much larger than the others", func(t *testing.T) *rejection {
 			return newRejection(t, kerr.MessageTooLarge, 1000, 10_000, 1000)
@@ -457,20 +460,20 @@ func TestWhatAnAckTeaches(t *testing.T) {
 		r.plan()
 		_, single := r.isolation.Limits.MaxBatch("t", 1)
 		require.Equal(t, 1070, single)
-		r.isolation.Acked(&producer.Batch{Topic: "t", Leader: 1, Sent: 500, Records: append(r.batch.Records, r.batch.Records...)})
+		r.isolation.Acked(&partition.Batch{Topic: "t", Leader: 1, Sent: 500, Records: append(r.batch.Records, r.batch.Records...)})
 		require.Equal(t, 500, r.isolation.Limits.Taken("t", 1))
 		_, single = r.isolation.Limits.MaxBatch("t", 1)
 		require.Equal(t, 1070, single, "a batch of two says nothing of one record")
-		r.isolation.Acked(&producer.Batch{Topic: "t", Leader: 1, Sent: 900, Records: r.batch.Records})
+		r.isolation.Acked(&partition.Batch{Topic: "t", Leader: 1, Sent: 900, Records: r.batch.Records})
 		_, single = r.isolation.Limits.MaxBatch("t", 1)
 		require.Greater(t, single, 1070, "a record as large was taken")
 		require.Zero(t, r.isolation.listsFailed.Load())
 		r.state(0).listed = true
-		r.isolation.Acked(&producer.Batch{Topic: "t", Leader: 1, Records: append(r.batch.Records, r.batch.Records...)})
+		r.isolation.Acked(&partition.Batch{Topic: "t", Leader: 1, Records: append(r.batch.Records, r.batch.Records...)})
 		require.Zero(t, r.isolation.listsFailed.Load(), "it was not alone")
-		r.isolation.Acked(&producer.Batch{Topic: "t", Leader: 1, Records: r.batch.Records})
+		r.isolation.Acked(&partition.Batch{Topic: "t", Leader: 1, Records: r.batch.Records})
 		require.Equal(t, time.Now().UnixNano(), r.isolation.listsFailed.Load())
-		r.isolation.Acked(&producer.Batch{Topic: "t", Leader: 1, Records: []*producer.Record{{Record: &kgo.Record{}}}})
+		r.isolation.Acked(&partition.Batch{Topic: "t", Leader: 1, Records: []*partition.Record{{Record: &kgo.Record{}}}})
 	})
 }
 
@@ -503,7 +506,7 @@ func TestAReportedLimitIsConfirmedByARejection(t *testing.T) {
 			x := r.batch.Records[n]
 			require.Equal(t, []bool{over, over, over, over}, []bool{x.Single, x.Alone, x.Questioned, r.state(n).Limit != nil}, "%d", n)
 		}
-		alone := &rejection{partition: r.partition, batch: &producer.Batch{Topic: "t", Leader: 1, Records: r.batch.Records[1:2], Sent: 1070, Started: time.Now()}, answer: r.answer}
+		alone := &rejection{leader: r.leader, batch: &partition.Batch{Topic: "t", Leader: 1, Records: r.batch.Records[1:2], Sent: 1070, Started: time.Now()}, answer: r.answer}
 		require.Nil(t, r.isolation.Check(r.batch.Records[1], 1), "it is not confirmed")
 		require.Equal(t, "fail 0 as 1: 1070 bytes exceed the topic's max.message.bytes (500)", alone.plan())
 		require.NotNil(t, r.isolation.Check(r.batch.Records[1], 1))
@@ -533,7 +536,7 @@ func TestWhichAnswerFitsALimit(t *testing.T) {
 	} {
 		var fit []*kerr.Error
 		for _, e := range []*kerr.Error{kerr.MessageTooLarge, kerr.RecordListTooLarge, kerr.InvalidRecord, kerr.InvalidTimestamp, kerr.UnknownServerError, kerr.CorruptMessage, kerr.TopicAuthorizationFailed} {
-			b := &batch{Answer: producer.Answer{Code: e.Code}}
+			b := &batch{Answer: broker.Answer{Code: e.Code}}
 			s := &State{Limit: &limits.Violation{Kind: test.kind}}
 			if v := b.predicted(s); v != nil {
 				require.Same(t, s.Limit, v)
@@ -544,7 +547,7 @@ func TestWhichAnswerFitsALimit(t *testing.T) {
 		}
 		require.ElementsMatch(t, test.codes, fit, "kind %d", test.kind)
 	}
-	listed := &batch{Answer: producer.Answer{Code: kerr.InvalidRecord.Code, RecordErrors: []producer.RecordError{{}}}}
+	listed := &batch{Answer: broker.Answer{Code: kerr.InvalidRecord.Code, RecordErrors: []broker.RecordError{{}}}}
 	require.Nil(t, listed.predicted(&State{Limit: &limits.Violation{Kind: limits.Decompressed}}), "Kafka lists no record that is too large when decompressed")
 }
 

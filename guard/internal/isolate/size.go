@@ -10,7 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/limits"
-	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/partition"
 )
 
 // unlike is how many times larger than the next smaller record a record must be to go
@@ -20,8 +20,8 @@ const unlike = 4
 
 // bySize splits a batch that was rejected for its size. Records that are much larger
 // than the others go alone. The others go in smaller batches.
-func (b *batch) bySize(open []*producer.Record) {
-	b.Limits.Rejected(b.Topic, b.Leader, b.Sent, producer.RawSize(b.Records), b.Answer.Alone)
+func (b *batch) bySize(open []*partition.Record) {
+	b.Limits.Rejected(b.Topic, b.Leader, b.Sent, partition.RawSize(b.Records), b.Answer.Alone)
 	if len(b.Records) == 1 {
 		if b.Answer.Alone {
 			b.tooLarge(open[0])
@@ -38,7 +38,7 @@ func (b *batch) bySize(open []*producer.Record) {
 	slices.Sort(sizes)
 	from := int(gap(sizes))
 	smaller, _ := slices.BinarySearch(sizes, int32(from))
-	if len(sizes)-smaller <= mostLarge && from > b.Limits.Taken(b.Topic, b.Leader) && from > producer.RawSize(open)/len(open) {
+	if len(sizes)-smaller <= mostLarge && from > b.Limits.Taken(b.Topic, b.Leader) && from > partition.RawSize(open)/len(open) {
 		for _, r := range open {
 			r.Single = r.Single || int(r.Size) >= from
 		}
@@ -47,7 +47,7 @@ func (b *batch) bySize(open []*producer.Record) {
 		b.send(behind, false)
 		return
 	}
-	if most, _ := b.Limits.MaxBatch(b.Topic, b.Leader); producer.RawSize(open) > most {
+	if most, _ := b.Limits.MaxBatch(b.Topic, b.Leader); partition.RawSize(open) > most {
 		b.send(open, false) // it is cut into smaller batches
 		return
 	}
@@ -75,7 +75,7 @@ func Key(r *kgo.Record) string { return r.Topic + "\x00" + string(r.Key) }
 
 // Split divides records into two lists. behind has the single records, and all later
 // records with their keys. others may be sent before them.
-func Split(records []*producer.Record) (others, behind []*producer.Record) {
+func Split(records []*partition.Record) (others, behind []*partition.Record) {
 	keys := map[string]struct{}{}
 	for _, r := range records {
 		after := r.Single || r.Apart
@@ -96,7 +96,7 @@ func Split(records []*producer.Record) (others, behind []*producer.Record) {
 }
 
 // tooLarge fails a record that was rejected alone for its size.
-func (b *batch) tooLarge(r *producer.Record) {
+func (b *batch) tooLarge(r *partition.Record) {
 	checked, told := b.ToCheck(r), limitIn(b.Message)
 	news := b.Limits.RejectedAlone(checked, b.Leader, limits.Rejection{Sent: b.Sent, Started: b.Started, Code: b.Code, Limit: told})
 	b.fail(r, b.Limits.Observed(checked, b.Sent, b.Code, told))
@@ -108,7 +108,7 @@ func (b *batch) tooLarge(r *producer.Record) {
 // Cut fails a record that a reported limit on size rejects, if the endpoint repeatedly
 // closes the connection on it. The endpoint accepts no request of that size, so the
 // limit can't be confirmed by an answer. Cut reports whether it failed the record.
-func (i *Isolation) Cut(ctx context.Context, b *producer.Batch) (plan producer.Plan, ok bool) {
+func (i *Isolation) Cut(ctx context.Context, b *partition.Batch) (plan partition.Plan, ok bool) {
 	if len(b.Records) != 1 || time.Since(b.First) < ambiguousWindow || stateOf(b.Records[0]) == nil {
 		return plan, false
 	}
@@ -120,7 +120,7 @@ func (i *Isolation) Cut(ctx context.Context, b *producer.Batch) (plan producer.P
 		return plan, false
 	}
 	v.Confirm()
-	plan.Failed = []producer.Failed{{Record: b.Records[0], Reason: &v.Reason}}
+	plan.Failed = []partition.Failed{{Record: b.Records[0], Reason: &v.Reason}}
 	return plan, true
 }
 

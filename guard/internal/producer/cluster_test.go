@@ -1,4 +1,4 @@
-package producer
+package producer_test
 
 import (
 	"fmt"
@@ -15,6 +15,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
 
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/broker"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/partition"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/producertest"
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
@@ -28,12 +32,12 @@ func TestARequestOfSeveralTopics(t *testing.T) {
 				d := kafkafake.Kafka()
 				d.Versions = versions
 				c := kafkafake.StartDialect(t, d, &kafkafake.Network{Latency: time.Millisecond})
-				p := newProducer(t, c, &plain{}, func(cfg *Config) { cfg.InFlight = 1 })
+				p := producertest.New(t, c, &producertest.Plain{}, func(cfg *producer.Config) { cfg.InFlight = 1 })
 				topics := []string{"t", "another", "u"}
-				to := func(value string) (records []*Record) {
-					w := NewWrite()
+				to := func(value string) (records []*partition.Record) {
+					w := partition.NewWrite()
 					for n := range 6 {
-						r := &Record{Record: &kgo.Record{Topic: topics[n/2], Partition: int32(n % 2), Value: []byte(value)}, Write: w}
+						r := &partition.Record{Record: &kgo.Record{Topic: topics[n/2], Partition: int32(n % 2), Value: []byte(value)}, Write: w}
 						r.Prepare()
 						records = append(records, r)
 					}
@@ -45,9 +49,9 @@ func TestARequestOfSeveralTopics(t *testing.T) {
 					c.Topic(topic, 2)
 				}
 				all := to("first")
-				wait(t, all[0])
+				producertest.Wait(t, all[0])
 				c.AddFault(kafkafake.Fault{Do: kafkafake.DelayAnswer, Pause: 5 * time.Second})
-				all = append(all, send(p, kgo.Record{Value: []byte("ahead")}))
+				all = append(all, producertest.Send(p, kgo.Record{Value: []byte("ahead")}))
 				time.Sleep(time.Second)
 				var mu sync.Mutex
 				var batches []int // of each request
@@ -64,15 +68,15 @@ func TestARequestOfSeveralTopics(t *testing.T) {
 				// Each batch gets its own answer.
 				refused := c.AddFault(kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.InvalidRecord, Topic: "another", Partitions: []int32{1}})
 				together := to("together")
-				wait(t, together[0])
+				producertest.Wait(t, together[0])
 				require.Equal(t, 1, refused.Hits())
 				require.Equal(t, []int{6}, batches[:1])
 				for n, r := range together {
-					require.Equal(t, []Outcome{Acked, NotWritten}[btoi(n == 3)], r.Outcome(), n)
+					require.Equal(t, []partition.Outcome{partition.Acked, partition.NotWritten}[btoi(n == 3)], r.Outcome(), n)
 				}
 				for _, topic := range topics {
 					for _, r := range c.Log(topic) {
-						at := slices.IndexFunc(slices.Concat(all, together), func(o *Record) bool {
+						at := slices.IndexFunc(slices.Concat(all, together), func(o *partition.Record) bool {
 							return o.Topic == topic && o.Partition == r.Partition && o.Offset == r.Offset && string(o.Value) == string(r.Value)
 						})
 						require.GreaterOrEqual(t, at, 0, "%s/%d at %d", topic, r.Partition, r.Offset)
@@ -90,50 +94,33 @@ func btoi(b bool) int {
 	return 0
 }
 
-// What an answer says besides its code.
-func TestWhatAnAnswerSays(t *testing.T) {
-	t.Parallel()
-	text, ofRecord := "no", "bad"
-	for _, alone := range []bool{false, true} {
-		r := &request{alone: alone}
-		answer := kmsg.NewProduceResponseTopicPartition()
-		answer.ErrorCode, answer.BaseOffset, answer.LogStartOffset = 87, -1, 0
-		require.Equal(t, Answer{Code: 87, Alone: alone}, r.answerOf(&answer))
-		answer.BaseOffset, answer.LogStartOffset = 0, -1
-		require.Equal(t, Answer{Code: 87, Alone: alone}, r.answerOf(&answer), "brokers leave 0 where there is no offset")
-		answer.BaseOffset, answer.LogStartOffset, answer.ErrorMessage = 0, 0, &text
-		answer.ErrorRecords = []kmsg.ProduceResponseTopicPartitionErrorRecord{{RelativeOffset: 3, ErrorMessage: &ofRecord}, {RelativeOffset: 5}}
-		require.Equal(t, Answer{Code: 87, Alone: alone, Offset: true, Message: "no", RecordErrors: []RecordError{{3, "bad"}, {5, ""}}}, r.answerOf(&answer))
-	}
-}
-
 // A broker that can't be reached is tried again after growing pauses, which are short again
 // once it was reached.
 func TestABrokerThatIsAwayIsTriedAgain(t *testing.T) {
 	var mu sync.Mutex
 	var failures []int
-	inVirtualTime(t, 1, &plain{}, func(w *world) {
+	producertest.InVirtualTime(t, 1, &producertest.Plain{}, func(w *producertest.World) {
 		for range 2 {
 			mu.Lock()
 			failures = nil
 			mu.Unlock()
-			w.c.Away(0, true)
-			r := w.send(1, nil)
+			w.Cluster.Away(0, true)
+			r := w.Send(1, nil)
 			time.Sleep(70 * time.Second)
 			require.False(w, r[0].Ended())
-			require.Error(w, w.p.Trouble())
+			require.Error(w, w.Producer.Trouble())
 			mu.Lock()
 			tries := slices.Clone(failures)
 			mu.Unlock()
 			require.GreaterOrEqual(w, len(tries), 3, tries)
 			require.LessOrEqual(w, len(tries), 60, tries)
 			require.Equal(w, 1, slices.Min(tries))
-			w.c.Away(0, false)
-			wait(w.T, r[0])
-			require.Equal(w, Acked, r[0].Outcome())
-			require.NoError(w, w.p.Trouble())
+			w.Cluster.Away(0, false)
+			producertest.Wait(w.T, r[0])
+			require.Equal(w, partition.Acked, r[0].Outcome())
+			require.NoError(w, w.Producer.Trouble())
 		}
-	}, func(cfg *Config) {
+	}, func(cfg *producer.Config) {
 		cfg.Backoff = func(n int) time.Duration {
 			mu.Lock()
 			defer mu.Unlock()
@@ -150,53 +137,31 @@ func TestWhatWaitsGoesToTheNextLeader(t *testing.T) {
 		c := kafkafake.StartDialect(t, kafkafake.Kafka(), &kafkafake.Network{Latency: time.Millisecond}, kfake.NumBrokers(2))
 		c.Topic("t", 1)
 		require.NoError(t, c.MoveTopicPartition("t", 0, 1))
-		p := newProducer(t, c, &plain{}, func(cfg *Config) { cfg.Backoff = func(int) time.Duration { return time.Second } })
-		wait(t, send(p, kgo.Record{Value: []byte("first")}))
+		p := producertest.New(t, c, &producertest.Plain{}, func(cfg *producer.Config) { cfg.Backoff = func(int) time.Duration { return time.Second } })
+		producertest.Wait(t, producertest.Send(p, kgo.Record{Value: []byte("first")}))
 		c.Away(1, true)
-		waiting := []*Record{send(p, kgo.Record{Value: []byte("a")}), send(p, kgo.Record{Value: []byte("b")})}
+		waiting := []*partition.Record{producertest.Send(p, kgo.Record{Value: []byte("a")}), producertest.Send(p, kgo.Record{Value: []byte("b")})}
 		time.Sleep(20 * time.Second)
 		require.False(t, waiting[0].Ended())
 		require.NoError(t, c.MoveTopicPartition("t", 0, 0))
 		began := time.Now()
-		wait(t, waiting...)
+		producertest.Wait(t, waiting...)
 		require.Less(t, time.Since(began), 30*time.Second)
-		requireExact(t, c, waiting)
-		require.Equal(t, []Outcome{Acked, Acked}, []Outcome{waiting[0].Outcome(), waiting[1].Outcome()})
+		producertest.RequireExact(t, c, waiting)
+		require.Equal(t, []partition.Outcome{partition.Acked, partition.Acked}, []partition.Outcome{waiting[0].Outcome(), waiting[1].Outcome()})
 	})
-}
-
-// metadataAsked notes when metadata of topics is asked for, and of how many.
-func metadataAsked(c *kafkafake.Cluster) func() (at []time.Time, topics []int) {
-	var mu sync.Mutex
-	var when []time.Time
-	var of []int
-	c.AddFault(kafkafake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Count: -1, When: func(req kmsg.Request) bool {
-		if n := len(req.(*kmsg.MetadataRequest).Topics); n > 0 {
-			mu.Lock()
-			defer mu.Unlock()
-			when, of = append(when, time.Now()), append(of, n)
-		}
-		return false
-	}})
-	return func() ([]time.Time, []int) {
-		synctest.Wait()
-		mu.Lock()
-		defer mu.Unlock()
-		defer func() { when, of = nil, nil }()
-		return when, of
-	}
 }
 
 // However often metadata is wanted, it is read once in the shortest time, of what is wanted,
 // and each that waits for it hears of a reading that began afterwards.
 func TestHowOftenMetadataIsRead(t *testing.T) {
-	inVirtualTime(t, 1, &plain{}, func(w *world) {
-		w.c.Topic("u", 3)
-		wait(w.T, w.send(1, func(_ int, r *Record) { r.Topic = "u" })[0])
+	producertest.InVirtualTime(t, 1, &producertest.Plain{}, func(w *producertest.World) {
+		w.Cluster.Topic("u", 3)
+		producertest.Wait(w.T, w.Send(1, func(_ int, r *partition.Record) { r.Topic = "u" })[0])
 		time.Sleep(20 * time.Second)
-		asked := metadataAsked(w.c)
+		asked := producertest.MetadataAsked(w.Cluster)
 		for range 100 {
-			w.p.meta.want("t")
+			w.Producer.Want("t")
 			time.Sleep(time.Second)
 		}
 		at, topics := asked()
@@ -209,11 +174,11 @@ func TestHowOftenMetadataIsRead(t *testing.T) {
 		asked()
 
 		began := time.Now()
-		n, err := w.p.Refresh(w.Context(), "u")
+		n, err := w.Producer.Refresh(w.Context(), "u")
 		require.NoError(w, err)
 		require.Equal(w, 3, n)
 		require.Less(w, time.Since(began), time.Second)
-		n, err = w.p.Refresh(w.Context(), "missing")
+		n, err = w.Producer.Refresh(w.Context(), "missing")
 		require.ErrorIs(w, err, kerr.UnknownTopicOrPartition)
 		require.Zero(w, n)
 		require.InDelta(w, 10, time.Since(began).Seconds(), 1)
@@ -221,11 +186,11 @@ func TestHowOftenMetadataIsRead(t *testing.T) {
 		require.Equal(w, []int{1, 1}, topics)
 		time.Sleep(20 * time.Second)
 
-		w.p.meta.want(everyTopic)
+		w.Producer.Want(producer.EveryTopic)
 		time.Sleep(time.Second)
 		_, topics = asked()
 		require.Equal(w, []int{3}, topics[:1], "all that are in use")
-	}, func(cfg *Config) { cfg.MetadataMinAge = 10 * time.Second })
+	}, func(cfg *producer.Config) { cfg.MetadataMinAge = 10 * time.Second })
 }
 
 // While the cluster does not answer, metadata is asked for again after growing pauses, and
@@ -233,20 +198,20 @@ func TestHowOftenMetadataIsRead(t *testing.T) {
 func TestMetadataThatDoesNotCome(t *testing.T) {
 	var mu sync.Mutex
 	var failures []int
-	inVirtualTime(t, 1, &plain{}, func(w *world) {
-		w.c.Topic("u", 1)
-		asked := metadataAsked(w.c)
-		hangs := w.c.AddFault(kafkafake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Do: kafkafake.Swallow, Count: -1})
-		r := w.send(1, func(_ int, r *Record) { r.Topic = "u" })
+	producertest.InVirtualTime(t, 1, &producertest.Plain{}, func(w *producertest.World) {
+		w.Cluster.Topic("u", 1)
+		asked := producertest.MetadataAsked(w.Cluster)
+		hangs := w.Cluster.AddFault(kafkafake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Do: kafkafake.Swallow, Count: -1})
+		r := w.Send(1, func(_ int, r *partition.Record) { r.Topic = "u" })
 		done := make(chan error, 1)
 		go func() {
-			_, err := w.p.Refresh(w.Context(), "u")
+			_, err := w.Producer.Refresh(w.Context(), "u")
 			done <- err
 		}()
 		told := false
 		for range 120 {
 			time.Sleep(time.Second)
-			told = told || w.p.Trouble() != nil // a connection ends it
+			told = told || w.Producer.Trouble() != nil // a connection ends it
 		}
 		require.True(w, told)
 		mu.Lock()
@@ -259,10 +224,10 @@ func TestMetadataThatDoesNotCome(t *testing.T) {
 		require.False(w, r[0].Ended())
 		require.Empty(w, done)
 		hangs.Over()
-		wait(w.T, r[0])
-		require.Equal(w, Acked, r[0].Outcome())
+		producertest.Wait(w.T, r[0])
+		require.Equal(w, partition.Acked, r[0].Outcome())
 		require.NoError(w, <-done)
-	}, func(cfg *Config) {
+	}, func(cfg *producer.Config) {
 		cfg.Backoff = func(n int) time.Duration {
 			mu.Lock()
 			defer mu.Unlock()
@@ -274,10 +239,10 @@ func TestMetadataThatDoesNotCome(t *testing.T) {
 
 // Metadata is read while records are sent, once in the longest time.
 func TestMetadataGrowsOld(t *testing.T) {
-	inVirtualTime(t, 1, &plain{}, func(w *world) {
-		asked := metadataAsked(w.c)
+	producertest.InVirtualTime(t, 1, &producertest.Plain{}, func(w *producertest.World) {
+		asked := producertest.MetadataAsked(w.Cluster)
 		for range 30 {
-			wait(w.T, w.send(1, nil)[0])
+			producertest.Wait(w.T, w.Send(1, nil)[0])
 			time.Sleep(10 * time.Second)
 		}
 		at, _ := asked()
@@ -285,7 +250,7 @@ func TestMetadataGrowsOld(t *testing.T) {
 		time.Sleep(time.Hour)
 		at, _ = asked()
 		require.Empty(w, at, "nothing is sent")
-	}, func(cfg *Config) { cfg.MetadataMaxAge = time.Minute })
+	}, func(cfg *producer.Config) { cfg.MetadataMaxAge = time.Minute })
 }
 
 // What no partition of the topic is for, is for the Policy: it fails it, or it is placed anew
@@ -295,71 +260,60 @@ func TestAPartitionThatTheTopicDoesNotHave(t *testing.T) {
 	for _, number := range []int32{-1, 2, 1} {
 		t.Run(fmt.Sprint(number), func(t *testing.T) {
 			var mu sync.Mutex
-			var asked []Answer
+			var asked []broker.Answer
 			var attempts []int
-			policy := policyFunc(func(b *Batch, a Answer) Plan {
+			policy := producertest.PolicyFunc(func(b *partition.Batch, a broker.Answer) partition.Plan {
 				mu.Lock()
 				defer mu.Unlock()
 				asked, attempts = append(asked, a), append(attempts, b.Attempts)
-				return Plan{Pause: time.Minute, Failed: []Failed{{Record: b.Records[0], Reason: errGivenUp}}}
+				return partition.Plan{Pause: time.Minute, Failed: []partition.Failed{{Record: b.Records[0], Reason: producertest.ErrGivenUp}}}
 			})
-			inVirtualTime(t, 2, policy, func(w *world) {
-				records := w.send(3, func(i int, r *Record) { r.Partition = []int32{0, number, number}[i] })
+			producertest.InVirtualTime(t, 2, policy, func(w *producertest.World) {
+				records := w.Send(3, func(i int, r *partition.Record) { r.Partition = []int32{0, number, number}[i] })
 				time.Sleep(30 * time.Second)
-				require.Equal(w, Acked, records[0].Outcome())
+				require.Equal(w, partition.Acked, records[0].Outcome())
 				if number == 1 {
 					require.Empty(w, asked)
-					require.Equal(w, Acked, records[1].Outcome())
+					require.Equal(w, partition.Acked, records[1].Outcome())
 					return
 				}
-				wait(w.T, records[0])
-				require.Equal(w, []Outcome{NotWritten, NotWritten}, []Outcome{records[1].Outcome(), records[2].Outcome()})
-				require.Equal(w, Answer{NoPartition: true, Partitions: 2}, asked[0])
+				producertest.Wait(w.T, records[0])
+				require.Equal(w, []partition.Outcome{partition.NotWritten, partition.NotWritten}, []partition.Outcome{records[1].Outcome(), records[2].Outcome()})
+				require.Equal(w, broker.Answer{NoPartition: true, Partitions: 2}, asked[0])
 				require.Equal(w, []int{1, 1}, attempts)
 				require.Len(w, asked, 2, "the second is placed anew")
-				requireExact(w.T, w.c, records)
+				producertest.RequireExact(w.T, w.Cluster, records)
 			})
 		})
 	}
 }
 
-// heard counts what is told of records.
-type heard struct{ buffered, unbuffered, failed int }
-
-func (h *heard) OnProduceRecordBuffered(*kgo.Record) { h.buffered++ }
-func (h *heard) OnProduceRecordUnbuffered(_ *kgo.Record, err error) {
-	h.unbuffered++
-	if err != nil {
-		h.failed++
-	}
-}
-
 func TestHooksHearOfTheEnd(t *testing.T) {
-	h := &heard{}
-	inVirtualTime(t, 1, &plain{}, func(w *world) {
-		w.refuse(kerr.InvalidRecord, "b")
-		wait(w.T, w.send(1, nil)[0])
-		wait(w.T, w.send(2, func(i int, r *Record) { r.Partition = int32(i) })[0])
-		require.Equal(w, heard{buffered: 4, unbuffered: 4, failed: 1}, *h) // the first, and three
-	}, func(cfg *Config) { cfg.Hooks = []kgo.Hook{h} })
+	h := &producertest.Heard{}
+	producertest.InVirtualTime(t, 1, &producertest.Plain{}, func(w *producertest.World) {
+		w.Refuse(kerr.InvalidRecord, "b")
+		producertest.Wait(w.T, w.Send(1, nil)[0])
+		producertest.Wait(w.T, w.Send(2, func(i int, r *partition.Record) { r.Partition = int32(i) })[0])
+		require.Equal(w, producertest.Heard{Buffered: 4, Unbuffered: 4, Failed: 1}, *h) // the first, and three
+	}, func(cfg *producer.Config) { cfg.Hooks = []kgo.Hook{h} })
 }
 
 // Brokers list all partitions: numbers beyond that are of none. A partition without a leader
 // gets what needs that one, and no others.
 func TestWhatMetadataTells(t *testing.T) {
-	inVirtualTime(t, 3, &plain{}, func(w *world) {
-		m := another(3)
-		m.TopicID = w.p.topic("t").id.Load()
+	producertest.InVirtualTime(t, 3, &producertest.Plain{}, func(w *producertest.World) {
+		m := producertest.Another(3)
+		m.TopicID = w.Producer.IDOf("t")
 		m.Partitions[1].Leader = -1
 		m.Partitions = append(m.Partitions, kmsg.MetadataResponseTopicPartition{Partition: 5}, kmsg.MetadataResponseTopicPartition{Partition: -1})
-		w.p.learn(m)
-		records := w.send(9, nil)
-		wait(w.T, records[0])
+		w.Producer.Learn(m)
+		records := w.Send(9, nil)
+		producertest.Wait(w.T, records[0])
 		to := map[int32]int{}
 		for _, r := range records {
 			to[r.Partition]++
 		}
-		require.Len(w, w.p.topic("t").partitions, 3)
+		require.Len(w, w.Producer.PartitionsOf("t"), 3)
 		require.Zero(w, to[1])
 		require.Equal(w, 9, to[0]+to[2])
 		require.Positive(w, to[0]*to[2])
@@ -367,16 +321,16 @@ func TestWhatMetadataTells(t *testing.T) {
 		for i := range m.Partitions {
 			m.Partitions[i].Leader = -1 // of none: all are as good as another
 		}
-		w.p.learn(m)
-		records = w.send(9, nil)
-		wait(w.T, records[0])
+		w.Producer.Learn(m)
+		records = w.Send(9, nil)
+		producertest.Wait(w.T, records[0])
 		to = map[int32]int{}
 		for _, r := range records {
-			require.Equal(w, Acked, r.Outcome())
+			require.Equal(w, partition.Acked, r.Outcome())
 			to[r.Partition]++
 		}
 		require.Len(w, to, 3)
-	}, func(cfg *Config) {
+	}, func(cfg *producer.Config) {
 		cfg.MetadataMinAge = time.Hour
 		cfg.Partitioner = kgo.RoundRobinPartitioner()
 	})
@@ -384,24 +338,24 @@ func TestWhatMetadataTells(t *testing.T) {
 
 // A topic is forgotten when it has no records.
 func TestWhenATopicIsForgotten(t *testing.T) {
-	inVirtualTime(t, 1, &plain{}, func(w *world) {
-		require.True(w, w.p.Uses("t"))
-		require.False(w, w.p.Uses("u"))
-		require.True(w, w.p.Forget("u"))
-		w.c.AddFault(kafkafake.Fault{Do: kafkafake.DelayAnswer, Pause: 5 * time.Second})
-		r := w.send(1, nil)
-		missing := w.send(1, func(_ int, r *Record) { r.Topic = "missing" })
+	producertest.InVirtualTime(t, 1, &producertest.Plain{}, func(w *producertest.World) {
+		require.True(w, w.Producer.Uses("t"))
+		require.False(w, w.Producer.Uses("u"))
+		require.True(w, w.Producer.Forget("u"))
+		w.Cluster.AddFault(kafkafake.Fault{Do: kafkafake.DelayAnswer, Pause: 5 * time.Second})
+		r := w.Send(1, nil)
+		missing := w.Send(1, func(_ int, r *partition.Record) { r.Topic = "missing" })
 		time.Sleep(time.Second)
-		require.False(w, w.p.Forget("t"), "one is in flight")
-		require.False(w, w.p.Forget("missing"), "one is pending")
-		wait(w.T, r[0])
-		require.True(w, w.p.Forget("t"))
-		require.False(w, w.p.Uses("t"))
-		w.p.Withdraw(missing, All, givenUp)
-		wait(w.T, missing[0])
-		require.Equal(w, NotWritten, missing[0].Outcome())
-		require.Equal(w, errGivenUp, missing[0].Reason)
+		require.False(w, w.Producer.Forget("t"), "one is in flight")
+		require.False(w, w.Producer.Forget("missing"), "one is pending")
+		producertest.Wait(w.T, r[0])
+		require.True(w, w.Producer.Forget("t"))
+		require.False(w, w.Producer.Uses("t"))
+		w.Producer.Withdraw(missing, partition.All, producertest.GivenUp)
+		producertest.Wait(w.T, missing[0])
+		require.Equal(w, partition.NotWritten, missing[0].Outcome())
+		require.Equal(w, producertest.ErrGivenUp, missing[0].Reason)
 		time.Sleep(time.Minute)
-		require.True(w, w.p.Forget("missing"))
+		require.True(w, w.Producer.Forget("missing"))
 	})
 }

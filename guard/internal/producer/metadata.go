@@ -10,7 +10,9 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/broker"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/partition"
 )
 
 // metadata reads what the cluster tells of topics: at most once in MetadataMinAge, and
@@ -28,8 +30,6 @@ type metadata struct {
 
 // everyTopic is no name of a topic.
 const everyTopic = ""
-
-func (m *metadata) init(p *Producer) { m.all = p }
 
 // want has the metadata of a topic read soon, or of everyTopic.
 func (m *metadata) want(topic string) {
@@ -60,7 +60,7 @@ func (p *Producer) Refresh(ctx context.Context, topic string) (int, error) {
 	case <-ctx.Done():
 		return 0, context.Cause(ctx)
 	case <-p.life.Done():
-		return 0, errClosed
+		return 0, partition.ErrClosed
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -147,12 +147,12 @@ func (p *Producer) readMetadata(wanted map[string]struct{}) error {
 	return nil
 }
 
-func (p *Producer) nodeOf(id int32) *node {
+func (p *Producer) nodeOf(id int32) *broker.Node {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n := p.nodes[id]
 	if n == nil {
-		n = &node{all: p, id: id, broker: p.cfg.Client.Broker(int(id))}
+		n = broker.NewNode(&p.brokers, id, p.cfg.Client.Broker(int(id)))
 		p.nodes[id] = n
 	}
 	return n
@@ -181,7 +181,7 @@ func (p *Producer) learn(m *kmsg.MetadataResponseTopic) {
 		t.notThere(m.ErrorCode)
 		return
 	}
-	leaders := make([]*node, listed) // the producer's lock is taken before a topic's
+	leaders := make([]*broker.Node, listed) // the producer's lock is taken before a topic's
 	for i := range m.Partitions {
 		if l := m.Partitions[i]; l.Leader >= 0 {
 			leaders[l.Partition] = p.nodeOf(l.Leader)
@@ -189,27 +189,27 @@ func (p *Producer) learn(m *kmsg.MetadataResponseTopic) {
 	}
 	t.mu.Lock()
 	t.missing = nil
-	old := t.id.Load()
+	old := t.ID()
 	renewed := false
 	if m.TopicID == [16]byte{} { // not every broker tells
-		p.nameOnly.Store(true)
+		p.brokers.NameOnly()
 	} else {
 		renewed = old != [16]byte{} && m.TopicID != old
-		t.id.Store(m.TopicID)
+		t.SetID(m.TopicID)
 	}
 	count := 0
 	for i := range m.Partitions {
 		count = max(count, int(m.Partitions[i].Partition)+1)
 	}
-	var dropped []*partition
+	var dropped []*partition.Partition
 	if renewed && len(t.partitions) > count {
 		dropped = t.partitions[count:]
 		t.partitions = t.partitions[:count:count]
 	}
 	for n := len(t.partitions); n < count; n++ {
-		t.partitions = append(t.partitions, &partition{topic: t, number: int32(n), single: unbounded, producer: noProducer})
+		t.partitions = append(t.partitions, partition.New(&t.Topic, int32(n)))
 	}
-	leaders = append(leaders, make([]*node, max(0, len(t.partitions)-listed))...)[:len(t.partitions)]
+	leaders = append(leaders, make([]*broker.Node, max(0, len(t.partitions)-listed))...)[:len(t.partitions)]
 	t.writable = nil
 	if slices.Contains(leaders, nil) {
 		for i, l := range leaders {
@@ -225,20 +225,20 @@ func (p *Producer) learn(m *kmsg.MetadataResponseTopic) {
 	t.mu.Unlock()
 	if renewed {
 		for _, part := range partitions {
-			part.renew()
+			part.Renew()
 		}
 		for _, part := range dropped {
-			part.evacuate()
+			part.Evacuate()
 		}
 	}
 	for i, part := range partitions {
 		if leaders[i] != nil {
-			part.lead(leaders[i])
+			part.Lead(leaders[i])
 			continue
 		}
-		if part.queued.Load() > 0 {
+		if part.Queued() > 0 {
 			err := code.Error(leaderNotAvailable)
-			part.trouble.Store(&err)
+			part.Trouble(err)
 			t.wantSoon()
 		}
 	}
@@ -249,7 +249,7 @@ const leaderNotAvailable = 5
 
 // wantSoon has the topic's metadata read again after a pause.
 func (t *topic) wantSoon() {
-	time.AfterFunc(time.Duration(100+rand.IntN(50))*time.Millisecond, func() { t.all.meta.want(t.name) })
+	time.AfterFunc(time.Duration(100+rand.IntN(50))*time.Millisecond, func() { t.all.meta.want(t.Name) })
 }
 
 // failPending puts what has no partitions yet before the Policy, since the cluster lets nothing be
@@ -259,6 +259,18 @@ func (p *Producer) failPending(err error) {
 	topics := slices.Collect(maps.Values(p.topics))
 	p.mu.RUnlock()
 	for _, t := range topics {
-		t.fail(Answer{Err: err, Metadata: true})
+		t.fail(broker.Answer{Err: err, Metadata: true})
+	}
+}
+
+// sleep waits, and reports whether ctx has not ended.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }

@@ -1,4 +1,4 @@
-package producer
+package producer_test
 
 import (
 	"context"
@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"math"
 	"sync"
 	"testing"
 	"time"
@@ -17,108 +16,12 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/broker"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/partition"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/producertest"
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
-
-// plain is a Policy that sends everything again as it is, and fails what a broker rejects
-// for good.
-type plain struct {
-	mu    sync.Mutex
-	acked int
-	next  []Answer
-}
-
-func (p *plain) Acked(*Batch) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.acked++
-}
-
-func (*plain) Check(*Record, int32) error { return nil }
-
-func (p *plain) Next(_ context.Context, b *Batch, a Answer) (plan Plan) {
-	p.mu.Lock()
-	p.next = append(p.next, a)
-	p.mu.Unlock()
-	var e *kerr.Error
-	if errors.As(a.Err, &e) && !e.Retriable && e != kerr.OutOfOrderSequenceNumber && e != kerr.UnknownServerError || a.NoPartition {
-		for _, r := range b.Records {
-			plan.Failed = append(plan.Failed, Failed{Record: r, Reason: errors.New("rejected")})
-		}
-		return plan
-	}
-	return Plan{Same: true, Pause: time.Millisecond}
-}
-
-func newProducer(t *testing.T, c *kafkafake.Cluster, policy Policy, change ...func(*Config)) *Producer {
-	t.Helper()
-	hook := &Hook{}
-	backoff := func(int) time.Duration { return time.Millisecond }
-	cl, err := kgo.NewClient(append(c.Opts(), kgo.WithHooks(hook), kgo.RetryBackoffFn(backoff))...)
-	require.NoError(t, err)
-	cfg := Config{
-		Client: cl, Acks: -1, Timeout: time.Second, Idempotent: true, Partitioner: kgo.ManualPartitioner(), MaxRequest: 100 << 20, InFlight: 5,
-		MetadataMinAge: time.Millisecond, Backoff: backoff, Policy: policy,
-		MaxBatch: func(string, int32) (int, int) { return 100_000, math.MaxInt32 },
-	}
-	for _, f := range change {
-		f(&cfg)
-	}
-	p := New(cfg, hook)
-	t.Cleanup(func() {
-		p.Close()
-		cl.Close()
-	})
-	return p
-}
-
-// write sends values to partitions of the topic "t", and waits.
-func write(t *testing.T, p *Producer, partitions int, values ...string) []*Record {
-	t.Helper()
-	w := NewWrite()
-	records := make([]*Record, len(values))
-	for i, v := range values {
-		records[i] = &Record{Record: &kgo.Record{Topic: "t", Partition: int32(i % partitions), Value: []byte(v)}, Write: w}
-		records[i].Prepare()
-	}
-	w.Expect(len(records))
-	p.Send(records)
-	select {
-	case <-w.Done:
-	case <-time.After(5 * time.Minute):
-		t.Fatal("the records have not ended")
-	}
-	return records
-}
-
-func values(prefix string, n int) (vs []string) {
-	for i := range n {
-		vs = append(vs, fmt.Sprintf("%s-%05d", prefix, i))
-	}
-	return vs
-}
-
-// requireExact requires each record to be in the log as often as its outcome says.
-func requireExact(t *testing.T, c *kafkafake.Cluster, records []*Record) {
-	t.Helper()
-	log := map[string][]*kgo.Record{}
-	for _, r := range c.Log("t") {
-		log[string(r.Value)] = append(log[string(r.Value)], r)
-	}
-	for _, r := range records {
-		found := log[string(r.Value)]
-		switch r.Outcome() {
-		case Acked:
-			require.Len(t, found, 1, "%s", r.Value)
-			require.Equal(t, r.Partition, found[0].Partition)
-			require.Equal(t, r.Offset, found[0].Offset)
-		case NotWritten:
-			require.Empty(t, found, "%s", r.Value)
-		default:
-			require.LessOrEqual(t, len(found), 1, "%s", r.Value)
-		}
-	}
-}
 
 // Whatever befalls requests and answers, each record is in the log once, and in order.
 func TestEveryRecordIsWrittenOnceUnderFaults(t *testing.T) {
@@ -131,9 +34,9 @@ func TestEveryRecordIsWrittenOnceUnderFaults(t *testing.T) {
 			t.Parallel()
 			c := kafkafake.StartDialect(t, kafkafake.Kafka(), nil, kfake.NumBrokers(2))
 			c.Topic("t", 3)
-			policy := &plain{}
-			p := newProducer(t, c, policy)
-			var all []*Record
+			policy := &producertest.Plain{}
+			p := producertest.New(t, c, policy)
+			var all []*partition.Record
 			for n := range 20 {
 				tr := kafkafake.Fault{Do: do, Count: 1 + n%3, Pause: time.Millisecond, Code: kerr.NotEnoughReplicas}
 				if do == kafkafake.Rewrite {
@@ -141,13 +44,13 @@ func TestEveryRecordIsWrittenOnceUnderFaults(t *testing.T) {
 				}
 				c.AddFault(tr)
 				require.NoError(t, c.MoveTopicPartition("t", int32(n%3), int32(n%2)))
-				rs := write(t, p, 3, values(fmt.Sprint("w", n), 50)...)
+				rs := producertest.Write(t, p, 3, producertest.Values(fmt.Sprint("w", n), 50)...)
 				for _, r := range rs {
-					require.Equal(t, Acked, r.Outcome(), "%v", r.Reason)
+					require.Equal(t, partition.Acked, r.Outcome(), "%v", r.Reason)
 				}
 				all = append(all, rs...)
 			}
-			requireExact(t, c, all)
+			producertest.RequireExact(t, c, all)
 			last := map[int32]int64{}
 			for _, r := range all {
 				before, ok := last[r.Partition]
@@ -158,72 +61,26 @@ func TestEveryRecordIsWrittenOnceUnderFaults(t *testing.T) {
 	}
 }
 
-// 0 follows 2^31-1 (KIP-98).
-func TestSequenceNumbersWrap(t *testing.T) {
-	t.Parallel()
-	require.EqualValues(t, 0, next(math.MaxInt32, 1))
-	require.EqualValues(t, 4, next(math.MaxInt32-5, 10))
-	c := kafkafake.StartDialect(t, kafkafake.Kafka(), nil)
-	c.Topic("t", 1)
-	p := newProducer(t, c, &plain{})
-	rs := write(t, p, 1, values("a", 3)...)
-	part := p.topic("t").partitions[0]
-	part.mu.Lock()
-	require.EqualValues(t, 3, part.sequence)
-	part.mu.Unlock()
-	requireExact(t, c, rs)
-}
-
-// A producer that the broker does not know any more gets an ID of its own for the partition,
-// and nothing is lost.
-func TestAPartitionThatLosesTrackTakesAnIDOfItsOwn(t *testing.T) {
-	t.Parallel()
-	for _, code := range []*kerr.Error{kerr.OutOfOrderSequenceNumber, kerr.UnknownProducerID, kerr.InvalidProducerEpoch, kerr.ProducerFenced, kerr.InvalidProducerIDMapping, kerr.DuplicateSequenceNumber} {
-		t.Run(code.Message, func(t *testing.T) {
-			t.Parallel()
-			c := kafkafake.StartDialect(t, kafkafake.Kafka(), nil)
-			c.Topic("t", 2)
-			p := newProducer(t, c, policyFunc(func(_ *Batch, a Answer) Plan { return Plan{Same: true} }))
-			all := write(t, p, 2, values("a", 10)...)
-			c.AddFault(kafkafake.Fault{Do: kafkafake.Refuse, Code: code, Partitions: []int32{1}})
-			all = append(all, write(t, p, 2, values("b", 10)...)...)
-			for _, r := range all {
-				require.Equal(t, Acked, r.Outcome())
-			}
-			requireExact(t, c, all)
-			one, two := p.topic("t").partitions[0], p.topic("t").partitions[1]
-			require.NotEqual(t, one.producer, two.producer)
-		})
-	}
-}
-
-// policyFunc is a Policy of one function.
-type policyFunc func(*Batch, Answer) Plan
-
-func (policyFunc) Acked(*Batch)                                      {}
-func (policyFunc) Check(*Record, int32) error                        { return nil }
-func (f policyFunc) Next(_ context.Context, b *Batch, a Answer) Plan { return f(b, a) }
-
 // What is given up while it is in flight is Unknown, and is not sent again.
 func TestWhatIsGivenUpIsNotSentAgain(t *testing.T) {
 	t.Parallel()
 	c := kafkafake.StartDialect(t, kafkafake.Kafka(), nil)
 	c.Topic("t", 1)
-	p := newProducer(t, c, &plain{})
-	require.Equal(t, Acked, write(t, p, 1, "first")[0].Outcome())
+	p := producertest.New(t, c, &producertest.Plain{})
+	require.Equal(t, partition.Acked, producertest.Write(t, p, 1, "first")[0].Outcome())
 	h := c.AddFault(kafkafake.Fault{Do: kafkafake.DelayAnswer, Pause: time.Hour})
-	w := NewWrite()
-	r := &Record{Record: &kgo.Record{Topic: "t", Value: []byte("second")}, Write: w}
+	w := partition.NewWrite()
+	r := &partition.Record{Record: &kgo.Record{Topic: "t", Value: []byte("second")}, Write: w}
 	r.Prepare()
 	w.Expect(1)
-	p.Send([]*Record{r})
+	p.Send([]*partition.Record{r})
 	require.Eventually(t, func() bool { return h.Hits() == 1 }, 5*time.Minute, time.Millisecond)
 	why := errors.New("given up")
-	p.Withdraw([]*Record{r}, Queued, func(*Record) error { return why })
+	p.Withdraw([]*partition.Record{r}, partition.Queued, func(*partition.Record) error { return why })
 	require.False(t, r.Ended(), "it may still be answered")
-	p.Withdraw([]*Record{r}, All, func(*Record) error { return why })
+	p.Withdraw([]*partition.Record{r}, partition.All, func(*partition.Record) error { return why })
 	<-w.Done
-	require.Equal(t, Unknown, r.Outcome())
+	require.Equal(t, partition.Unknown, r.Outcome())
 	require.Equal(t, why, r.Reason)
 	r.Value[0] = 'x' // it is the caller's again
 }
@@ -239,61 +96,23 @@ func TestWhatIsBeforeThePolicyIsGivenUpAfterIt(t *testing.T) {
 			c.Topic("t", 1)
 			c.AddFault(kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.InvalidRecord})
 			asked := make(chan struct{}, 1)
-			p := newProducer(t, c, untilGivenUp{asked})
-			w := NewWrite()
-			r := &Record{Record: &kgo.Record{Topic: topic, Value: []byte("v")}, Write: w}
+			p := producertest.New(t, c, producertest.UntilGivenUp{Asked: asked})
+			w := partition.NewWrite()
+			r := &partition.Record{Record: &kgo.Record{Topic: topic, Value: []byte("v")}, Write: w}
 			r.Prepare()
 			w.Expect(1)
-			p.Send([]*Record{r})
+			p.Send([]*partition.Record{r})
 			<-asked
 			why := errors.New("given up")
-			p.Withdraw([]*Record{r}, Queued, func(*Record) error { return why })
-			require.False(t, r.Ended(), "the Policy may find out more")
-			p.Withdraw([]*Record{r}, All, func(*Record) error { return why })
+			p.Withdraw([]*partition.Record{r}, partition.Queued, func(*partition.Record) error { return why })
+			require.False(t, r.Ended(), "the partition.Policy may find out more")
+			p.Withdraw([]*partition.Record{r}, partition.All, func(*partition.Record) error { return why })
 			<-w.Done
-			require.Equal(t, NotWritten, r.Outcome())
+			require.Equal(t, partition.NotWritten, r.Outcome())
 			require.Equal(t, why, r.Reason)
 			r.Value[0] = 'x' // it is the caller's again
 		})
 	}
-}
-
-// untilGivenUp is a Policy that looks at records until they are given up.
-type untilGivenUp struct{ asked chan struct{} }
-
-func (untilGivenUp) Acked(*Batch)               {}
-func (untilGivenUp) Check(*Record, int32) error { return nil }
-func (u untilGivenUp) Next(ctx context.Context, b *Batch, _ Answer) Plan {
-	select {
-	case u.asked <- struct{}{}:
-	default:
-	}
-	<-ctx.Done()
-	if string(b.Records[0].Value) == "x" {
-		panic("the record was given back before")
-	}
-	return Plan{Same: true}
-}
-
-// A batch differs from each one in doubt in how many records it has.
-func TestABatchIsNotTakenForOneInDoubt(t *testing.T) {
-	t.Parallel()
-	b := &Batch{Records: make([]*Record, 5)}
-	at := func(counts ...int) (all []doubt) {
-		for _, n := range counts {
-			all = append(all, doubt{first: 7, count: n})
-		}
-		return all
-	}
-	for _, test := range []struct {
-		doubts []doubt
-		free   int
-	}{{nil, 5}, {at(4), 5}, {at(5), 4}, {at(4, 5), 3}, {at(1, 2, 3, 4, 5), 0}, {[]doubt{{first: 8, count: 5}}, 5}} {
-		p := &partition{sequence: 7, doubts: test.doubts}
-		require.Equal(t, test.free, p.freeCount(b), "%v", test.doubts)
-	}
-	b.unanswered = true
-	require.Equal(t, 5, (&partition{sequence: 7, doubts: at(5)}).freeCount(b), "it is the one in doubt")
 }
 
 // A batch that is sent again keeps its content, its number and its checksum.
@@ -309,10 +128,10 @@ func TestABatchThatIsSentAgainIsTheSame(t *testing.T) {
 		seen = append(seen, append([]byte(nil), req.(*kmsg.ProduceRequest).Topics[0].Partitions[0].Records...))
 		return true
 	}})
-	p := newProducer(t, c, &plain{})
+	p := producertest.New(t, c, &producertest.Plain{})
 	c.AddFault(kafkafake.Fault{Do: kafkafake.DisconnectAfter, Count: 2})
-	all := write(t, p, 1, values("a", 10)...)
-	requireExact(t, c, all)
+	all := producertest.Write(t, p, 1, producertest.Values("a", 10)...)
+	producertest.RequireExact(t, c, all)
 	mu.Lock()
 	defer mu.Unlock()
 	require.GreaterOrEqual(t, len(seen), 3)
@@ -327,37 +146,33 @@ func TestABatchThatIsSentAgainIsTheSame(t *testing.T) {
 func TestRecordsWaitForTheirTopic(t *testing.T) {
 	t.Parallel()
 	c := kafkafake.New(t)
-	policy := &plain{}
-	p := newProducer(t, c, policy)
-	w := NewWrite()
-	r := &Record{Record: &kgo.Record{Topic: "t", Value: []byte("v")}, Write: w}
+	policy := &producertest.Plain{}
+	p := producertest.New(t, c, policy)
+	w := partition.NewWrite()
+	r := &partition.Record{Record: &kgo.Record{Topic: "t", Value: []byte("v")}, Write: w}
 	r.Prepare()
 	w.Expect(1)
-	p.Send([]*Record{r})
-	require.Eventually(t, func() bool {
-		policy.mu.Lock()
-		defer policy.mu.Unlock()
-		return len(policy.next) > 0
-	}, 5*time.Minute, time.Millisecond)
-	require.True(t, policy.next[0].Metadata)
+	p.Send([]*partition.Record{r})
+	require.Eventually(t, func() bool { return len(policy.Asked()) > 0 }, 5*time.Minute, time.Millisecond)
+	require.True(t, policy.Asked()[0].Metadata)
 	c.Topic("t", 1)
 	<-w.Done
-	require.Equal(t, Acked, r.Outcome())
+	require.Equal(t, partition.Acked, r.Outcome())
 }
 
 // Close ends everything: what was never sent is NotWritten.
 func TestCloseEndsWhatIsQueued(t *testing.T) {
 	t.Parallel()
 	c := kafkafake.New(t)
-	p := newProducer(t, c, &plain{})
-	w := NewWrite()
-	r := &Record{Record: &kgo.Record{Topic: "missing", Value: []byte("v")}, Write: w}
+	p := producertest.New(t, c, &producertest.Plain{})
+	w := partition.NewWrite()
+	r := &partition.Record{Record: &kgo.Record{Topic: "missing", Value: []byte("v")}, Write: w}
 	r.Prepare()
 	w.Expect(1)
-	p.Send([]*Record{r})
+	p.Send([]*partition.Record{r})
 	p.Close()
 	<-w.Done
-	require.Equal(t, NotWritten, r.Outcome())
+	require.Equal(t, partition.NotWritten, r.Outcome())
 	require.ErrorIs(t, r.Reason, kgo.ErrClientClosed)
 	_, err := p.Refresh(context.Background(), "t")
 	require.ErrorIs(t, err, kgo.ErrClientClosed)
@@ -369,13 +184,13 @@ func TestAForgottenTopicIsUsedAgain(t *testing.T) {
 	t.Parallel()
 	c := kafkafake.StartDialect(t, kafkafake.Kafka(), nil)
 	c.Topic("t", 1)
-	p := newProducer(t, c, &plain{})
-	var all []*Record
+	p := producertest.New(t, c, &producertest.Plain{})
+	var all []*partition.Record
 	for n := range 3 {
-		all = append(all, write(t, p, 1, values(fmt.Sprint("w", n), 3)...)...)
+		all = append(all, producertest.Write(t, p, 1, producertest.Values(fmt.Sprint("w", n), 3)...)...)
 		p.Forget("t")
 	}
-	requireExact(t, c, all)
+	producertest.RequireExact(t, c, all)
 }
 
 // A topic may be forgotten at any moment.
@@ -383,7 +198,7 @@ func TestATopicIsForgottenWhileItIsWrittenTo(t *testing.T) {
 	t.Parallel()
 	c := kafkafake.StartDialect(t, kafkafake.Kafka(), nil)
 	c.Topic("t", 1)
-	p := newProducer(t, c, &plain{})
+	p := producertest.New(t, c, &producertest.Plain{})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	go func() {
@@ -391,14 +206,14 @@ func TestATopicIsForgottenWhileItIsWrittenTo(t *testing.T) {
 			p.Forget("t")
 		}
 	}()
-	var all []*Record
+	var all []*partition.Record
 	for n := range 300 {
-		all = append(all, write(t, p, 1, values(fmt.Sprint("w", n), 2)...)...)
+		all = append(all, producertest.Write(t, p, 1, producertest.Values(fmt.Sprint("w", n), 2)...)...)
 	}
 	for _, r := range all {
-		require.Equal(t, Acked, r.Outcome(), "%v", r.Reason)
+		require.Equal(t, partition.Acked, r.Outcome(), "%v", r.Reason)
 	}
-	requireExact(t, c, all)
+	producertest.RequireExact(t, c, all)
 }
 
 // partitioned counts what it hears of.
@@ -414,8 +229,8 @@ func TestHooksHearOfPartitions(t *testing.T) {
 	c := kafkafake.New(t)
 	c.Topic("t", 2)
 	hook := &partitioned{}
-	p := newProducer(t, c, &plain{}, func(cfg *Config) { cfg.Hooks = []kgo.Hook{hook} })
-	write(t, p, 2, values("v", 10)...)
+	p := producertest.New(t, c, &producertest.Plain{}, func(cfg *producer.Config) { cfg.Hooks = []kgo.Hook{hook} })
+	producertest.Write(t, p, 2, producertest.Values("v", 10)...)
 	require.Equal(t, partitioned{records: 10, leaders: 0}, *hook) // of the one broker, number 0
 }
 
@@ -425,25 +240,25 @@ func TestTheEarlierOfTwoRecordsGoesFirst(t *testing.T) {
 	c := kafkafake.StartDialect(t, kafkafake.Kafka(), nil)
 	c.Topic("t", 1)
 	asked := 0
-	p := newProducer(t, c, policyFunc(func(b *Batch, a Answer) Plan {
+	p := producertest.New(t, c, producertest.PolicyFunc(func(b *partition.Batch, a broker.Answer) partition.Plan {
 		asked++
 		if asked == 1 {
-			return Plan{Parts: []Part{{Records: b.Records[:1]}}, Later: []Later{{Record: b.Records[1], After: time.Hour}}}
+			return partition.Plan{Parts: []partition.Part{{Records: b.Records[:1]}}, Later: []partition.Later{{Record: b.Records[1], After: time.Hour}}}
 		}
-		return Plan{Later: []Later{{Record: b.Records[0], After: time.Millisecond}}}
+		return partition.Plan{Later: []partition.Later{{Record: b.Records[0], After: time.Millisecond}}}
 	}))
 	c.AddFault(kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.InvalidRecord, Count: 2})
-	w := NewWrite()
-	var records []*Record
+	w := partition.NewWrite()
+	var records []*partition.Record
 	for _, v := range []string{"first", "second"} {
-		r := &Record{Record: &kgo.Record{Topic: "t", Key: []byte("k"), Value: []byte(v)}, Write: w}
+		r := &partition.Record{Record: &kgo.Record{Topic: "t", Key: []byte("k"), Value: []byte(v)}, Write: w}
 		r.Prepare()
 		records = append(records, r)
 	}
 	w.Expect(2)
 	p.Send(records)
 	<-w.Done
-	requireExact(t, c, records)
+	producertest.RequireExact(t, c, records)
 	require.Equal(t, []int64{0, 1}, []int64{records[0].Offset, records[1].Offset})
 }
 
@@ -452,8 +267,8 @@ func TestOnlyWantedTopicsAreAskedFor(t *testing.T) {
 	t.Parallel()
 	c := kafkafake.New(t)
 	c.Topic("t", 1)
-	p := newProducer(t, c, &plain{})
-	write(t, p, 1, "v")
+	p := producertest.New(t, c, &producertest.Plain{})
+	producertest.Write(t, p, 1, "v")
 	asked := make(chan int, 100)
 	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Metadata}, Count: -1, Observe: true, When: func(req kmsg.Request) bool {
 		select {
@@ -462,10 +277,10 @@ func TestOnlyWantedTopicsAreAskedFor(t *testing.T) {
 		}
 		return true
 	}})
-	r := &Record{Record: &kgo.Record{Topic: "missing", Value: []byte("v")}, Write: NewWrite()}
+	r := &partition.Record{Record: &kgo.Record{Topic: "missing", Value: []byte("v")}, Write: partition.NewWrite()}
 	r.Prepare()
 	r.Write.Expect(1)
-	p.Send([]*Record{r})
+	p.Send([]*partition.Record{r})
 	for range 5 {
 		require.Equal(t, 1, <-asked)
 	}

@@ -10,42 +10,31 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/broker"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/code"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/partition"
 )
 
 // topic is a topic and its partitions, as the cluster last told of them.
 type topic struct {
-	all     *Producer
-	name    string
-	id      atomicID
-	logTime atomic.Bool  // the log has the broker's time (LogAppendTime)
-	read    atomic.Int64 // when the cluster last told of it, in ns
+	partition.Topic
+	all  *Producer
+	read atomic.Int64 // when the cluster last told of it, in ns
 
 	mu         sync.Mutex
 	choose     kgo.TopicPartitioner
-	partitions []*partition
+	partitions []*partition.Partition
 	writable   []int32 // that have a leader; nil if all have
-	pending    []*Record
-	asking     *Batch            // of records that were pending, the Policy about it
-	asked      map[*Batch]func() // that the Policy is asked about, and how to end that
-	gone       bool              // forgotten
+	pending    []*partition.Record
+	asking     *partition.Batch            // of records that were pending, the Policy about it
+	asked      map[*partition.Batch]func() // that the Policy is asked about, and how to end that
+	gone       bool                        // forgotten
 	attempts   int
-	missing    *Answer     // the cluster's last word, if it is no good one
-	woken      []woken     // to be told of
-	scratch    [][]*Record // of place
+	missing    *broker.Answer        // the cluster's last word, if it is no good one
+	woken      []partition.Woken     // to be told of
+	scratch    [][]*partition.Record // of place
 	touched    []int
 }
-
-type atomicID struct{ v atomic.Pointer[[16]byte] }
-
-func (a *atomicID) Load() [16]byte {
-	if id := a.v.Load(); id != nil {
-		return *id
-	}
-	return [16]byte{}
-}
-
-func (a *atomicID) Store(id [16]byte) { a.v.Store(&id) }
 
 // Introduce notes what the cluster tells of a topic that is not in use yet: its first records
 // need not wait for that. What is told of one in use may be older than what is known of it.
@@ -65,7 +54,9 @@ func (p *Producer) Introduce(m *kmsg.MetadataResponseTopic) {
 }
 
 func (p *Producer) newTopic(name string) *topic {
-	return &topic{all: p, name: name, choose: p.cfg.Partitioner.ForTopic(name)}
+	t := &topic{all: p, choose: p.cfg.Partitioner.ForTopic(name)}
+	t.Init(&p.partitions, name, t.reclaim)
+	return t
 }
 
 // Uses reports whether records went to a topic that is not forgotten.
@@ -104,7 +95,7 @@ func (p *Producer) Forget(name string) bool {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.pending) > 0 || len(t.asked) > 0 || slices.ContainsFunc(t.partitions, func(part *partition) bool { return part.queued.Load() > 0 }) {
+	if len(t.pending) > 0 || len(t.asked) > 0 || slices.ContainsFunc(t.partitions, func(part *partition.Partition) bool { return part.Queued() > 0 }) {
 		return false
 	}
 	delete(p.topics, name)
@@ -113,29 +104,27 @@ func (p *Producer) Forget(name string) bool {
 		p.ids.renew()
 	}
 	for _, part := range t.partitions {
-		part.mu.Lock()
-		part.gone = true
-		part.unlock()
+		part.Forget()
 	}
 	return true
 }
 
 // send gives each record to its partition.
-func (t *topic) send(records []*Record) {
+func (t *topic) send(records []*partition.Record) {
 	t.mu.Lock()
 	switch {
 	case t.gone: // since it was looked up
 		t.mu.Unlock()
-		t.all.topic(t.name).send(records)
+		t.all.topic(t.Name).send(records)
 		return
 	case t.all.life.Err() != nil:
-		t.finish(records, errClosed)
+		t.finish(records, partition.ErrClosed)
 		t.unlock()
 		return
 	case len(t.partitions) == 0 || len(t.pending) > 0 || t.asking != nil:
 		t.pending = append(t.pending, records...)
 		t.mu.Unlock()
-		t.all.meta.want(t.name)
+		t.all.meta.want(t.Name)
 		return
 	}
 	kicks := t.place(records)
@@ -148,10 +137,10 @@ func (t *topic) send(records []*Record) {
 
 // place chooses the partition of each record. It returns the nodes that are to be kicked. The
 // Policy is asked about records whose partition the topic does not have.
-func (t *topic) place(records []*Record) (kicks []*node) {
-	var stray []*Record
+func (t *topic) place(records []*partition.Record) (kicks []*broker.Node) {
+	var stray []*partition.Record
 	if len(t.scratch) < len(t.partitions) {
-		t.scratch = make([][]*Record, len(t.partitions))
+		t.scratch = make([][]*partition.Record, len(t.partitions))
 	}
 	if of, ok := t.choose.(kgo.TopicPartitionerOnNewBatch); ok {
 		of.OnNewBatch()
@@ -168,7 +157,7 @@ func (t *topic) place(records []*Record) (kicks []*node) {
 		t.scratch[to] = append(t.scratch[to], r)
 	}
 	for _, to := range t.touched {
-		n := t.partitions[to].enqueue(t.scratch[to])
+		n := t.partitions[to].Enqueue(t.scratch[to])
 		if n != nil && !slices.Contains(kicks, n) {
 			kicks = append(kicks, n)
 		}
@@ -177,7 +166,7 @@ func (t *topic) place(records []*Record) (kicks []*node) {
 	}
 	t.touched = t.touched[:0]
 	if len(stray) > 0 {
-		t.ask(&Batch{Topic: t.name, Partition: -1, Records: stray}, Answer{NoPartition: true, Partitions: len(t.partitions)})
+		t.ask(&partition.Batch{Topic: t.Name, Partition: -1, Records: stray}, broker.Answer{NoPartition: true, Partitions: len(t.partitions)})
 	}
 	return kicks
 }
@@ -215,17 +204,17 @@ func (b *backup) Next() (int, int64) {
 	if b.mapped {
 		to = int(b.t.writable[i])
 	}
-	return i, b.t.partitions[to].queued.Load() + int64(len(b.t.scratch[to]))
+	return i, b.t.partitions[to].Queued() + int64(len(b.t.scratch[to]))
 }
 
 func (b *backup) Rem() int { return b.n - b.next }
 
 // ask puts records without a partition before the Policy. Those that it does not fail are
 // placed anew.
-func (t *topic) ask(b *Batch, a Answer) {
+func (t *topic) ask(b *partition.Batch, a broker.Answer) {
 	ctx, end := context.WithCancel(t.all.life)
 	if t.asked == nil {
-		t.asked = map[*Batch]func(){}
+		t.asked = map[*partition.Batch]func(){}
 	}
 	t.asked[b] = end
 	go func() {
@@ -243,21 +232,21 @@ func (t *topic) ask(b *Batch, a Answer) {
 }
 
 // follow does what a plan says.
-func (t *topic) follow(b *Batch, a Answer, plan Plan) {
+func (t *topic) follow(b *partition.Batch, a broker.Answer, plan partition.Plan) {
 	t.mu.Lock()
 	for _, f := range plan.Failed {
-		t.finish([]*Record{f.Record}, f.Reason)
+		t.finish([]*partition.Record{f.Record}, f.Reason)
 	}
 	if t.asking == b {
 		t.asking = nil
 	}
 	delete(t.asked, b)
-	var left []*Record
+	var left []*partition.Record
 	for _, r := range b.Records {
 		switch {
 		case r.Ended():
-		case r.leaving != nil:
-			t.finish([]*Record{r}, r.leaving())
+		case r.Leaving() != nil:
+			t.finish([]*partition.Record{r}, r.Leaving()())
 		default:
 			left = append(left, r)
 		}
@@ -273,29 +262,27 @@ func (t *topic) follow(b *Batch, a Answer, plan Plan) {
 		t.flush()
 		return
 	}
-	t.all.meta.want(t.name)
+	t.all.meta.want(t.Name)
 }
 
 func (t *topic) endPending() {
 	t.mu.Lock()
-	t.finish(t.pending, errClosed)
+	t.finish(t.pending, partition.ErrClosed)
 	t.pending = nil
 	t.unlock()
 }
 
 // finish ends records that are in no partition. Their writes hear of it with unlock, when
 // they are in no list any more.
-func (t *topic) finish(records []*Record, why error) {
-	t.woken = t.all.endRecords(t.woken, records, NotWritten, why)
+func (t *topic) finish(records []*partition.Record, why error) {
+	t.woken = t.all.partitions.End(t.woken, records, partition.NotWritten, why)
 }
 
 func (t *topic) unlock() {
 	woken := t.woken
 	t.woken = nil
 	t.mu.Unlock()
-	for _, w := range woken {
-		w.write.ended(w.records)
-	}
+	partition.Tell(woken)
 }
 
 // flush places what was pending.
@@ -317,17 +304,36 @@ func (t *topic) notThere(errorCode int16) {
 	if errorCode == 0 {
 		errorCode = leaderNotAvailable
 	}
-	t.fail(Answer{Code: errorCode, Err: code.Error(errorCode), Metadata: true})
+	t.fail(broker.Answer{Code: errorCode, Err: code.Error(errorCode), Metadata: true})
 }
 
 // fail puts pending records before the Policy.
-func (t *topic) fail(a Answer) {
+func (t *topic) fail(a broker.Answer) {
 	t.mu.Lock()
 	t.missing = &a
 	if len(t.pending) > 0 && t.asking == nil {
-		b := &Batch{Topic: t.name, Partition: -1, Records: t.pending, Attempts: t.attempts}
+		b := &partition.Batch{Topic: t.Name, Partition: -1, Records: t.pending, Attempts: t.attempts}
 		t.pending, t.asking = nil, b
 		t.ask(b, a)
 	}
 	t.mu.Unlock()
+}
+
+// reclaim takes the records of a partition that is no more back.
+func (t *topic) reclaim(p *partition.Partition) {
+	t.mu.Lock()
+	t.pending = slices.Concat(p.Leave(), t.pending)
+	t.mu.Unlock()
+	if t.all.life.Err() != nil {
+		t.endPending()
+		return
+	}
+	t.all.meta.want(t.Name)
+}
+
+// kick has nodes send what is ready.
+func kick(nodes []*broker.Node) {
+	for _, n := range nodes {
+		n.Kick()
+	}
 }

@@ -1,0 +1,33 @@
+package partition
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// A record that is used again is as one that is new.
+func TestPrepareMakesARecordNew(t *testing.T) {
+	t.Parallel()
+	fresh := &Record{Record: &kgo.Record{Value: []byte("v")}}
+	fresh.Prepare()
+	used := &Record{
+		Record: &kgo.Record{Value: []byte("v")}, Unstamped: false, Single: true, Alone: true, Apart: true, Questioned: true,
+		Offset: 7, Appended: 7, Reason: errors.New("given up"), doubt: true, leaving: func() error { return nil },
+	}
+	used.outcome.Store(uint32(Unknown))
+	used.part.Store(&Partition{})
+	used.Prepare()
+	require.Equal(t, fresh, used)
+	require.True(t, used.Unstamped)
+	require.False(t, used.Ended())
+	require.False(t, used.Partitioned())
+
+	used.Timestamp = time.UnixMicro(1234)
+	used.Prepare()
+	require.False(t, used.Unstamped)
+	require.Equal(t, time.UnixMilli(1), used.Timestamp)
+}
