@@ -1,16 +1,22 @@
 package guard
 
 import (
+	"cmp"
+	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/kafka-guarded/kafka-guarded/internal/deliverycheck"
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
 
@@ -67,6 +73,41 @@ func TestTheBufferIsFilledAndNotMore(t *testing.T) {
 			require.Empty(t, classes(<-done))
 			require.Equal(t, test.most, hook.take(t))
 			require.Len(t, c.Log("t"), 56)
+		}
+	})
+}
+
+// Records of a blocked partition keep their room, for hours if need be. Writes to other
+// topics get through all the same, also those that would fill the whole buffer, and the
+// records of each keep their order.
+func TestABlockedRecordLeavesTheRestOfTheBuffer(t *testing.T) {
+	inVirtualTime(t, func(t *testing.T) {
+		for _, opt := range []kgo.Opt{kgo.MaxBufferedRecords(100), kgo.MaxBufferedBytes(10_000)} {
+			c, g := newVirtual(t, Config{}, opt)
+			c.Topic("blocked", 1)
+			blocked := c.AddFault(kafkafake.Fault{Topic: "blocked", Do: kafkafake.Refuse, Code: kerr.NotEnoughReplicas, Count: -1})
+			done := make(chan []Verdict)
+			go func() { done <- g.Write(t.Context(), records("blocked", "b", 1, 100)) }()
+			time.Sleep(time.Second)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			writes := make(chan struct{})
+			for i := range 3 {
+				go func() {
+					rs := records("t", fmt.Sprint("w", i), 250, 100)
+					vs := g.Write(ctx, rs)
+					assert.Empty(t, classes(vs))
+					assert.NoError(t, compare(c, rs, vs, func(int) deliverycheck.Record { return deliverycheck.Record{} }))
+					assert.True(t, slices.IsSortedFunc(vs, func(a, b Verdict) int { return cmp.Compare(a.Offset, b.Offset) }))
+					writes <- struct{}{}
+				}()
+			}
+			for range 3 {
+				<-writes
+			}
+			cancel()
+			blocked.Over()
+			require.Empty(t, classes(<-done))
+			require.True(t, g.room.try(100, 10_000), "all of it is given back")
 		}
 	})
 }

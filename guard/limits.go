@@ -64,15 +64,9 @@ func (g *Guard) toCheck(r *partition.Record) limits.Record {
 // others, and later records with their keys, wait for the answer to that one.
 func (w *write) choose(open []*slot) (now, rest []*slot, bytes int64, probe <-chan struct{}) {
 	g := w.guard
-	size := func(s *slot) int64 {
-		if g.room.bytes == nil {
-			return 0
-		}
-		return int64(limits.BufferedSize(s.record()))
-	}
 	n := 0
 	for ; n < len(open) && open[n].isolation.Limit == nil; n++ { // the usual case
-		more := size(open[n])
+		more := g.room.size(open[n].record())
 		if !g.room.fits(n+1, bytes+more) {
 			return open[:n], open[n:], bytes, nil
 		}
@@ -86,7 +80,7 @@ func (w *write) choose(open []*slot) (now, rest []*slot, bytes int64, probe <-ch
 	now = append(now, open[:n]...)
 	waiting := map[string]struct{}{} // topics and keys
 	for i, s := range open[n:] {
-		r, more := s.record(), size(s)
+		r, more := s.record(), g.room.size(s.record())
 		if !g.room.fits(len(now)+1, bytes+more) {
 			return now, append(rest, open[n+i:]...), bytes, probe
 		}

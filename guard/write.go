@@ -190,7 +190,7 @@ func (w *write) deliver(open []*slot) (rest []*slot) {
 		w.waitForProbe(probe)
 		return rest
 	}
-	release, err := w.admit(now, bytes)
+	n, release, err := w.admit(now, bytes)
 	if err != nil {
 		for _, s := range now {
 			s.endProbe()
@@ -201,6 +201,12 @@ func (w *write) deliver(open []*slot) (rest []*slot) {
 		return nil
 	}
 	defer release()
+	if n < len(now) {
+		for _, s := range now[n:] {
+			s.endProbe() // another record may confirm the limit
+		}
+		now, rest = now[:n], slices.Concat(now[n:], rest)
+	}
 	sending, special := w.sending[:0], false
 	for _, s := range now {
 		special = g.mark(s) || special
