@@ -13,7 +13,8 @@ import (
 // with many batches there may be thousands a minute.
 // So there are two modes. While the child takes writes, they run at the same time.
 // After one failed, and before the first one succeeded, writes go one at a time, with
-// pauses.
+// pauses. A write without an answer loses its turn after a while: a child may be several
+// outputs, of which one hangs and the others take writes.
 type turns struct {
 	pauses func() func() (time.Duration, bool)
 	// latestFirst gives the turn to the write that came last. Where the time of a write
@@ -28,7 +29,8 @@ type turns struct {
 	pause   func() (time.Duration, bool)
 	next    time.Time // no turn before this time
 	wake    *time.Timer
-	err     error // of the latest try
+	lapse   *time.Timer // ends the turn
+	err     error       // of the latest try
 }
 
 func newTurns(pauses func() func() (time.Duration, bool), latestFirst bool) *turns {
@@ -83,9 +85,18 @@ func (t *turns) give() {
 	if t.latestFirst {
 		i = len(t.waiting) - 1
 	}
-	t.turn = t.waiting[i]
+	turn := t.waiting[i]
+	t.turn = turn
 	t.waiting = slices.Delete(t.waiting, i, i+1)
-	close(t.turn)
+	close(turn)
+	t.lapse = time.AfterFunc(slow, func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if t.turn == turn {
+			t.turn = nil
+			t.give()
+		}
+	})
 }
 
 // done enters the end of a write, and returns its error. If several writes that ran at
@@ -100,6 +111,7 @@ func (t *turns) done(err error, turn chan struct{}) error {
 	own := t.turn == turn
 	if own {
 		t.turn = nil
+		t.lapse.Stop()
 	}
 	if errors.Is(err, errNotTried) {
 		return cmp.Or(t.err, err)

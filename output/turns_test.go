@@ -123,3 +123,47 @@ func TestWhatAChildNeverTakesHoldsUpNothingElse(t *testing.T) {
 		require.NoError(t, out.Close(context.Background()))
 	})
 }
+
+// A dead letter that the child never answers, such as one for the output of a switch that
+// hangs, holds up no other one: also not before the child has taken its first.
+func TestALetterWithoutAnAnswerHoldsUpNothingElse(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		parsed, err := service.NewConfigSpec().ParseYAML("", nil)
+		require.NoError(t, err)
+		end := make(chan struct{})
+		const hanging = 5
+		out, err := parsed.Resources().ManagedBatchOutput("hanging", 2*hanging, streamtest.Sink(func(_ context.Context, batch service.MessageBatch) error {
+			if content, _ := batch[0].AsBytes(); string(content) == "hangs" {
+				<-end
+				return errors.New("no")
+			}
+			return nil
+		}))
+		require.NoError(t, err)
+		retry := guard.Retry{InitialInterval: 100 * time.Millisecond, MaxInterval: 5 * time.Second}
+		log, _ := lines()
+		c := &child{
+			field: fieldDeadLetter, out: out, keepsPositions: true, waiting: map[*childWrite]struct{}{}, notices: newNotices(log, endpoint{}),
+			metrics: newMetrics(parsed.Resources().Metrics()), retry: retry, turns: turnsOf(retry),
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var writers sync.WaitGroup
+		for range hanging {
+			writers.Go(func() { c.write(ctx, streamtest.Batch("hangs"), func(int) { require.Fail(t, "it is not taken") }) })
+		}
+		time.Sleep(time.Second)
+		for _, most := range []time.Duration{(hanging + 1) * slow, time.Second} {
+			limited, stop := context.WithTimeout(ctx, time.Hour)
+			began, taken := time.Now(), 0
+			c.write(limited, streamtest.Batch("b", "c"), func(int) { taken++ })
+			require.Equal(t, 2, taken)
+			require.LessOrEqual(t, time.Since(began), most, "in virtual time")
+			stop()
+		}
+		cancel()
+		close(end)
+		writers.Wait()
+		require.NoError(t, out.Close(context.Background()))
+	})
+}
