@@ -87,13 +87,14 @@ func (b *breaker) failed(v *guard.Verdict) bool {
 }
 
 // count adds the outcomes of a batch, or of held messages that were written again and
-// have passed.
+// have passed. A message that was neither delivered nor failed for good does not count: it
+// was given up while Kafka was away, for example.
 func (b *breaker) count(records []*kgo.Record, verdicts []guard.Verdict, again []int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if again != nil {
 		for _, i := range again {
-			if !b.failed(&verdicts[i]) {
+			if verdicts[i].Outcome == guard.Delivered {
 				b.of(topicOf(records[i])).add(false)
 			}
 		}
@@ -101,6 +102,9 @@ func (b *breaker) count(records []*kgo.Record, verdicts []guard.Verdict, again [
 	}
 	for i := range verdicts {
 		topic, failed := topicOf(records[i]), b.failed(&verdicts[i])
+		if !failed && verdicts[i].Outcome != guard.Delivered {
+			continue
+		}
 		b.of(topic).add(failed)
 		if topic != "" {
 			b.of("").add(false)

@@ -136,6 +136,36 @@ func TestTheBreakerHoldsASecondTime(t *testing.T) {
 	}
 }
 
+// Messages that are given up while Kafka is away say nothing of what fails for good: the
+// topic is held as before, and no failed message goes to the dead letters.
+func TestTheBreakerHoldsThroughAnOutage(t *testing.T) {
+	t.Parallel()
+	parsed, err := service.NewConfigSpec().ParseYAML("", nil)
+	require.NoError(t, err)
+	log, _ := lines()
+	var c clientConfig
+	c.guard.Permanent = []guard.Class{guard.SizeExceeded}
+	c.breaker = breakerConfig{enabled: true, messages: 10, share: 0.5}
+	b := newBreaker(c, newNotices(log, endpoint{}), newMetrics(parsed.Resources().Metrics()))
+	records, failed, away := make([]*kgo.Record, 10), make([]guard.Verdict, 10), make([]guard.Verdict, 10)
+	for i := range records {
+		records[i] = &kgo.Record{Topic: "t"}
+		failed[i] = guard.Verdict{Outcome: guard.NotWritten, Class: guard.SizeExceeded, Failure: &guard.Failure{Class: guard.SizeExceeded, Topic: "t"}}
+		away[i] = guard.Verdict{Outcome: []guard.Outcome{guard.NotWritten, guard.Unknown}[i%2], Class: guard.Transient, Failure: &guard.Failure{Class: guard.Transient, Topic: "t"}}
+	}
+	b.count(records, failed, nil)
+	require.Len(t, b.held(records, failed), 10)
+	b.count(records, away, nil)
+	b.count(records, away, []int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9})
+	require.Len(t, b.held(records, failed), 10)
+	clear(away)
+	for i := range away {
+		away[i].Outcome = guard.Delivered
+	}
+	b.count(records, away, nil)
+	require.Empty(t, b.held(records, failed))
+}
+
 // Messages without a topic count together, and so do those that make no record.
 func TestTheBreakerHoldsWhatHasNoTopic(t *testing.T) {
 	t.Parallel()
@@ -159,7 +189,7 @@ func TestTheBreakerForgetsTopics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBreaker(clientConfig{breaker: breakerConfig{enabled: true, messages: 10}}, nil, nil)
 		seen := func(topic string) {
-			b.count([]*kgo.Record{{Topic: topic}}, make([]guard.Verdict, 1), nil)
+			b.count([]*kgo.Record{{Topic: topic}}, []guard.Verdict{{Outcome: guard.Delivered}}, nil)
 		}
 		for i := range 120 {
 			seen(fmt.Sprint("topic-", i))
