@@ -38,6 +38,10 @@ func (w *virtualStream) surround(r *rand.Rand) {
 		w.outage, w.stops = 0, 1+r.IntN(3)
 		w.stopped = time.Duration(1+r.IntN(2000)) * []time.Duration{time.Millisecond, 30 * time.Millisecond}[r.IntN(2)]
 	}
+	// Elsewhere an error for a whole batch is right.
+	if w.perMessage = (w.shape == "alone" || w.shape == "dead_letter") && r.IntN(2) == 0; w.perMessage {
+		w.lines = append(w.lines, "report_failures: per_message")
+	}
 }
 
 // run runs the stream to its end, with shutdowns in between.
@@ -51,6 +55,9 @@ func (w *virtualStream) run(config streamtest.Config) error {
 		most := w.stopped
 		if last {
 			most = w.outage + time.Hour
+			w.stopAt.Store(0)
+		} else {
+			w.stopAt.Store(time.Now().Add(most).UnixNano())
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), most)
 		err = stream.Run(ctx)

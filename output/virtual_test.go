@@ -62,7 +62,7 @@ func TestVirtualStreams(t *testing.T) {
 			streams = 20
 		}
 	}
-	begin, virtual, failed := time.Now(), time.Duration(0), 0
+	begin, virtual, failed, unsure := time.Now(), time.Duration(0), 0, 0
 	took := make([]time.Duration, streams) // real time of each stream
 	var at atomic.Uint64
 	defer progress.Lines(func() string { return fmt.Sprintf("stream %d of %d", at.Load(), streams) })()
@@ -73,6 +73,9 @@ func TestVirtualStreams(t *testing.T) {
 		w, err := liveStreamOf(t, seed)
 		took[n] = time.Since(began)
 		virtual += w.took
+		for _, f := range w.checker.Fates() {
+			unsure += min(f.Unsure, 1)
+		}
 		if err != nil {
 			t.Errorf("-virtual-seed %d: %s: %v", seed, w, err)
 			if failed++; failed > 10 {
@@ -81,7 +84,7 @@ func TestVirtualStreams(t *testing.T) {
 		}
 	}
 	all, median := time.Since(begin), slices.Sorted(slices.Values(took))[streams/2]
-	t.Logf("%d streams in %s, %.0f virtual hours per real minute", streams, all.Round(time.Millisecond), virtual.Hours()/all.Minutes())
+	t.Logf("%d streams in %s, %.0f virtual hours per real minute, %d messages in doubt or untold for a while", streams, all.Round(time.Millisecond), virtual.Hours()/all.Minutes(), unsure)
 	for n, d := range took {
 		if d > 10*median {
 			t.Logf("-virtual-seed %d took %s, the median is %s", *virtualFirst+uint64(n), d, median)
@@ -143,6 +146,9 @@ type virtualStream struct {
 	report   string        // the behaviour of the output of delivery_report, "" for none
 	stops    int           // number of shutdowns, each with a new start
 	stopped  time.Duration // time until a shutdown
+	stopAt   atomic.Int64  // begin of the next shutdown, or of the one that goes on, 0 for none
+	// perMessage is set if the output tells of each message what became of it.
+	perMessage bool
 
 	checker deliverycheck.Checker
 	wire    kafkafake.Wire
@@ -329,13 +335,17 @@ func (w *virtualStream) live(t *testing.T) error {
 	}
 	config.Output = "spy:\n  max_in_flight: " + w.inFlight + "\n  \"on\":" + streamtest.Indent(config.Output, 4)
 	config.Spy = func(batch service.MessageBatch, said []deliverycheck.Answer) {
-		bytes, ids := 0, make([]string, len(batch))
+		bytes, ids, doubts := 0, make([]string, len(batch)), make([]bool, len(batch))
 		for i, m := range batch {
 			content, _ := m.AsBytes()
 			ids[i] = idOf(content)
+			doubts[i] = w.inDoubt(ids[i])
 			bytes += len(content) + 100
+			if w.around != "" && !w.perMessage && said[i] != deliverycheck.Done {
+				said[i] = deliverycheck.Untold // a switch gives each message the error of the batch
+			}
 		}
-		w.checker.HearAll(ids, said, slices.ContainsFunc(ids, w.inDoubt))
+		w.checker.HearAll(ids, said, doubts, !w.perMessage && (w.stopping() || slices.Contains(doubts, true)))
 		w.books.Lock()
 		defer w.books.Unlock()
 		// For any record of a batch, brokers without details may take a search.
@@ -391,10 +401,20 @@ func idOf(value []byte) string {
 	return id
 }
 
-// inDoubt reports whether a message may be in doubt. After a shutdown, its answer may be
-// late.
+// inDoubt reports whether a message may be in doubt. A shutdown ends the wait for answers,
+// so those that come after its begin are late.
 func (w *virtualStream) inDoubt(id string) bool {
-	return w.stopped > 0 || w.wire.InDoubt(id, time.Now())
+	until := time.Now()
+	if w.stopping() {
+		until = time.Unix(0, w.stopAt.Load()-1)
+	}
+	return w.wire.InDoubt(id, until)
+}
+
+// stopping reports whether the stream shuts down.
+func (w *virtualStream) stopping() bool {
+	at := w.stopAt.Load()
+	return at != 0 && time.Now().UnixNano() >= at
 }
 
 // source returns new batches, and again those that were not acknowledged. All messages

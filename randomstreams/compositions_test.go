@@ -25,6 +25,8 @@ type composition struct {
 	diverts bool
 	// believed is set if the config says report_failures: per_message.
 	believed bool
+	// told is set if errors that list messages lose none.
+	told bool
 	// named is set if Benthos takes an error for a whole batch apart, by position.
 	named bool
 }
@@ -33,24 +35,24 @@ func bare(g string) string { return g }
 
 // compositions are the ones that docs/compositions.md calls exact with a dead_letter.
 var compositions = []composition{
-	{name: "alone", wrap: bare},
+	{name: "alone", told: true, wrap: bare},
 	{name: "output-level batching", wrap: bare, lines: []string{"batching: { count: 60, period: 2ms }"}},
 	{name: "upstream batching", wrap: bare, input: "broker:\n  inputs: [ { source: {} } ]\n  batching: { count: 60, period: 2ms }\n"},
 	{name: "fallback", drops: true, wrap: func(g string) string {
 		return "fallback:\n  -" + streamtest.Indent(g, 4) + "  - caught: {}\n"
 	}},
-	{name: "retry", retries: true, wrap: func(g string) string { return "retry:\n  output:" + streamtest.Indent(g, 4) }},
+	{name: "retry", told: true, retries: true, wrap: func(g string) string { return "retry:\n  output:" + streamtest.Indent(g, 4) }},
 	{name: "switch", named: true, wrap: func(g string) string {
 		return "switch:\n  cases:\n    - check: 'false'\n      output: { caught: {} }\n    - output:" + streamtest.Indent(g, 8)
 	}},
 	{name: "broker", retries: true, wrap: func(g string) string {
 		return "broker:\n  outputs:\n    -" + streamtest.Indent(g, 6) + "    - drop: {}\n"
 	}},
-	{name: "dynamic", retries: true, wrap: func(g string) string { return "dynamic:\n  outputs:\n    only:" + streamtest.Indent(g, 6) }},
+	{name: "dynamic", told: true, retries: true, wrap: func(g string) string { return "dynamic:\n  outputs:\n    only:" + streamtest.Indent(g, 6) }},
 	{name: "drop_on", drops: true, wrap: func(g string) string {
 		return "drop_on:\n  error_patterns: [ nothing ]\n  output:" + streamtest.Indent(g, 4)
 	}},
-	{name: "resource", wrap: bare, resource: true},
+	{name: "resource", told: true, wrap: bare, resource: true},
 }
 
 // fallbacks are the ones that it calls exact without a dead_letter, and some in which
@@ -133,7 +135,7 @@ func (w *scenario) configs() (output, resources string) {
 		fmt.Sprintf("max_in_flight: %d", w.inFlight),
 		fmt.Sprintf("topic_rules: { enabled: %v }", w.rules),
 	}, w.composition.lines...)
-	if w.composition.believed {
+	if w.composition.believed || w.perMessage {
 		lines = append(lines, "report_failures: per_message")
 	}
 	if w.fates == deadLetter {

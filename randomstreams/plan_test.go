@@ -49,6 +49,7 @@ type plan struct {
 	stops       []stop
 	fates       fates
 	breaker     bool // dead_letter_breaker opens soon, for a short time
+	perMessage  bool // the output tells the spy of each message what became of it
 	// Processors in the pipeline, on the output, and on the child.
 	inPipeline, onOutput, onChild processing
 }
@@ -161,6 +162,9 @@ func newPlan(rng *rand.Rand, n int) *plan {
 	// Only the input may get what the output gives up, and no fallback.
 	p.budget = p.spy && p.composition.name != "fallback" && budget
 	p.breaker = p.fates == deadLetter && rng.IntN(3) == 0
+	// Elsewhere an error for a whole batch is right. What moves messages, or takes errors
+	// apart by position, would lose some.
+	p.perMessage = p.spy && len(p.around()) == 0 && p.composition.told && rng.IntN(2) == 0
 	return p
 }
 
@@ -234,8 +238,8 @@ func newProcessing(rng *rand.Rand) (p processing) {
 }
 
 func (p *plan) String() string {
-	return fmt.Sprintf("%s, %s takes what fails, child %s, processors [%s] in the pipeline, [%s] on the output, [%s] on the child, breaker %v, spy %v, budget %v, replay %v, rules %v, max_in_flight %d, %d partitions, %d messages in %d batches, faults %v, %d failures of the child, stops %v",
-		p.composition.name, p.fates, p.child.name, p.inPipeline, p.onOutput, p.onChild, p.breaker, p.spy, p.budget, p.replay, p.rules, p.inFlight, p.partitions, len(p.kinds), len(p.batches), p.faults, p.childFails, p.stops)
+	return fmt.Sprintf("%s, %s takes what fails, child %s, processors [%s] in the pipeline, [%s] on the output, [%s] on the child, breaker %v, per message %v, spy %v, budget %v, replay %v, rules %v, max_in_flight %d, %d partitions, %d messages in %d batches, faults %v, %d failures of the child, stops %v",
+		p.composition.name, p.fates, p.child.name, p.inPipeline, p.onOutput, p.onChild, p.breaker, p.perMessage, p.spy, p.budget, p.replay, p.rules, p.inFlight, p.partitions, len(p.kinds), len(p.batches), p.faults, p.childFails, p.stops)
 }
 
 // around returns the processors before Kafka.

@@ -122,6 +122,7 @@ func (w *scenario) answered(out *send, said []deliverycheck.Answer) {
 	for i, id := range out.ids {
 		units := w.units(id)
 		heard.add(units, said[i], w.inDoubt(strconv.Itoa(id)))
+		heard.untold = heard.untold || w.fails(id)
 		if said[i] != deliverycheck.Done {
 			again = append(again, id)
 			continue
@@ -142,15 +143,16 @@ func (w *scenario) answered(out *send, said []deliverycheck.Answer) {
 
 // answers are the answers for the units of a batch.
 type answers struct {
-	units []string
-	said  []deliverycheck.Answer
-	doubt bool // about any message, also one that has no units
+	units  []string
+	said   []deliverycheck.Answer
+	doubts []bool
+	untold bool // a message fails, also one that has no units
 }
 
 func (a *answers) add(units []string, said deliverycheck.Answer, doubt bool) {
-	a.doubt = a.doubt || doubt
+	a.untold = a.untold || doubt
 	for _, u := range units {
-		a.units, a.said = append(a.units, u), append(a.said, said)
+		a.units, a.said, a.doubts = append(a.units, u), append(a.said, said), append(a.doubts, doubt)
 	}
 }
 
@@ -161,14 +163,18 @@ func (w *scenario) hear(a answers) {
 			a.said[i] = deliverycheck.Unsure
 		}
 	}
-	w.HearAll(a.units, a.said, a.doubt)
+	w.HearAll(a.units, a.said, a.doubts, a.untold && (!w.perMessage || w.stopping.Load()))
 }
 
 // inDoubt reports whether a message, or that of a unit, may be in doubt.
+// During a shutdown, or with a budget, the client may give up before it has read an answer.
 func (w *scenario) inDoubt(unit string) bool {
 	id, _, _ := strings.Cut(unit, ".")
-	return w.wire.InDoubt(id, time.Now())
+	return w.budget || w.stopping.Load() || w.wire.InDoubt(id, time.Now())
 }
+
+// fails reports whether a message is reported to the input as failed.
+func (w *scenario) fails(id int) bool { return w.fates == byInput && w.kinds[id] != good }
 
 // heard enters the spy's answers for a batch.
 func (w *scenario) heard(batch service.MessageBatch, said []deliverycheck.Answer) {
@@ -184,6 +190,7 @@ func (w *scenario) heard(batch service.MessageBatch, said []deliverycheck.Answer
 		}
 		for _, c := range all {
 			a.add(w.ofCopy(c), said[i], w.inDoubt(c.unit()))
+			a.untold = a.untold || w.fails(c.ID)
 		}
 	}
 	w.hear(a)
@@ -202,8 +209,10 @@ func (w *scenario) ofCopy(c content) []string {
 	return all
 }
 
-// stopped enters "unsure" for batches that a stopped stream never answered.
+// stopped enters "unsure" for batches that a stopped stream never answered. A stream that
+// replays may miss its end.
 func (w *scenario) stopped() {
+	w.stopping.Store(true)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for out := range w.open {
@@ -341,9 +350,7 @@ func (w *scenario) promise(fails int) deliverycheck.Promise {
 		Uncertain: w.fates == fallback,
 		Diverted:  w.fates == fallback && w.composition.diverts,
 	}
-	// With a shutdown or a budget, a client may give up before the answer is there. An
-	// input may get an error for a whole batch.
-	if w.exactly() && len(w.stops) == 0 && !w.budget && w.fates != byInput {
+	if w.exactly() {
 		p.InDoubt = w.inDoubt
 	}
 	if w.child.kafka {

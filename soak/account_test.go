@@ -126,7 +126,7 @@ func (a *account) answer(e event) {
 		switch e.Said[n] {
 		case deliverycheck.Open:
 			what = open
-		case deliverycheck.Unsure:
+		case deliverycheck.Unsure, deliverycheck.Untold:
 			what = unsure
 		default:
 		}

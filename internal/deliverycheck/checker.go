@@ -32,6 +32,9 @@ const (
 	Open
 	// Unsure says that it may have been written. It also stands for no answer.
 	Unsure
+	// Untold is an error that does not tell what became of the message: it is for the
+	// whole batch, or is that of another component.
+	Untold
 )
 
 // mayBe is in the errors of messages that may be in the topic.
@@ -44,13 +47,16 @@ var classes = map[string]bool{
 }
 
 // AnswerOf reads an error about a single message. After an error of the output the
-// message is open, unless it may have been written. Any other error leaves it unsure.
+// message is open, or unsure if it may have been written. Any other error tells nothing.
 func AnswerOf(err error) Answer {
 	if err == nil {
 		return Done
 	}
 	class, _, found := strings.Cut(err.Error(), ":")
-	if !found || !classes[class] || strings.Contains(err.Error(), mayBe) {
+	switch {
+	case !found || !classes[class]:
+		return Untold
+	case strings.Contains(err.Error(), mayBe):
 		return Unsure
 	}
 	return Open
@@ -59,11 +65,11 @@ func AnswerOf(err error) Answer {
 // Fate is the history of a message.
 type Fate struct {
 	Message
-	// How often each answer was given. A message may be sent several times.
+	// How often each answer was given. A message may be sent several times. Untold counts
+	// as unsure.
 	Done, Open, Unsure int
-	// WithDoubt is set if an answer was for a batch with a message in doubt: an error for
-	// a whole batch is unsure of each message.
-	WithDoubt bool
+	// Needless is how many of the unsure answers had no reason.
+	Needless int
 	// Acked is set when its source has an acknowledgement.
 	Acked bool
 	// How often it was found in a topic, among the dead letters, and in an
@@ -111,31 +117,34 @@ func (c *Checker) of(id, where string) *Fate {
 	return c.fates[i]
 }
 
-// Hear enters an answer to a message.
-func (c *Checker) Hear(id string, w Answer) {
+// Hear enters an answer to a message. Nothing is a reason for it to be unsure.
+func (c *Checker) Hear(id string, w Answer) { c.HearOf(id, w, false) }
+
+// HearOf enters an answer to a message. Reason is set if it may be unsure or
+// untold.
+func (c *Checker) HearOf(id string, w Answer, reason bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if f := c.of(id, "an answer"); f != nil {
-		switch w {
-		case Done:
-			f.Done++
-		case Open:
-			f.Open++
-		case Unsure:
-			f.Unsure++
+	f := c.of(id, "an answer")
+	switch {
+	case f == nil:
+	case w == Done:
+		f.Done++
+	case w == Open:
+		f.Open++
+	default:
+		f.Unsure++
+		if !reason {
+			f.Needless++
 		}
 	}
 }
 
-// HearAll enters the answers to a batch. Doubt is set if one of its messages is in doubt.
-func (c *Checker) HearAll(ids []string, said []Answer, doubt bool) {
+// HearAll enters the answers to a batch. A message that is in doubt is a reason to be
+// unsure of it. Untold is set if the batch may have an error that tells nothing of it.
+func (c *Checker) HearAll(ids []string, said []Answer, inDoubt []bool, untold bool) {
 	for i, id := range ids {
-		c.Hear(id, said[i])
-		c.mu.Lock()
-		if f := c.of(id, "an answer"); f != nil && doubt {
-			f.WithDoubt = true
-		}
-		c.mu.Unlock()
+		c.HearOf(id, said[i], said[i] == Untold && untold || said[i] == Unsure && inDoubt[i])
 	}
 }
 

@@ -117,21 +117,37 @@ func TestWordOf(t *testing.T) {
 	require.Equal(t, Done, AnswerOf(nil))
 	require.Equal(t, Open, AnswerOf(errors.New("size_exceeded: topic t: too large")))
 	require.Equal(t, Unsure, AnswerOf(errors.New("transient: topic t: may have been written: x")))
-	require.Equal(t, Unsure, AnswerOf(errors.New("context canceled")))
-	require.Equal(t, Unsure, AnswerOf(errors.New("other: x")))
+	require.Equal(t, Untold, AnswerOf(errors.New("context canceled")))
+	require.Equal(t, Untold, AnswerOf(errors.New("other: x")))
 }
 
 func TestAnUnsureAnswerHasAReason(t *testing.T) {
 	t.Parallel()
 	never := func(string) bool { return false }
-	for _, doubt := range []bool{true, false} {
+	for _, test := range []struct {
+		said            Answer
+		inDoubt, untold bool
+		wrong           bool
+	}{
+		{said: Done},
+		{said: Open},
+		{said: Unsure, inDoubt: true},
+		{said: Unsure, wrong: true},
+		{said: Unsure, untold: true, wrong: true}, // it has an answer of its own
+		{said: Untold, untold: true},
+		{said: Untold, wrong: true},
+		{said: Untold, inDoubt: true, wrong: true},
+	} {
 		l := asItShould()
-		l.HearAll([]string{"good"}, []Answer{Unsure}, doubt)
+		l.HearAll([]string{"good"}, []Answer{test.said}, []bool{test.inDoubt}, test.untold)
+		if test.said == Done {
+			l.Deliver("good", "t", "")
+		}
 		require.NoError(t, l.Check(Promise{}))
-		if doubt {
-			require.NoError(t, l.Check(Promise{InDoubt: never}), "an error for a whole batch")
+		if err := l.Check(Promise{InDoubt: never}); test.wrong {
+			require.ErrorContains(t, err, "good (good) has an answer that is unsure", "%+v", test)
 		} else {
-			require.ErrorContains(t, l.Check(Promise{InDoubt: never}), "good (good) has an answer that is unsure")
+			require.NoError(t, err, "%+v", test)
 		}
 	}
 }

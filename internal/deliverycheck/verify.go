@@ -86,7 +86,8 @@ type Promise struct {
 	// then be in a topic, too.
 	Uncertain bool
 	// InDoubt reports whether a request with the message got no clear answer. Unless it
-	// is nil, only such a message may have an answer that is unsure, or may be uncertain.
+	// is nil, only such a message may be uncertain, and no answer is unsure without a
+	// reason.
 	InDoubt func(id string) bool
 	// Again allows this number of further copies of each dead letter.
 	Again int
@@ -163,7 +164,7 @@ func (f *Fate) wrong(p Promise) string {
 		return "is lost"
 	case copies > most:
 		return "is there too often"
-	case f.Unsure > 0 && (p.Sure || !inDoubt && !f.WithDoubt):
+	case p.Sure && f.Unsure > 0 || p.InDoubt != nil && f.Needless > 0:
 		return "has an answer that is unsure"
 	}
 	return ""

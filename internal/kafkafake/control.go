@@ -76,7 +76,9 @@ func (c *Cluster) enter(f *front) bool {
 	}
 	c.fronted[f] = struct{}{}
 	if c.wire != nil {
-		f.Conn = brokerConn{c.wire.on(f.Conn)}
+		conn := c.wire.on(f.Conn)
+		conn.keep = true
+		f.Conn = brokerConn{conn}
 	}
 	return true
 }

@@ -321,6 +321,9 @@ func (f *front) mute() error {
 }
 
 func (f *front) cut() error {
+	if noted, ok := f.Conn.(brokerConn); ok {
+		noted.lose()
+	}
 	f.Close()
 	return net.ErrClosed
 }

@@ -15,7 +15,8 @@ import (
 // Wire notes what clients write to brokers and read from them: which record was in which
 // Produce request, and when its answer was read. It is between a client and the network,
 // and changes nothing. At a broker's end of a connection, it takes an answer for read as
-// soon as the broker has written it.
+// soon as the broker has written it, until a fault closes the connection: TCP may then drop
+// what the client has not read.
 type Wire struct {
 	// ID returns what tells a record from all others, by its value.
 	ID func(value []byte) string
@@ -127,6 +128,8 @@ type wireConn struct {
 	written []byte // of a request that is not complete
 	read    []byte // of an answer
 	open    map[int32]*wireRequest
+	keep    bool // answered requests, too
+	done    []*wireRequest
 }
 
 // wireRequest is a Produce request that has no answer yet.
@@ -161,6 +164,19 @@ func (c brokerConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	c.request(p[:n])
 	return n, err
+}
+
+// lose notes that the client may have read no answer.
+func (c brokerConn) lose() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wire.mu.Lock()
+	defer c.wire.mu.Unlock()
+	for _, r := range c.done {
+		for _, a := range r.batches {
+			a.Answered = time.Time{}
+		}
+	}
 }
 
 // Write notes an answer before it leaves: the client may act on it before Write returns.
@@ -198,6 +214,9 @@ func (c *wireConn) answer(p []byte) {
 		id := int32(binary.BigEndian.Uint32(frame[4:]))
 		if r := c.open[id]; r != nil {
 			delete(c.open, id)
+			if c.keep {
+				c.done = append(c.done, r)
+			}
 			c.wire.answered(r, frame[8:])
 		}
 	}

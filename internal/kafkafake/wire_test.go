@@ -120,5 +120,9 @@ func TestTheWireHasEachAttempt(t *testing.T) {
 			require.True(t, end.Rejected("d", kerr.NotEnoughReplicas), "alone")
 			require.False(t, end.Rejected("b", kerr.NotEnoughReplicas), "it was not alone")
 		}
+		c.AddFault(Fault{Do: DisconnectAfter})
+		require.NoError(t, cl.ProduceSync(t.Context(), kgo.StringRecord("e")).FirstErr())
+		require.False(t, w.InDoubt("d", time.Now()), "the client has read the answer")
+		require.True(t, broker.InDoubt("d", time.Now()), "the client may not have read the answer")
 	})
 }

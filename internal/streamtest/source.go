@@ -46,7 +46,7 @@ func (i *input) ReadBatch(ctx context.Context) (service.MessageBatch, service.Ac
 }
 
 // words reads the answer to a batch of n messages. An error that is about more
-// than one message at a time says nothing of any.
+// than one message at a time says nothing of any: they are untold.
 func words(n int, index *service.Indexer, err error) []deliverycheck.Answer {
 	said := make([]deliverycheck.Answer, n)
 	if err == nil {
@@ -63,7 +63,7 @@ func words(n int, index *service.Indexer, err error) []deliverycheck.Answer {
 		return said
 	}
 	for i := range said {
-		said[i] = deliverycheck.Unsure
+		said[i] = deliverycheck.Untold
 	}
 	if n == 1 {
 		said[0] = deliverycheck.AnswerOf(err)
