@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -30,6 +31,11 @@ func (c *Cluster) CreateTopic(topic string, partitions, replication int, propert
 		values[k] = &v
 	}
 	_, err := c.c.admin.CreateTopic(ctx, int32(partitions), int16(replication), values, topic)
+	for errors.Is(err, kerr.InvalidReplicationFactor) && ctx.Err() == nil {
+		// A busy machine let a node's heartbeats come too late, and it counts as away.
+		time.Sleep(100 * time.Millisecond)
+		_, err = c.c.admin.CreateTopic(ctx, int32(partitions), int16(replication), values, topic)
+	}
 	c.must(err, "creating topic %s", topic)
 	if c.shared || c.c.external() {
 		c.tb.Cleanup(func() {
