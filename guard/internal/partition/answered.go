@@ -12,10 +12,6 @@ import (
 // acked ends the records of a batch.
 func (p *Partition) acked(b *Batch, offset, appended int64) {
 	p.mu.Lock()
-	if !slices.Contains(p.inFlight, b) {
-		p.unlock()
-		return
-	}
 	p.acks.Add(1)
 	if appended >= 0 && !b.unanswered {
 		p.topic.logTime.Store(true)
@@ -23,18 +19,13 @@ func (p *Partition) acked(b *Batch, offset, appended int64) {
 		appended = -1 // a duplicate is answered with a time whatever the topic's is
 	}
 	for i, r := range b.Records {
-		if r.Ended() {
-			continue
-		}
 		if offset >= 0 {
 			r.Offset = offset + int64(i)
 		}
 		r.Appended, r.doubt = appended, false
 	}
 	p.shared.Policy.Acked(b)
-	if e := p.trouble.Load(); e != nil {
-		p.trouble.Store(nil)
-	}
+	p.trouble.Store(nil)
 	p.finish(b.Records, Acked, nil)
 	p.resolved(b)
 	for _, r := range b.Records {
@@ -66,11 +57,9 @@ func (p *Partition) answered(b *Batch, a broker.Answer) {
 func (p *Partition) failed(b *Batch, a notAcked) {
 	p.mu.Lock()
 	defer p.unlock()
-	if slices.Contains(p.inFlight, b) {
-		p.trouble.Store(&a.Err)
-		b.result = &a
-		p.settle()
-	}
+	p.trouble.Store(&a.Err)
+	b.result = &a
+	p.settle()
 }
 
 // Unreached notes why the broker could not be reached.
@@ -159,7 +148,6 @@ func (p *Partition) follow(b *Batch, plan Plan) {
 	for _, l := range plan.Later {
 		p.holdBack(l)
 	}
-	p.dropEnded()
 	if plan.Pause > 0 && !p.evacuated {
 		p.paused = true
 		time.AfterFunc(plan.Pause, p.resume)

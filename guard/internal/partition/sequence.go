@@ -172,12 +172,11 @@ func (p *Partition) loseTrack(why error) {
 	if e := p.trouble.Load(); why == nil && e != nil {
 		why = *e
 	}
-	doubts, deferred := p.doubts, p.deferred
-	p.doubts, p.deferred, p.lone = nil, nil, nil
+	doubts := p.doubts
+	p.doubts, p.deferred, p.lone = nil, nil, nil // what is deferred is in doubt
 	for _, d := range doubts {
 		p.finish(d.records, Unknown, why)
 	}
-	p.finish(deferred, Unknown, why)
 	for _, b := range p.resend {
 		b.unanswered = false
 	}

@@ -97,7 +97,6 @@ func (p *Partition) Withdraw(records []*Record, which Withdrawal, why func(r *Re
 		r.Reason = nil
 		p.finish([]*Record{r}, o, reason)
 	}
-	p.letGo()
 	p.forgets = p.forgets || len(p.doubts) > 0 && !p.waitedFor(noNumber)
 	p.mayForget()
 	p.sendSoon()
@@ -144,7 +143,6 @@ func (p *Partition) endLeaving(b *Batch) {
 		return
 	}
 	b.copyOut(gone)
-	p.dropDoubts()
 	p.forgets = p.forgets || len(p.doubts) > 0 && !p.waitedFor(noNumber)
 }
 
@@ -163,7 +161,5 @@ func (r *Record) copied() *Record {
 	for i, h := range r.Headers {
 		kr.Headers[i] = kgo.RecordHeader{Key: h.Key, Value: slices.Clone(h.Value)}
 	}
-	c := &Record{Record: kr, Size: r.Size, fixed: r.fixed, Single: r.Single}
-	c.part.Store(r.part.Load())
-	return c
+	return &Record{Record: kr, Size: r.Size, fixed: r.fixed, Single: r.Single}
 }
