@@ -142,7 +142,6 @@ func (r *request) done(reached bool) {
 				n.pausing = false
 				n.mu.Unlock()
 				n.moveOn()
-				n.Kick()
 			})
 		}
 	}
@@ -150,7 +149,8 @@ func (r *request) done(reached bool) {
 	n.Kick()
 }
 
-// moveOn takes partitions off the list that another broker leads by now.
+// moveOn takes all partitions off the list: another broker may lead them by now. Those that
+// it does not are listed again, and sent.
 func (n *Node) moveOn() {
 	n.mu.Lock()
 	ready := n.ready

@@ -35,6 +35,10 @@ const everyTopic = ""
 func (m *metadata) want(topic string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.wantLocked(topic)
+}
+
+func (m *metadata) wantLocked(topic string) {
 	if m.wanted == nil {
 		m.wanted = map[string]struct{}{}
 	}
@@ -49,12 +53,12 @@ func (m *metadata) want(topic string) {
 // none if ctx ends before, or if the cluster says so: then with the reason.
 func (p *Producer) Refresh(ctx context.Context, topic string) (int, error) {
 	t := p.topic(topic)
-	m := &p.meta
 	done := make(chan struct{})
+	m := &p.meta
 	m.mu.Lock()
 	m.waiting = append(m.waiting, done)
+	m.wantLocked(topic)
 	m.mu.Unlock()
-	m.want(topic)
 	select {
 	case <-done:
 	case <-ctx.Done():
@@ -75,10 +79,6 @@ func (m *metadata) run() {
 		m.mu.Lock()
 		if len(m.wanted) == 0 || m.all.life.Err() != nil {
 			m.running = false
-			for _, w := range m.waiting {
-				close(w)
-			}
-			m.waiting = nil
 			m.mu.Unlock()
 			return
 		}
