@@ -116,9 +116,6 @@ const unbounded = 1<<31 - 1
 
 // unblock has what waits behind a record that has ended sent next.
 func (p *Partition) unblock(r *Record) {
-	if p.blocked == nil || r.Key == nil {
-		return
-	}
 	bl := p.blocked[string(r.Key)]
 	if bl == nil || bl.holder != r {
 		return

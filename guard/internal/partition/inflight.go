@@ -197,7 +197,7 @@ func (p *Partition) notAcked() {
 	p.drops = true // what was given up in flight
 	a := first.result.Answer
 	p.trouble.Store(&a.Err)
-	if disorder || a.Code != 0 && code.Of(a.Code).Scope == code.OfProducer {
+	if disorder || code.Of(a.Code).Scope == code.OfProducer {
 		p.loseTrack(why)
 	}
 	if code.LeaderMoved(a.Code) {

@@ -439,3 +439,38 @@ func TestARecordFollowsBehindALongRoundTrip(t *testing.T) {
 		})
 	}
 }
+
+// A record that may not follow waits for the answer, though the time is over after which any
+// other would.
+func TestARecordThatMayNotFollowWaits(t *testing.T) {
+	producertest.WithLatency(t, 50*time.Millisecond, 1, &producertest.Plain{}, func(w *producertest.World) {
+		w.Cluster.AddFault(kafkafake.Fault{Do: kafkafake.DelayAnswer, Pause: 5 * time.Second})
+		records := w.Send(1, nil)
+		time.Sleep(time.Second)
+		records = append(records, w.Send(1, func(_ int, r *partition.Record) { r.Value, r.Single = []byte("b"), true })...)
+		time.Sleep(time.Second)
+		require.Equal(w, 1, w.Partition(0).InFlight())
+		producertest.Wait(w.T, records...)
+		producertest.RequireExact(w.T, w.Cluster, records)
+	})
+}
+
+// A request has one batch of a partition, also if more are ready when it is written.
+func TestARequestHasOneBatchOfAPartition(t *testing.T) {
+	producertest.InVirtualTime(t, 2, &producertest.Plain{}, func(w *producertest.World) {
+		w.Warm(partition.Calm)
+		w.Cluster.AddFault(kafkafake.Fault{Do: kafkafake.DelayAnswer, Pause: 10 * time.Millisecond})
+		records := w.Send(1, func(_ int, r *partition.Record) { r.Partition = 1 })
+		time.Sleep(2 * time.Millisecond)
+		for range 3 {
+			records = append(records, w.Send(2, nil)...)
+		}
+		time.Sleep(time.Second)
+		require.True(w, records[len(records)-1].Ended())
+		came := w.Seen()
+		require.Len(w, came, 4)
+		for i := 1; i < len(came); i++ {
+			require.NotEqual(w, came[i-1].Request, came[i].Request)
+		}
+	}, producertest.TwoInABatch, func(cfg *producer.Config) { cfg.InFlight = 1 })
+}

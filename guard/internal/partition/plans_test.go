@@ -11,6 +11,7 @@ import (
 
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/broker"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/partition"
+	"github.com/kafka-guarded/kafka-guarded/guard/internal/producer"
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/producertest"
 	"github.com/kafka-guarded/kafka-guarded/internal/kafkafake"
 )
@@ -170,4 +171,31 @@ func TestWhatIsGivenUpWhileThePolicyDecides(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A record in a batch of its own goes into a request of its own, if the plan says so.
+func TestASingleRecordGoesIntoARequestOfItsOwn(t *testing.T) {
+	policy := producertest.PolicyFunc(func(b *partition.Batch, _ broker.Answer) partition.Plan {
+		time.Sleep(1500 * time.Millisecond) // until b is in flight
+		return partition.Plan{Parts: []partition.Part{{Records: b.Records, Alone: true}}}
+	})
+	producertest.InVirtualTime(t, 3, policy, func(w *producertest.World) {
+		w.OnBatchWith("a", kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.NotEnoughReplicas})
+		w.OnBatchWith("b", kafkafake.Fault{Do: kafkafake.DelayAnswer, Pause: 5 * time.Second})
+		var records []*partition.Record
+		for i := range 3 { // a is refused, b is in flight, a and c wait for that
+			records = append(records, w.Send(1, func(_ int, r *partition.Record) {
+				r.Record.Partition, r.Value, r.Single = int32(i), []byte{byte('a' + i)}, i == 0
+			})...)
+			time.Sleep(time.Second)
+		}
+		producertest.Wait(w.T, records...)
+		var requests []int
+		for _, b := range w.Seen() {
+			requests = append(requests, b.Request)
+		}
+		require.Len(w, requests, 4)
+		require.NotEqual(w, requests[2], requests[3])
+		producertest.RequireExact(w.T, w.Cluster, records)
+	}, func(cfg *producer.Config) { cfg.InFlight = 1 })
 }

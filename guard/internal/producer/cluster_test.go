@@ -1,6 +1,8 @@
 package producer_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -358,4 +360,50 @@ func TestWhenATopicIsForgotten(t *testing.T) {
 		time.Sleep(time.Minute)
 		require.True(w, w.Producer.Forget("missing"))
 	})
+}
+
+// What a broker has listed, and could not take yet, goes to the next leader, or to the next
+// topic of the same name.
+func TestWhatIsListedGoesOn(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(c *kafkafake.Cluster) error{
+		"to the next leader": func(c *kafkafake.Cluster) error { return c.MoveTopicPartition("t", 0, 0) },
+		"to the next topic": func(c *kafkafake.Cluster) error {
+			_, err := c.Admin.DeleteTopic(context.Background(), "t")
+			c.Topic("t", 1)
+			return errors.Join(err, c.MoveTopicPartition("t", 0, 1))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				c := kafkafake.StartDialect(t, kafkafake.Kafka(), &kafkafake.Network{Latency: time.Millisecond}, kfake.NumBrokers(2))
+				for _, topic := range []string{"t", "u"} {
+					c.Topic(topic, 1)
+					require.NoError(t, c.MoveTopicPartition(topic, 0, 1))
+				}
+				p := producertest.New(t, c, &producertest.Plain{}, func(cfg *producer.Config) { cfg.InFlight = 1 })
+				toU := func() *partition.Record {
+					r := &partition.Record{Record: &kgo.Record{Topic: "u", Value: []byte("ahead")}, Write: partition.NewWrite()}
+					r.Prepare()
+					r.Write.Expect(1)
+					p.Send([]*partition.Record{r})
+					return r
+				}
+				producertest.Wait(t, producertest.Send(p, kgo.Record{Value: []byte("first")}), toU())
+				c.AddFault(kafkafake.Fault{Do: kafkafake.DelayAnswer, Pause: 20 * time.Second})
+				ahead := toU()
+				time.Sleep(time.Second)
+				listed := producertest.Send(p, kgo.Record{Value: []byte("listed")})
+				require.NoError(t, change(c))
+				_, err := p.Refresh(t.Context(), "t")
+				require.NoError(t, err)
+				time.Sleep(time.Second)
+				require.False(t, listed.Ended())
+				producertest.Wait(t, ahead, listed)
+				require.Equal(t, []partition.Outcome{partition.Acked, partition.Acked}, producertest.Outcomes([]*partition.Record{ahead, listed}))
+				producertest.RequireExact(t, c, []*partition.Record{listed})
+			})
+		})
+	}
 }

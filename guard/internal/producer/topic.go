@@ -220,9 +220,7 @@ func (t *topic) ask(b *partition.Batch, a broker.Answer) {
 	go func() {
 		defer end()
 		b.Attempts++
-		if b.First.IsZero() {
-			b.First = time.Now()
-		}
+		b.First = time.Now()
 		plan := t.all.cfg.Policy.Next(ctx, b, a)
 		if plan.Pause > 0 {
 			sleep(ctx, plan.Pause)

@@ -343,6 +343,9 @@ func TestMetadataThatIsRefused(t *testing.T) {
 	var of []string
 	policy := producertest.PolicyFunc(func(b *partition.Batch, a broker.Answer) partition.Plan {
 		asked, of = append(asked, a), append(of, b.Topic)
+		if b.First != time.Now() {
+			t.Error("it begins to fail now") // in virtual time
+		}
 		return producertest.FailAll(b, a)
 	})
 	producertest.InVirtualTime(t, 1, policy, func(w *producertest.World) {
@@ -394,5 +397,44 @@ func TestWhatFailedInDoubtInAPartitionThatIsNoMore(t *testing.T) {
 			require.ErrorIs(w, r.Reason, kerr.InvalidRecord)
 		}
 		require.Empty(w, w.Cluster.Log("t"))
+	})
+}
+
+// Without idempotence a record in doubt may be in the partition that is no more: not in the topic
+// of now.
+func TestADoubtEndsWithThePartition(t *testing.T) {
+	asked := 0
+	policy := producertest.PolicyFunc(func(b *partition.Batch, a broker.Answer) partition.Plan {
+		switch asked++; {
+		case a.NoPartition: // until the topic is read anew
+			return partition.Plan{Pause: time.Second}
+		case asked == 1:
+			return partition.Plan{Same: true, Pause: time.Hour}
+		}
+		return producertest.FailAll(b, a)
+	})
+	producertest.InVirtualTime(t, 2, policy, func(w *producertest.World) {
+		w.OnBatchWith("a", kafkafake.Fault{Do: kafkafake.DisconnectBefore})
+		w.OnBatchWith("a", kafkafake.Fault{Do: kafkafake.Refuse, Code: kerr.InvalidRecord, Skip: 1})
+		records := w.Send(1, func(_ int, r *partition.Record) { r.Partition = 1 })
+		time.Sleep(time.Second)
+		w.Producer.Learn(producertest.Another(1)) // then the cluster tells of two again
+		producertest.Wait(w.T, records[0])
+		require.Equal(w, partition.NotWritten, records[0].Outcome())
+		require.ErrorIs(w, records[0].Reason, kerr.InvalidRecord)
+		require.Empty(w, w.Cluster.Values("t")["a"])
+	}, func(cfg *producer.Config) { cfg.Idempotent = false })
+}
+
+// A partition of a topic that was forgotten takes no records.
+func TestAForgottenPartitionTakesNoRecords(t *testing.T) {
+	producertest.InVirtualTime(t, 1, &producertest.Plain{}, func(w *producertest.World) {
+		part := w.Partition(0)
+		require.True(w, w.Producer.Forget("t"))
+		records := w.Records(1, nil)
+		require.Nil(w, part.Enqueue(records))
+		producertest.Wait(w.T, records[0])
+		require.Equal(w, partition.NotWritten, records[0].Outcome())
+		require.ErrorIs(w, records[0].Reason, partition.ErrClosed)
 	})
 }
