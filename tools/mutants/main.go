@@ -10,7 +10,7 @@
 // Of a mutant, a condition is turned round, a comparison has another bound, a constant
 // another value, or a statement is missing. All are compiled into one test binary, and an
 // environment variable says which is on. So a mutant takes the time of its tests alone:
-// of those that reach it, first of the package, then of guard, then of the simulation.
+// of those that reach it, first of its own packages, then of guard, then of the simulation.
 // Tests that are fast and have noticed many mutants come first.
 package main
 
@@ -40,24 +40,38 @@ import (
 	"time"
 )
 
-// target is a package that is mutated.
+// target is what is mutated: a package, or some that are tested together.
 type target struct {
-	dir   string
+	dirs  []string
 	files []string // nil: all
-	tests []string // the packages whose tests run
+	more  []string // the packages whose tests run after its own
 	own   string   // matches those of its own tests that -own runs; "" for all
 }
 
+// name is the path of the first package, and what the others are called.
+func (t target) name() string {
+	name := t.dirs[0]
+	for _, d := range t.dirs[1:] {
+		name += ", " + filepath.Base(d)
+	}
+	return name
+}
+
+// tests returns the packages whose tests run.
+func (t target) tests() []string {
+	if *own {
+		return t.dirs
+	}
+	return append(slices.Clone(t.dirs), t.more...)
+}
+
 var targets = []target{
-	{dir: "guard/internal/code", tests: []string{"guard/internal/code", "guard", "sim"}},
-	{dir: "guard/internal/limits", tests: []string{"guard/internal/limits", "guard", "sim"}},
-	{dir: "guard/internal/isolate", tests: []string{"guard/internal/isolate", "guard", "sim"}},
-	{dir: "guard", tests: []string{"guard", "sim"}},
-	{dir: "guard/internal/recordbatch", tests: []string{"guard/internal/recordbatch", "guard/internal/partition", "guard"}},
-	{dir: "guard/internal/broker", tests: []string{"guard/internal/broker", "guard/internal/partition", "guard/internal/producer", "guard", "sim"}},
-	{dir: "guard/internal/partition", tests: []string{"guard/internal/partition", "guard/internal/producer", "guard", "sim"}},
-	{dir: "guard/internal/producer", tests: []string{"guard/internal/producer", "guard/internal/partition", "guard", "sim"}},
-	{dir: "output", files: []string{"report.go", "dead_letter.go", "hold.go"}, tests: []string{"output"}, own: "^Test(HowFailuresAreReported|TheErrorOfABatch|UnroutedFailuresArePaced|WhatIsHeldIs.*|WhatADeadLetterSays|WhatIsDeadLettered|DeadLettersAreNotGivenUp|AFileOfDeadLettersKeepsTheReason)$"},
+	{dirs: []string{"guard/internal/code"}, more: []string{"guard", "sim"}},
+	{dirs: []string{"guard/internal/limits"}, more: []string{"guard", "sim"}},
+	{dirs: []string{"guard/internal/isolate"}, more: []string{"guard", "sim"}},
+	{dirs: []string{"guard"}, more: []string{"sim"}},
+	{dirs: []string{"guard/internal/partition", "guard/internal/producer", "guard/internal/broker", "guard/internal/recordbatch"}, more: []string{"guard", "sim"}},
+	{dirs: []string{"output"}, files: []string{"report.go", "dead_letter.go", "hold.go"}, own: "^Test(HowFailuresAreReported|TheErrorOfABatch|UnroutedFailuresArePaced|WhatIsHeldIs.*|WhatADeadLetterSays|WhatIsDeadLettered|DeadLettersAreNotGivenUp|AFileOfDeadLettersKeepsTheReason)$"},
 }
 
 // without are tests that do not run: they take long for what they notice.
@@ -68,7 +82,7 @@ var (
 	seed   = flag.Uint64("seed", 1, "draws the sample")
 	match  = flag.String("match", "", "run the mutants whose name matches this regular expression")
 	tests  = flag.String("tests", "", "run the tests alone whose name matches this regular expression")
-	own    = flag.Bool("own", false, "run the tests of the package alone, of output the fast ones")
+	own    = flag.Bool("own", false, "run the tests of the mutated packages alone, of output the fast ones")
 	least  = flag.Int("least", 100, "fail if fewer percent are noticed, of those without a reason to survive")
 	write  = flag.Bool("write", false, "write the figures of the packages that were run into docs/testing.md")
 )
@@ -95,6 +109,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	reportStale(reasons, mutants)
 	chosen, err := choose(mutants)
 	if err != nil {
 		return err
@@ -103,7 +118,7 @@ func run(ctx context.Context) error {
 	suites := map[string]*suite{}
 	var found []result
 	for _, t := range targets {
-		of := in(t.dir, chosen)
+		of := t.in(chosen)
 		if len(of) == 0 {
 			continue
 		}
@@ -111,9 +126,9 @@ func run(ctx context.Context) error {
 		for i, m := range of {
 			results[i] = &result{mutant: m}
 		}
-		for _, d := range t.tests {
+		for _, d := range t.tests() {
 			left := slices.DeleteFunc(slices.Clone(results), func(r *result) bool { return r.noticed })
-			if len(left) == 0 || *own && d != t.dir {
+			if len(left) == 0 {
 				break
 			}
 			if suites[d] == nil {
@@ -137,10 +152,10 @@ func run(ctx context.Context) error {
 	return report(found, reasons, mutants, time.Since(began))
 }
 
-// in returns the mutants of a folder.
-func in(dir string, mutants []mutant) (of []mutant) {
+// in returns the mutants of the target.
+func (t target) in(mutants []mutant) (of []mutant) {
 	for _, m := range mutants {
-		if filepath.Dir(m.file) == dir {
+		if slices.Contains(t.dirs, filepath.Dir(m.file)) {
 			of = append(of, m)
 		}
 	}
@@ -183,46 +198,48 @@ func prepare(ctx context.Context, dir string) (mutants []mutant, err error) {
 		return os.WriteFile(overlay[abs], text, 0o600)
 	}
 	for _, t := range targets {
-		fset, info := token.NewFileSet(), &types.Info{Types: map[ast.Expr]types.TypeAndValue{}, Uses: map[*ast.Ident]types.Object{}, Defs: map[*ast.Ident]types.Object{}}
-		paths, err := filepath.Glob(filepath.Join(t.dir, "*.go"))
-		if err != nil {
-			return nil, err
-		}
-		paths = slices.DeleteFunc(paths, func(p string) bool {
-			here, err := gobuild.Default.MatchFile(filepath.Split(p))
-			return err != nil || !here || strings.HasSuffix(p, "_test.go")
-		})
-		var files []*ast.File
-		for _, path := range paths {
-			f, err := parser.ParseFile(fset, path, nil, parser.SkipObjectResolution)
+		for _, of := range t.dirs {
+			fset, info := token.NewFileSet(), &types.Info{Types: map[ast.Expr]types.TypeAndValue{}, Uses: map[*ast.Ident]types.Object{}, Defs: map[*ast.Ident]types.Object{}}
+			paths, err := filepath.Glob(filepath.Join(of, "*.go"))
 			if err != nil {
 				return nil, err
 			}
-			files = append(files, f)
-		}
-		lookup := func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) }
-		config := types.Config{Importer: importer.ForCompiler(fset, "gc", lookup)}
-		pkg, err := config.Check(t.dir, fset, files, info)
-		if err != nil {
-			return nil, err
-		}
-		for i, path := range paths {
-			if t.files != nil && !slices.Contains(t.files, filepath.Base(path)) {
-				continue
+			paths = slices.DeleteFunc(paths, func(p string) bool {
+				here, err := gobuild.Default.MatchFile(filepath.Split(p))
+				return err != nil || !here || strings.HasSuffix(p, "_test.go")
+			})
+			var files []*ast.File
+			for _, path := range paths {
+				f, err := parser.ParseFile(fset, path, nil, parser.SkipObjectResolution)
+				if err != nil {
+					return nil, err
+				}
+				files = append(files, f)
 			}
-			source, err := os.ReadFile(filepath.Clean(path))
+			lookup := func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) }
+			config := types.Config{Importer: importer.ForCompiler(fset, "gc", lookup)}
+			pkg, err := config.Check(of, fset, files, info)
 			if err != nil {
 				return nil, err
 			}
-			m := &mutator{fset: fset, info: info, pkg: pkg, file: files[i], path: path, source: source, next: func() int { id++; return id }}
-			m.run()
-			mutants = append(mutants, m.mutants...)
-			if err := add(path, m.mutated()); err != nil {
+			for i, path := range paths {
+				if t.files != nil && !slices.Contains(t.files, filepath.Base(path)) {
+					continue
+				}
+				source, err := os.ReadFile(filepath.Clean(path))
+				if err != nil {
+					return nil, err
+				}
+				m := &mutator{fset: fset, info: info, pkg: pkg, file: files[i], path: path, source: source, next: func() int { id++; return id }}
+				m.run()
+				mutants = append(mutants, m.mutants...)
+				if err := add(path, m.mutated()); err != nil {
+					return nil, err
+				}
+			}
+			if err := add(filepath.Join(of, "mutants_of_this_package.go"), fmt.Appendf(nil, runtime, pkg.Name())); err != nil {
 				return nil, err
 			}
-		}
-		if err := add(filepath.Join(t.dir, "mutants_of_this_package.go"), fmt.Appendf(nil, runtime, pkg.Name())); err != nil {
-			return nil, err
 		}
 	}
 	text, err := json.Marshal(map[string]map[string]string{"Replace": overlay})

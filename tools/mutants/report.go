@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -29,6 +30,15 @@ func readReasons() (map[string]string, error) {
 		}
 	}
 	return reasons, nil
+}
+
+// reportStale prints the reasons that no mutant has any more: the code is another.
+func reportStale(reasons map[string]string, mutants []mutant) {
+	for name := range reasons {
+		if !slices.ContainsFunc(mutants, func(m mutant) bool { return m.name == name }) {
+			fmt.Printf("%s: no mutant is called %s\n", reasonsFile, name)
+		}
+	}
 }
 
 // report prints the results. It fails if too many mutants survive without a reason.
@@ -97,7 +107,7 @@ func writeFigures(found []result, reasons map[string]string, mutants []mutant) e
 	for _, t := range targets {
 		of, noticed, known := 0, 0, 0
 		for _, r := range found {
-			if filepath.Dir(r.file) != t.dir {
+			if !slices.Contains(t.dirs, filepath.Dir(r.file)) {
 				continue
 			}
 			of++
@@ -119,9 +129,9 @@ func writeFigures(found []result, reasons map[string]string, mutants []mutant) e
 			if *own {
 				drawn = strings.TrimSpace(drawn + " -own")
 			}
-			rows[t.dir] = fmt.Sprintf("| `%s` | %d | %d | %d (%.1f %%) | %d | %d | %s |\n", t.dir, len(in(t.dir, mutants)), of, noticed, 100*float64(noticed)/float64(of), known, of-noticed-known, drawn)
+			rows[t.name()] = fmt.Sprintf("| `%s` | %d | %d | %d (%.1f %%) | %d | %d | %s |\n", t.name(), len(t.in(mutants)), of, noticed, 100*float64(noticed)/float64(of), known, of-noticed-known, drawn)
 		}
-		out.WriteString(rows[t.dir])
+		out.WriteString(rows[t.name()])
 	}
 	out.WriteString("\n")
 	return os.WriteFile(docsFile, []byte(before+sectionBegin+out.String()+sectionEnd+after), 0o600)
