@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
@@ -241,4 +242,23 @@ func TestKafkaThatComesUpLaterIsFound(t *testing.T) {
 	require.True(t, <-ended)
 	t.Logf("delivered %s after Kafka came up", time.Since(up))
 	require.Equal(t, once("a"), c.Values("t"))
+}
+
+// What Connect began ends with Close: a goroutine that is left makes synctest panic.
+func TestCloseEndsWhatConnectBegan(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		c := newVirtualCluster(t)
+		conf, err := Spec().ParseYAML("seed_brokers: [ '"+c.ListenAddrs()[0]+"' ]\ntopic: t", nil)
+		require.NoError(t, err)
+		o, err := newOutput(conf, conf.Resources())
+		require.NoError(t, err)
+		o.client.dialer.open = c.dial
+		require.NoError(t, o.Connect(t.Context()))
+		for range 2 {
+			require.NoError(t, o.Close(t.Context()))
+		}
+		require.ErrorIs(t, o.WriteBatch(t.Context(), streamtest.Batch("a")), service.ErrNotConnected)
+		time.Sleep(time.Second) // connections end
+	})
 }

@@ -58,6 +58,7 @@ type output struct {
 
 	mu    sync.RWMutex
 	guard *guard.Guard // nil when not connected
+	end   func()       // ends what Connect began
 }
 
 func newOutput(conf *service.ParsedConfig, mgr *service.Resources) (*output, error) {
@@ -136,8 +137,9 @@ func (o *output) Connect(ctx context.Context) error {
 		return err
 	}
 	o.guard = g
-	go o.checkRequestLimit(context.WithoutCancel(ctx), g)
-	go useAllSeeds(context.WithoutCancel(ctx), g, o.client.seeds)
+	ctx, o.end = context.WithCancel(context.WithoutCancel(ctx))
+	go o.checkRequestLimit(ctx, g)
+	go useAllSeeds(ctx, g, o.client.seeds)
 	return nil
 }
 
@@ -146,7 +148,10 @@ func useAllSeeds(ctx context.Context, g *guard.Guard, seeds []string) {
 	ctx, cancel := context.WithTimeout(ctx, requestLimitWait)
 	defer cancel()
 	for g.UseSeeds(ctx, seeds...) != nil && ctx.Err() == nil {
-		time.Sleep(redialInterval)
+		select {
+		case <-time.After(redialInterval):
+		case <-ctx.Done():
+		}
 	}
 }
 
@@ -221,6 +226,7 @@ func (o *output) Close(ctx context.Context) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.guard != nil {
+		o.end()
 		o.guard.Close()
 		o.guard = nil
 	}
