@@ -48,14 +48,8 @@ type target struct {
 	own   string   // matches those of its own tests that -own runs; "" for all
 }
 
-// name is the path of the first package, and what the others are called.
-func (t target) name() string {
-	name := t.dirs[0]
-	for _, d := range t.dirs[1:] {
-		name += ", " + filepath.Base(d)
-	}
-	return name
-}
+// name is the path of the first package: the others are below it.
+func (t target) name() string { return t.dirs[0] }
 
 // tests returns the packages whose tests run.
 func (t target) tests() []string {
@@ -70,7 +64,7 @@ var targets = []target{
 	{dirs: []string{"guard/internal/limits"}, more: []string{"guard", "sim"}},
 	{dirs: []string{"guard/internal/isolate"}, more: []string{"guard", "sim"}},
 	{dirs: []string{"guard"}, more: []string{"sim"}},
-	{dirs: []string{"guard/internal/partition", "guard/internal/producer", "guard/internal/broker", "guard/internal/recordbatch"}, more: []string{"guard", "sim"}},
+	{dirs: []string{"guard/internal/producer", "guard/internal/partition", "guard/internal/broker", "guard/internal/recordbatch"}, more: []string{"guard", "sim"}},
 	{dirs: []string{"output"}, files: []string{"report.go", "dead_letter.go", "hold.go"}, own: "^Test(HowFailuresAreReported|TheErrorOfABatch|UnroutedFailuresArePaced|WhatIsHeldIs.*|WhatADeadLetterSays|WhatIsDeadLettered|DeadLettersAreNotGivenUp|AFileOfDeadLettersKeepsTheReason)$"},
 }
 
