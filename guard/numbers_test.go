@@ -328,6 +328,7 @@ func TestTheTimeBetweenRetries(t *testing.T) {
 		{7, time.Second, time.Minute, time.Minute},
 		{1000, time.Second, time.Minute, time.Minute},
 		{1000, 1 << 40, time.Minute, time.Minute},
+		{1000, 1<<34 + 1, time.Minute, time.Minute},
 		{1, 0, time.Minute, time.Minute},
 		{1000, 1, 1 << 62, 1 << 30},
 	} {

@@ -34,9 +34,9 @@ type Retry struct {
 
 // pause is the pause after so many failures in a row.
 func pause(failures int, first, most time.Duration) time.Duration {
-	d := min(first<<min(max(failures-1, 0), 30), most)
-	if d <= 0 {
-		d = most
+	d, doublings := most, min(max(failures-1, 0), 30)
+	if 0 < first && first <= most>>doublings {
+		d = first << doublings
 	}
 	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64()))
 }
