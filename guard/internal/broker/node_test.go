@@ -2,11 +2,13 @@ package broker
 
 import (
 	"errors"
+	"io"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -99,4 +101,35 @@ func TestARequestEndsOnce(t *testing.T) {
 	r.answered(&kmsg.ProduceResponse{})
 	require.Equal(t, 2, n.inFlight)
 	require.Equal(t, 1, n.answers)
+}
+
+// heldUp is a Partition that notes why nothing was sent for it.
+type heldUp struct{ refused, unreached []error }
+
+func (*heldUp) Take(*Node, int, bool) (Entry, Taking) { return Entry{}, Nothing }
+func (p *heldUp) Unreached(err error)                 { p.unreached = append(p.unreached, err) }
+func (p *heldUp) Refused(err error)                   { p.refused = append(p.refused, err) }
+func (*heldUp) Unlisted()                             {}
+
+// A partition hears why its request could not be written. It is listed for another try, unless
+// the broker refuses the login: that is for the Policy.
+func TestWhatCouldNotBeWritten(t *testing.T) {
+	t.Parallel()
+	for err, refuses := range map[error]bool{kerr.SaslAuthenticationFailed: true, io.EOF: false} {
+		lost := 0
+		n := &Node{shared: &Shared{Lost: func() { lost++ }, Backoff: func(int) time.Duration { return time.Hour }}, inFlight: 1, unbound: true}
+		p := &heldUp{}
+		(&request{node: n, ready: p}).lost(err)
+		require.Equal(t, 1, lost)
+		require.Zero(t, n.inFlight)
+		require.False(t, n.unbound)
+		require.True(t, n.pausing)
+		if refuses {
+			require.Equal(t, heldUp{refused: []error{err}}, *p)
+			require.Empty(t, n.ready)
+			continue
+		}
+		require.Equal(t, heldUp{unreached: []error{err}}, *p)
+		require.Equal(t, []Partition{p}, n.ready)
+	}
 }

@@ -1,8 +1,11 @@
 package partition_test
 
 import (
+	"errors"
+	"fmt"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -278,4 +281,54 @@ func TestARecordThatIsGivenUpEndsOnce(t *testing.T) {
 		require.Zero(w, p.Queued())
 		producertest.RequireExact(w.T, w.Cluster, records)
 	}, func(cfg *producer.Config) { cfg.Hooks = []kgo.Hook{h} })
+}
+
+// What is queued for a broker that refuses the login is put before the Policy together, and says
+// why it waits.
+func TestWhatABrokerRefusesToHear(t *testing.T) {
+	var asked []string
+	policy := producertest.PolicyFunc(func(b *partition.Batch, a broker.Answer) partition.Plan {
+		asked = append(asked, fmt.Sprint(len(b.Records), " ", a.Code, " ", a.Err))
+		return partition.Plan{Same: true, Pause: time.Minute}
+	})
+	producertest.InVirtualTime(t, 1, policy, func(w *producertest.World) {
+		w.Cluster.AddFault(kafkafake.Fault{Do: kafkafake.DelayAnswer, Pause: time.Second})
+		first := w.Send(1, nil)
+		time.Sleep(10 * time.Millisecond)
+		waiting := w.Send(2, func(i int, r *partition.Record) { r.Value = []byte{byte('x' + i)} })
+		p := w.Partition(0)
+		p.Refused(errors.New("while one is in flight"))
+		require.EqualError(w, waiting[0].Trouble(), "while one is in flight")
+		require.Empty(w, asked)
+		producertest.Wait(w.T, first[0])
+		producertest.Wait(w.T, waiting[0])
+
+		w.Cluster.Away(0, true)
+		time.Sleep(time.Second)
+		waiting = w.Send(2, func(i int, r *partition.Record) { r.Value = []byte{byte('m' + i)} }) // its request ends with the connection
+		time.Sleep(time.Second)
+		require.Zero(w, p.InFlight())
+		require.Len(w, asked, 1)
+		p.Refused(kerr.SaslAuthenticationFailed)
+		require.ErrorIs(w, waiting[0].Trouble(), kerr.SaslAuthenticationFailed)
+		synctest.Wait()
+		require.Equal(w, []string{"2 0 " + kerr.SaslAuthenticationFailed.Error()}, asked[1:])
+		w.Cluster.Away(0, false)
+		producertest.Wait(w.T, waiting[0])
+		producertest.RequireExact(w.T, w.Cluster, waiting)
+	})
+}
+
+// Records that leave their partition have none.
+func TestRecordsThatLeaveTheirPartition(t *testing.T) {
+	producertest.InVirtualTime(t, 1, &producertest.Plain{}, func(w *producertest.World) {
+		w.Cluster.Away(0, true)
+		records := w.Send(2, nil)
+		p := w.Partition(0)
+		require.Same(w, p, records[1].Place())
+		require.Equal(w, records, p.Leave())
+		require.False(w, records[0].Partitioned())
+		require.False(w, records[1].Partitioned())
+		require.Zero(w, p.Queued())
+	})
 }

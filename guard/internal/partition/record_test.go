@@ -25,6 +25,7 @@ func TestPrepareMakesARecordNew(t *testing.T) {
 	require.True(t, used.Unstamped)
 	require.False(t, used.Ended())
 	require.False(t, used.Partitioned())
+	require.Equal(t, []int64{-1, -1}, []int64{used.Offset, used.Appended}, "none is told")
 
 	used.Timestamp = time.UnixMicro(1234)
 	used.Prepare()

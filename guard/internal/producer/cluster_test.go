@@ -39,7 +39,7 @@ func TestARequestOfSeveralTopics(t *testing.T) {
 				to := func(value string) (records []*partition.Record) {
 					w := partition.NewWrite()
 					for n := range 6 {
-						r := &partition.Record{Record: &kgo.Record{Topic: topics[n/2], Partition: int32(n % 2), Value: []byte(value)}, Write: w}
+						r := &partition.Record{Record: &kgo.Record{Topic: topics[n%3], Partition: int32(n / 3), Value: []byte(value)}, Write: w}
 						r.Prepare()
 						records = append(records, r)
 					}
@@ -57,6 +57,7 @@ func TestARequestOfSeveralTopics(t *testing.T) {
 				time.Sleep(time.Second)
 				var mu sync.Mutex
 				var batches []int // of each request
+				var named int     // topics of the latest
 				c.AddFault(kafkafake.Fault{Count: -1, When: func(req kmsg.Request) bool {
 					n := 0
 					for _, t := range req.(*kmsg.ProduceRequest).Topics {
@@ -64,7 +65,9 @@ func TestARequestOfSeveralTopics(t *testing.T) {
 					}
 					mu.Lock()
 					defer mu.Unlock()
-					batches = append(batches, n)
+					if batches = append(batches, n); len(batches) == 1 {
+						named = len(req.(*kmsg.ProduceRequest).Topics)
+					}
 					return false
 				}})
 				// Each batch gets its own answer.
@@ -73,8 +76,9 @@ func TestARequestOfSeveralTopics(t *testing.T) {
 				producertest.Wait(t, together[0])
 				require.Equal(t, 1, refused.Hits())
 				require.Equal(t, []int{6}, batches[:1])
+				require.Equal(t, 3, named, "each topic once")
 				for n, r := range together {
-					require.Equal(t, []partition.Outcome{partition.Acked, partition.NotWritten}[btoi(n == 3)], r.Outcome(), n)
+					require.Equal(t, []partition.Outcome{partition.Acked, partition.NotWritten}[btoi(n == 4)], r.Outcome(), n)
 				}
 				for _, topic := range topics {
 					for _, r := range c.Log(topic) {

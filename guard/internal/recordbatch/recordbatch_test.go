@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kbin"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/kafka-guarded/kafka-guarded/guard/internal/producertest"
@@ -36,9 +37,11 @@ func TestWhenABatchIsCompressed(t *testing.T) {
 			dst, sent := b.Append(nil, test.version, compressor, func(dst []byte) []byte {
 				return recordbatch.AppendRecord(dst, r, recordbatch.FixedSize(r), 0, 0)
 			})
-			raw := dst[4:]
+			raw := dst[len(dst)-sent:]
 			if test.version >= 9 {
-				raw = dst[len(dst)-sent:]
+				require.Equal(t, kbin.AppendUvarint(nil, uint32(sent)+1), dst[:len(dst)-sent])
+			} else {
+				require.Equal(t, kbin.AppendInt32(nil, int32(sent)), dst[:len(dst)-sent])
 			}
 			read, records := producertest.ReadBatch(t, raw)
 			require.Equal(t, test.want, read.Attributes)
