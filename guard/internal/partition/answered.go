@@ -28,8 +28,10 @@ func (p *Partition) acked(b *Batch, offset, appended int64) {
 	p.trouble.Store(nil)
 	p.finish(b.Records, Acked, nil)
 	p.resolved(b)
-	for _, r := range b.Records {
-		p.unblock(r)
+	if p.blocked != nil {
+		for _, r := range b.Records {
+			p.unblock(r)
+		}
 	}
 	if b.twin != nil {
 		b.twin.rejected = true
