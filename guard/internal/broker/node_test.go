@@ -133,3 +133,13 @@ func TestWhatCouldNotBeWritten(t *testing.T) {
 		require.Equal(t, []Partition{p}, n.ready)
 	}
 }
+
+// Topics are named by ID from version 13 on, so that is not for a cluster of which one has none.
+func TestWhichVersionNamesTopics(t *testing.T) {
+	t.Parallel()
+	shared := &Shared{}
+	r := &request{node: &Node{shared: shared}}
+	require.EqualValues(t, 13, r.MaxVersion())
+	shared.NameOnly()
+	require.EqualValues(t, 12, r.MaxVersion())
+}

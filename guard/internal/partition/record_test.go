@@ -32,3 +32,14 @@ func TestPrepareMakesARecordNew(t *testing.T) {
 	require.False(t, used.Unstamped)
 	require.Equal(t, time.UnixMilli(1), used.Timestamp)
 }
+
+// What keeps a batch is what keeps its partition. A batch without one has nothing to tell.
+func TestWhatKeepsABatch(t *testing.T) {
+	t.Parallel()
+	p, why := &Partition{}, errors.New("the broker is away")
+	(&Batch{of: p}).Trouble(why)
+	r := &Record{}
+	r.part.Store(p)
+	require.Equal(t, why, r.Trouble())
+	(&Batch{Partition: -1}).Trouble(why)
+}
