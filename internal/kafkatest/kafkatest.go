@@ -14,9 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/kafka-guarded/kafka-guarded/internal/progress"
-
 	"github.com/kafka-guarded/kafka-guarded/internal/freeport"
+	"github.com/kafka-guarded/kafka-guarded/internal/progress"
 )
 
 // externalEnv names the environment variable with the brokers of the user's

@@ -193,30 +193,11 @@ func prepare(ctx context.Context, dir string) (mutants []mutant, err error) {
 	}
 	for _, t := range targets {
 		for _, of := range t.dirs {
-			fset, info := token.NewFileSet(), &types.Info{Types: map[ast.Expr]types.TypeAndValue{}, Uses: map[*ast.Ident]types.Object{}, Defs: map[*ast.Ident]types.Object{}}
-			paths, err := filepath.Glob(filepath.Join(of, "*.go"))
+			p, err := parse(of, exports)
 			if err != nil {
 				return nil, err
 			}
-			paths = slices.DeleteFunc(paths, func(p string) bool {
-				here, err := gobuild.Default.MatchFile(filepath.Split(p))
-				return err != nil || !here || strings.HasSuffix(p, "_test.go")
-			})
-			var files []*ast.File
-			for _, path := range paths {
-				f, err := parser.ParseFile(fset, path, nil, parser.SkipObjectResolution)
-				if err != nil {
-					return nil, err
-				}
-				files = append(files, f)
-			}
-			lookup := func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) }
-			config := types.Config{Importer: importer.ForCompiler(fset, "gc", lookup)}
-			pkg, err := config.Check(of, fset, files, info)
-			if err != nil {
-				return nil, err
-			}
-			for i, path := range paths {
+			for i, path := range p.paths {
 				if t.files != nil && !slices.Contains(t.files, filepath.Base(path)) {
 					continue
 				}
@@ -224,14 +205,14 @@ func prepare(ctx context.Context, dir string) (mutants []mutant, err error) {
 				if err != nil {
 					return nil, err
 				}
-				m := &mutator{fset: fset, info: info, pkg: pkg, file: files[i], path: path, source: source, next: func() int { id++; return id }}
+				m := &mutator{fset: p.fset, info: p.info, pkg: p.pkg, file: p.files[i], path: path, source: source, next: func() int { id++; return id }}
 				m.run()
 				mutants = append(mutants, m.mutants...)
 				if err := add(path, m.mutated()); err != nil {
 					return nil, err
 				}
 			}
-			if err := add(filepath.Join(of, "mutants_of_this_package.go"), fmt.Appendf(nil, runtime, pkg.Name())); err != nil {
+			if err := add(filepath.Join(of, "mutants_of_this_package.go"), fmt.Appendf(nil, runtime, p.pkg.Name())); err != nil {
 				return nil, err
 			}
 		}
@@ -241,6 +222,39 @@ func prepare(ctx context.Context, dir string) (mutants []mutant, err error) {
 		return nil, err
 	}
 	return mutants, os.WriteFile(filepath.Join(dir, "overlay.json"), text, 0o600)
+}
+
+// parsed is a package with its types, without its tests.
+type parsed struct {
+	fset  *token.FileSet
+	info  *types.Info
+	pkg   *types.Package
+	paths []string
+	files []*ast.File
+}
+
+// parse parses the package in a folder.
+func parse(dir string, exports map[string]string) (*parsed, error) {
+	p := &parsed{fset: token.NewFileSet(), info: &types.Info{Types: map[ast.Expr]types.TypeAndValue{}, Uses: map[*ast.Ident]types.Object{}, Defs: map[*ast.Ident]types.Object{}}}
+	paths, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	if err != nil {
+		return nil, err
+	}
+	p.paths = slices.DeleteFunc(paths, func(path string) bool {
+		here, err := gobuild.Default.MatchFile(filepath.Split(path))
+		return err != nil || !here || strings.HasSuffix(path, "_test.go")
+	})
+	for _, path := range p.paths {
+		f, err := parser.ParseFile(p.fset, path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return nil, err
+		}
+		p.files = append(p.files, f)
+	}
+	lookup := func(path string) (io.ReadCloser, error) { return os.Open(exports[path]) }
+	config := types.Config{Importer: importer.ForCompiler(p.fset, "gc", lookup)}
+	p.pkg, err = config.Check(dir, p.fset, p.files, p.info)
+	return p, err
 }
 
 // exportData returns the files with the types of all packages that are imported.

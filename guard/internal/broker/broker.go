@@ -59,8 +59,8 @@ type Partition interface {
 	// Take returns the next batch for a request that has room for it. The first of a
 	// request always has.
 	Take(n *Node, room int, first bool) (Entry, Taking)
-	// Unreached says why nothing could be sent to the broker. It is tried again.
-	Unreached(err error)
+	// Trouble says why nothing could be sent to the broker. It is tried again.
+	Trouble(err error)
 	// Refused says why the broker lets nothing be sent.
 	Refused(err error)
 	// Unlisted says that the Node has taken the partition off its list. It may be led by

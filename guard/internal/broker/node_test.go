@@ -107,7 +107,7 @@ func TestARequestEndsOnce(t *testing.T) {
 type heldUp struct{ refused, unreached []error }
 
 func (*heldUp) Take(*Node, int, bool) (Entry, Taking) { return Entry{}, Nothing }
-func (p *heldUp) Unreached(err error)                 { p.unreached = append(p.unreached, err) }
+func (p *heldUp) Trouble(err error)                   { p.unreached = append(p.unreached, err) }
 func (p *heldUp) Refused(err error)                   { p.refused = append(p.refused, err) }
 func (*heldUp) Unlisted()                             {}
 

@@ -289,7 +289,7 @@ func (r *request) lost(err error) {
 		if !code.OfError(err).Retry {
 			r.ready.Refused(err)
 		} else {
-			r.ready.Unreached(err)
+			r.ready.Trouble(err)
 			r.node.mu.Lock()
 			r.node.ready = append(r.node.ready, r.ready)
 			r.node.mu.Unlock()

@@ -64,9 +64,6 @@ func (p *Partition) failed(b *Batch, a notAcked) {
 	p.settle()
 }
 
-// Unreached notes why the broker could not be reached.
-func (p *Partition) Unreached(err error) { p.Trouble(err) }
-
 // Refused puts what is next before the Policy, since the broker lets nothing be sent.
 func (p *Partition) Refused(err error) {
 	p.Trouble(err)
@@ -164,7 +161,7 @@ func (p *Partition) follow(b *Batch, plan Plan) {
 func (p *Partition) endFailed(failed []Failed) {
 	for _, f := range failed {
 		r := f.Record
-		if r.Ended() || r.Write == nil {
+		if isOut(r) {
 			continue
 		}
 		switch {

@@ -59,7 +59,7 @@ func (b *Batch) Doubt() bool { return b.unanswered }
 // Trouble has the batch's records say that this is what keeps them, until an ack.
 func (b *Batch) Trouble(err error) {
 	if b.of != nil {
-		b.of.trouble.Store(&err)
+		b.of.Trouble(err)
 	}
 }
 

@@ -43,7 +43,7 @@ func (p *Partition) Leave() []*Record {
 	}
 	records = append(records, p.queue...)
 	p.resend, p.queue, p.blocked, p.later = nil, nil, nil, nil
-	records = slices.DeleteFunc(records, func(r *Record) bool { return ended(r) || r.Write == nil })
+	records = slices.DeleteFunc(records, isOut)
 	slices.SortStableFunc(records, func(a, b *Record) int { return int(int64(a.order - b.order)) })
 	for _, r := range records {
 		r.part.Store(nil)

@@ -198,7 +198,7 @@ func (p *Partition) busy() bool {
 func (p *Partition) list() *broker.Node {
 	p.letGo() // what waits behind them is queued
 	if p.evacuated && len(p.inFlight) == 0 && p.asking == nil && p.queued.Load() > 0 {
-		go p.topic.Reclaim(p)
+		go p.topic.reclaim(p)
 	}
 	if p.busy() || p.evacuated || p.listed {
 		p.wakeToFollow()
@@ -255,7 +255,7 @@ func ended(r *Record) bool { return r.Ended() }
 
 // abandoned reports whether no record of a batch is waited for any more.
 func (b *Batch) abandoned() bool {
-	return !slices.ContainsFunc(b.Records, func(r *Record) bool { return !r.Ended() && r.Write != nil })
+	return !slices.ContainsFunc(b.Records, isWaitedFor)
 }
 
 // dropEnded takes out of a batch what has ended.
@@ -269,3 +269,5 @@ func (b *Batch) dropEnded() {
 
 // isOut reports whether nothing waits for a record any more.
 func isOut(r *Record) bool { return ended(r) || r.Write == nil }
+
+func isWaitedFor(r *Record) bool { return !isOut(r) }

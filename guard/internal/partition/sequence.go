@@ -56,7 +56,7 @@ func (p *Partition) GotID(id recordbatch.ProducerID, failed *broker.Answer) {
 		p.goOn()
 		return
 	}
-	b := p.nextBatch(math.MaxInt32)
+	b := p.nextBatch(unbounded)
 	if b == nil {
 		p.unlock()
 		return
@@ -111,7 +111,7 @@ func (p *Partition) dropDoubts() {
 // waitedFor reports whether any record in doubt is, but those of batches with a number.
 func (p *Partition) waitedFor(but int32) bool {
 	return slices.ContainsFunc(p.doubts, func(d doubt) bool {
-		return d.first != but && slices.ContainsFunc(d.records, func(r *Record) bool { return !isOut(r) })
+		return d.first != but && slices.ContainsFunc(d.records, isWaitedFor)
 	})
 }
 

@@ -48,17 +48,15 @@ type IDs interface {
 // Topic is the topic of partitions.
 type Topic struct {
 	broker.Topic
-	// Reclaim is called, on a goroutine of its own, with a partition that the topic does
-	// not have any more, when its records can be taken back, see Leave.
-	Reclaim func(p *Partition)
-
 	shared  *Shared
+	reclaim func(p *Partition)
 	logTime atomic.Bool // the log has the broker's time (LogAppendTime)
 }
 
-// Init prepares a Topic.
+// Init prepares a Topic. Reclaim is called, on a goroutine of its own, with a partition that
+// the topic does not have any more, when its records can be taken back, see Leave.
 func (t *Topic) Init(shared *Shared, name string, reclaim func(*Partition)) {
-	t.shared, t.Name, t.Reclaim = shared, name, reclaim
+	t.shared, t.Name, t.reclaim = shared, name, reclaim
 }
 
 // Woken is how many records of a write have ended.
@@ -79,7 +77,7 @@ func Tell(woken []Woken) {
 func (s *Shared) End(to []Woken, records []*Record, o Outcome, reason error) []Woken {
 	from := len(to)
 	for _, r := range records {
-		if r.Ended() || r.Write == nil {
+		if isOut(r) {
 			continue
 		}
 		if r.Reason == nil && o != Acked {

@@ -16,12 +16,9 @@ import (
 
 // SameAfter has everything sent again after a pause, but what is rejected for its content.
 func SameAfter(pause time.Duration) PolicyFunc {
-	return func(b *partition.Batch, a broker.Answer) (plan partition.Plan) {
+	return func(b *partition.Batch, a broker.Answer) partition.Plan {
 		if errors.Is(a.Err, kerr.InvalidRecord) {
-			for _, r := range b.Records {
-				plan.Failed = append(plan.Failed, partition.Failed{Record: r, Reason: a.Err})
-			}
-			return plan
+			return FailAll(b, a)
 		}
 		return partition.Plan{Same: true, Pause: pause}
 	}

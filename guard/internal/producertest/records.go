@@ -97,19 +97,21 @@ func New(t *testing.T, c *kafkafake.Cluster, policy partition.Policy, change ...
 // Write sends values to partitions of the topic "t", and waits.
 func Write(t *testing.T, p *producer.Producer, partitions int, values ...string) []*partition.Record {
 	t.Helper()
+	records := sendTo(p, partitions, values)
+	Wait(t, records[0])
+	return records
+}
+
+// sendTo sends values to partitions of the topic "t" as one write.
+func sendTo(p *producer.Producer, partitions int, values []string) (records []*partition.Record) {
 	w := partition.NewWrite()
-	records := make([]*partition.Record, len(values))
+	w.Expect(len(values))
 	for i, v := range values {
-		records[i] = &partition.Record{Record: &kgo.Record{Topic: "t", Partition: int32(i % partitions), Value: []byte(v)}, Write: w}
-		records[i].Prepare()
+		r := &partition.Record{Record: &kgo.Record{Topic: "t", Partition: int32(i % partitions), Value: []byte(v)}, Write: w}
+		r.Prepare()
+		records = append(records, r)
 	}
-	w.Expect(len(records))
 	p.Send(records)
-	select {
-	case <-w.Done:
-	case <-time.After(5 * time.Minute):
-		t.Fatal("the records have not ended")
-	}
 	return records
 }
 
@@ -143,17 +145,9 @@ func RequireExact(t *testing.T, c *kafkafake.Cluster, records []*partition.Recor
 	}
 }
 
-// SendTogether sends records of the topic "t" as one write.
-func SendTogether(p *producer.Producer, values ...string) (records []*partition.Record) {
-	w := partition.NewWrite()
-	w.Expect(len(values))
-	for _, v := range values {
-		r := &partition.Record{Record: &kgo.Record{Topic: "t", Value: []byte(v)}, Write: w}
-		r.Prepare()
-		records = append(records, r)
-	}
-	p.Send(records)
-	return records
+// SendTogether sends values to partition 0 of the topic "t" as one write.
+func SendTogether(p *producer.Producer, values ...string) []*partition.Record {
+	return sendTo(p, 1, values)
 }
 
 // RequireSettled sends a record whose first answer is lost, and requires that it is acked, and
