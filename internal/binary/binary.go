@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 
 	"github.com/redpanda-data/benthos/v4/public/service"
 	"github.com/urfave/cli/v2"
@@ -92,7 +93,10 @@ func TuneGC() {
 	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
 		return
 	}
-	reserve = make([]byte, headroom)
+	if reserve.Load() == nil {
+		reserve.Store(new([headroom]byte))
+	}
 }
 
-var reserve []byte
+// reserve is atomic because runs that share a process, as in tests, each call TuneGC.
+var reserve atomic.Pointer[[headroom]byte]

@@ -2,6 +2,7 @@ package binary
 
 import (
 	"runtime"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -23,13 +24,17 @@ func TestTuneGC(t *testing.T) {
 			t.Setenv("GOMEMLIMIT", "")
 			t.Setenv(name, "100")
 			TuneGC()
-			require.Nil(t, reserve)
+			require.Nil(t, reserve.Load())
 		})
 	}
 	t.Setenv("GOGC", "")
 	t.Setenv("GOMEMLIMIT", "")
-	defer func() { reserve = nil }()
-	TuneGC()
+	defer reserve.Store(nil)
+	var calls sync.WaitGroup
+	for range 2 {
+		calls.Go(TuneGC)
+	}
+	calls.Wait()
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
